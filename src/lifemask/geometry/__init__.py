@@ -1,0 +1,1 @@
+"""Meshes, cameras, rotations and light: the plain geometry everything else stands on."""

@@ -1,0 +1,100 @@
+"""Distant light as nine real spherical harmonics per colour channel.
+
+Ramamoorthi and Hanrahan, "An efficient representation for irradiance environment maps", 2001.
+Order 1, y, z, x, xy, yz, 3z²-1, xz, x²-y², orthonormal. The axes are the camera's, flipped so that
++x is right in the image, +y up and +z towards the viewer: the light stays where it is when the
+head turns. The coefficients hold irradiance divided by pi (the cosine lobe is already in them),
+so colour = albedo * shading.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_C0 = 0.5 / math.sqrt(math.pi)
+_C1 = math.sqrt(3 / (4 * math.pi))
+_C2 = math.sqrt(15 / (4 * math.pi))
+_C20 = math.sqrt(5 / (16 * math.pi))
+_C22 = math.sqrt(15 / (16 * math.pi))
+
+# What Lambertian reflection keeps of the degrees 0, 1, 2 of the incoming light, divided by pi.
+_LAMBERT = torch.tensor([1.0] + [2 / 3] * 3 + [1 / 4] * 5)
+
+
+def spherical_harmonics(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9"]:
+    """Return the nine basis functions at unit vectors in light axes."""
+    x, y, z = normals.unbind(-1)
+    return torch.stack(
+        [
+            torch.full_like(x, _C0),
+            _C1 * y,
+            _C1 * z,
+            _C1 * x,
+            _C2 * x * y,
+            _C2 * y * z,
+            _C20 * (3 * z * z - 1),
+            _C2 * x * z,
+            _C22 * (x * x - y * y),
+        ],
+        dim=-1,
+    )
+
+
+def light_axes_from_camera(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Turn vectors from camera axes (y down, z forward) to light axes (y up, z to the viewer)."""
+    return vectors * vectors.new_tensor([1.0, -1.0, -1.0])
+
+
+@dataclass(frozen=True)
+class SphericalHarmonicsLight:
+    """Distant, low-frequency light; shading 1 means that a surface shows its albedo."""
+
+    coefficients: Float[Tensor, "*batch 9 3"]
+    """Irradiance over pi: linear RGB for each basis function."""
+
+    @classmethod
+    def ambient(cls, strength: float = 1.0) -> "SphericalHarmonicsLight":
+        """Return white light from everywhere; shading equals `strength` at every normal."""
+        coefficients = torch.zeros(9, 3)
+        coefficients[0] = strength / _C0
+        return cls(coefficients)
+
+    @classmethod
+    def from_direction(
+        cls,
+        azimuth_radians: float,
+        elevation_radians: float,
+        *,
+        strength: float = 1.0,
+        ambient: float = 0.3,
+        colour: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    ) -> "SphericalHarmonicsLight":
+        """Return a distant lamp plus white ambient light.
+
+        Args:
+            azimuth_radians: 0 is behind the viewer, positive towards the right of the image.
+            elevation_radians: positive is above.
+            strength: shading of the lamp alone on a surface that faces it.
+            ambient: shading where the lamp does not reach.
+            colour: linear RGB of the lamp.
+        """
+        cosine = math.cos(elevation_radians)
+        direction = torch.tensor(
+            [
+                math.sin(azimuth_radians) * cosine,
+                math.sin(elevation_radians),
+                math.cos(azimuth_radians) * cosine,
+            ]
+        )
+        lamp = spherical_harmonics(direction) * _LAMBERT
+        lamp = lamp / (lamp * spherical_harmonics(direction)).sum() * strength
+        coefficients = lamp[:, None] * torch.tensor(colour)
+        coefficients[0] += ambient / _C0
+        return cls(coefficients)
+
+    def shade(self, normals: Float[Tensor, "*batch N 3"]) -> Float[Tensor, "*batch N 3"]:
+        """Return linear RGB shading at unit normals in light axes; may be negative, not clamped."""
+        return spherical_harmonics(normals) @ self.coefficients

@@ -1,0 +1,89 @@
+"""Rotations in three dimensions: rotation vectors, matrices, and the head's yaw, pitch and roll."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def matrix_from_rotation_vector(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Return the rotation about `vector` by its length in radians (Rodrigues' formula).
+
+    Differentiable everywhere, also at the zero vector.
+    """
+    angle_squared = (vector * vector).sum(-1)[..., None, None]
+    small = angle_squared < 1e-8
+    safe = torch.where(small, torch.ones_like(angle_squared), angle_squared)
+    angle = safe.sqrt()
+    sine = torch.where(small, 1 - angle_squared / 6, torch.sin(angle) / angle)
+    cosine = torch.where(small, 0.5 - angle_squared / 24, (1 - torch.cos(angle)) / safe)
+    skew = cross_product_matrix(vector)
+    identity = torch.eye(3, dtype=vector.dtype, device=vector.device)
+    return identity + sine * skew + cosine * (skew @ skew)
+
+
+def cross_product_matrix(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Return the matrix K with K @ u = vector x u."""
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1)
+    return rows.reshape(*vector.shape[:-1], 3, 3)
+
+
+def rotation_vector_from_matrix(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
+    """Return the rotation vector of a rotation matrix; angles in [0, pi]. Not for gradients."""
+    trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
+    # From the quaternion, whose largest component is never small: stable at 0 and at pi.
+    symmetric = (matrix + matrix.transpose(-1, -2)) / 2
+    axis_outer = symmetric + torch.eye(3, dtype=matrix.dtype, device=matrix.device) * (
+        (1 - trace) / 2
+    ).unsqueeze(-1).unsqueeze(-1)
+    columns = axis_outer.transpose(-1, -2)
+    best = columns.norm(dim=-1).argmax(-1)
+    axis = torch.gather(columns, -2, best[..., None, None].expand(*best.shape, 1, 3)).squeeze(-2)
+    axis = axis / axis.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    antisymmetric = (matrix - matrix.transpose(-1, -2)) / 2
+    sine_axis = torch.stack(
+        [antisymmetric[..., 2, 1], antisymmetric[..., 0, 2], antisymmetric[..., 1, 0]], dim=-1
+    )
+    sine = sine_axis.norm(dim=-1)
+    angle = torch.atan2(sine, (trace - 1) / 2)
+    sign = torch.where((axis * sine_axis).sum(-1) < 0, -1.0, 1.0).to(matrix.dtype)
+    from_axis = axis * (sign * angle)[..., None]
+    from_sine = sine_axis / sine.clamp(min=1e-12)[..., None] * angle[..., None]
+    near_pi = (sine < 1e-3) & (trace < 0)
+    vector = torch.where(near_pi[..., None], from_axis, from_sine)
+    return torch.where((sine < 1e-12)[..., None] & ~near_pi[..., None], sine_axis, vector)
+
+
+def matrix_from_yaw_pitch_roll(
+    yaw: Float[Tensor, "*batch"], pitch: Float[Tensor, "*batch"], roll: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch 3 3"]:
+    """Return R = Rz(roll) @ Rx(pitch) @ Ry(yaw) in head axes (+X left, +Y up, +Z forward).
+
+    Args:
+        yaw: radians; positive turns the face towards +X, the subject's left.
+        pitch: radians; positive turns the face down.
+        roll: radians; positive is counter-clockwise seen from the front.
+    """
+    zero, one = torch.zeros_like(yaw), torch.ones_like(yaw)
+    cy, sy, cp, sp, cr, sr = (
+        f(angle) for angle in (yaw, pitch, roll) for f in (torch.cos, torch.sin)
+    )
+
+    def matrix(*entries: Tensor) -> Tensor:
+        return torch.stack(entries, dim=-1).reshape(*yaw.shape, 3, 3)
+
+    about_y = matrix(cy, zero, sy, zero, one, zero, -sy, zero, cy)
+    about_x = matrix(one, zero, zero, zero, cp, -sp, zero, sp, cp)
+    about_z = matrix(cr, -sr, zero, sr, cr, zero, zero, zero, one)
+    return about_z @ about_x @ about_y
+
+
+def yaw_pitch_roll_from_matrix(
+    matrix: Float[Tensor, "*batch 3 3"],
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """Return the angles of `matrix_from_yaw_pitch_roll` in radians, pitch in [-pi/2, pi/2]."""
+    pitch = torch.asin(matrix[..., 2, 1].clamp(-1, 1))
+    yaw = torch.atan2(-matrix[..., 2, 0], matrix[..., 2, 2])
+    roll = torch.atan2(-matrix[..., 0, 1], matrix[..., 1, 1])
+    return yaw, pitch, roll
