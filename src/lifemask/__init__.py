@@ -1,3 +1,44 @@
-"""One photo in; a detailed, relightable, animatable 3D head out."""
+"""One photo in; a detailed, relightable, animatable 3D head out.
+
+The names below load on first use, so that `import lifemask` stays far below a second: torch is
+imported only when something needs it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lifemask.geometry.cameras import PerspectiveCamera as PerspectiveCamera
+    from lifemask.geometry.lighting import SphericalHarmonicsLight as SphericalHarmonicsLight
+    from lifemask.geometry.meshes import Mesh as Mesh
+    from lifemask.io.images import Photo as Photo
+    from lifemask.io.images import PhotoError as PhotoError
+    from lifemask.io.images import read_photo as read_photo
+
+_HOMES = {
+    "Mesh": "lifemask.geometry.meshes",
+    "PerspectiveCamera": "lifemask.geometry.cameras",
+    "SphericalHarmonicsLight": "lifemask.geometry.lighting",
+    "Photo": "lifemask.io.images",
+    "PhotoError": "lifemask.io.images",
+    "read_photo": "lifemask.io.images",
+}
+"""Where each public name lives. Keep in step with the imports for type checkers above."""
+
+__all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'lifemask' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

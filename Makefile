@@ -1,0 +1,54 @@
+# make demo: set up and reconstruct a sample photo.  make test: set up and run the tests.
+# Needs make and Python 3.11 or newer with pip; everything else goes into .venv.
+
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+endif
+VENV := .venv
+BIN := $(VENV)/bin
+# `pip --python` also serves an environment made without pip (Debian without python3-venv).
+PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
+TORCH := $(shell grep '^torch==' constraints.txt)
+SAMPLE := src/lifemask/assets/samples/portrait_1.jpg
+WORKERS ?= 2
+
+.PHONY: demo test check docs setup setup-dev clean
+
+demo: setup
+	@$(BIN)/lifemask reconstruct $(SAMPLE) --output demo-output
+
+test: setup-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) $(PYTEST_ARGS)
+
+check: setup-dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright
+	@$(MAKE) --no-print-directory docs
+
+docs: setup-dev
+	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+setup: $(VENV)/.lifemask-run
+setup-dev: $(VENV)/.lifemask-dev
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with pip is needed; set PYTHON=/path/to/python3.11." >&2; exit 1; }
+	$(PYTHON) -m venv --without-pip $(VENV)
+
+$(VENV)/.lifemask-torch: constraints.txt | $(BIN)/python
+	$(PIP) install --quiet $(TORCH)
+	@touch $@
+
+$(VENV)/.lifemask-run: pyproject.toml constraints.txt $(VENV)/.lifemask-torch
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[heif,onnx]'
+	@touch $@
+
+$(VENV)/.lifemask-dev: pyproject.toml constraints.txt $(VENV)/.lifemask-torch
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.lifemask-run
+
+clean:
+	rm -rf demo-output docs/_build build dist .pytest_cache .ruff_cache .hypothesis
