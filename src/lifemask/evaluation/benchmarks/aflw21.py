@@ -1,0 +1,95 @@
+"""`aflw21`: landmarks on 899 crops from frontal to beyond profile, every crop answered."""
+
+import numpy as np
+
+from lifemask.evaluation.collect import Progress, Request, collect, is_stored, silent
+from lifemask.evaluation.config import EvaluationConfig, EvaluationError
+from lifemask.evaluation.datasets import development_folder, read_aflw21
+from lifemask.evaluation.metrics.bootstrap import bootstrap_half_width
+from lifemask.evaluation.metrics.landmark_error import (
+    aflw21_error,
+    aflw21_from_landmarks68,
+    mean_by_bin,
+    yaw_bin,
+)
+from lifemask.evaluation.predictions import Prediction
+from lifemask.evaluation.tables import Cell, Column, Row, Table
+
+_BINS = ("0–30", "30–60", "over 60")
+_COLUMNS = tuple(
+    Column(f"{kind} {name}", bar=bar if kind == "native" else "")
+    for kind in ("native", "table")
+    for name, bar in zip((*_BINS, "mean"), ("≤ 4.1", "≤ 5.2", "≤ 9.0", "≤ 6.1"), strict=True)
+)
+
+
+def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
+    """Return landmark errors by absolute yaw, percent of the annotated box.
+
+    Raises:
+        EvaluationError: a system that looks at photos left a crop unanswered.
+    """
+    crops = read_aflw21(development_folder(config.data))[: config.limit]
+    annotated = np.stack([c.landmarks for c in crops])
+    bins = yaw_bin(np.array([c.yaw_degrees for c in crops]))
+    requests = [
+        Request(c.key, lambda c=c: c.pixels, True, "fast", ("landmarks68", "aflw21")) for c in crops
+    ]
+    rows: list[Row] = []
+    for system in config.systems:
+        answers = collect(system, "aflw21", requests, config, progress=progress)
+        missing = [key for key, answer in answers.items() if answer is None]
+        if missing and (len(missing) < len(crops) or not is_stored(system, config)):
+            raise EvaluationError(
+                f"{config.label(system)} left {len(missing)} of {len(crops)} crops of aflw21 "
+                f"unanswered, {missing[0]!r} first. The crop is the face: answer every one."
+            )
+        cells: dict[str, Cell] = {}
+        for kind in ("native", "table"):
+            points = [_points(answer, kind) for answer in answers.values()]
+            present = [p for p in points if p is not None]
+            if len(present) == len(points):
+                errors = aflw21_error(np.stack(present), annotated)
+                cells |= _cells(kind, errors, bins, seed=config.seed)
+        rows.append(Row(config.label(system), cells))
+    counts = ", ".join(f"{(bins == b).sum()} {name}" for b, name in enumerate(_BINS))
+    return Table(
+        "aflw21",
+        "19 AFLW points, error in % of the annotated box, by absolute yaw in degrees",
+        _COLUMNS,
+        tuple(rows),
+        (
+            f"{len(crops)} crops ({counts}), each the face itself, without detection; quality "
+            "fast; mean is the mean of the three bins; ± over crops.",
+            "native: points on the program's own surface, fixed once; table: from its 68 iBUG "
+            "points by one table for every program.",
+        ),
+    )
+
+
+def _points(answer: Prediction | None, kind: str) -> np.ndarray | None:
+    if answer is None:
+        return None
+    if kind == "native":
+        return answer.aflw21
+    return None if answer.landmarks68 is None else aflw21_from_landmarks68(answer.landmarks68)
+
+
+def _cells(kind: str, errors: np.ndarray, bins: np.ndarray, *, seed: int) -> dict[str, Cell]:
+    means, mean = mean_by_bin(errors, bins)
+    cells: dict[str, Cell] = {}
+    for b, name in enumerate(_BINS):
+        inside = errors[bins == b]
+        if len(inside):
+            width = bootstrap_half_width(
+                lambda drawn, inside=inside: float(inside[drawn].mean()), len(inside), seed=seed
+            )
+            cells[f"{kind} {name}"] = Cell(float(means[b]), width)
+    width = bootstrap_half_width(
+        lambda drawn: mean_by_bin(errors[drawn], bins[drawn])[1],
+        len(errors),
+        seed=seed,
+        strata=bins,
+    )
+    cells[f"{kind} mean"] = Cell(mean, width)
+    return cells

@@ -1,0 +1,98 @@
+"""Finished predictions on disk, so that a long evaluation can stop and go on."""
+
+import hashlib
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from lifemask.evaluation.config import EvaluationError, Quality
+from lifemask.evaluation.predictions import Prediction, read_prediction
+
+
+def default_cache_folder() -> Path:
+    """Return the folder named by LIFEMASK_CACHE, else ~/.cache/lifemask."""
+    named = os.environ.get("LIFEMASK_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "lifemask"
+
+
+@dataclass(frozen=True)
+class PredictionCache:
+    """Predictions of one system version, by the photo's content and the options."""
+
+    folder: Path
+    """Created when the first prediction is written."""
+
+    @classmethod
+    def for_system(cls, cache: Path | None, name: str, version: str) -> "PredictionCache":
+        """Return the place of a system's predictions under the cache folder."""
+        root = default_cache_folder() if cache is None else cache
+        return cls(root / "evaluate" / name / version)
+
+    def path(
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        *,
+        crop: bool,
+        quality: Quality,
+        keep: tuple[str, ...],
+    ) -> Path:
+        """Return the file of one photo's prediction under these options."""
+        digest = hashlib.sha256(repr((pixels.shape, crop, quality, sorted(keep))).encode())
+        digest.update(np.ascontiguousarray(pixels).tobytes())
+        return self.folder / f"{digest.hexdigest()[:32]}.npz"
+
+    def read(self, path: Path) -> tuple[bool, Prediction | None]:
+        """Return whether the photo is finished, and its prediction (None: no face was found)."""
+        if not path.exists():
+            return False, None
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                if "no_face" in archive.files:
+                    return True, None
+            return True, read_prediction(path)
+        except (OSError, ValueError, EOFError, EvaluationError):
+            # A damaged file is predicted again rather than trusted.
+            path.unlink(missing_ok=True)
+            return False, None
+
+    def write(self, path: Path, prediction: Prediction | None) -> None:
+        """Write a prediction, whole or not at all; maps and shading in half precision."""
+        arrays = {"no_face": np.array(True)} if prediction is None else prediction.arrays()
+        small = {
+            name: value.astype(np.float16) if name in _HALF else value
+            for name, value in arrays.items()
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez_compressed(file, **small)  # pyright: ignore[reportArgumentType]  # names are fields
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+_HALF = ("normals", "albedo", "shading")
+
+
+def fingerprint(*packages: str) -> str:
+    """Return a digest of the source files and assets under subpackages of lifemask.
+
+    It changes whenever the code or the weights of a system change, released or not.
+
+    Args:
+        packages: such as "perception"; one that does not exist counts as empty.
+    """
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for package in sorted(packages):
+        for path in sorted((root / package).rglob("*")):
+            if path.suffix in (".py", ".safetensors", ".json", ".npz") and path.is_file():
+                digest.update(str(path.relative_to(root)).encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,183 @@
+"""Ask a system for its predictions, from the cache where they are finished, on several processes."""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from lifemask.evaluation.cache import PredictionCache
+from lifemask.evaluation.config import EvaluationConfig, EvaluationError, Quality
+from lifemask.evaluation.datasets import development_folder
+from lifemask.evaluation.predictions import Prediction
+from lifemask.evaluation.systems.protocol import StoredOutputs, System
+from lifemask.evaluation.systems.registry import load_system
+
+_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One photo that a system is asked about."""
+
+    key: str
+    """Name of the photo within its benchmark."""
+    load: Callable[[], UInt8[np.ndarray, "H W 3"]]
+    """Returns the sRGB photo."""
+    crop: bool
+    """The whole photo is the face."""
+    quality: Quality
+    """Which fit to run."""
+    keep: tuple[str, ...]
+    """Fields of the prediction that the benchmark reads; the others are not stored."""
+
+
+Progress = Callable[[str, int, int], None]
+"""Called with a label, how many photos are finished, and how many there are."""
+
+
+def silent(label: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def progress_line(label: str, done: int, total: int) -> None:
+    """Keep one line on a terminal up to date; print nothing into a pipe."""
+    if sys.stderr.isatty():
+        end = "\n" if done == total else ""
+        print(f"\r{label}: {done}/{total}", end=end, file=sys.stderr, flush=True)
+
+
+def collect(
+    system: str,
+    benchmark: str,
+    requests: list[Request],
+    config: EvaluationConfig,
+    *,
+    progress: Progress = silent,
+) -> dict[str, Prediction | None]:
+    """Return a system's prediction for each requested photo, by key; None where it has none.
+
+    Raises:
+        EvaluationError: the system failed on a photo (which is named), or is unknown.
+    """
+    loaded = load_system(system, development_folder(config.data))
+    if isinstance(loaded, StoredOutputs):
+        return {r.key: loaded.stored(benchmark, r.key) for r in requests}
+    cache = PredictionCache.for_system(config.cache, loaded.name, loaded.version)
+    predictions: dict[str, Prediction | None] = {}
+    waiting: list[tuple[Request, UInt8[np.ndarray, "H W 3"], Path]] = []
+    for request in requests:
+        pixels = request.load()
+        path = cache.path(pixels, crop=request.crop, quality=request.quality, keep=request.keep)
+        finished, prediction = cache.read(path)
+        if finished:
+            predictions[request.key] = prediction
+        else:
+            waiting.append((request, pixels, path))
+    label = f"{benchmark}, {config.label(system)}"
+    for key, prediction in _predict(loaded, system, waiting, cache, config):
+        predictions[key] = prediction
+        progress(label, len(predictions), len(requests))
+    return {r.key: predictions[r.key] for r in requests}
+
+
+def is_stored(system: str, config: EvaluationConfig) -> bool:
+    """Tell whether a system is a set of stored outputs, which may be incomplete."""
+    return isinstance(load_system(system, development_folder(config.data)), StoredOutputs)
+
+
+def _predict(
+    system: System,
+    name: str,
+    waiting: list[tuple[Request, UInt8[np.ndarray, "H W 3"], Path]],
+    cache: PredictionCache,
+    config: EvaluationConfig,
+) -> Iterator[tuple[str, Prediction | None]]:
+    if config.workers <= 1 or len(waiting) <= 1:
+        for request, pixels, path in waiting:
+            yield request.key, _predict_one(system, request, pixels, path, cache)
+        return
+    development = development_folder(config.data)
+    with _one_thread_each():
+        pool = ProcessPoolExecutor(
+            min(config.workers, len(waiting)),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(name, development),
+        )
+        with pool:
+            futures: Mapping[Future[Prediction | None], str] = {
+                pool.submit(_work, _without_loader(r), pixels, path, cache): r.key
+                for r, pixels, path in waiting
+            }
+            try:
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+
+def _predict_one(
+    system: System,
+    request: Request,
+    pixels: UInt8[np.ndarray, "H W 3"],
+    path: Path,
+    cache: PredictionCache,
+) -> Prediction | None:
+    try:
+        prediction = system.predict(pixels, crop=request.crop, quality=request.quality)
+    except EvaluationError:
+        raise
+    except Exception as error:
+        raise EvaluationError(
+            f"{system.name} failed on photo {request.key!r} with {type(error).__name__}: {error}"
+        ) from error
+    kept = None if prediction is None else prediction.keep(request.keep)
+    cache.write(path, kept)
+    return kept
+
+
+_worker_systems: dict[str, System] = {}
+
+
+def _start_worker(name: str, development: Path) -> None:
+    system = load_system(name, development)
+    assert isinstance(system, System)
+    _worker_systems["system"] = system
+
+
+def _work(
+    request: Request, pixels: UInt8[np.ndarray, "H W 3"], path: Path, cache: PredictionCache
+) -> Prediction | None:
+    return _predict_one(_worker_systems["system"], request, pixels, path, cache)
+
+
+def _nothing() -> UInt8[np.ndarray, "H W 3"]:
+    return np.zeros((1, 1, 3), np.uint8)
+
+
+def _without_loader(request: Request) -> Request:
+    """Return the request without its loader, which may not travel to another process."""
+    return Request(request.key, _nothing, request.crop, request.quality, request.keep)
+
+
+@contextmanager
+def _one_thread_each() -> Generator[None]:
+    """Let new processes start with one thread; the variables are read when libraries load."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

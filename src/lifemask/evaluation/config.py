@@ -1,0 +1,47 @@
+"""What to evaluate, on which data, and where the results go; imports nothing heavy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Quality = Literal["fast", "full"]
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How to run the benchmarks."""
+
+    systems: tuple[str, ...] = ("fit", "3ddfa_v2", "landmarks", "mean_face")
+    """Systems to judge: names, or folders of predictions written as `.npz` by any program."""
+
+    data: Path | None = None
+    """Folder that holds `dev/`; default: the environment variable LIFEMASK_DATA."""
+
+    fast: bool = False
+    """Use the coarse fit everywhere; otherwise each benchmark's own quality."""
+
+    all_photos: bool = False
+    """Judge all dev photos, not 60 drawn by seed."""
+
+    workers: int = 1
+    """Processes that predict at the same time, each with one thread."""
+
+    seed: int = 0
+    """Seed of everything drawn: photos, perturbations, bootstrap samples."""
+
+    output: Path | None = None
+    """Folder for one Markdown and one JSON file per benchmark."""
+
+    cache: Path | None = None
+    """Folder of finished predictions; default: LIFEMASK_CACHE, else ~/.cache/lifemask."""
+
+    limit: int | None = None
+    """Stop after so many photos of each set: a quick look whose figures are not the benchmark's."""
+
+    def label(self, system: str) -> str:
+        """Return the name of a system's row: a folder's own name without its parents."""
+        return Path(system).name
+
+
+class EvaluationError(Exception):
+    """An evaluation cannot go on; the message says what came, what is allowed, what to do next."""

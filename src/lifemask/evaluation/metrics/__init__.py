@@ -1,0 +1,1 @@
+"""One metric per file, as `docs/benchmarks.md` defines them; NumPy in, numbers out."""

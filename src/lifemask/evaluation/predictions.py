@@ -1,0 +1,158 @@
+"""What one program says about one photo: the arrays of `lifemask reconstruct --arrays`."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from lifemask.evaluation.config import EvaluationError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One face in one photo. Every field may be missing: then what needs it shows a dash.
+
+    Maps are in the photo's own pixels, or in a crop of it that starts at `offset`.
+    """
+
+    vertices_camera: Float[np.ndarray, "V 3"] | None = None
+    """The mesh in camera axes (+X right, +Y down, +Z forward), metres."""
+    vertices_head: Float[np.ndarray, "V 3"] | None = None
+    """The mesh in head axes (+X subject's left, +Y up, +Z out of the face), metres."""
+    vertices_neutral: Float[np.ndarray, "V 3"] | None = None
+    """The same person without expression, head axes, metres."""
+    triangles: Int[np.ndarray, "T 3"] | None = None
+    """Vertex indices, counter-clockwise seen from outside."""
+    face_vertices: Bool[np.ndarray, "V"] | None = None
+    """Which vertices are the face; None: all of them."""
+    landmarks68: Float[np.ndarray, "68 2"] | None = None
+    """iBUG points, photo pixels."""
+    landmarks68_camera: Float[np.ndarray, "68 3"] | None = None
+    """The same points in camera axes, metres."""
+    aflw21: Float[np.ndarray, "21 2"] | None = None
+    """AFLW points on the program's own surface, photo pixels."""
+    normals: Float[np.ndarray, "H W 3"] | None = None
+    """Unit normals (+x image right, +y up, +z to the viewer); zero where there is no face."""
+    mask: Bool[np.ndarray, "H W"] | None = None
+    """Where there is a face."""
+    depth: Float[np.ndarray, "H W"] | None = None
+    """Distance along the optical axis, metres; zero where there is no face."""
+    albedo: Float[np.ndarray, "H W 3"] | None = None
+    """Linear RGB reflectance."""
+    shading: Float[np.ndarray, "H W 3"] | None = None
+    """Linear RGB light on the surface: the rendered colour is albedo times shading."""
+    light_sh: Float[np.ndarray, "9 3"] | None = None
+    """Spherical harmonics of the light, order and axes of `lifemask.geometry.lighting`."""
+    offset: Float[np.ndarray, "2"] | None = None
+    """Photo pixel (x, y) of the maps' top-left corner; None: (0, 0)."""
+
+    def keep(self, names: tuple[str, ...]) -> "Prediction":
+        """Return the prediction with only the named fields (and the offset of its maps)."""
+        dropped = {f.name: None for f in fields(self) if f.name not in (*names, "offset")}
+        return replace(self, **dropped)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the fields that are present."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def map(self, name: str, image_size: tuple[int, int]) -> np.ndarray | None:
+        """Return a map over the whole photo, zero outside the predicted crop; None if missing.
+
+        Args:
+            name: "normals", "mask", "depth", "albedo" or "shading".
+            image_size: (height, width) of the photo.
+        """
+        crop: np.ndarray | None = getattr(self, name)
+        if crop is None:
+            return None
+        left, top = (0, 0) if self.offset is None else (int(v) for v in np.round(self.offset))
+        height, width = crop.shape[:2]
+        if left < 0 or top < 0 or top + height > image_size[0] or left + width > image_size[1]:
+            raise EvaluationError(
+                f"The map {name!r} covers {width} x {height} pixels from ({left}, {top}), outside "
+                f"the photo of {image_size[1]} x {image_size[0]}. Write maps in the photo's own "
+                "pixels, or a crop of it with its `offset`."
+            )
+        whole = np.zeros((*image_size, *crop.shape[2:]), crop.dtype)
+        whole[top : top + height, left : left + width] = crop
+        return whole
+
+
+_SHAPES: dict[str, tuple[int | None, ...]] = {
+    "vertices_camera": (None, 3),
+    "vertices_head": (None, 3),
+    "vertices_neutral": (None, 3),
+    "triangles": (None, 3),
+    "face_vertices": (None,),
+    "landmarks68": (68, 2),
+    "landmarks68_camera": (68, 3),
+    "aflw21": (21, 2),
+    "normals": (None, None, 3),
+    "mask": (None, None),
+    "depth": (None, None),
+    "albedo": (None, None, 3),
+    "shading": (None, None, 3),
+    "light_sh": (9, 3),
+    "offset": (2,),
+}
+
+
+def prediction_from_arrays(arrays: Mapping[str, np.ndarray], *, source: str) -> Prediction:
+    """Return the prediction held by named arrays; names that are not fields are ignored.
+
+    Grey albedo and shading (H, W) are repeated over the three channels.
+
+    Args:
+        arrays: by field name, any float, integer or boolean type.
+        source: what error messages call the arrays, such as a file name.
+
+    Raises:
+        EvaluationError: an array has a wrong shape, or no known field is present.
+    """
+    found: dict[str, np.ndarray] = {}
+    for name, shape in _SHAPES.items():
+        if name not in arrays:
+            continue
+        value = np.asarray(arrays[name])
+        if name in ("albedo", "shading") and value.ndim == 2:
+            value = np.repeat(value[..., None], 3, axis=-1)
+        right = value.ndim == len(shape) and all(
+            want is None or want == have for want, have in zip(shape, value.shape, strict=True)
+        )
+        if not right:
+            wanted = " x ".join("any" if n is None else str(n) for n in shape)
+            raise EvaluationError(f"{source}: {name!r} has shape {value.shape}; expected {wanted}.")
+        if name in ("mask", "face_vertices"):
+            value = value.astype(bool)
+        elif name == "triangles":
+            value = value.astype(np.int64)
+        elif not np.issubdtype(value.dtype, np.floating):
+            value = value.astype(np.float32)
+        found[name] = value
+    if not found.keys() - {"offset"}:
+        raise EvaluationError(
+            f"{source} holds none of the known arrays. Known: {', '.join(_SHAPES)}; "
+            f"found: {', '.join(arrays) or 'nothing'}."
+        )
+    return Prediction(**found)  # pyright: ignore[reportArgumentType]  # shapes were checked above
+
+
+def read_prediction(path: Path) -> Prediction:
+    """Return the prediction in a NumPy `.npz` file. Pickled content is refused.
+
+    Raises:
+        EvaluationError: not an `.npz` file, pickled content, wrong shapes or no known array.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files if name in _SHAPES}
+            names = archive.files
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise EvaluationError(
+            f"Cannot read {path}: {error}. Expected a NumPy .npz of plain arrays."
+        ) from error
+    return prediction_from_arrays(arrays or dict.fromkeys(names, np.zeros(0)), source=str(path))

@@ -1,0 +1,102 @@
+"""Run benchmarks by name and report where their figures come from."""
+
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from lifemask.evaluation.collect import Progress, silent
+from lifemask.evaluation.config import EvaluationConfig, EvaluationError
+from lifemask.evaluation.tables import Report, Table, write_report
+
+_BENCHMARKS = ("aflw21", "yaleb", "photos", "steadiness", "speed")
+
+
+def benchmark_names() -> tuple[str, ...]:
+    """Return the names of all benchmarks, in the order in which `all` runs them."""
+    return _BENCHMARKS
+
+
+def evaluate(
+    name: str, config: EvaluationConfig | None = None, *, progress: Progress = silent
+) -> Iterator[Report]:
+    """Yield the report of one benchmark, or of each in turn for "all", as soon as it is finished.
+
+    With `config.output`, each is also written there as Markdown and JSON.
+
+    Raises:
+        EvaluationError: unknown benchmark or system, missing data, an unanswered photo.
+    """
+    config = EvaluationConfig() if config is None else config
+    if name != "all" and name not in _BENCHMARKS:
+        raise EvaluationError(
+            f"Unknown benchmark {name!r}. Known: {', '.join(_BENCHMARKS)}, or all."
+        )
+    for benchmark in _BENCHMARKS if name == "all" else (name,):
+        run: Callable[..., Table] = import_module(f"lifemask.evaluation.benchmarks.{benchmark}").run
+        started = time.monotonic()
+        table = run(config, progress=progress)
+        report = Report(table, _provenance(config, time.monotonic() - started))
+        if config.output is not None:
+            write_report(report, config.output)
+        yield report
+
+
+def _provenance(config: EvaluationConfig, seconds: float) -> dict[str, str]:
+    about = {
+        "lifemask": _version("lifemask"),
+        "commit": _commit(),
+        "Python": platform.python_version(),
+        "torch": _version("torch"),
+        "numpy": _version("numpy"),
+        "machine": _machine(),
+        "seed": str(config.seed),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "took": f"{seconds:.0f} s with {config.workers} worker(s)",
+    }
+    options = [n for n in ("fast", "all_photos") if getattr(config, n)]
+    if config.limit is not None:
+        options.append(f"limit {config.limit}: not the benchmark's figures")
+    if options:
+        about["options"] = ", ".join(options)
+    return about
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> str:
+    """Return the checkout's commit, with a plus sign where files differ from it."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=10", "HEAD") + (
+            "+" if git("status", "--porcelain", "--untracked-files=no") else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _machine() -> str:
+    import os
+
+    model = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}"

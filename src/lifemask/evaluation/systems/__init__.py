@@ -1,0 +1,1 @@
+"""What can be judged: systems that look at photos, and outputs stored by other programs."""

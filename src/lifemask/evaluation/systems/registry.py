@@ -1,0 +1,68 @@
+"""Systems by name."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from lifemask.evaluation.config import EvaluationError
+from lifemask.evaluation.systems.protocol import StoredOutputs, System, is_folder
+
+
+def _fit(development: Path) -> System:
+    from lifemask.evaluation.systems.fit import FitSystem
+
+    return FitSystem.from_pretrained()
+
+
+def _landmarks(development: Path) -> System:
+    from lifemask.evaluation.systems.landmarks import LandmarkSystem
+
+    return LandmarkSystem.from_pretrained()
+
+
+def _mean_face(development: Path) -> System:
+    from lifemask.evaluation.systems.mean_face import MeanFaceSystem
+
+    return MeanFaceSystem.from_pretrained()
+
+
+def _three_ddfa(development: Path) -> StoredOutputs:
+    from lifemask.evaluation.systems.stored import StoredThreeDDFA
+
+    return StoredThreeDDFA(development)
+
+
+_BUILDERS: dict[str, Callable[[Path], System | StoredOutputs]] = {
+    "fit": _fit,
+    "landmarks": _landmarks,
+    "mean_face": _mean_face,
+    "3ddfa_v2": _three_ddfa,
+}
+
+
+def system_names() -> list[str]:
+    """Return the names that `load_system` knows."""
+    return sorted(_BUILDERS)
+
+
+@lru_cache(maxsize=8)
+def load_system(name: str, development: Path) -> System | StoredOutputs:
+    """Return a system by name, or the stored outputs in a folder; built once per process.
+
+    Args:
+        name: one of `system_names()`, or a folder of predictions.
+        development: the folder `dev` of the data, where peers' outputs are stored.
+
+    Raises:
+        EvaluationError: unknown name, or a folder without predictions.
+    """
+    if name in _BUILDERS:
+        return _BUILDERS[name](development)
+    if is_folder(name):
+        from lifemask.evaluation.systems.stored import PredictionFolder
+
+        return PredictionFolder(Path(name))
+    raise EvaluationError(
+        f"Unknown system {name!r}. Known: {', '.join(system_names())}, or a folder of "
+        "predictions (KEY.npz or BENCHMARK/KEY.npz)."
+    )
