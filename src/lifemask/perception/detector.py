@@ -1,0 +1,129 @@
+"""Finding faces in photos of any size: YuNet on a reduced copy, then larger, turned or padded."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from lifemask.perception.observation import FaceDetection
+from lifemask.perception.weights import load_network
+from lifemask.perception.yunet import Candidates, YuNet
+
+SMALL_FACE = 32.0
+"""Pixels in the reduced copy: below this a second look at twice the size pays."""
+
+_TURNS = (0, 1, 3, 2)
+"""Quarter turns tried in this order."""
+
+
+class FaceDetector:
+    """Finds faces and their five points."""
+
+    def __init__(self, network: YuNet) -> None:
+        self.network = network
+
+    @classmethod
+    def from_pretrained(cls, device: str | torch.device = "cpu") -> "FaceDetector":
+        """Load the weights that ship with the package."""
+        return cls(load_network(YuNet(), "yunet", device))
+
+    @torch.inference_mode()
+    def detect(
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        *,
+        long_side: int = 640,
+        threshold: float = 0.6,
+    ) -> list[FaceDetection]:
+        """Return the faces of an upright sRGB photo, largest first; empty when there is none.
+
+        Looks at a copy reduced to `long_side`; looks again at twice that where faces are small or
+        missing; then at the photo turned by 90, 270 and 180 degrees; then with its edges extended
+        by half, for heads that fill the frame.
+        """
+        for margin in (0.0, 0.5):
+            for turns in _TURNS:
+                found = self._detect_turned(pixels, long_side, threshold, turns, margin)
+                is_larger = max(pixels.shape[:2]) > long_side
+                if margin == 0.0 and is_larger and not _has_large(found, pixels, long_side):
+                    found += self._detect_turned(pixels, 2 * long_side, threshold, turns, 0.0)
+                if found:
+                    faces = suppress_overlaps(found)
+                    return sorted(faces, key=lambda face: -_box_area(face.box_xyxy))
+        return []
+
+    def _detect_turned(
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        long_side: int,
+        threshold: float,
+        turns: int,
+        margin: float,
+    ) -> list[FaceDetection]:
+        """Look at the photo after counter-clockwise quarter turns, with extended edges."""
+        height, width = pixels.shape[:2]
+        device = next(self.network.parameters()).device
+        image = torch.from_numpy(np.array(pixels)).to(device).permute(2, 0, 1)[None]
+        scale = min(1.0, long_side / (max(height, width) * (1.0 + 2.0 * margin)))
+        size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        if size != (height, width):
+            image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+        image = image.float() / 255.0
+        pad_y, pad_x = round(size[0] * margin), round(size[1] * margin)
+        image = F.pad(image, (pad_x, pad_x, pad_y, pad_y), mode="replicate")
+        image = image.rot90(turns, dims=(2, 3))
+        rows, columns = image.shape[2:]
+        image = F.pad(image, (0, -columns % 32, 0, -rows % 32))
+        candidates = self.network(image.contiguous(memory_format=torch.channels_last))
+
+        def back(points: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
+            x, y = points.unbind(-1)
+            # The original of (x, y) after 0, 1, 2, 3 counter-clockwise quarter turns of the image.
+            x, y = ((x, y), (rows - y, x), (columns - x, rows - y), (y, columns - x))[turns]
+            x, y = x - pad_x, y - pad_y
+            return torch.stack([x * (width / size[1]), y * (height / size[0])], dim=-1)
+
+        return _kept(candidates, threshold, back)
+
+
+def _kept(candidates: Candidates, threshold: float, back) -> list[FaceDetection]:  # noqa: ANN001
+    keep = candidates.scores[0] > threshold
+    corners = back(candidates.boxes[0, keep].unflatten(-1, (2, 2)))
+    boxes = torch.cat([corners.amin(-2), corners.amax(-2)], dim=-1).cpu()
+    points = back(candidates.keypoints[0, keep]).cpu()
+    scores = candidates.scores[0, keep].tolist()
+    return [FaceDetection(*face) for face in zip(boxes, scores, points, strict=True)]
+
+
+def suppress_overlaps(faces: list[FaceDetection], *, overlap: float = 0.3) -> list[FaceDetection]:
+    """Keep the best of every group of boxes whose intersection over union exceeds `overlap`."""
+    kept: list[FaceDetection] = []
+    for face in sorted(faces, key=lambda face: -face.score):
+        if all(_intersection_over_union(face.box_xyxy, k.box_xyxy) <= overlap for k in kept):
+            kept.append(face)
+    return kept
+
+
+def roll_radians(keypoints5: Float[Tensor, "5 2"]) -> float:
+    """In-plane rotation of the head: 0 upright, positive when turned clockwise in the image."""
+    x, y = (keypoints5[1] - keypoints5[0]).tolist()
+    return math.atan2(y, x)
+
+
+def _has_large(faces: list[FaceDetection], pixels: np.ndarray, long_side: int) -> bool:
+    scale = min(1.0, long_side / max(pixels.shape[:2]))
+    return any(math.sqrt(_box_area(face.box_xyxy)) * scale >= SMALL_FACE for face in faces)
+
+
+def _box_area(box: Float[Tensor, "4"]) -> float:
+    width, height = (box[2:] - box[:2]).clamp_min(0.0).tolist()
+    return width * height
+
+
+def _intersection_over_union(a: Float[Tensor, "4"], b: Float[Tensor, "4"]) -> float:
+    low, high = torch.maximum(a[:2], b[:2]), torch.minimum(a[2:], b[2:])
+    shared = _box_area(torch.cat([low, high]))
+    return shared / max(_box_area(a) + _box_area(b) - shared, 1e-9)

@@ -1,0 +1,45 @@
+"""What perception says about one face: a box with five points, or everything the fit needs."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FaceDetection:
+    """A face found in a photo. Photo pixels: x right, y down, pixel centres at +0.5."""
+
+    box_xyxy: Float[Tensor, "4"]
+    """Left, top, right, bottom; may reach beyond the photo."""
+    score: float
+    """0..1."""
+    keypoints5: Float[Tensor, "5 2"]
+    """Eye, eye, nose tip, mouth corner, mouth corner; the subject's right comes first, which is at
+    the image's left when the head is upright."""
+
+
+@dataclass(frozen=True)
+class FaceObservation:
+    """All that perception measures on one face. Photo pixels as in `FaceDetection`."""
+
+    box_xyxy: Float[Tensor, "4"]
+    """The detector's box, or the tight box of the landmarks when nothing was detected."""
+    score: float
+    """The detector's score 0..1; 0 when nothing was detected and the crop was taken for the face."""
+    keypoints5: Float[Tensor, "5 2"]
+    """The detector's points, or their counterparts among the landmarks."""
+    landmarks478: Float[Tensor, "478 3"]
+    """x, y in photo pixels; z in pixels too, smaller is nearer, relative to the head's middle."""
+    landmark_sigma: Float[Tensor, "478"]
+    """Pixels: root mean square distance between the passes (jittered, flipped) and their mean."""
+    presence: float
+    """0..1: how sure the landmark network is that this is a face it knows; low on profiles."""
+    blendshapes: Float[Tensor, "52"]
+    """Weights 0..1 in the order of `ARKIT_EXPRESSIONS`; `tongueOut` is always 0."""
+    segmentation: Float[Tensor, "6 S S"] | None
+    """Probabilities of `SEGMENTATION_CLASSES` on an upright crop; None when not asked for."""
+    segmentation_to_photo: Float[Tensor, "2 3"]
+    """Affine from the crop's pixel coordinates (x, y, 1) to photo pixels; centres at +0.5."""
+    embedding: Float[Tensor, "128"] | None
+    """Identity: two photos of a person are nearer than about 0.6; None when not asked for."""

@@ -1,0 +1,97 @@
+"""YuNet: a small convolutional face detector with five points (Wu et al., 2023), as a torch module."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+STRIDES = (8, 16, 32)
+"""Pixels between neighbouring cells of the three output grids."""
+
+
+class Candidates(NamedTuple):
+    """What every cell of the three grids proposes, before non-maximum suppression."""
+
+    boxes: Float[Tensor, "*batch N 4"]
+    """x0, y0, x1, y1 in input pixels."""
+    keypoints: Float[Tensor, "*batch N 5 2"]
+    """Image-left eye, image-right eye, nose tip, image-left and image-right mouth corner."""
+    scores: Float[Tensor, "*batch N"]
+    """0..1, the geometric mean of the class and the objectness score."""
+
+
+class YuNet(nn.Module):
+    """Backbone of separable convolutions, a three-level feature pyramid and four heads a level."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, stride=2, padding=1)
+        self.backbone = nn.ModuleList(
+            [
+                _Separable(16, 16),
+                nn.Sequential(_Separable(16, 16), _Separable(16, 32)),
+                nn.Sequential(_Separable(32, 32), _Separable(32, 64)),
+                nn.Sequential(_Separable(64, 64), _Separable(64, 64)),
+                nn.Sequential(_Separable(64, 64), _Separable(64, 64)),
+                nn.Sequential(_Separable(64, 64), _Separable(64, 64)),
+            ]
+        )
+        self.neck = nn.ModuleList(_Separable(64, 64) for _ in STRIDES)
+        self.heads = nn.ModuleDict(
+            {
+                name: nn.ModuleList(_Separable(64, channels, relu=False) for _ in STRIDES)
+                for name, channels in (("score", 1), ("box", 4), ("objectness", 1), ("points", 10))
+            }
+        )
+
+    def forward(self, images: Float[Tensor, "batch 3 H W"]) -> Candidates:
+        """Propose faces in sRGB images with values 0..1; H and W must be multiples of 32."""
+        # The network was trained on BGR bytes.
+        x = F.relu(self.stem(images.flip(1) * 255.0))
+        features: list[Tensor] = []
+        for level, block in enumerate(self.backbone):
+            # A pooling in front of every block except the first and the third.
+            x = block(x if level in (0, 2) else F.max_pool2d(x, 2))
+            features.append(x)
+        coarse = self.neck[2](features[5])
+        middle = self.neck[1](features[4] + F.interpolate(coarse, scale_factor=2.0))
+        fine = self.neck[0](features[3] + F.interpolate(middle, scale_factor=2.0))
+        levels = [
+            self._decode(level, feature) for level, feature in enumerate((fine, middle, coarse))
+        ]
+        return Candidates(*(torch.cat(parts, dim=1) for parts in zip(*levels, strict=True)))
+
+    def _decode(self, level: int, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        stride = STRIDES[level]
+        rows, columns = feature.shape[-2:]
+
+        def head(name: str) -> Tensor:
+            return self.heads[name][level](feature).flatten(2).transpose(1, 2)  # pyright: ignore[reportIndexIssue]  # ModuleDict values are typed as Module
+
+        cells = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).flip(-1)
+        cells = cells.to(feature)
+        box = head("box")
+        centre, size = (box[..., :2] + cells) * stride, box[..., 2:].exp() * stride
+        points = head("points").unflatten(-1, (5, 2))
+        scores = (head("score").sigmoid() * head("objectness").sigmoid()).sqrt()
+        return (
+            torch.cat([centre - size / 2, centre + size / 2], dim=-1),
+            (points + cells.unsqueeze(-2)) * stride,
+            scores.squeeze(-1),
+        )
+
+
+class _Separable(nn.Module):
+    """Pointwise, then depthwise convolution, with an optional ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, *, relu: bool = True) -> None:
+        super().__init__()
+        self.pointwise = nn.Conv2d(inputs, outputs, 1)
+        self.depthwise = nn.Conv2d(outputs, outputs, 3, padding=1, groups=outputs)
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.depthwise(self.pointwise(x))
+        return F.relu(x) if self.relu else x
