@@ -1,0 +1,1 @@
+"""Files in and out: photos, colour, and one file format per module."""

@@ -1,0 +1,46 @@
+"""Between sRGB, as files store it, and linear light, as everything inside computes.
+
+IEC 61966-2-1: a short straight line near black, then a power of 2.4.
+"""
+
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+
+def linear_from_srgb(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return linear light of sRGB values; both nominally in [0, 1], not clamped.
+
+    Differentiable everywhere. Below zero the straight line goes on.
+    """
+    curve = ((values.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
+    return torch.where(values <= 0.04045, values / 12.92, curve)
+
+
+def srgb_from_linear(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return sRGB values of linear light; both nominally in [0, 1], not clamped.
+
+    Differentiable everywhere. Below zero the straight line goes on.
+    """
+    curve = 1.055 * values.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
+    return torch.where(values <= 0.0031308, values * 12.92, curve)
+
+
+def image_from_pixels(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[Tensor, "3 H W"]:
+    """Return the linear RGB image in [0, 1] of 8-bit sRGB pixels."""
+    linear = _linear_of_byte()[pixels]
+    return torch.from_numpy(np.ascontiguousarray(linear.transpose(2, 0, 1)))
+
+
+def pixels_from_image(image: Float[Tensor, "3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
+    """Return 8-bit sRGB pixels of a linear RGB image, clamped to [0, 1] and rounded."""
+    encoded = srgb_from_linear(image.detach().clamp(0, 1)).mul(255).round().to(torch.uint8)
+    return np.ascontiguousarray(encoded.permute(1, 2, 0).cpu().numpy())
+
+
+@cache
+def _linear_of_byte() -> Float[np.ndarray, "256"]:
+    return linear_from_srgb(torch.arange(256, dtype=torch.float64) / 255).float().numpy()

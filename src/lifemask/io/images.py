@@ -1,0 +1,378 @@
+"""Photos as people have them: any common format, turned upright, in 8-bit sRGB, or a clear error.
+
+Transparent parts are put on white. Of an animation or a multi-page file the first picture is
+taken. Embedded colour profiles are converted to sRGB; grey, CMYK, palette and 16-bit files too.
+"""
+
+import io
+import logging
+import math
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from lifemask.io.files import write_bytes
+
+logger = logging.getLogger(__name__)
+
+MEGAPIXELS_ALLOWED = 100.0
+"""Photos of this many megapixels or more are refused before they are decoded."""
+SMALLEST_SIDE = 16
+"""Photos with a shorter side, in pixels, are refused: no face can be seen in them."""
+
+# What `Image.open` may try. Not everything Pillow knows: some readers start other programs.
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_FILM_DIAGONAL_MM = math.hypot(36, 24)
+_MM_PER_RESOLUTION_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
+
+
+class PhotoError(ValueError):
+    """A photo could not be read; the message says what came, what is allowed and what to do."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An upright photo in 8-bit sRGB."""
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    """sRGB, 0..255, rows from the top."""
+    focal_35mm: float | None = None
+    """Focal length in mm on a 36 x 24 mm film of the same diagonal (EXIF), if known."""
+    name: str = "photo"
+    """What to call it: the file's name without folder and suffix."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def focal_pixels(self) -> float | None:
+        """Focal length in pixels, if known."""
+        if self.focal_35mm is None:
+            return None
+        return self.focal_35mm / _FILM_DIAGONAL_MM * math.hypot(*self.image_size)
+
+
+def read_photo(
+    path: str | os.PathLike[str],
+    *,
+    megapixels_allowed: float = MEGAPIXELS_ALLOWED,
+    longest_side: int | None = None,
+) -> Photo:
+    """Read a photo from a file.
+
+    Args:
+        path: a file of any common image format; HEIC needs the extra `heif`.
+        megapixels_allowed: larger photos are refused before decoding. Pillow itself refuses
+            above 178.
+        longest_side: if given, a larger photo is reduced to this many pixels. JPEG files are
+            then decoded at a fraction of their size, which is several times faster.
+
+    Raises:
+        PhotoError: the file is missing, no photo, broken, too small or too large.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            return decode_photo(
+                file,
+                name=path.stem,
+                label=repr(str(path)),
+                megapixels_allowed=megapixels_allowed,
+                longest_side=longest_side,
+            )
+    except FileNotFoundError as error:
+        raise PhotoError(f"There is no file {str(path)!r}. Check the name.") from error
+    except IsADirectoryError as error:
+        raise PhotoError(
+            f"{str(path)!r} is a folder. Name the photos in it, for example {str(path / '*.jpg')!r}."
+        ) from error
+    except OSError as error:
+        raise PhotoError(
+            f"Cannot read {str(path)!r}: {error.strerror or error}. Check its permissions."
+        ) from error
+
+
+def decode_photo(
+    file: BinaryIO,
+    *,
+    name: str = "photo",
+    label: str | None = None,
+    megapixels_allowed: float = MEGAPIXELS_ALLOWED,
+    longest_side: int | None = None,
+) -> Photo:
+    """Read a photo from an open binary file. `label` names it in error messages; see `read_photo`.
+
+    Raises:
+        PhotoError: the data is no photo, broken, too small or too large.
+    """
+    label = label or repr(name)
+    with warnings.catch_warnings():
+        # The limit below is lower than the one at which Pillow starts to warn; broken metadata
+        # that Pillow warns about is of no interest here.
+        warnings.simplefilter("ignore")
+        image = _open(file, label)
+        _check_size(image, label, megapixels_allowed)
+        try:
+            if longest_side is not None:
+                image.draft("RGB", (longest_side, longest_side))
+            image.load()
+            focal = _focal_35mm(image)
+            image = ImageOps.exif_transpose(image)
+            image = _to_srgb(image, label)
+        except PhotoError:
+            raise
+        except Exception as error:  # decoders of broken data raise anything
+            raise PhotoError(
+                f"{label} is a damaged {image.format or 'image'} file ({error}). "
+                "Copy it again from its source or save it anew in an image editor."
+            ) from error
+    if longest_side is not None:
+        image.thumbnail((longest_side, longest_side), reducing_gap=2.0)
+    return Photo(np.asarray(image).copy(), focal, name)
+
+
+def as_photo(source: Photo | str | os.PathLike[str] | Image.Image | np.ndarray) -> Photo:
+    """Return a photo given as a path, a Pillow image, 8-bit sRGB pixels (H, W, 3), or a Photo.
+
+    Raises:
+        PhotoError: see `read_photo`; or the pixels have another shape or type.
+    """
+    match source:
+        case Photo():
+            return source
+        case np.ndarray():
+            if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
+                raise PhotoError(
+                    f"Pixels came as {source.dtype} of shape {source.shape}; "
+                    "uint8 of shape (height, width, 3) in sRGB is needed."
+                )
+            _check_sides(source.shape[1], source.shape[0], "the array")
+            return Photo(np.ascontiguousarray(source))
+        case Image.Image():
+            label = "the image"
+            _check_size(source, label, MEGAPIXELS_ALLOWED)
+            focal = _focal_35mm(source)
+            upright = ImageOps.exif_transpose(source)
+            return Photo(np.asarray(_to_srgb(upright, label)).copy(), focal)
+        case _:
+            return read_photo(source)
+
+
+def encode_image(
+    pixels: UInt8[np.ndarray, "H W *channels"],
+    format: Literal["png", "jpeg"],
+    *,
+    quality: int = 92,
+) -> bytes:
+    """Return grey (H, W), RGB or RGBA pixels as the bytes of a PNG or JPEG file.
+
+    `quality` is JPEG's, 1..95; from 90 on, colours are not subsampled. The same pixels give the
+    same bytes.
+    """
+    buffer = io.BytesIO()
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    if format == "png":
+        image.save(buffer, "PNG", compress_level=6)
+    else:
+        subsampling = "4:4:4" if quality >= 90 else "4:2:0"
+        image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+    return buffer.getvalue()
+
+
+def write_image(
+    path: str | os.PathLike[str],
+    pixels: UInt8[np.ndarray, "H W *channels"],
+    *,
+    quality: int = 92,
+) -> None:
+    """Write grey (H, W), RGB or RGBA pixels to a .png or .jpg file, complete or not at all.
+
+    Raises:
+        ValueError: the suffix is another one.
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    match path.suffix.lower():
+        case ".png":
+            data = encode_image(pixels, "png")
+        case ".jpg" | ".jpeg":
+            data = encode_image(pixels, "jpeg", quality=quality)
+        case _:
+            raise ValueError(f"Cannot write {path.name!r}. Known suffixes: .png, .jpg, .jpeg.")
+    write_bytes(path, data)
+
+
+def _open(file: BinaryIO, label: str) -> Image.Image:
+    start = file.read(32)
+    file.seek(0)
+    if not start:
+        raise PhotoError(f"{label} is empty. Copy it again from its source.")
+    Image.init()
+    # AVIF and JPEG 2000 are missing from some builds of Pillow.
+    formats: list[str] = [name for name in _FORMATS if name in Image.OPEN]
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
+        _register_heif(label)
+        formats.append("HEIF")
+    try:
+        return Image.open(file, formats=formats)
+    except UnidentifiedImageError as error:
+        raise PhotoError(
+            f"{label} is not a photo: it starts with {start[:12]!r}. Allowed are "
+            f"{', '.join(_FORMATS)} and HEIC; convert it to one of them."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise PhotoError(f"{label} is far too large: {error} Reduce it first.") from error
+    except Exception as error:  # readers of broken headers raise anything
+        raise PhotoError(
+            f"{label} is a damaged image file ({error}). Copy it again from its source."
+        ) from error
+
+
+def _register_heif(label: str) -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise PhotoError(
+            f"{label} is a HEIC photo, and the package that reads them is not installed. "
+            "Run: pip install 'lifemask[heif]', or convert the photo to JPEG."
+        ) from error
+    register_heif_opener()
+
+
+def _check_size(image: Image.Image, label: str, megapixels_allowed: float) -> None:
+    width, height = image.size
+    if width * height >= megapixels_allowed * 1e6:
+        raise PhotoError(
+            f"{label} has {width} x {height} pixels ({width * height / 1e6:.0f} megapixels); fewer "
+            f"than {megapixels_allowed:g} megapixels are allowed. Reduce it first."
+        )
+    _check_sides(width, height, label)
+
+
+def _check_sides(width: int, height: int, label: str) -> None:
+    if min(width, height) < SMALLEST_SIDE:
+        raise PhotoError(
+            f"{label} has {width} x {height} pixels; at least {SMALLEST_SIDE} on each side are "
+            "needed, and 100 or more across the face to look like the person."
+        )
+
+
+def _to_srgb(image: Image.Image, label: str) -> Image.Image:
+    """Return the image as 8-bit sRGB on white."""
+    if image.mode in ("I", "F"):
+        image = _from_deep(image, label)
+    elif image.mode.startswith("I;16"):
+        image = _grey(np.asarray(image).astype(np.float64) / 65535)
+    if image.mode in ("P", "PA") or image.has_transparency_data:
+        image = _on_white(image)
+    profile = image.info.get("icc_profile")
+    if profile:
+        image = _apply_profile(image, profile, label)
+    return image.convert("RGB")
+
+
+def _from_deep(image: Image.Image, label: str) -> Image.Image:
+    """Turn 32-bit integers that hold 16-bit values (some PNG and TIFF files) into 8 bits."""
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise PhotoError(
+            f"{label} stores 32-bit {'floats' if image.mode == 'F' else 'integers'}; 8 or 16 bits "
+            "are allowed. Save it as a 16-bit TIFF or an 8-bit PNG."
+        )
+    return _grey(values / 65535)
+
+
+def _grey(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.round(values * 255).astype(np.uint8))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    info = image.info
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    flat = Image.alpha_composite(white, image).convert("RGB")
+    if "icc_profile" in info:
+        flat.info["icc_profile"] = info["icc_profile"]
+    return flat
+
+
+def _apply_profile(image: Image.Image, profile: bytes, label: str) -> Image.Image:
+    """Convert to sRGB by the embedded profile; a broken or unfitting one is ignored."""
+    try:
+        source: Any = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        space = {"L": "GRAY", "1": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}.get(image.mode, "RGB ")
+        wanted: str = source.profile.xcolor_space
+        if space.strip().casefold() != wanted.strip().casefold():
+            if wanted.strip() != "RGB":
+                raise ValueError(f"a {wanted} profile on a {image.mode} picture")
+            image = image.convert("RGB")
+        elif image.mode == "1":
+            image = image.convert("L")
+        converted = ImageCms.profileToProfile(
+            image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
+    except (ImageCms.PyCMSError, ValueError, OSError) as error:
+        logger.warning("The colour profile of %s is ignored: %s", label, error)
+        return image
+    return image if converted is None else converted
+
+
+def _focal_35mm(image: Image.Image) -> float | None:
+    """Return the 35 mm equivalent focal length that EXIF states or implies.
+
+    A photo whose sides have another ratio than EXIF says was cropped after it was taken; its
+    focal length then says nothing about these pixels.
+    """
+    try:
+        exif = image.getexif()
+        details: Mapping[int, Any] = exif.get_ifd(ExifTags.IFD.Exif)
+        size = (
+            _positive(details.get(ExifTags.Base.ExifImageWidth)),
+            _positive(details.get(ExifTags.Base.ExifImageHeight)),
+        )
+        if None not in size and not _same_shape(size, image.size):
+            return None
+        focal = _positive(details.get(ExifTags.Base.FocalLengthIn35mmFilm))
+        if focal is None:
+            focal = _focal_from_sensor(details, size)
+    except Exception as error:  # EXIF of hostile files raises anything
+        logger.warning("The EXIF data of %s is ignored: %s", image.format, error)
+        return None
+    return focal if focal is not None and 5 <= focal <= 2000 else None
+
+
+def _focal_from_sensor(
+    details: Mapping[int, Any], size: tuple[float | None, float | None]
+) -> float | None:
+    millimetres = _positive(details.get(ExifTags.Base.FocalLength))
+    density = _positive(details.get(ExifTags.Base.FocalPlaneXResolution))
+    unit = _MM_PER_RESOLUTION_UNIT.get(details.get(ExifTags.Base.FocalPlaneResolutionUnit, 2))
+    width, height = size
+    if millimetres is None or density is None or unit is None or width is None or height is None:
+        return None
+    sensor_diagonal = math.hypot(width, height) / density * unit
+    return millimetres / sensor_diagonal * _FILM_DIAGONAL_MM
+
+
+def _positive(value: Any) -> float | None:
+    """Return a finite positive number, or None."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def _same_shape(stated: tuple[float | None, float | None], actual: tuple[int, int]) -> bool:
+    long, short = max(stated[0] or 0, stated[1] or 0), min(stated[0] or 0, stated[1] or 0)
+    return abs(short / long / (min(actual) / max(actual)) - 1) < 0.02

@@ -1,0 +1,127 @@
+"""Files appear complete or not at all, and photos of equal name keep their results apart."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from lifemask.io.files import (
+    OutputError,
+    atomic_write,
+    make_folder,
+    staged,
+    unique_names,
+    write_bytes,
+    write_json,
+)
+
+
+def test_file_appears_only_when_complete(tmp_path: Path) -> None:
+    path = tmp_path / "face.glb"
+    with atomic_write(path) as file:
+        file.write(b"half")
+        file.flush()
+        assert not path.exists()
+        file.write(b" and half")
+    assert path.read_bytes() == b"half and half"
+    assert os.listdir(tmp_path) == ["face.glb"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_interrupted_write_leaves_the_older_file_alone(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "face.glb"
+    write_bytes(path, b"older")
+    with pytest.raises(error), atomic_write(path) as file:
+        file.write(b"newer")
+        raise error
+    assert path.read_bytes() == b"older"
+    assert os.listdir(tmp_path) == ["face.glb"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full simulates the full disk")
+def test_full_disk_gives_a_clear_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hidden file is led to a device that has no room."""
+    plain_open = open
+
+    def open_full(path: Path, mode: str) -> object:
+        plain_open(path, mode).close()
+        return plain_open("/dev/full", "wb")
+
+    monkeypatch.setattr("builtins.open", open_full)
+    with pytest.raises(OutputError, match="disk is full"):
+        write_bytes(tmp_path / "face.glb", b"data" * 100_000)
+    assert os.listdir(tmp_path) == []
+
+
+def test_missing_folder_and_file_in_the_way_give_clear_errors(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="folder does not exist"):
+        write_bytes(tmp_path / "nowhere" / "face.glb", b"")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="in the way"):
+        make_folder(tmp_path / "file")
+    with pytest.raises(OutputError, match="in the way"):
+        make_folder(tmp_path / "file" / "deeper")
+
+
+def test_folder_without_permission_gives_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(OutputError, match="not writable"):
+        make_folder(tmp_path)
+
+
+def test_json_refuses_what_other_readers_refuse(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"name": "Zoë", "value": 1.5})
+    assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"name": "Zoë", "value": 1.5}
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "b.json", float("nan"))
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_staged_files_appear_together(tmp_path: Path) -> None:
+    with staged(tmp_path) as folder:
+        (folder / "face.obj").write_text("o")
+        (folder / "face.mtl").write_text("m")
+        assert not (tmp_path / "face.obj").exists()
+    assert sorted(os.listdir(tmp_path)) == ["face.mtl", "face.obj"]
+
+
+def test_staged_files_vanish_together(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), staged(tmp_path) as folder:
+        (folder / "face.obj").write_text("o")
+        raise KeyboardInterrupt
+    assert os.listdir(tmp_path) == []
+
+
+def test_disk_that_fills_up_while_staging_gives_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="disk is full"), staged(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("photos", "names"),
+    [
+        (["a.jpg", "b.png"], ["a", "b"]),
+        (["x/a.jpg", "y/a.jpg", "y/a.png"], ["a", "y_a", "a-2"]),
+        (["x/a.jpg", "x/A.jpg"], ["a", "x_A"]),
+        (["x/a.jpg", "x/a_1.jpg"], ["a", "x_a_1"]),
+        (["x/a_1.jpg", "x/a.jpg"], ["a_1", "x_a"]),
+        (["IMG_1.jpg", "IMG_2.jpg"], ["IMG_1", "IMG_2"]),
+    ],
+)
+def test_names_of_results_never_collide(photos: list[str], names: list[str]) -> None:
+    assert unique_names([Path("/home") / photo for photo in photos]) == names
+
+
+def test_names_avoid_what_is_taken() -> None:
+    photos = [Path("/x/a.jpg"), Path("/x/b.jpg")]
+    taken = {(0, "a"), (0, "x_a")}
+    assert unique_names(photos, taken=lambda index, name: (index, name) in taken) == ["a-2", "b"]
