@@ -1,0 +1,1 @@
+"""The implementations behind `rendering.backends`: one module each, with the same functions."""

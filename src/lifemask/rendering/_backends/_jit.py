@@ -1,0 +1,93 @@
+"""Numba compilation with a disk cache where one can be written, and a small thread pool."""
+
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numba
+import torch
+
+# Contraction and reciprocal multiplication change the last bit only; coverage and depth order must
+# be the same everywhere, so the kernel that decides them is compiled without.
+_FAST_MATH = {"contract", "nsz", "arcp"}
+
+_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+
+
+def kernel(*, exact: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile a function without the GIL and cache it on disk.
+
+    Numba caches beside the source, else in the user's cache folder. Where neither can be written a
+    private folder in the temporary directory serves, and without that nothing is cached: the first
+    call of each process then takes some seconds.
+    """
+    options: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "fastmath": False if exact else _FAST_MATH,
+    }
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return numba.njit(cache=True, **options)(function)
+        except (RuntimeError, OSError):
+            pass
+        folder = _private_temporary_folder()
+        if folder is not None:
+            previous = numba.config.CACHE_DIR
+            numba.config.CACHE_DIR = str(folder)
+            try:
+                return numba.njit(cache=True, **options)(function)
+            except (RuntimeError, OSError):
+                pass
+            finally:
+                numba.config.CACHE_DIR = previous
+        return numba.njit(**options)(function)
+
+    return decorate
+
+
+def run_in_threads(task: Callable[[int], None], workers: int) -> None:
+    """Call task(0) … task(workers - 1), the first here and the others in an own small pool.
+
+    Torch's OpenMP collapses when another program uses the cores, and numba's own layers abort with
+    several threads or after a fork; plain threads do neither.
+    """
+    if workers == 1:
+        task(0)
+        return
+    key = (os.getpid(), workers)
+    pool = _pools.get(key)
+    if pool is None:
+        pool = _pools[key] = ThreadPoolExecutor(workers - 1, thread_name_prefix="lifemask")
+    waiting = [pool.submit(task, worker) for worker in range(1, workers)]
+    task(0)
+    for future in waiting:
+        future.result()
+
+
+def worker_count(units: int) -> int:
+    """Return how many threads to use for so many independent units: what torch may use here."""
+    return max(1, min(torch.get_num_threads(), units))
+
+
+def _private_temporary_folder() -> Path | None:
+    """Return a cache folder that only this user can write, or None.
+
+    A cache file is code: one written by somebody else must never be loaded.
+    """
+    owner = os.getuid() if hasattr(os, "getuid") else None
+    folder = (
+        Path(tempfile.gettempdir()) / f"lifemask-numba-{owner if owner is not None else 'user'}"
+    )
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError:
+        return None
+    private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o022
+    return folder if private and (owner is None or status.st_uid == owner) else None

@@ -1,0 +1,218 @@
+"""Rasterisation and interpolation in plain PyTorch, on any device: the definition of correct.
+
+Corners are snapped to 1/256 pixel and a top-left rule decides which of two triangles owns a pixel
+centre on their common edge. All edge arithmetic is exact (whole numbers held in float64), and the
+depth of a pixel is computed with the same operations in the same order by every backend, so all
+backends agree on every triangle index.
+"""
+
+import torch
+from torch import Tensor
+
+# A corner further out drops its triangle; within, edge functions are exact in float64.
+GUARD_BAND_PIXELS = 65536.0
+SUBPIXELS = 256.0
+# Corners so near or so far are outside the range of float32 inverse depth.
+DEPTH_RANGE = (1e-30, 1e30)
+# A barycentric weight this far outside [0, 1] means a triangle as thin as the snap: its weights are
+# clamped and carry no gradient, which would be huge and meaningless.
+SLIVER = 1 / 16
+
+_EMPTY = 2**63 - 1
+# Pixels enumerated at once, which bounds the memory.
+_CHUNK = 4_000_000
+
+
+def rasterize(
+    points: Tensor, triangles: Tensor, height: int, width: int, cull: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return triangle index (B,H,W), barycentric (B,H,W,3) and depth (B,H,W)."""
+    batch, vertex_count, _ = points.shape
+    # Detached: which triangle wins is a step function, so its gradient is zero almost everywhere.
+    index = _nearest_triangle(points.detach(), triangles, height, width, cull)
+    pixel = (index >= 0).nonzero()[:, 0]
+    image = torch.div(pixel, height * width, rounding_mode="floor")
+    corners = triangles.index_select(0, index.index_select(0, pixel))
+    corners = corners + (image * vertex_count)[:, None]
+    within = pixel - image * (height * width)
+    row = torch.div(within, width, rounding_mode="floor")
+    centre_x, centre_y = (within - row * width).double() + 0.5, row.double() + 0.5
+
+    flat = points.reshape(-1, 3)
+    a, b, c = (flat.index_select(0, corners[:, k]).double() for k in range(3))
+    ax, ay = a[:, 0] - centre_x, a[:, 1] - centre_y
+    bx, by = b[:, 0] - centre_x, b[:, 1] - centre_y
+    cx, cy = c[:, 0] - centre_x, c[:, 1] - centre_y
+    weights = torch.stack(
+        [
+            (bx * cy - by * cx) / a[:, 2],
+            (cx * ay - cy * ax) / b[:, 2],
+            (ax * by - ay * bx) / c[:, 2],
+        ],
+        dim=-1,
+    )
+    total = weights.sum(-1, keepdim=True)
+    weights = weights / torch.where(total == 0, torch.ones_like(total), total)
+    sliver = (total[:, 0] == 0) | ((weights - 0.5).abs() > 0.5 + SLIVER).any(-1)
+    weights = torch.where(sliver[:, None], _clamped(weights.detach()), weights)
+    depth = weights[:, 0] * a[:, 2] + weights[:, 1] * b[:, 2] + weights[:, 2] * c[:, 2]
+
+    size = batch * height * width
+    barycentric = points.new_zeros(size, 3).index_copy(0, pixel, weights.to(points.dtype))
+    depth = points.new_zeros(size).index_copy(0, pixel, depth.to(points.dtype))
+    return (
+        index.view(batch, height, width),
+        barycentric.view(batch, height, width, 3),
+        depth.view(batch, height, width),
+    )
+
+
+def interpolate(
+    attributes: Tensor, triangles: Tensor, index: Tensor, barycentric: Tensor
+) -> Tensor:
+    """Return (B,C,H,W) from attributes (B or 1,V,C); zero where there is no triangle."""
+    batch, height, width = index.shape
+    attribute_batch, vertex_count, channels = attributes.shape
+    pixel = (index.reshape(-1) >= 0).nonzero()[:, 0]
+    corners = triangles.index_select(0, index.reshape(-1).index_select(0, pixel))
+    if attribute_batch > 1:
+        image = torch.div(pixel, height * width, rounding_mode="floor")
+        corners = corners + (image * vertex_count)[:, None]
+    weights = barycentric.reshape(-1, 3).index_select(0, pixel)
+    flat = attributes.reshape(-1, channels)
+    a, b, c = (weights[:, k, None] * flat.index_select(0, corners[:, k]) for k in range(3))
+    image = flat.new_zeros(batch * height * width, channels).index_copy(0, pixel, a + b + c)
+    return image.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _clamped(weights: Tensor) -> Tensor:
+    """Return the weights moved into [0, 1] with sum one."""
+    weights = weights.clamp(0, 1)
+    total = weights.sum(-1, keepdim=True)
+    return torch.where(total > 0, weights / total.clamp(min=1e-30), torch.full_like(weights, 1 / 3))
+
+
+@torch.no_grad()
+def _nearest_triangle(
+    points: Tensor, triangles: Tensor, height: int, width: int, cull: str
+) -> Tensor:
+    """Return the index of the nearest triangle at each pixel, (B*H*W), -1 where none.
+
+    Triangles are cut into rows and rows into pixels; each pixel's inverse depth and triangle index
+    are packed into one int64 whose minimum wins. Of equally near triangles the first one wins.
+    """
+    batch, vertex_count, _ = points.shape
+    device, count = points.device, triangles.shape[0]
+    x, y, q = (values.reshape(-1) for values in _snap(points))
+    buffer = torch.full((batch * height * width,), _EMPTY, dtype=torch.int64, device=device)
+    images_at_once = max(1, 2_000_000 // max(count, 1))
+    for first in range(0, batch, images_at_once):
+        images = torch.arange(first, min(first + images_at_once, batch), device=device)
+        corners = [
+            (triangles[:, k] + (images * vertex_count)[:, None]).reshape(-1) for k in range(3)
+        ]
+        _draw(buffer, [(x[i], y[i], q[i]) for i in corners], first, count, height, width, cull)
+    return torch.where(buffer == _EMPTY, -1, buffer & 0xFFFFFFFF)
+
+
+def _snap(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return x, y in whole 1/256 pixels from the first pixel centre, and inverse depth: float64.
+
+    NaN where the point cannot be drawn.
+    """
+    x, y, depth = points.double().unbind(-1)
+    usable = (depth > DEPTH_RANGE[0]) & (depth < DEPTH_RANGE[1])
+    usable &= (x.abs() <= GUARD_BAND_PIXELS) & (y.abs() <= GUARD_BAND_PIXELS)
+    x, y = ((v - 0.5).mul_(SUBPIXELS).round_() for v in (x, y))
+    return x.masked_fill_(~usable, torch.nan), y, depth.reciprocal()
+
+
+def _draw(
+    buffer: Tensor,
+    corners: list[tuple[Tensor, Tensor, Tensor]],
+    first_image: int,
+    count: int,
+    height: int,
+    width: int,
+    cull: str,
+) -> None:
+    """Draw the triangles of some images into the buffer of keys."""
+    (x0, y0, _), (x1, y1, _), (x2, y2, _) = corners
+    left = torch.minimum(torch.minimum(x0, x1), x2).div_(SUBPIXELS).ceil_().clamp_(min=0)
+    right = torch.maximum(torch.maximum(x0, x1), x2).div_(SUBPIXELS).floor_().clamp_(max=width - 1)
+    top = torch.minimum(torch.minimum(y0, y1), y2).div_(SUBPIXELS).ceil_().clamp_(min=0)
+    bottom = (
+        torch.maximum(torch.maximum(y0, y1), y2).div_(SUBPIXELS).floor_().clamp_(max=height - 1)
+    )
+    area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
+    # y points down, so a triangle that is counter-clockwise to the viewer has negative area.
+    wanted = {"back": area < 0, "front": area > 0, "none": area != 0}[cull]
+    # A NaN corner makes every comparison false except `!=`, hence the box test as well.
+    drawn = (wanted & (right >= left) & (bottom >= top)).nonzero()[:, 0]
+    if drawn.numel() == 0:
+        return
+    area, left, right, top, bottom = (v[drawn] for v in (area, left, right, top, bottom))
+    (x0, y0, q0), (x1, y1, q1), (x2, y2, q2) = (
+        tuple(v[drawn] for v in corner) for corner in corners
+    )
+    flip = area < 0
+    x1, x2 = torch.where(flip, x2, x1), torch.where(flip, x1, x2)
+    y1, y2 = torch.where(flip, y2, y1), torch.where(flip, y1, y2)
+    q1, q2 = torch.where(flip, q2, q1), torch.where(flip, q1, q2)
+    inverse_area = 1 / area.abs()
+    slope_x = ((q1 - q0) * (y2 - y0) - (q2 - q0) * (y1 - y0)) * inverse_area
+    slope_y = ((q2 - q0) * (x1 - x0) - (q1 - q0) * (x2 - x0)) * inverse_area
+    image = torch.div(drawn, count, rounding_mode="floor")
+    triangle = drawn - image * count
+    origin = (image + first_image) * (height * width)
+
+    rows = (bottom - top).long() + 1
+    owner = torch.repeat_interleave(torch.arange(drawn.numel(), device=drawn.device), rows)
+    start = rows.cumsum(0) - rows
+    step = torch.arange(owner.numel(), device=drawn.device) - start.index_select(0, owner)
+    y = top.index_select(0, owner) + step
+    first, last = left.index_select(0, owner), right.index_select(0, owner)
+    for xa, ya, xb, yb in ((x1, y1, x2, y2), (x2, y2, x0, y0), (x0, y0, x1, y1)):
+        dx, dy = xb - xa, yb - ya
+        own_edge = (dy < 0) | ((dy == 0) & (dx > 0))
+        # Inside where dx (256 y - ya) - dy (256 x - xa) is positive, or zero on an own edge.
+        offset, steepness = (dy * xa - dx * ya).index_select(0, owner), dy.index_select(0, owner)
+        reach = dx.index_select(0, owner) * (y * SUBPIXELS) + offset
+        own = own_edge.index_select(0, owner)
+        crossing = reach / (steepness * SUBPIXELS)
+        below, above = crossing.floor(), crossing.ceil()
+        last = torch.where(
+            steepness > 0, torch.minimum(last, torch.where(own, below, above - 1)), last
+        )
+        first = torch.where(
+            steepness < 0, torch.maximum(first, torch.where(own, above, below + 1)), first
+        )
+        outside = (steepness == 0) & ((reach < 0) | ((reach == 0) & ~own))
+        last = torch.where(outside, -1.0, last)
+    pixels = (last - first + 1).clamp_(min=0).long()
+    kept = pixels.nonzero()[:, 0]
+    pixels, owner, y, first = (v.index_select(0, kept) for v in (pixels, owner, y, first))
+    q_row = q0.index_select(0, owner) + slope_y.index_select(0, owner) * (
+        y * SUBPIXELS - y0.index_select(0, owner)
+    )
+    start_pixel = origin.index_select(0, owner) + (y * width + first).long()
+    x_row = first * SUBPIXELS - x0.index_select(0, owner)
+    slope_row, triangle_row = slope_x.index_select(0, owner), triangle.index_select(0, owner)
+
+    total = pixels.cumsum(0)
+    chunks = -(-int(total[-1]) // _CHUNK) if total.numel() else 0
+    cuts = torch.searchsorted(total, torch.arange(1, chunks, device=drawn.device) * _CHUNK).tolist()
+    for begin, end in zip([0, *cuts], [*cuts, total.numel()], strict=True):
+        lengths = pixels[begin:end]
+        row = torch.repeat_interleave(torch.arange(begin, end, device=drawn.device), lengths)
+        row_start = total[begin:end] - lengths - (total[begin] - pixels[begin])
+        step = torch.arange(row.numel(), device=drawn.device) - row_start.index_select(
+            0, row - begin
+        )
+        q = q_row.index_select(0, row) + slope_row.index_select(0, row) * (
+            x_row.index_select(0, row) + step * SUBPIXELS
+        )
+        # The bits of positive floats are ordered as the floats are; nearest has the largest q.
+        bits = q.float().clamp_(min=1e-37).view(torch.int32).long()
+        key = (0x7FFFFFFF - bits).bitwise_left_shift_(32).bitwise_or_(triangle_row[row])
+        buffer.scatter_reduce_(0, start_pixel.index_select(0, row) + step, key, "amin")

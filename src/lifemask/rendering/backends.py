@@ -1,0 +1,45 @@
+"""The programs that can rasterise, by name; plain PyTorch defines what is correct."""
+
+import importlib
+import importlib.util
+from types import ModuleType
+from typing import Literal
+
+import torch
+
+BackendName = Literal["auto", "torch", "numba"]
+
+# Which triangles to leave out: those whose outside ("front") or inside ("back") is seen.
+Cull = Literal["back", "front", "none"]
+
+_MODULES = {
+    "torch": "lifemask.rendering._backends.torch",
+    "numba": "lifemask.rendering._backends.numba",
+}
+
+
+def available_backends(device: torch.device | str = "cpu") -> tuple[str, ...]:
+    """Return the names of the backends that work on `device` here, best first."""
+    on_cpu = torch.device(device).type == "cpu"
+    if on_cpu and importlib.util.find_spec("numba") is not None:
+        return ("numba", "torch")
+    return ("torch",)
+
+
+def load_backend(name: BackendName, device: torch.device) -> ModuleType:
+    """Return the module that does the work on `device`.
+
+    Raises:
+        ValueError: the name is unknown or the backend cannot use the device.
+        ImportError: the backend was asked for by name and its package is missing.
+    """
+    if name == "auto":
+        name = available_backends(device)[0]  # pyright: ignore[reportAssignmentType]  # known names
+    if name not in _MODULES:
+        raise ValueError(f"Unknown backend {name!r}. Known: 'auto', {sorted(_MODULES)}.")
+    if name == "numba" and device.type != "cpu":
+        raise ValueError(
+            f"The numba backend works on CPU tensors, these are on {device}. "
+            "Use backend='auto' or 'torch', or move them with .cpu()."
+        )
+    return importlib.import_module(_MODULES[name])
