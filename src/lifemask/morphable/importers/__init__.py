@@ -1,0 +1,22 @@
+"""Readers of other people's morphable models, each in the format its users can download.
+
+Every reader follows a cited public loader, says what is missing or wrong in a file, and returns an
+`ImportedModel` in metres and head axes. Nothing is unpickled without an explicit opt-in.
+"""
+
+from lifemask.morphable.importers.bfm import load_bfm
+from lifemask.morphable.importers.flame import load_flame
+from lifemask.morphable.importers.gnm import load_gnm
+from lifemask.morphable.importers.ict import load_ict
+from lifemask.morphable.importers.imported import ImportedModel, ModelFileError
+from lifemask.morphable.importers.surrey import load_surrey
+
+__all__ = [
+    "ImportedModel",
+    "ModelFileError",
+    "load_bfm",
+    "load_flame",
+    "load_gnm",
+    "load_ict",
+    "load_surrey",
+]
