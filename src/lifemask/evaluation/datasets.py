@@ -191,7 +191,7 @@ def _read_yale_person(folder: Path) -> YalePerson:
 
 def _rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
     with image:
-        return np.asarray(image.convert("RGB"))
+        return np.array(image.convert("RGB"))
 
 
 def _existing(path: Path) -> Path:

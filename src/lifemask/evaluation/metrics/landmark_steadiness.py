@@ -33,10 +33,10 @@ def perturb(
         tuple(back.ravel()),
         resample=Image.Resampling.BICUBIC,
     )
-    brightened = pixels_from_image(image_from_pixels(np.asarray(moved)) * gain)
+    brightened = pixels_from_image(image_from_pixels(np.array(moved)) * gain)
     buffer = io.BytesIO()
     Image.fromarray(brightened).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer).convert("RGB")), back
+    return np.array(Image.open(buffer).convert("RGB")), back
 
 
 def map_back(
