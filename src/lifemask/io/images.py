@@ -212,6 +212,19 @@ def write_image(
     write_bytes(path, data)
 
 
+def image_type(data: bytes) -> Literal["image/png", "image/jpeg"]:
+    """Return the media type of an image file.
+
+    Raises:
+        ValueError: it is neither PNG nor JPEG.
+    """
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    raise ValueError(f"Images must be PNG or JPEG files; this one starts with {data[:8]!r}.")
+
+
 def _open(file: BinaryIO, label: str) -> Image.Image:
     start = file.read(32)
     file.seek(0)

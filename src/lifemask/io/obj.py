@@ -1,0 +1,148 @@
+"""Wavefront OBJ with its material file and textures, for programs that read nothing newer.
+
+No morph targets: the head is written as it is at rest, with the expression of the photo. Points on
+texture seams are not repeated. Besides the classic entries the material file has those of the
+PBR extension (`norm`, `Pr`, `Pm`, `map_Pr`), which Blender reads and others ignore.
+"""
+
+import io
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped
+from PIL import Image
+
+from lifemask.io.files import write_bytes
+from lifemask.io.images import encode_image, image_type
+from lifemask.io.scenes import Scene, Surface, SurfaceMaterial
+
+
+def write_obj(path: str | os.PathLike[str], scene: Scene) -> list[Path]:
+    """Write a scene as OBJ with `NAME.mtl` and `NAME_MATERIAL_….png|jpg` beside it.
+
+    Returns:
+        All files written; the OBJ, written last, comes first.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    path = Path(path)
+    surfaces = scene.at_rest()
+    materials = list(dict.fromkeys(s.material for _, s in surfaces if s.material is not None))
+    written: list[Path] = []
+    entries = [f"# {line}" for line in scene.copyright.splitlines()]
+    names = dict(zip(materials, _distinct([m.name for m in materials]), strict=True))
+    for material, name in names.items():
+        images: dict[str, str] = {}
+        for use, image in _images(material):
+            suffix = ".png" if image_type(image) == "image/png" else ".jpg"
+            file = path.with_name(f"{_file_name(path.stem)}_{name}_{use}{suffix}")
+            write_bytes(file, image)
+            written.append(file)
+            images[use] = file.name
+        entries += _material_lines(name, material, images)
+    library = path.with_name(f"{_file_name(path.stem)}.mtl")
+    write_bytes(library, ("\n".join(entries) + "\n").encode())
+    write_bytes(path, _obj_text(surfaces, names, scene.copyright, library.name).encode())
+    return [path, library, *written]
+
+
+def _obj_text(
+    surfaces: list[tuple[str, Surface]],
+    names: dict[SurfaceMaterial, str],
+    notice: str,
+    library: str,
+) -> str:
+    lines = [f"# {line}" for line in notice.splitlines()] + [f"mtllib {library}"]
+    labels = _distinct([name for name, _ in surfaces])
+    points, places, directions = 1, 1, 1
+    for label, (_, surface) in zip(labels, surfaces, strict=True):
+        lines.append(f"o {label}")
+        lines += _rows("v", surface.positions)
+        corners = [surface.triangles + points, None, None]
+        points += len(surface.positions)
+        if surface.uv is not None:
+            lines += _rows("vt", surface.uv * (1.0, -1.0) + (0.0, 1.0))
+            triangles = surface.uv_triangles
+            corners[1] = (surface.triangles if triangles is None else triangles) + places
+            places += len(surface.uv)
+        if surface.normals is not None:
+            lines += _rows("vn", surface.normals)
+            corners[2] = surface.triangles + directions
+            directions += len(surface.normals)
+        if surface.material is not None:
+            lines.append(f"usemtl {names[surface.material]}")
+        lines += _faces(*corners)
+    return "\n".join(lines) + "\n"
+
+
+def _rows(keyword: str, values: Shaped[np.ndarray, "N C"]) -> Iterator[str]:
+    pattern = keyword + " %.7g" * values.shape[1]
+    return (pattern % tuple(row) for row in values.tolist())
+
+
+def _faces(
+    point: Shaped[np.ndarray, "T 3"] | None,
+    place: Shaped[np.ndarray, "T 3"] | None,
+    direction: Shaped[np.ndarray, "T 3"] | None,
+) -> Iterator[str]:
+    match place is not None, direction is not None:
+        case True, True:
+            corner = "%d/%d/%d"
+        case False, True:
+            corner = "%d//%d"
+        case True, False:
+            corner = "%d/%d"
+        case _:
+            corner = "%d"
+    pattern = f"f {corner} {corner} {corner}"
+    columns = [indices for indices in (point, place, direction) if indices is not None]
+    rows = np.stack(columns, axis=-1).reshape(len(columns[0]), -1)
+    return (pattern % tuple(row) for row in rows.tolist())
+
+
+def _images(material: SurfaceMaterial) -> Iterator[tuple[str, bytes]]:
+    if material.base_colour_image is not None:
+        yield "colour", material.base_colour_image
+    if material.normal_image is not None:
+        yield "normal", material.normal_image
+    if material.metallic_roughness_image is not None:
+        with Image.open(io.BytesIO(material.metallic_roughness_image)) as image:
+            green = np.asarray(image.convert("RGB"))[..., 1]
+        yield "roughness", encode_image(green, "png")
+
+
+def _material_lines(name: str, material: SurfaceMaterial, images: dict[str, str]) -> list[str]:
+    red, green, blue, opacity = material.base_colour
+    lines = [
+        f"newmtl {name}",
+        f"Kd {red:g} {green:g} {blue:g}",
+        f"d {opacity:g}",
+        "Ks 0.04 0.04 0.04",
+        "illum 2",
+        f"Pr {material.roughness:g}",
+        f"Pm {material.metallic:g}",
+    ]
+    keywords = {"colour": "map_Kd", "normal": "norm", "roughness": "map_Pr"}
+    lines += [f"{keywords[use]} {file}" for use, file in images.items()]
+    if material.alpha_mode != "OPAQUE" and "colour" in images:
+        lines.append(f"map_d {images['colour']}")
+    return lines
+
+
+def _file_name(name: str) -> str:
+    """Return the name without the spaces and signs that end a name in OBJ and MTL files."""
+    return re.sub(r"[^\w.-]+", "_", name) or "_"
+
+
+def _distinct(names: list[str]) -> list[str]:
+    result: list[str] = []
+    for name in map(_file_name, names):
+        number, free = 2, name
+        while free in result:
+            free, number = f"{name}_{number}", number + 1
+        result.append(free)
+    return result

@@ -1,0 +1,120 @@
+"""What the mesh formats write: named nodes of textured surfaces, in plain numpy.
+
+Positions are in head space: metres, right-handed, +X to the subject's left, +Y up, +Z out of the
+face, which is also glTF's convention.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+@dataclass(frozen=True)
+class SurfaceMaterial:
+    """How a surface looks, in the metallic-roughness model of glTF. Images are PNG or JPEG files."""
+
+    name: str
+    """For people."""
+    base_colour: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    """Linear RGB and opacity in [0, 1]; multiplies the texture."""
+    base_colour_image: bytes | None = None
+    """sRGB, with opacity if `alpha_mode` uses it."""
+    normal_image: bytes | None = None
+    """Tangent-space normals in [0, 1]; green points up in the image."""
+    metallic_roughness_image: bytes | None = None
+    """Roughness in green, metalness in blue; multiplies the factors below."""
+    metallic: float = 0.0
+    """0 for skin, 1 for metal."""
+    roughness: float = 0.5
+    """0 is a mirror, 1 is chalk."""
+    alpha_mode: Literal["OPAQUE", "MASK", "BLEND"] = "OPAQUE"
+    """MASK shows what is at least half opaque."""
+    double_sided: bool = False
+    """Whether triangles are seen from both sides."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A triangle mesh of one material."""
+
+    positions: Float[np.ndarray, "V 3"]
+    """Metres."""
+    triangles: Int[np.ndarray, "T 3"]
+    """Vertex indices, counter-clockwise seen from outside."""
+    normals: Float[np.ndarray, "V 3"] | None = None
+    """Unit vectors."""
+    uv: Float[np.ndarray, "U 2"] | None = None
+    """Places in the texture, [0, 1], origin at the top left, v down."""
+    uv_triangles: Int[np.ndarray, "T 3"] | None = None
+    """Indices into `uv` for each corner; those of the vertices (U = V) if None."""
+    tangents: Float[np.ndarray, "V 4"] | None = None
+    """Unit vector along +u, and the sign of the bitangent (along -v) in `cross(normal, tangent)`."""
+    material: SurfaceMaterial | None = None
+    """Grey if None."""
+    morphs: Float[np.ndarray, "K V 3"] | None = None
+    """Displacements in metres of each morph target at weight 1."""
+    morph_normals: Float[np.ndarray, "K V 3"] | None = None
+    """Change of the normals by each morph target at weight 1."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A named part of a scene: surfaces that move together, and parts attached to it."""
+
+    name: str
+    """For people, and for programs that look for the eyes."""
+    surfaces: tuple[Surface, ...] = ()
+    """They share the morph targets below."""
+    translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Metres, in the axes of the parent."""
+    morph_names: tuple[str, ...] = ()
+    """One for each morph target."""
+    morph_weights: tuple[float, ...] = ()
+    """Weights at rest; all zero if empty."""
+    children: tuple["Node", ...] = ()
+    """Attached parts."""
+    extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Anything JSON can hold."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a GLB file holds."""
+
+    nodes: tuple[Node, ...]
+    """Roots of the node trees."""
+    extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Anything JSON can hold about the whole file, such as the camera."""
+    copyright: str = ""
+    """Whom to credit, and the licences."""
+
+    def at_rest(self) -> list[tuple[str, Surface]]:
+        """Return all surfaces with their node's name, moved into place, morph weights applied."""
+        return [pair for node in self.nodes for pair in _at_rest(node, np.zeros(3))]
+
+
+def _at_rest(node: Node, origin: Float[np.ndarray, "3"]) -> Iterator[tuple[str, Surface]]:
+    origin = origin + node.translation
+    for surface in node.surfaces:
+        weights = np.asarray(node.morph_weights)
+        positions, normals = surface.positions + origin, surface.normals
+        if surface.morphs is not None and len(weights):
+            positions = positions + np.tensordot(weights, surface.morphs, 1)
+        if normals is not None and surface.morph_normals is not None and len(weights):
+            normals = normals + np.tensordot(weights, surface.morph_normals, 1)
+            normals = normals / np.linalg.norm(normals, axis=-1, keepdims=True).clip(1e-12)
+        yield (
+            node.name,
+            replace(
+                surface,
+                positions=positions.astype(np.float32),
+                normals=None if normals is None else normals.astype(np.float32),
+                morphs=None,
+                morph_normals=None,
+            ),
+        )
+    for child in node.children:
+        yield from _at_rest(child, origin)
