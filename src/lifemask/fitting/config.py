@@ -1,0 +1,30 @@
+"""Options of a fit, free of torch so that the command line can show them quickly."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Quality = Literal["fast", "full"]
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How to fit a face to one photo."""
+
+    quality: Quality = "full"
+    """`fast` uses landmarks alone; `full` also explains the photo's colours."""
+    identity_modes: int = 80
+    """How many identity modes may move."""
+    landmark_sigma: float = 0.030
+    """Standard deviation of a dense landmark, as a share of the face's size."""
+    expression_sigma: float = 0.25
+    """How far expression weights may leave the blendshape scores."""
+    identity_precision: float = 1.0
+    """Strength of the prior on identity."""
+    distance_metres: float = 0.9
+    """Expected distance between camera and head where the photo does not tell its focal length."""
+    distance_log_sigma: float = 0.35
+    """Spread of the logarithm of that distance."""
+    photometric_iterations: int = 8
+    """Gauss-Newton steps on the photo's colours."""
+    photometric_sigma: float = 1.6
+    """Standard deviation of a vertex's log colour, raised for the correlation of neighbours."""

@@ -1,0 +1,99 @@
+"""The colour of the irises, from the photo onto the eyeballs' texture."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lifemask.fitting.filters import gaussian_blur
+from lifemask.morphable.eyes import IRIS_ANGLE_RADIANS
+from lifemask.morphable.model import MorphableModel
+from lifemask.rendering import Fragments, interpolate
+
+_IRIS_LANDMARKS = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
+"""Centre and four border points of the subject's right and left iris."""
+_LID_LANDMARKS = ((159, 145), (386, 374))
+"""Middle of the upper and lower lid of the right and left eye."""
+_SMALLEST_RADIUS = 2.5
+"""Pixels: an iris smaller than this shows no colour of its own."""
+_DARKEST = 0.008
+_BRIGHTEST = 0.30
+"""Linear luminance of irises without light."""
+
+
+def iris_colour(
+    photo: Float[Tensor, "3 H W"],
+    landmarks: Float[Tensor, "478 2"],
+    shading: Float[Tensor, "3"],
+) -> Float[Tensor, "3"] | None:
+    """Return the light-free linear RGB of the irises, or None where they are too small or closed.
+
+    Args:
+        photo: linear RGB.
+        landmarks: dense landmarks in this photo's pixels.
+        shading: light on a surface that faces the camera.
+    """
+    height, width = photo.shape[-2:]
+    samples: list[Tensor] = []
+    for iris, (upper, lower) in zip(_IRIS_LANDMARKS, _LID_LANDMARKS, strict=True):
+        centre = landmarks[iris[0]]
+        radius = float((landmarks[list(iris[1:])] - centre).norm(dim=-1).mean())
+        if radius < _SMALLEST_RADIUS:
+            continue
+        left, top = (centre - radius).floor().long().clamp(min=0).tolist()
+        right, bottom = (centre + radius).ceil().long().tolist()
+        right, bottom = min(right, width), min(bottom, height)
+        if right <= left or bottom <= top:
+            continue
+        rows = torch.arange(top, bottom) + 0.5
+        columns = torch.arange(left, right) + 0.5
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        distance = ((x - centre[0]) ** 2 + (y - centre[1]) ** 2).sqrt() / radius
+        # The upper rim lies in the shadow of lid and lashes; the pupil is no iris.
+        open_part = (y > landmarks[upper, 1] + 0.35 * radius) & (y < landmarks[lower, 1])
+        ring = (distance > 0.45) & (distance < 0.85) & open_part
+        samples.append(photo[:, top:bottom, left:right][:, ring])
+    pixels = torch.cat(samples, dim=-1) if samples else photo.new_zeros(3, 0)
+    if pixels.shape[-1] < 6:
+        return None
+    # The eye lies in its socket, where less light arrives than on the skin around.
+    colour = pixels.median(dim=-1).values / (0.8 * shading.clamp(min=1e-3))
+    luminance = colour.mean().clamp(min=1e-4)
+    return colour / luminance * luminance.clamp(_DARKEST, _BRIGHTEST)
+
+
+def paint_irises(
+    albedo: Float[Tensor, "3 R R"],
+    colour: Float[Tensor, "3"] | None,
+    model: MorphableModel,
+    fragments: Fragments,
+) -> Float[Tensor, "3 R R"]:
+    """Return the texture with its irises in another colour, their pattern kept.
+
+    Args:
+        fragments: of the model's texture at the texture's resolution.
+    """
+    if colour is None:
+        return albedo
+    iris = iris_texels(model, fragments)
+    if not iris.any():
+        return albedo
+    pattern = albedo[:, iris].mean(0)
+    # The pupil is dark already; only what is brighter than it takes the new colour.
+    typical = pattern[pattern > 0.3 * pattern.median()].median()
+    tinted = colour[:, None] * (pattern / typical).clamp(max=2.5)
+    soft = gaussian_blur(iris[None].float(), 1.0)[0][iris]
+    painted = albedo.clone()
+    painted[:, iris] += soft * (tinted - painted[:, iris])
+    return painted
+
+
+def iris_texels(model: MorphableModel, fragments: Fragments) -> Bool[Tensor, "R R"]:
+    """Return which texels lie on an iris (or its pupil)."""
+    inside = torch.zeros_like(fragments.mask)
+    centres, _ = model.eyeballs(model.neutral())
+    for centre, name in zip(centres, ("eyeball_left", "eyeball_right"), strict=True):
+        direction = torch.nn.functional.normalize(model.mean - centre, dim=-1)[:, 2:]
+        part = model.regions[name][:, None]
+        baked = interpolate(torch.cat([direction, part], -1), model.triangles, fragments)
+        inside |= (baked[0] > torch.cos(torch.tensor(IRIS_ANGLE_RADIANS))) & (baked[1] > 0.5)
+    return inside

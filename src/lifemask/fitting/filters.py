@@ -1,0 +1,71 @@
+"""Blurring, resizing and filling of images that are known only in places."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+
+def gaussian_blur(image: Float[Tensor, "C H W"], sigma: float) -> Float[Tensor, "C H W"]:
+    """Return the image blurred with a Gaussian of `sigma` pixels, borders replicated."""
+    if sigma < 0.2:
+        return image
+    if sigma > 4:
+        # A wide blur of a reduced image is the same to the eye and far cheaper.
+        small = F.avg_pool2d(image[None], 2, ceil_mode=True)[0]
+        blurred = gaussian_blur(small, sigma / 2)
+        return F.interpolate(
+            blurred[None], image.shape[-2:], mode="bilinear", align_corners=False
+        )[0]
+    radius = max(1, round(3 * sigma))
+    offsets = torch.arange(-radius, radius + 1, dtype=image.dtype)
+    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
+    batched = image.unsqueeze(1)
+    for axes in ((radius, radius, 0, 0), (0, 0, radius, radius)):
+        padded = F.pad(batched, axes, mode="replicate")
+        batched = F.conv2d(padded, kernel if axes[0] else kernel.transpose(-1, -2))
+    return batched.squeeze(1)
+
+
+def blur_weighted(
+    image: Float[Tensor, "C H W"], weight: Float[Tensor, "H W"], sigma: float
+) -> Float[Tensor, "C H W"]:
+    """Return the blur of what is known; zero where nothing known is near."""
+    total = gaussian_blur(weight[None], sigma)
+    return gaussian_blur(image * weight, sigma) / total.clamp(min=1e-3)
+
+
+def fill_unknown(
+    weighted: Float[Tensor, "C H W"], weight: Float[Tensor, "H W"]
+) -> Float[Tensor, "C H W"]:
+    """Carry known values smoothly over the whole image (push-pull).
+
+    Args:
+        weighted: values times weight.
+        weight: 0 (unknown) to 1.
+
+    Gortler et al., "The Lumigraph", 1996, section 3.4.
+    """
+    if min(weight.shape) <= 2:
+        mean = weighted.sum((-2, -1)) / weight.sum().clamp(min=1e-6)
+        return mean[:, None, None].expand_as(weighted)
+    pooled = F.avg_pool2d(torch.cat([weighted, weight[None]])[None], 2, ceil_mode=True)[0] * 4
+    scale = pooled[-1].clamp(min=1)
+    coarse = fill_unknown(pooled[:-1] / scale, pooled[-1].clamp(max=1))
+    up = F.interpolate(coarse[None], weight.shape, mode="bilinear", align_corners=False)[0]
+    return weighted + (1 - weight) * up
+
+
+def resized(image: Float[Tensor, "C H W"], size: int) -> Float[Tensor, "C size size"]:
+    """Return a square image at another size: averaged when smaller, smooth when larger."""
+    if image.shape[-1] == size:
+        return image
+    smaller = size < image.shape[-1]
+    return F.interpolate(
+        image[None],
+        (size, size),
+        mode="bilinear" if smaller else "bicubic",
+        antialias=smaller,
+        align_corners=False,
+    )[0]

@@ -1,0 +1,238 @@
+"""Fit a morphable head to one observed face: landmarks first, then the photo's colours."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from lifemask.fitting.config import FitConfig
+from lifemask.fitting.gaze import gaze_from_iris
+from lifemask.fitting.landmark_fit import (
+    FittingPriors,
+    LandmarkTargets,
+    LinearPoints,
+    PoseAndShape,
+    add_geometry_priors,
+    add_landmark_term,
+    fit_landmarks,
+    initial_state,
+    linear_points,
+    moved,
+    solve_bounded,
+)
+from lifemask.fitting.normal_equations import NormalEquations, ParameterLayout
+from lifemask.fitting.photometric import (
+    Appearance,
+    SurfacePatch,
+    add_appearance_priors,
+    add_photometric_term,
+    initial_appearance,
+    make_level,
+    moved_appearance,
+)
+from lifemask.fitting.surface import photo_crop, surface_patch, visibility
+from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.model import MorphableModel
+from lifemask.perception.observation import FaceObservation
+
+# The outline of the dense face mesh, in order: these points slide along the face's contour.
+FACE_OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FaceFit:
+    """One face explained: shape, pose, camera, light and albedo."""
+
+    coefficients: FaceCoefficients
+    """Identity, expression, gaze and albedo."""
+    camera: PerspectiveCamera
+    """Camera of the whole photo; its world is the head's own space."""
+    light: SphericalHarmonicsLight
+    """Light of the photo; white ambient after a fast fit."""
+    landmark_error: float
+    """Root mean square of the landmark residuals as a share of the face's size."""
+    colour_error: float | None
+    """Robust root mean square of the log-colour residuals; None after a fast fit."""
+
+
+class FaceFitter:
+    """A morphable model prepared for fitting: what depends on the model alone is done once."""
+
+    def __init__(self, model: MorphableModel, config: FitConfig | None = None) -> None:
+        if model.dense478 is None:
+            raise ValueError(
+                "This model has no dense landmarks, so it cannot be fitted to photos. "
+                "Use the default head or give the model a `dense478` embedding."
+            )
+        self.model = model
+        self.config = config or FitConfig()
+        self.points = linear_points(
+            model, model.dense478, identity_modes=self.config.identity_modes
+        )
+        self.point_weight = model.dense478.weight.double()
+        self._patch: SurfacePatch | None = None
+
+    @property
+    def patch(self) -> SurfacePatch:
+        """The face's surface samples, built when first needed."""
+        if self._patch is None:
+            self._patch = surface_patch(self.model, self.points.identity_modes)
+        return self._patch
+
+    def __call__(
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        observation: FaceObservation,
+        *,
+        focal_pixels: float | None = None,
+    ) -> FaceFit:
+        """Fit one observed face of a photo."""
+        config = self.config
+        height, width = pixels.shape[:2]
+        principal_point = torch.tensor([width / 2, height / 2], dtype=torch.float64)
+        landmarks = torch.as_tensor(observation.landmarks478).double()
+        size = face_size(landmarks)
+        targets = landmark_targets(observation, self.point_weight, size * config.landmark_sigma)
+        priors = FittingPriors(
+            expression_mean=torch.as_tensor(observation.blendshapes).double(),
+            expression_sigma=torch.full((self.points.layout.expression,), config.expression_sigma),
+            identity_precision=config.identity_precision,
+            distance_metres=config.distance_metres,
+            distance_log_sigma=config.distance_log_sigma,
+            focal_pixels=focal_pixels,
+        )
+        start = initial_state(self.points, landmarks, self.point_weight, priors, principal_point)
+        coarse = fit_landmarks(self.points, targets, priors, start, principal_point)
+        state, appearance, colour_error = coarse.state, None, None
+        if config.quality == "full":
+            state, appearance, colour_error = self._refine(
+                pixels, observation, state, targets, priors, principal_point
+            )
+        error = coarse.residual_sigmas * config.landmark_sigma
+        return self._result(
+            state, appearance, landmarks, principal_point, (height, width), error, colour_error
+        )
+
+    def _refine(
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        observation: FaceObservation,
+        state: PoseAndShape,
+        targets: LandmarkTargets,
+        priors: FittingPriors,
+        principal_point: Tensor,
+    ) -> tuple[PoseAndShape, Appearance, float]:
+        """Gauss-Newton on landmarks and colours together, from coarse to fine."""
+        patch, config = self.patch, self.config
+        n_albedo = patch.log_albedo_basis.shape[-1]
+        layout = ParameterLayout(self.points.layout.identity, self.points.layout.expression, n_albedo)
+        crop = photo_crop(pixels, state, patch, principal_point)
+        levels = [
+            make_level(crop.linear, millimetres * crop.pixels_per_millimetre, crop.corner, crop.scale)
+            for millimetres in (3.0, 1.5)
+        ]
+        seen = visibility(state, patch, self.model, observation, principal_point)
+        appearance = initial_appearance(state, patch, levels[0], principal_point, seen)
+        colour_error = 0.0
+        for iteration in range(config.photometric_iterations + 2):
+            # Two steps for light and albedo alone, before colours may move the shape.
+            free = torch.ones(layout.size, dtype=torch.bool)
+            free[layout.geometry_block] = iteration >= 2
+            fine = iteration >= 2 + config.photometric_iterations // 2
+            equations = NormalEquations(layout.size)
+            if iteration >= 2:
+                add_landmark_term(
+                    equations, state, self.points, targets, principal_point, robust_sigmas=3.0
+                )
+                add_geometry_priors(equations, layout, state, priors)
+            else:
+                equations.hessian.diagonal()[layout.geometry_block] += 1.0
+            add_appearance_priors(equations, layout, appearance)
+            colour_error = add_photometric_term(
+                equations, layout, state, appearance, patch, levels[int(fine)], principal_point,
+                seen, sigma=config.photometric_sigma, robust_sigmas=0.25,
+            )  # fmt: skip
+            step = solve_bounded(equations, layout, state, free=free)
+            state = moved(state, layout, step)
+            appearance = moved_appearance(appearance, layout, step)
+            if iteration in (1, 4):
+                seen = visibility(state, patch, self.model, observation, principal_point)
+        return state, appearance, colour_error
+
+    def _result(
+        self,
+        state: PoseAndShape,
+        appearance: Appearance | None,
+        landmarks: Tensor,
+        principal_point: Tensor,
+        image_size: tuple[int, int],
+        landmark_error: float,
+        colour_error: float | None,
+    ) -> FaceFit:
+        model, layout = self.model, self.points.layout
+        neutral = model.neutral()
+        identity = torch.zeros_like(neutral.identity)
+        identity[: layout.identity] = state.coefficients[: layout.identity]
+        expression = state.coefficients[layout.identity :].float()
+        albedo = torch.zeros_like(neutral.albedo)
+        if appearance is not None:
+            albedo[: len(appearance.albedo)] = appearance.albedo
+        camera = PerspectiveCamera(
+            torch.tensor(state.focal_pixels, dtype=torch.float32),
+            principal_point.float(),
+            rigid_transform(state.rotation, state.translation).float(),
+            image_size,
+        )
+        coefficients = FaceCoefficients(identity, expression, neutral.gaze, albedo)
+        gaze = gaze_from_iris(model, coefficients, camera, landmarks[468:478, :2].float())
+        light = (
+            SphericalHarmonicsLight.ambient()
+            if appearance is None
+            else SphericalHarmonicsLight(appearance.light)
+        )
+        return FaceFit(
+            FaceCoefficients(identity, expression, gaze, albedo),
+            camera,
+            light,
+            landmark_error,
+            colour_error,
+        )
+
+
+def face_size(landmarks: Float[Tensor, "478 3"]) -> float:
+    """Return the geometric mean of width and height of the landmarks' box in pixels."""
+    spread = landmarks[:468, :2].amax(0) - landmarks[:468, :2].amin(0)
+    return float((spread[0] * spread[1]).clamp(min=1.0) ** 0.5)
+
+
+def landmark_targets(
+    observation: FaceObservation, anchoring: Float[Tensor, "478"], sigma_pixels: float
+) -> LandmarkTargets:
+    """Turn dense landmarks into targets; the face's outline counts only across itself.
+
+    Args:
+        anchoring: how well each point is anchored on the model, 0 to 1.
+        sigma_pixels: standard deviation of a well anchored point.
+    """
+    landmarks = torch.as_tensor(observation.landmarks478).double()
+    spread = torch.as_tensor(observation.landmark_sigma).double()
+    trust = anchoring.double() * max(float(observation.presence), 0.05)
+    sigma = (sigma_pixels**2 + (3 * spread) ** 2).sqrt()
+    inverse = trust.sqrt() / sigma
+    whitening = torch.eye(2, dtype=torch.float64) * inverse[:, None, None]
+    oval = torch.tensor(FACE_OVAL)
+    outline = landmarks[oval, :2]
+    tangent = torch.roll(outline, -1, 0) - torch.roll(outline, 1, 0)
+    tangent = torch.nn.functional.normalize(tangent, dim=-1)
+    across = torch.stack([-tangent[:, 1], tangent[:, 0]], dim=-1)
+    whitening[oval] = 0
+    whitening[oval, 0] = across * inverse[oval, None]
+    whitening[468:] = 0  # The iris tells the gaze, not the shape.
+    return LandmarkTargets(landmarks[:, :2], whitening)

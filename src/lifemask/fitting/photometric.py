@@ -1,0 +1,333 @@
+"""Shape, light and albedo from the photo's colours, by Gauss-Newton on the vertices of the face.
+
+Every visible skin vertex predicts the logarithm of the colour the photo shows there: its albedo,
+linear in the albedo coefficients, plus the shading of its normal. The derivative of the shading
+by the shape makes the fit a shape from shading held by the morphable model (Blanz and Vetter,
+1999; Garrido et al., "Reconstruction of personalized 3D face rigs", 2016). Hair, glasses, cast
+shadows and highlights are outliers of a robust loss.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lifemask.fitting.filters import gaussian_blur
+from lifemask.fitting.landmark_fit import (
+    LinearPoints,
+    PoseAndShape,
+    posed_points,
+    projected_points,
+)
+from lifemask.fitting.normal_equations import NormalEquations, ParameterLayout, geman_mcclure
+from lifemask.geometry.lighting import light_axes_from_camera, spherical_harmonics
+
+_DARKEST_SHADING = 0.02
+"""Shading is not allowed below this: the logarithm needs it positive."""
+_DARKEST = 0.004
+"""Linear intensity added before logarithms: below this a sensor shows noise."""
+
+
+@dataclass(frozen=True)
+class SurfacePatch:
+    """The vertices whose colours are compared with the photo, and their neighbourhood.
+
+    Single precision; S sample vertices come first among the W vertices kept.
+    """
+
+    points: LinearPoints
+    """All W vertices: samples first, then those that only their normals need."""
+    triangles: Int[Tensor, "T 3"]
+    """Triangles around the samples, indexing the W vertices."""
+    log_albedo_mean: Float[Tensor, "S 3"]
+    """Logarithm of the mean linear albedo at each sample."""
+    log_albedo_basis: Float[Tensor, "S 3 A"]
+    """Its change per standard deviation of each albedo mode."""
+    vertex_index: Int[Tensor, "W"]
+    """Index of each vertex in the whole model."""
+    weight: Float[Tensor, "S"]
+    """Trust in each sample: skin is 1, lips and brows less."""
+
+    @property
+    def samples(self) -> int:
+        """Number of vertices that are compared with the photo."""
+        return len(self.weight)
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """Light and albedo of one face."""
+
+    light: Float[Tensor, "9 3"]
+    """Spherical harmonics coefficients as in `lifemask.geometry.lighting`."""
+    albedo: Float[Tensor, "A"]
+    """Standard deviations of the albedo modes."""
+
+
+@dataclass(frozen=True)
+class PhotoPyramidLevel:
+    """One blurred copy of the photo with its derivatives."""
+
+    log_colour: Float[Tensor, "3 H W"]
+    """Logarithm of linear RGB."""
+    gradient: Float[Tensor, "6 H W"]
+    """Derivative by x of the three channels, then by y, per pixel of the level."""
+    corner: tuple[float, float]
+    """(x, y) in the photo's pixels of the top left corner of the level."""
+    scale: float
+    """Pixels of this level per pixel of the photo."""
+
+
+def make_level(
+    linear: Float[Tensor, "3 H W"], blur_pixels: float, corner: tuple[float, float], scale: float
+) -> PhotoPyramidLevel:
+    """Blur a linear crop of the photo with a Gaussian and take logarithm and derivatives."""
+    log_colour = (gaussian_blur(linear, blur_pixels) + _DARKEST).log()
+    padded = torch.nn.functional.pad(log_colour[None], (1, 1, 1, 1), mode="replicate")[0]
+    by_x = (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) / 2
+    by_y = (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) / 2
+    return PhotoPyramidLevel(log_colour, torch.cat([by_x, by_y]), corner, scale)
+
+
+def add_photometric_term(
+    equations: NormalEquations,
+    layout: ParameterLayout,
+    state: PoseAndShape,
+    appearance: Appearance,
+    patch: SurfacePatch,
+    level: PhotoPyramidLevel,
+    principal_point: Float[Tensor, "2"],
+    visible: Float[Tensor, "S"],
+    *,
+    sigma: float,
+    robust_sigmas: float,
+) -> float:
+    """Add the colour residuals of the visible samples; return their robust root mean square.
+
+    Args:
+        principal_point: pixels of the photo.
+        visible: 0 to 1 for each sample, including what segmentation leaves of it.
+        sigma: standard deviation of a residual in log colour.
+    """
+    samples = patch.samples
+    posed, by_geometry = posed_points(state, patch.points)
+    projected, by_point = projected_points(posed[:samples], state.focal_pixels)
+    colour, gradient, inside = _sample(level, projected + principal_point.to(projected))
+    normals, by_normal = _normals(posed, by_geometry, patch)
+    harmonics = spherical_harmonics(light_axes_from_camera(normals))
+    light = appearance.light.to(harmonics)
+    shading = (harmonics @ light).clamp(min=_DARKEST_SHADING)
+    predicted = _log_colour(appearance, patch, shading)
+    residual = colour - predicted
+    # Share of the prediction that is signal, not the floor below which logarithms mean nothing.
+    signal = 1 - _DARKEST / predicted.exp()
+
+    by_light_normal = _harmonics_derivative(light_axes_from_camera(normals))
+    flip = torch.tensor([1.0, -1.0, -1.0]).to(normals)
+    by_camera_normal = torch.einsum("nkj,kc->ncj", by_light_normal, light) * flip
+    lit = (shading > _DARKEST_SHADING).to(shading)
+    shading_jacobian = (by_camera_normal * (lit / shading)[..., None]) @ by_normal
+    # Moving a point moves where the photo is read; the prediction must follow that change.
+    moved_pixels = by_point @ by_geometry[:samples]
+    photo_jacobian = gradient[:, :, 0, None] * moved_pixels[:, None, 0] + (
+        gradient[:, :, 1, None] * moved_pixels[:, None, 1]
+    )
+    by_log_focal = (gradient * projected[:, None, :]).sum(-1, keepdim=True)
+    geometry = signal[..., None] * shading_jacobian - photo_jacobian
+    light_jacobian = torch.einsum(
+        "nk,nc,cd->nckd", harmonics, signal * lit / shading, torch.eye(3, dtype=harmonics.dtype)
+    )
+    jacobian = torch.cat(
+        [
+            geometry[..., :6],
+            -by_log_focal,
+            geometry[..., 6:],
+            light_jacobian.reshape(samples, 3, 27),
+            signal[..., None] * patch.log_albedo_basis,
+        ],
+        dim=-1,
+    )
+    squared = (residual**2).mean(-1) / sigma**2
+    robust = geman_mcclure(squared, robust_sigmas)
+    trust = robust * patch.weight * visible * inside / sigma**2
+    equations.add_residuals(slice(0, layout.size), residual, jacobian, trust[:, None].expand(-1, 3))
+    return float((trust * squared).sum() / trust.sum().clamp(min=1e-9)) ** 0.5 * sigma
+
+
+def predict_log_colour(
+    state: PoseAndShape,
+    appearance: Appearance,
+    patch: SurfacePatch,
+    level: PhotoPyramidLevel,
+    principal_point: Float[Tensor, "2"],
+) -> tuple[Float[Tensor, "S 3"], Float[Tensor, "S 3"]]:
+    """Return the log colours the photo shows at the samples, and those the model predicts."""
+    posed, _ = posed_points(state, patch.points)
+    projected, _ = projected_points(posed[: patch.samples], state.focal_pixels)
+    colour, _, _ = _sample(level, projected + principal_point.to(projected))
+    harmonics = spherical_harmonics(light_axes_from_camera(sample_normals(state, patch)))
+    shading = (harmonics @ appearance.light.to(harmonics)).clamp(min=_DARKEST_SHADING)
+    return colour, _log_colour(appearance, patch, shading)
+
+
+def _log_colour(
+    appearance: Appearance, patch: SurfacePatch, shading: Float[Tensor, "S 3"]
+) -> Float[Tensor, "S 3"]:
+    log_albedo = patch.log_albedo_mean + patch.log_albedo_basis @ appearance.albedo.to(shading)
+    return (log_albedo.exp() * shading + _DARKEST).log()
+
+
+def sample_normals(state: PoseAndShape, patch: SurfacePatch) -> Float[Tensor, "S 3"]:
+    """Return the unit normals of the samples in camera axes."""
+    posed, _ = posed_points(state, patch.points)
+    a, b, c = (posed[patch.triangles[:, k]] for k in range(3))
+    total = _sum_around_samples(torch.linalg.cross(b - a, c - a), patch)
+    return torch.nn.functional.normalize(total, dim=-1, eps=1e-20)
+
+
+def _normals(
+    posed: Float[Tensor, "W 3"], by_geometry: Float[Tensor, "W 3 Q"], patch: SurfacePatch
+) -> tuple[Float[Tensor, "S 3"], Float[Tensor, "S 3 Q"]]:
+    """Return unit normals of the samples and their derivative by pose and coefficients."""
+    a, b, c = (posed[patch.triangles[:, k]] for k in range(3))
+    first, second = b - a, c - a
+    by_a, by_b, by_c = (by_geometry[patch.triangles[:, k], :, 6:] for k in range(3))
+    by_first, by_second = by_b - by_a, by_c - by_a
+    cross = torch.linalg.cross(first, second)
+    by_cross = torch.linalg.cross(by_first, second[..., None].expand_as(by_first), dim=1)
+    by_cross += torch.linalg.cross(first[..., None].expand_as(by_second), by_second, dim=1)
+    total = _sum_around_samples(cross, patch)
+    by_total = _sum_around_samples(by_cross.flatten(1), patch).view(len(total), 3, -1)
+    length = total.norm(dim=-1, keepdim=True).clamp(min=1e-20)
+    normals = total / length
+    along = (normals[:, None] @ by_total).transpose(-1, -2)
+    by_shape = (by_total - normals[..., None] * along.transpose(-1, -2)) / length[..., None]
+    by_rotation = -_skew(normals)
+    by_translation = torch.zeros_like(by_rotation)
+    return normals, torch.cat([by_rotation, by_translation, by_shape], dim=-1)
+
+
+def _sum_around_samples(
+    per_triangle: Float[Tensor, "T C"], patch: SurfacePatch
+) -> Float[Tensor, "S C"]:
+    """Add up what the triangles around each sample say."""
+    total = per_triangle.new_zeros(len(patch.vertex_index), per_triangle.shape[1])
+    for k in range(3):
+        total.index_add_(0, patch.triangles[:, k], per_triangle)
+    return total[: patch.samples]
+
+
+def _skew(vectors: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3 3"]:
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).view(-1, 3, 3)
+
+
+def _harmonics_derivative(normals: Float[Tensor, "N 3"]) -> Float[Tensor, "N 9 3"]:
+    """Return the derivative of the nine harmonics by the unit normal (in its ambient space)."""
+    with torch.enable_grad():
+        # Nine quadratic polynomials: their derivative is exact by automatic differentiation.
+        repeated = normals.detach().unsqueeze(0).expand(9, -1, -1).clone().requires_grad_()
+        values = spherical_harmonics(repeated)
+        (gradient,) = torch.autograd.grad(values.diagonal(dim1=0, dim2=2).sum(), repeated)
+    return gradient.transpose(0, 1)
+
+
+def _sample(
+    level: PhotoPyramidLevel, pixels: Float[Tensor, "S 2"]
+) -> tuple[Float[Tensor, "S 3"], Float[Tensor, "S 3 2"], Float[Tensor, "S"]]:
+    """Read log colour and its derivative (per photo pixel) bilinearly; and whether inside."""
+    height, width = level.log_colour.shape[-2:]
+    size = torch.tensor([width, height]).to(pixels)
+    corner = torch.tensor(level.corner).to(pixels)
+    normalised = (pixels - corner) * level.scale / size * 2 - 1
+    stacked = torch.cat([level.log_colour, level.gradient])[None]
+    values = torch.nn.functional.grid_sample(
+        stacked, normalised[None, None], mode="bilinear", padding_mode="border", align_corners=False
+    )[0, :, 0].T
+    inside = (normalised.abs() < 1).all(-1).to(pixels)
+    gradient = values[:, 3:].view(-1, 2, 3).transpose(1, 2) * level.scale
+    return values[:, :3], gradient, inside
+
+
+def initial_appearance(
+    state: PoseAndShape,
+    patch: SurfacePatch,
+    level: PhotoPyramidLevel,
+    principal_point: Float[Tensor, "2"],
+    visible: Float[Tensor, "S"],
+) -> Appearance:
+    """Return white-ish light that explains the photo with the mean albedo, by robust least squares."""
+    posed, _ = posed_points(state, patch.points)
+    projected, _ = projected_points(posed[: patch.samples], state.focal_pixels)
+    colour, _, inside = _sample(level, projected + principal_point.to(projected))
+    normals = sample_normals(state, patch)
+    harmonics = spherical_harmonics(light_axes_from_camera(normals))
+    target = (colour.exp() - _DARKEST).clamp(min=0) / patch.log_albedo_mean.exp()
+    weight = patch.weight * visible * inside
+    light = torch.zeros(9, 3)
+    for _ in range(5):
+        # Second-order terms and colour are held back: one photo says little about them.
+        precision = torch.tensor([1e-4] + [0.02] * 3 + [0.2] * 5) * weight.sum()
+        left = harmonics.T @ (weight[:, None] * harmonics) + torch.diag(precision)
+        light = torch.linalg.solve(left, harmonics.T @ (weight[:, None] * target))
+        error = ((harmonics @ light - target) ** 2).mean(-1)
+        spread = error.median() * 4 + 1e-9
+        weight = patch.weight * visible * inside * geman_mcclure(error, float(spread) ** 0.5)
+    albedo = torch.zeros(patch.log_albedo_basis.shape[-1])
+    return Appearance(light, albedo)
+
+
+def add_appearance_priors(
+    equations: NormalEquations,
+    layout: ParameterLayout,
+    appearance: Appearance,
+    *,
+    first_order: float = 0.6,
+    second_order: float = 0.25,
+    chroma: float = 0.12,
+    albedo_precision: float = 1.0,
+) -> None:
+    """Add priors: albedo near the mean, light mostly low-order and nearly white.
+
+    Args:
+        first_order: standard deviation of degree-1 coefficients relative to degree 0.
+        second_order: the same for degree 2.
+        chroma: standard deviation of a channel's coefficients from their mean, relative likewise.
+    """
+    equations.add_prior(
+        layout.albedo_block, appearance.albedo.double(), 0.0, albedo_precision
+    )
+    light = appearance.light.double()
+    scale = float(light[0].mean().clamp(min=1e-3))
+    relative = torch.tensor([10.0] + [first_order] * 3 + [second_order] * 5, dtype=torch.float64)
+    # Per harmonic: a prior on the mean over channels, another on the differences between them.
+    mean = torch.full((3, 3), 1 / 3, dtype=torch.float64)
+    rest = torch.eye(3, dtype=torch.float64) - mean
+    spread = torch.full((9,), chroma, dtype=torch.float64)
+    precision = mean / (relative[:, None, None] * scale) ** 2 / 3
+    precision = precision + rest / (spread[:, None, None] * scale) ** 2
+    block = torch.block_diag(*precision)
+    equations.hessian[layout.light_block, layout.light_block] += block
+    equations.gradient[layout.light_block] -= block @ light.reshape(-1)
+
+
+def moved_appearance(
+    appearance: Appearance, layout: ParameterLayout, step: Float[Tensor, "P"]
+) -> Appearance:
+    """Apply a Gauss-Newton step to light and albedo."""
+    light = appearance.light + step[layout.light_block].view(9, 3).to(appearance.light)
+    albedo = appearance.albedo + step[layout.albedo_block].to(appearance.albedo)
+    return Appearance(light, albedo)
+
+
+def facing(
+    state: PoseAndShape, patch: SurfacePatch, *, minimum_cosine: float = 0.15
+) -> Bool[Tensor, "S"]:
+    """Return which samples look towards the camera (not whether something hides them)."""
+    posed, _ = posed_points(state, patch.points)
+    view = torch.nn.functional.normalize(-posed[: patch.samples], dim=-1)
+    return (sample_normals(state, patch) * view).sum(-1) > minimum_cosine
+
+

@@ -1,0 +1,49 @@
+"""Fine relief of the skin from its own colour, as a tangent-space normal map.
+
+Mesoscopic augmentation after Beeler et al., "High-quality single-shot capture of facial geometry",
+2010: pores and wrinkles are darker than the skin around them because less light reaches them.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lifemask.fitting.filters import gaussian_blur, resized
+from lifemask.fitting.texture import FaceTexture, TexelOrigin, outer_skin, texels_per_millimetre, uv_fragments
+from lifemask.morphable.model import MorphableModel
+from lifemask.rendering import interpolate
+
+_NORMAL_MAP_SIZE = 1024
+_FINE_MILLIMETRES = 0.35
+_COARSE_MILLIMETRES = 2.0
+_DEPTH_MILLIMETRES = 0.5
+"""Depth of a line whose albedo is lower by a factor of e."""
+_STEEPEST = 0.5
+
+
+def normal_map(
+    texture: FaceTexture, model: MorphableModel
+) -> Float[Tensor, "3 R R"]:
+    """Return unit normals in tangent space: x along u, y along -v, z out of the surface."""
+    size = min(_NORMAL_MAP_SIZE, texture.albedo.shape[-1])
+    fragments = uv_fragments(model, size)
+    scale = texels_per_millimetre(model, fragments, size)
+    luminance = resized(texture.albedo.mean(0, keepdim=True), size).clamp(min=1e-3).log()
+    fine = gaussian_blur(luminance, _FINE_MILLIMETRES * scale)
+    band = (fine - gaussian_blur(luminance, _COARSE_MILLIMETRES * scale))[0]
+    regions = {
+        name: interpolate(weight[:, None], model.triangles, fragments)[0]
+        for name, weight in model.regions.items()
+    }
+    # Brows and lips are dark without being deep.
+    where = outer_skin(regions) * (1 - regions["brows"]) * (1 - regions["lips"])
+    where = where * (1 - regions["scalp"])
+    known = (resized(texture.origin[None].float(), size)[0] > TexelOrigin.MIRRORED - 0.5).float()
+    where = gaussian_blur((where * known)[None], 2.0)[0]
+    height = band.clamp(-0.25, 0.12) * _DEPTH_MILLIMETRES * scale * where
+    padded = torch.nn.functional.pad(height[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    by_u = (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2
+    by_v = (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
+    slope = torch.stack([-by_u, by_v]).clamp(-_STEEPEST, _STEEPEST)
+    normals = torch.cat([slope, torch.ones_like(slope[:1])])
+    return torch.nn.functional.normalize(normals, dim=0)

@@ -1,0 +1,160 @@
+"""The model's face as samples for the photometric fit: which vertices, and which are seen."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from lifemask.fitting.landmark_fit import LinearPoints, PoseAndShape, posed_points, projected_points
+from lifemask.fitting.photometric import SurfacePatch, facing
+from lifemask.io.colour import linear_from_srgb
+from lifemask.morphable.model import MorphableModel
+from lifemask.perception.observation import FaceObservation
+from lifemask.rendering import rasterize, sample_texture
+
+_WORKING_PIXELS_PER_METRE = 1300.0
+"""Photos are reduced to this, about 260 pixels for a face: finer than the mesh can show."""
+_DEPTH_MARGIN = 0.004
+"""Metres by which a vertex may lie behind the nearest surface and still count as seen."""
+
+
+def surface_patch(model: MorphableModel, identity_modes: int) -> SurfacePatch:
+    """Choose the skin vertices of the face and everything the photometric fit needs of them.
+
+    Raises:
+        ValueError: if the model has no albedo.
+    """
+    if model.albedo is None:
+        raise ValueError(
+            "This model has no albedo, so colours cannot be fitted. Use quality='fast' or the "
+            "default head."
+        )
+    regions = model.regions
+    inner = regions["mouth_bag"] + regions["teeth"] + regions["tongue"] + regions["lashes"]
+    inner = inner + regions["eyeball_left"] + regions["eyeball_right"]
+    weight = regions["face"] * (1 - inner).clamp(0, 1)
+    weight = weight * (1 - 0.7 * regions["lips"]) * (1 - 0.7 * regions["brows"])
+    samples = (weight > 0.3).nonzero().squeeze(-1)
+    touches = torch.zeros(len(model.mean), dtype=torch.bool)
+    touches[samples] = True
+    triangles = model.triangles[touches[model.triangles].any(-1)]
+    others = torch.tensor(sorted(set(triangles.flatten().tolist()) - set(samples.tolist())))
+    kept = torch.cat([samples, others.long()])
+    local = torch.full((len(model.mean),), -1)
+    local[kept] = torch.arange(len(kept))
+    triangles = local[triangles]
+    basis = torch.cat([model.identity_basis[:identity_modes], model.expression_basis])[:, kept]
+    points = LinearPoints(model.mean[kept], basis.permute(1, 2, 0).contiguous(), identity_modes)
+    uv = _vertex_uv(model)[samples].T[None, :, :, None]
+    albedo = model.albedo
+    layers = torch.cat([albedo.mean_log[None], albedo.basis_log])
+    values = sample_texture(layers, uv.expand(len(layers), -1, -1, -1)).squeeze(-1)
+    return SurfacePatch(
+        points,
+        triangles,
+        values[0].T.contiguous(),
+        values[1:].permute(2, 1, 0).contiguous(),
+        kept,
+        weight[samples],
+    )
+
+
+def _vertex_uv(model: MorphableModel) -> Float[Tensor, "V 2"]:
+    """Return one texture coordinate per vertex; on a seam, any of its copies."""
+    uv = model.uv.new_zeros(len(model.mean), 2)
+    uv[model.triangles.flatten()] = model.uv[model.uv_triangles.flatten()]
+    return uv
+
+
+@dataclass(frozen=True)
+class PhotoCrop:
+    """The face cut from the photo, in linear light, at working resolution."""
+
+    linear: Float[Tensor, "3 h w"]
+    """Linear RGB."""
+    corner: tuple[float, float]
+    """(x, y) of its top left corner in photo pixels."""
+    scale: float
+    """Pixels of the crop per pixel of the photo, at most 1."""
+    pixels_per_millimetre: float
+    """Scale of the face in the crop."""
+
+
+def photo_crop(
+    pixels: UInt8[np.ndarray, "H W 3"],
+    state: PoseAndShape,
+    patch: SurfacePatch,
+    principal_point: Float[Tensor, "2"],
+) -> PhotoCrop:
+    """Cut the face out of the photo with some margin and reduce it to working resolution."""
+    posed, _ = posed_points(state, patch.points)
+    image_points = projected_points(posed, state.focal_pixels)[0] + principal_point.to(posed)
+    low, high = image_points.amin(0), image_points.amax(0)
+    margin = 0.1 * float((high - low).max())
+    height, width = pixels.shape[:2]
+    left = int(max(0, min(width - 2, float(low[0]) - margin)))
+    top = int(max(0, min(height - 2, float(low[1]) - margin)))
+    right = int(min(width, max(left + 2, float(high[0]) + margin)))
+    bottom = int(min(height, max(top + 2, float(high[1]) + margin)))
+    cut = torch.from_numpy(np.ascontiguousarray(pixels[top:bottom, left:right]))
+    linear = linear_from_srgb(cut.permute(2, 0, 1).float() / 255)
+    per_metre = state.focal_pixels / float(state.translation[2])
+    scale = min(1.0, _WORKING_PIXELS_PER_METRE / per_metre)
+    if scale < 1:
+        size = (max(2, round(linear.shape[1] * scale)), max(2, round(linear.shape[2] * scale)))
+        linear = torch.nn.functional.interpolate(
+            linear[None], size, mode="bilinear", antialias=True, align_corners=False
+        )[0]
+    return PhotoCrop(linear, (float(left), float(top)), scale, per_metre * scale / 1000)
+
+
+def visibility(
+    state: PoseAndShape,
+    patch: SurfacePatch,
+    model: MorphableModel,
+    observation: FaceObservation,
+    principal_point: Float[Tensor, "2"],
+) -> Float[Tensor, "S"]:
+    """Return how far each sample shows skin: it faces the camera, nothing hides it, not hair."""
+    posed, _ = posed_points(state, patch.points)
+    image_points, _ = projected_points(posed, state.focal_pixels)
+    depth = posed[:, 2:]
+    resolution = 192
+    low, high = image_points.amin(0), image_points.amax(0)
+    fitted = (image_points - low) / (high - low).clamp(min=1e-6).max() * (resolution - 1)
+    fragments = rasterize(
+        torch.cat([fitted, depth], -1), patch.triangles, (resolution, resolution), cull="none"
+    )
+    nearest = torch.where(fragments.triangle_index >= 0, fragments.depth, torch.inf)
+    columns, rows = (fitted[: patch.samples].long().clamp(0, resolution - 1)).unbind(-1)
+    seen = depth[: patch.samples, 0] < nearest[rows, columns] + _DEPTH_MARGIN
+    skin = skin_probability(observation, image_points[: patch.samples] + principal_point.to(depth))
+    return seen.float() * facing(state, patch).float() * skin
+
+
+def skin_probability(
+    observation: FaceObservation, image_points: Float[Tensor, "N 2"]
+) -> Float[Tensor, "N"]:
+    """Read the segmentation's skin at photo pixels; 1 where there is no segmentation."""
+    segments = segmentation_at(observation, image_points)
+    # Soft borders of the segmentation are neither skin nor hair.
+    return ((segments[:, 2] + segments[:, 3] - 0.5) * 4).clamp(0, 1)
+
+
+def segmentation_at(
+    observation: FaceObservation, image_points: Float[Tensor, "N 2"]
+) -> Float[Tensor, "N 6"]:
+    """Return class probabilities at photo pixels; all of it face skin without a segmentation."""
+    if observation.segmentation is None:
+        certain = image_points.new_zeros(len(image_points), 6)
+        certain[:, 3] = 1
+        return certain
+    affine = observation.segmentation_to_photo.to(image_points)
+    crop_points = (image_points - affine[:, 2]) @ torch.linalg.inv(affine[:, :2]).T
+    size = observation.segmentation.shape[-1]
+    normalised = (crop_points / size * 2 - 1)[None, None].float()
+    return torch.nn.functional.grid_sample(
+        observation.segmentation[None], normalised, padding_mode="border", align_corners=False
+    )[0, :, 0].T

@@ -1,0 +1,199 @@
+"""The photo's own skin as the head's texture: unwrapped, freed of light, completed where unseen.
+
+Everything happens in the logarithm of linear light, relative to the fitted albedo of the morphable
+model: that residual is small, so it can be blurred, mirrored and extended without inventing
+features. Its slow part is mostly light that nine spherical harmonics could not express (cast
+shadows, gloss) and is mostly removed; its fast part is the person.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from lifemask.fitting.eye_texture import iris_colour, paint_irises
+from lifemask.fitting.filters import blur_weighted, fill_unknown, gaussian_blur, resized
+from lifemask.fitting.fit import FaceFit
+from lifemask.fitting.hair import HairEstimate, estimate_hair
+from lifemask.fitting.surface import segmentation_at
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.lighting import light_axes_from_camera
+from lifemask.geometry.meshes import Mesh, vertex_normals
+from lifemask.io.colour import image_from_pixels
+from lifemask.morphable.model import MorphableModel
+from lifemask.perception.observation import FaceObservation
+from lifemask.rendering import Fragments, interpolate, rasterize_uv, unwrap_photo
+
+_ANALYSIS_SIZE = 512
+"""Texels a side at which light, residuals and completion are computed; detail comes after."""
+_SLOW_MILLIMETRES = 12.0
+"""Residuals wider than this are taken for light rather than skin."""
+_DARKEST = 1e-3
+"""Linear albedo or intensity below which logarithms are cut off."""
+
+
+class TexelOrigin(IntEnum):
+    """Where the colour of a texel comes from."""
+
+    IMAGINED = 0
+    """The albedo model, carried along with the skin that was seen."""
+    MIRRORED = 1
+    """The other half of the face."""
+    OBSERVED = 2
+    """The photo."""
+
+
+@dataclass(frozen=True)
+class FaceTexture:
+    """Light-free appearance of one head."""
+
+    albedo: Float[Tensor, "3 R R"]
+    """Linear RGB in [0, 1]."""
+    origin: UInt8[Tensor, "R R"]
+    """`TexelOrigin` of each texel."""
+    hair: HairEstimate
+    """What the scalp was painted with."""
+
+
+def face_texture(
+    pixels: UInt8[np.ndarray, "H W 3"],
+    fit: FaceFit,
+    model: MorphableModel,
+    observation: FaceObservation,
+    *,
+    resolution: int = 2048,
+) -> FaceTexture:
+    """Return the light-free texture of a fitted face.
+
+    Args:
+        pixels: the photo the face was fitted to, sRGB.
+        resolution: texels a side, a multiple of 512.
+
+    Raises:
+        ValueError: if the model has no albedo, or the resolution is not allowed.
+    """
+    if model.albedo is None:
+        raise ValueError("This model has no albedo; use the default head to get a texture.")
+    if resolution % _ANALYSIS_SIZE:
+        raise ValueError(
+            f"Got a texture resolution of {resolution}; it must be a multiple of {_ANALYSIS_SIZE}."
+        )
+    size = _ANALYSIS_SIZE
+    vertices = model.vertices(fit.coefficients)
+    mesh = Mesh(vertices, model.triangles, model.uv, model.uv_triangles)
+    photo, camera = _photo_around(pixels, fit.camera, vertices)
+    fragments = uv_fragments(model, size)
+    regions = {name: _baked(weight, model, fragments) for name, weight in model.regions.items()}
+    skin_region = outer_skin(regions)
+
+    coarse = unwrap_photo(photo, mesh, camera, fragments)
+    image_points = interpolate(fit.camera.project(vertices)[:, :2], model.triangles, fragments)
+    segments = segmentation_at(observation, image_points.flatten(1).T).T.view(-1, size, size)
+    facing = ((coarse.cosine - 0.15) / 0.35).clamp(0, 1)
+    skin = (((segments[2] + segments[3]) - 0.5) * 3).clamp(0, 1)
+    weight = coarse.visibility * facing * skin * skin_region
+    # Never beyond what was seen, and soft inside: no seams between photo and completion.
+    weight = torch.minimum(weight, gaussian_blur(weight[None], 2.5)[0]) ** 1.5
+
+    normals = vertex_normals(fit.camera.to_camera(vertices), model.triangles)
+    shading = fit.light.shade(light_axes_from_camera(normals))
+    shading = interpolate(shading, model.triangles, fragments)
+    brightest = float(shading.mean(0)[weight > 0.5].max()) if (weight > 0.5).any() else 1.0
+    log_shading = shading.clamp(min=0.08 * brightest).log()
+
+    model_log = resized(model.albedo.texture(fit.coefficients.albedo).clamp(min=_DARKEST).log(), size)
+    residual = coarse.texture.clamp(min=_DARKEST).log() - log_shading - model_log
+    residual = residual.clamp(-1.5, 0.9)
+
+    texels_per_millimetre = texels_per_millimetre(model, fragments, size)
+    slow = blur_weighted(residual, weight, _SLOW_MILLIMETRES * texels_per_millimetre)
+    light_left = slow * _light_share(slow)
+    corrected = residual - light_left
+    mirrored, mirrored_weight = corrected.flip(-1), weight.flip(-1) * 0.95
+    known = torch.maximum(weight, mirrored_weight)
+    blend = weight / (weight + (1 - weight) * mirrored_weight).clamp(min=1e-4)
+    seen = blend * corrected + (1 - blend) * mirrored
+    extended = fill_unknown(gaussian_blur(seen * known, 1.0), gaussian_blur(known[None], 1.0)[0])
+    unseen = mirrored_weight * mirrored + (1 - mirrored_weight) * extended
+    completed_log = model_log + unseen * skin_region
+
+    # Detail: the same composition, with the photo sampled at the texture's own resolution.
+    fine = unwrap_photo(photo, mesh, camera, uv_fragments(model, resolution))
+    observed_log = fine.texture.clamp(min=_DARKEST).log() - resized(log_shading + light_left, resolution)
+    fine_weight = resized(weight[None], resolution)
+    log_albedo = resized(completed_log, resolution)
+    log_albedo += fine_weight * (observed_log.clamp(-6.5, 0) - log_albedo)
+
+    albedo = log_albedo.exp().clamp(0, 1)
+    hair = estimate_hair(
+        coarse.texture, coarse.visibility, segments, regions["scalp"], log_shading
+    )
+    albedo = hair.paint(albedo, regions["scalp"])
+    offset = fit.camera.principal_point - camera.principal_point
+    towards_camera = fit.light.shade(torch.tensor([[0.0, 0.0, 1.0]]))[0]
+    colour = iris_colour(photo, observation.landmarks478[:, :2] - offset, towards_camera)
+    albedo = paint_irises(albedo, colour, model, uv_fragments(model, resolution))
+    origin = torch.full((size, size), int(TexelOrigin.IMAGINED), dtype=torch.uint8)
+    origin[mirrored_weight > 0.5] = int(TexelOrigin.MIRRORED)
+    origin[weight > 0.5] = int(TexelOrigin.OBSERVED)
+    repeat = resolution // size
+    origin = origin.repeat_interleave(repeat, 0).repeat_interleave(repeat, 1)
+    return FaceTexture(albedo, origin, hair)
+
+
+def outer_skin(regions: dict[str, Float[Tensor, "R R"]]) -> Float[Tensor, "R R"]:
+    """Return where texels are skin that a photo can show: no eyeballs, mouth bag or teeth."""
+    inner = sum(
+        regions[name]
+        for name in ("mouth_bag", "teeth", "tongue", "lashes", "eyeball_left", "eyeball_right")
+    )
+    return (regions["skin"] * (1 - inner)).clamp(0, 1)
+
+
+def _light_share(slow: Float[Tensor, "3 R R"]) -> Float[Tensor, "1 R R"]:
+    """Return how much of a slow residual is light: most if small, little if it is a beard."""
+    strength = slow.mean(0, keepdim=True).abs()
+    return 0.85 * torch.exp(-((strength / 0.6) ** 2))
+
+
+def _photo_around(
+    pixels: UInt8[np.ndarray, "H W 3"], camera: PerspectiveCamera, vertices: Float[Tensor, "V 3"]
+) -> tuple[Float[Tensor, "3 h w"], PerspectiveCamera]:
+    """Cut the head out of the photo in linear light, so that huge photos cost little."""
+    points = camera.project(vertices)[:, :2]
+    height, width = camera.image_size
+    low, high = points.amin(0).tolist(), points.amax(0).tolist()
+    left, top = (int(min(max(low[k] - 8, 0), (width, height)[k] - 16)) for k in range(2))
+    right, bottom = (int(max(min(high[k] + 8, (width, height)[k]), (left, top)[k] + 16)) for k in range(2))
+    part = image_from_pixels(np.ascontiguousarray(pixels[top:bottom, left:right]))
+    return part, camera.cropped(left, top, (part.shape[1], part.shape[2]))
+
+
+@lru_cache(maxsize=4)
+def _cached_fragments(key: tuple[int, int], model: MorphableModel) -> Fragments:
+    return rasterize_uv(model.uv, model.uv_triangles, key[1])
+
+
+def uv_fragments(model: MorphableModel, resolution: int) -> Fragments:
+    """Return (and remember) which triangle each texel lies on."""
+    return _cached_fragments((id(model), resolution), model)
+
+
+def _baked(
+    per_vertex: Float[Tensor, "V"], model: MorphableModel, fragments: Fragments
+) -> Float[Tensor, "R R"]:
+    return interpolate(per_vertex[:, None], model.triangles, fragments)[0]
+
+
+def texels_per_millimetre(model: MorphableModel, fragments: Fragments, size: int) -> float:
+    """Return the texture's scale on the face, by the area of its texels."""
+    face = model.regions["face"] > 0.5
+    inside = face[model.triangles].all(-1)
+    a, b, c = (model.mean[model.triangles[inside, k]] for k in range(3))
+    area = torch.linalg.cross(b - a, c - a).norm(dim=-1).sum() / 2
+    texels = inside[fragments.triangle_index.clamp(min=0)] & fragments.mask
+    return float((texels.sum() / (area * 1e6)).sqrt())

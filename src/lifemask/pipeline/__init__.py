@@ -1,0 +1,1 @@
+"""Photos to reconstructed heads, and what can be made of them."""

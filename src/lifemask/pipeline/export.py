@@ -1,0 +1,129 @@
+"""A reconstruction as a scene for mesh formats: neutral head, textures, 52 morph targets."""
+
+import io
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from PIL import Image
+from torch import Tensor
+
+from lifemask.fitting.skin_detail import normal_map
+from lifemask.geometry.meshes import vertex_normals
+from lifemask.io.colour import pixels_from_image
+from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
+from lifemask.morphable.assets import attribution
+from lifemask.pipeline.reconstruction import FaceReconstruction
+
+_JPEG_QUALITY = 92
+
+
+def head_scene(face: FaceReconstruction) -> Scene:
+    """Return the person's neutral head with morph targets set to the photo's expression.
+
+    One node `Head` with a surface each for skin, eyes and lashes; they share 52 morph targets under
+    ARKit's names. The eyeballs turn in the `eyeLook…` targets.
+    """
+    model = face.model
+    neutral = model.neutral()
+    person = type(neutral)(
+        face.coefficients.identity, neutral.expression, neutral.gaze, neutral.albedo
+    )
+    vertices = model.vertices(person)
+    morphs = model.export_morphs(person)
+    normals = vertex_normals(vertices, model.triangles)
+    morph_normals = vertex_normals(vertices + morphs, model.triangles) - normals
+    colour = _jpeg(face.texture.albedo)
+    materials = _materials(colour, _png(normal_map(face.texture, model)))
+    surfaces = tuple(
+        _surface(face, part, material, vertices, normals, morphs, morph_normals)
+        for part, material in materials
+        if part(face).any()
+    )
+    node = Node(
+        "Head",
+        surfaces,
+        morph_names=tuple(model.expression_names),
+        morph_weights=tuple(float(w) for w in face.coefficients.expression),
+    )
+    camera = face.camera
+    extras = {
+        "camera": {
+            "focal_pixels": float(camera.focal_pixels),
+            "principal_point": camera.principal_point.tolist(),
+            "head_to_camera": camera.world_to_camera.tolist(),
+            "image_size": list(camera.image_size),
+        },
+        "light_sh": face.light.coefficients.tolist(),
+    }
+    return Scene((node,), extras=extras, copyright=attribution())
+
+
+def _eyes(face: FaceReconstruction) -> Bool[Tensor, "T"]:
+    regions = face.model.regions
+    return _triangles_in(face, regions["eyeball_left"] + regions["eyeball_right"])
+
+
+def _lashes(face: FaceReconstruction) -> Bool[Tensor, "T"]:
+    return _triangles_in(face, face.model.regions["lashes"])
+
+
+def _skin(face: FaceReconstruction) -> Bool[Tensor, "T"]:
+    return ~(_eyes(face) | _lashes(face))
+
+
+def _triangles_in(face: FaceReconstruction, weight: Float[Tensor, "V"]) -> Bool[Tensor, "T"]:
+    return (weight[face.model.triangles] > 0.5).all(-1)
+
+
+def _materials(colour: bytes, normal: bytes):
+    skin = SurfaceMaterial(
+        "Skin", base_colour_image=colour, normal_image=normal, roughness=0.55, double_sided=False
+    )
+    eyes = SurfaceMaterial("Eyes", base_colour_image=colour, roughness=0.12)
+    lashes = SurfaceMaterial(
+        "Lashes", base_colour=(0.02, 0.015, 0.012, 1.0), roughness=0.8, double_sided=True
+    )
+    return ((_skin, skin), (_eyes, eyes), (_lashes, lashes))
+
+
+def _surface(
+    face: FaceReconstruction,
+    part,
+    material: SurfaceMaterial,
+    vertices: Tensor,
+    normals: Tensor,
+    morphs: Tensor,
+    morph_normals: Tensor,
+) -> Surface:
+    """Cut one material's triangles out of the head, with only the vertices they use."""
+    model = face.model
+    chosen = part(face)
+    triangles, uv_triangles = model.triangles[chosen], model.uv_triangles[chosen]
+    used, local = triangles.unique(return_inverse=True)
+    uv_used, uv_local = uv_triangles.unique(return_inverse=True)
+    return Surface(
+        positions=vertices[used].numpy(),
+        triangles=local.int().numpy(),
+        normals=normals[used].numpy(),
+        uv=model.uv[uv_used].numpy(),
+        uv_triangles=uv_local.int().numpy(),
+        material=material,
+        morphs=morphs[:, used].numpy(),
+        morph_normals=morph_normals[:, used].numpy(),
+    )
+
+
+def _jpeg(image: Float[Tensor, "3 R R"]) -> bytes:
+    buffer = io.BytesIO()
+    picture = Image.fromarray(pixels_from_image(image))
+    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    return buffer.getvalue()
+
+
+def _png(normals: Float[Tensor, "3 R R"]) -> bytes:
+    encoded = ((normals * 0.5 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    buffer = io.BytesIO()
+    pixels = np.ascontiguousarray(encoded.permute(1, 2, 0).numpy())
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=4)
+    return buffer.getvalue()

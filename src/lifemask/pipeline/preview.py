@@ -1,0 +1,73 @@
+"""One picture that shows a reconstruction to a person."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.io.colour import image_from_pixels, pixels_from_image
+from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.pipeline.views import STUDIO_LIGHT, draw_smooth, face_camera
+
+_CLAY = 0.5
+_BACKGROUND = 0.85
+"""Linear grey behind the renderings."""
+_GAP = 6
+
+
+def preview_sheet(face: FaceReconstruction, *, size: int = 384) -> UInt8[np.ndarray, "h w 3"]:
+    """Return photo, overlay, clay, albedo, and the head lit from the left and from the right.
+
+    Args:
+        size: pixels a side of each of the six pictures.
+    """
+    mesh, texture = face.mesh, face.texture.albedo
+    shown = face.model.regions["skin"] * (1 - face.model.regions["neck"]) > 0.5
+    camera, square = face_camera(face.camera, mesh.vertices[shown], size)
+    photo = photo_square(face.photo.pixels, square, size)
+    clay = torch.full_like(mesh.vertices, _CLAY)
+    flat = SphericalHarmonicsLight.ambient(0.85)
+    left = SphericalHarmonicsLight.from_direction(-1.1, 0.25, strength=0.9, ambient=0.12)
+    right = SphericalHarmonicsLight.from_direction(1.1, 0.25, strength=0.9, ambient=0.12)
+    overlay = draw_smooth(mesh, camera, texture=texture, light=face.light)
+    pictures = [
+        photo,
+        overlay[0] + (1 - overlay[1]) * photo,
+        _on_grey(draw_smooth(mesh, camera, vertex_colours=clay, light=STUDIO_LIGHT)),
+        _on_grey(draw_smooth(mesh, camera, texture=texture, light=flat)),
+        _on_grey(draw_smooth(mesh, camera, texture=texture, light=left)),
+        _on_grey(draw_smooth(mesh, camera, texture=texture, light=right)),
+    ]
+    gap = torch.ones(3, size, _GAP)
+    row = [part for picture in pictures for part in (picture, gap)][:-1]
+    return pixels_from_image(torch.cat(row, dim=-1))
+
+
+def photo_square(
+    pixels: UInt8[np.ndarray, "H W 3"], square: tuple[float, float, float], size: int
+) -> Float[Tensor, "3 size size"]:
+    """Return a square of the photo in linear light; grey outside the photo.
+
+    Args:
+        square: left, top and side in photo pixels.
+        size: pixels a side of the result.
+    """
+    left, top, side = square
+    height, width = pixels.shape[:2]
+    x0, y0 = max(int(left) - 2, 0), max(int(top) - 2, 0)
+    x1, y1 = min(int(left + side) + 3, width), min(int(top + side) + 3, height)
+    image = image_from_pixels(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
+    factor = max(1, int(side / size))
+    image = torch.cat([image, torch.ones_like(image[:1])])
+    image = torch.nn.functional.avg_pool2d(image[None], factor, ceil_mode=True)[0]
+    steps = (torch.arange(size) + 0.5) / size * side
+    x = (left + steps - x0) / factor / image.shape[-1] * 2 - 1
+    y = (top + steps - y0) / factor / image.shape[-2] * 2 - 1
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None]
+    sampled = torch.nn.functional.grid_sample(image[None], grid, align_corners=False)[0]
+    return sampled[:3] + (1 - sampled[3]) * _BACKGROUND
+
+
+def _on_grey(drawn: tuple[Tensor, Tensor]) -> Float[Tensor, "3 H W"]:
+    return drawn[0] + (1 - drawn[1]) * _BACKGROUND

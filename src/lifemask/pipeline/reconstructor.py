@@ -1,0 +1,88 @@
+"""From a photo to reconstructed heads: perception, fit and texture in a row."""
+
+import os
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+
+from lifemask.fitting.config import FitConfig, Quality
+from lifemask.fitting.fit import FaceFitter
+from lifemask.fitting.texture import face_texture
+from lifemask.io.images import Photo, as_photo
+from lifemask.morphable.model import MorphableModel
+from lifemask.perception import FaceObservation, FacePerception
+from lifemask.pipeline.reconstruction import FaceReconstruction
+
+Faces = Literal["all", "largest"]
+PhotoSource = Photo | Image.Image | UInt8[np.ndarray, "H W 3"] | str | os.PathLike[str]
+
+
+class FaceReconstructor:
+    """Turns photos into heads; holds the networks and the head model."""
+
+    def __init__(
+        self, perception: FacePerception, fitter: FaceFitter, *, texture_size: int = 2048
+    ) -> None:
+        self.perception = perception
+        self.fitter = fitter
+        self.texture_size = texture_size
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        *,
+        quality: Quality = "full",
+        device: str | torch.device = "cpu",
+        texture_size: int = 2048,
+    ) -> "FaceReconstructor":
+        """Load the default head and the perception networks that ship with the package.
+
+        Args:
+            quality: `fast` fits landmarks alone; `full` also explains the photo's colours.
+            device: of the perception networks; the fit itself runs on the CPU.
+            texture_size: texels along each side of the head's texture, a multiple of 512.
+        """
+        perception = FacePerception.from_pretrained(device)
+        fitter = FaceFitter(MorphableModel.from_pretrained(), FitConfig(quality=quality))
+        return cls(perception, fitter, texture_size=texture_size)
+
+    def __call__(
+        self, photo: PhotoSource, *, faces: Faces = "all", crop: bool = False
+    ) -> list[FaceReconstruction]:
+        """Reconstruct the faces of a photo, largest first; an empty list where there is none.
+
+        Args:
+            photo: a path, a PIL image, or (H, W, 3) uint8 sRGB pixels.
+            faces: every face, or only the largest.
+            crop: the whole photo is one face: no detection, always an answer.
+
+        Raises:
+            PhotoError: if the photo cannot be read; the message says why.
+        """
+        photo = as_photo(photo)
+        return [self.reconstruct(photo, seen) for seen in self.observe(photo, faces, crop=crop)]
+
+    def observe(self, photo: Photo, faces: Faces, *, crop: bool) -> list[FaceObservation]:
+        """Find and measure the faces of a photo."""
+        quality = self.fitter.config.quality
+        if crop:
+            return [self.perception.observe_crop(photo.pixels, quality=quality, segment=True)]
+        detections = self.perception.detect(photo.pixels)
+        if faces == "largest":
+            detections = detections[:1]
+        return [
+            self.perception.observe(photo.pixels, found, quality=quality, segment=True)
+            for found in detections
+        ]
+
+    def reconstruct(self, photo: Photo, observation: FaceObservation) -> FaceReconstruction:
+        """Fit the head to one observed face and unwrap its texture."""
+        fit = self.fitter(photo.pixels, observation, focal_pixels=photo.focal_pixels)
+        model = self.fitter.model
+        texture = face_texture(
+            photo.pixels, fit, model, observation, resolution=self.texture_size
+        )
+        return FaceReconstruction(photo, observation, fit, texture, model)

@@ -1,0 +1,43 @@
+"""A photo in another light: the head is drawn anew, its surroundings follow on average."""
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.io.colour import image_from_pixels, pixels_from_image
+from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.rendering import render
+from lifemask.fitting.filters import gaussian_blur
+
+_DARKEST = 0.06
+"""Shading of the photo below this share of its brightest is not divided by."""
+
+
+def relit_photo(
+    face: FaceReconstruction, light: SphericalHarmonicsLight
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Return the photo with the head as the new light would show it.
+
+    On the head every pixel is multiplied by the new shading over the old one, so that nothing of
+    the photo's detail is lost; around it (hair, background) by a smooth continuation of that
+    ratio.
+    """
+    photo = image_from_pixels(face.photo.pixels)
+    old = render(face.mesh, face.camera, light=face.light)
+    new = render(face.mesh, face.camera, light=light)
+    floor = _DARKEST * float(old.shading.max())
+    ratio = new.shading.clamp(min=0) / old.shading.clamp(min=floor)
+    ratio = ratio.clamp(max=4.0)
+    mask = old.mask
+    extent = float(mask.sum() ** 0.5)
+    average = (ratio * mask).sum((-2, -1), keepdim=True) / mask.sum().clamp(min=1)
+    # Values carried outwards fade into the average of the head.
+    spread = extent * 0.12
+    near = gaussian_blur(mask[None], spread)
+    carried = gaussian_blur(ratio * mask, spread) / near.clamp(min=1e-3)
+    around = near.clamp(max=1) * carried + (1 - near.clamp(max=1)) * average
+    edge = gaussian_blur(mask[None], max(1.0, extent / 150))
+    inside = (edge * 2 - 1).clamp(0, 1)
+    field = inside * torch.where(mask.bool(), ratio, around) + (1 - inside) * around
+    return pixels_from_image(photo * field)

@@ -1,0 +1,56 @@
+"""Pictures of a head: cameras around it, smooth edges, backgrounds."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.meshes import Mesh
+from lifemask.rendering import Rendering, render
+
+_SUPERSAMPLING = 2
+
+STUDIO_LIGHT = SphericalHarmonicsLight.from_direction(0.5, 0.6, strength=0.75, ambient=0.35)
+"""What clay pictures are lit with."""
+
+
+def face_camera(
+    camera: PerspectiveCamera, points: Float[Tensor, "N 3"], size: int, *, margin: float = 0.12
+) -> tuple[PerspectiveCamera, tuple[float, float, float]]:
+    """Return the same view cut to a square around some points, and that square.
+
+    Args:
+        points: what must be seen, head space.
+        size: pixels a side of the picture.
+        margin: free space around the points as a share of their extent.
+
+    Returns:
+        The camera and (left, top, side) of the square in photo pixels.
+    """
+    projected = camera.project(points)[:, :2]
+    low, high = projected.amin(0), projected.amax(0)
+    side = float((high - low).max()) * (1 + 2 * margin)
+    middle = ((low + high) / 2).tolist()
+    left, top = middle[0] - side / 2, middle[1] - side / 2
+    return camera.cropped(left, top, (size, size), size / side), (left, top, side)
+
+
+def draw_smooth(
+    mesh: Mesh,
+    camera: PerspectiveCamera,
+    *,
+    texture: Float[Tensor, "3 R R"] | None = None,
+    vertex_colours: Float[Tensor, "V 3"] | None = None,
+    light: SphericalHarmonicsLight | None = None,
+) -> tuple[Float[Tensor, "3 H W"], Float[Tensor, "H W"]]:
+    """Return linear colour, premultiplied by opacity, and opacity, with smooth edges."""
+    factor = _SUPERSAMPLING
+    height, width = camera.image_size
+    large = camera.cropped(0, 0, (height * factor, width * factor), factor)
+    drawn: Rendering = render(
+        mesh, large, texture=texture, vertex_colours=vertex_colours, light=light
+    )
+    colour = drawn.colour.clamp(0, 1) * drawn.mask
+    pooled = torch.nn.functional.avg_pool2d(torch.cat([colour, drawn.mask[None]])[None], factor)[0]
+    return pooled[:3], pooled[3]

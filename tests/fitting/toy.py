@@ -1,0 +1,47 @@
+"""A small deformable dome, for tests of fits that need no real head."""
+
+import torch
+
+from lifemask.fitting.landmark_fit import LinearPoints, PoseAndShape
+from lifemask.fitting.photometric import SurfacePatch
+from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA
+from lifemask.geometry.rotations import matrix_from_rotation_vector
+
+IDENTITY, EXPRESSION, ALBEDO = 5, 3, 2
+
+
+def dome(side: int = 15, *, dtype: torch.dtype = torch.float64) -> tuple[LinearPoints, torch.Tensor]:
+    """A grid of points on a dome of 8 cm with smooth random modes, and its triangles."""
+    generator = torch.Generator().manual_seed(3)
+    steps = torch.linspace(-1, 1, side, dtype=dtype)
+    y, x = torch.meshgrid(-steps, steps, indexing="ij")
+    z = 0.5 * (1 - 0.4 * x**2 - 0.3 * y**2)
+    mean = torch.stack([x, y, z], -1).reshape(-1, 3) * 0.08
+    waves = torch.stack([torch.ones_like(x), x, y, x * y, x**2, y**2, (3 * x).sin(), (3 * y).cos()])
+    mix = torch.randn(8, 3, IDENTITY + EXPRESSION, generator=generator, dtype=dtype)
+    basis = torch.einsum("wn,wcp->ncp", waves.reshape(8, -1), mix) * 0.002
+    rows, columns = torch.meshgrid(torch.arange(side - 1), torch.arange(side - 1), indexing="ij")
+    corner = (rows * side + columns).flatten()
+    first = torch.stack([corner, corner + side, corner + 1], -1)
+    second = torch.stack([corner + 1, corner + side, corner + side + 1], -1)
+    return LinearPoints(mean, basis, IDENTITY), torch.cat([first, second])
+
+
+def dome_patch(side: int = 15) -> SurfacePatch:
+    """The dome with a smooth albedo; every vertex is a sample."""
+    points, triangles = dome(side)
+    count = len(points.mean)
+    x, y = points.mean[:, 0] / 0.08, points.mean[:, 1] / 0.08
+    mean_log = torch.stack([-0.6 + 0.1 * x, -1.0 + 0.1 * y, -1.3 + 0.05 * x * y], -1)
+    basis_log = torch.stack([torch.ones(count, 3).double() * 0.2, 0.1 * x[:, None].expand(-1, 3)], -1)
+    return SurfacePatch(
+        points, triangles, mean_log, basis_log, torch.arange(count), torch.ones(count).double()
+    )
+
+
+def view(coefficients: torch.Tensor, *, turn=(0.1, -0.2, 0.05)) -> PoseAndShape:
+    """The dome seen from about 60 cm."""
+    frontal = torch.tensor(FRONTAL_HEAD_TO_CAMERA, dtype=torch.float64)
+    rotation = matrix_from_rotation_vector(torch.tensor(turn, dtype=torch.float64)) @ frontal
+    translation = torch.tensor([0.01, -0.02, 0.6], dtype=torch.float64)
+    return PoseAndShape(rotation, translation, 500.0, coefficients)
