@@ -1,0 +1,259 @@
+"""The data files that ship with the package, each with a card: what it is, whose, and its licence.
+
+`assets/head/x.safetensors` has the name `head/x` and the card `assets/head/x.card.json` beside it.
+Nothing here imports torch until tensors are asked for.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
+"""The folder of all shipped assets."""
+
+ALLOWED_LICENCES = frozenset(
+    {
+        "CC0-1.0", "public-domain", "CC-BY-3.0", "CC-BY-4.0", "Apache-2.0", "MIT",
+        "BSD-2-Clause", "BSD-3-Clause", "OGL-UK-3.0", "OPL-UK-3.0",
+    }
+)  # fmt: skip
+"""SPDX identifiers (and `public-domain`, `OPL-UK-3.0`) under which an asset may ship: each allows
+any use, sale and change."""
+
+
+RUN_TIME = "run time"
+"""What a card's `used_at` says of files that every reconstruction needs."""
+
+
+class AssetError(RuntimeError):
+    """A shipped file or its card is missing, changed or incomplete; the message says which."""
+
+
+@dataclass(frozen=True)
+class AssetSource:
+    """One public thing that an asset was built from."""
+
+    name: str
+    """Package, data set or collection."""
+    version: str
+    """As its publisher counts."""
+    where: str
+    """Registry and file inside, or address."""
+    sha256: str
+    """Of the source file; empty if the asset's card explains why there is none."""
+    licence: str
+    """SPDX identifier."""
+    licence_text: str
+    """The text or its address, where the licence asks to pass it on."""
+
+
+@dataclass(frozen=True)
+class AssetCard:
+    """What people and `lifemask licenses` need to know about one shipped file."""
+
+    name: str
+    """Path under the assets folder without suffix."""
+    version: str
+    """Counts up when the contents change."""
+    description: str
+    """One line."""
+    licence: str
+    """SPDX identifier."""
+    attribution: str
+    """The credit line to pass on; empty if none is asked for."""
+    sources: tuple[AssetSource, ...]
+    """What it was built from."""
+    sha256: str
+    """Of the file."""
+    built_by: str
+    """The program or hand that made it."""
+    used_at: str
+    """'run time', 'training and grading', or 'demo and tests'."""
+
+    @property
+    def path(self) -> Path:
+        """The file the card describes."""
+        return asset_path(self.name)
+
+
+def asset_path(name: str) -> Path:
+    """Return the file of an asset, such as `perception/face_mesh`; its contents are not checked.
+
+    Raises:
+        AssetError: there is none of that name.
+    """
+    parent, stem = (ASSETS / name).parent, Path(name).name
+    found = [path for path in parent.glob("*") if _stem(path) == stem and not _is_card(path)]
+    if len(found) != 1:
+        known = ", ".join(card.name for card in list_cards())
+        raise AssetError(
+            f"There is no asset {name!r}. Shipped are: {known}. Install lifemask anew."
+        )
+    return found[0]
+
+
+def read_card(name: str) -> AssetCard:
+    """Return the card of an asset.
+
+    Raises:
+        AssetError: it is missing or lacks an entry.
+    """
+    return _card(ASSETS / f"{name}.card.json", ASSETS)
+
+
+def list_cards() -> list[AssetCard]:
+    """Return the cards of all shipped assets, by name."""
+    return [_card(path, ASSETS) for path in sorted(ASSETS.rglob("*.card.json"))]
+
+
+def used_assets() -> list[dict[str, str]]:
+    """Return name, version, licence, attribution and sha256 of every asset a reconstruction uses."""
+    return [
+        {
+            "name": card.name,
+            "version": card.version,
+            "licence": card.licence,
+            "attribution": card.attribution,
+            "sha256": card.sha256,
+        }
+        for card in list_cards()
+        if card.used_at == RUN_TIME
+    ]
+
+
+def attribution() -> str:
+    """Return the credit lines that a reconstructed head carries, one per line."""
+    lines = ["Made with lifemask."]
+    for card in list_cards():
+        if card.used_at == RUN_TIME and card.attribution:
+            lines.append(f"{card.attribution} ({card.licence})")
+    return "\n".join(dict.fromkeys(lines))
+
+
+def load_asset(name: str) -> "dict[str, Tensor]":
+    """Return the tensors of a safetensors asset, after checking the file against its card.
+
+    Raises:
+        AssetError: the file or its card is missing, or the file is not the one of the card.
+    """
+    from safetensors.torch import load_file
+
+    path = asset_path(name)
+    if sha256_of(path) != read_card(name).sha256:
+        raise AssetError(f"{path} is damaged or was changed: its card has another sha256.")
+    return load_file(path)
+
+
+def audit(folder: Path = ASSETS) -> list[str]:
+    """Return everything wrong with the assets and cards in a folder, one sentence each.
+
+    Every file needs a complete card, with its sha256 and an allowed licence, and every card a file.
+    """
+    problems: list[str] = []
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    carded = {path.with_name(_stem(path)) for path in files if _is_card(path)}
+    for path in files:
+        place = path.relative_to(folder).as_posix()
+        if not _is_card(path):
+            if path.with_name(_stem(path)) not in carded:
+                problems.append(f"{place} has no card {_stem(path)}.card.json beside it.")
+            continue
+        try:
+            card = _card(path, folder)
+        except AssetError as error:
+            problems.append(str(error))
+            continue
+        problems += [f"{place}: {problem}" for problem in _problems(card, path)]
+    return problems
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file; unchanged files are read once per process."""
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _sha256(path: Path, size: int, modified: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _problems(card: AssetCard, path: Path) -> list[str]:
+    problems: list[str] = []
+    name = path.name.removesuffix(".card.json")
+    found = [other for other in path.parent.glob("*") if _stem(other) == name and other != path]
+    if len(found) != 1:
+        problems.append(f"it describes {len(found)} files; there must be one.")
+    elif sha256_of(found[0]) != card.sha256:
+        problems.append(f"the sha256 is not that of {found[0].name}.")
+    if not card.sources:
+        problems.append("it names no source.")
+    licences = {card.licence} | {source.licence for source in card.sources}
+    for licence in sorted(licences):
+        if not is_allowed(licence):
+            allowed = ", ".join(sorted(ALLOWED_LICENCES))
+            problems.append(f"licence {licence!r} is not among the allowed: {allowed}.")
+    if "CC-BY" in card.licence and not card.attribution:
+        problems.append(f"{card.licence} asks for an attribution, and there is none.")
+    return problems
+
+
+def is_allowed(licence: str) -> bool:
+    """Whether a licence (SPDX identifiers joined by AND or OR) lets an asset ship."""
+    return all(
+        any(choice.strip() in ALLOWED_LICENCES for choice in part.split(" OR "))
+        for part in licence.split(" AND ")
+    )
+
+
+def _card(path: Path, folder: Path) -> AssetCard:
+    place = path.relative_to(folder).as_posix()
+    try:
+        entry: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
+        sources = tuple(
+            AssetSource(
+                name=source["name"],
+                version=str(source["version"]),
+                where=source["where"],
+                sha256=source["sha256"],
+                licence=source["licence"],
+                licence_text=source.get("licence_text", ""),
+            )
+            for source in entry["sources"]
+        )
+        card = AssetCard(
+            name=entry["name"],
+            version=str(entry["version"]),
+            description=entry["description"],
+            licence=entry["licence"],
+            attribution=entry["attribution"],
+            sources=sources,
+            sha256=entry["sha256"],
+            built_by=entry["built_by"],
+            used_at=entry["used_at"],
+        )
+    except FileNotFoundError as error:
+        raise AssetError(f"{place} is missing. Install lifemask anew.") from error
+    except KeyError as error:
+        raise AssetError(f"{place} lacks the entry {error}.") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise AssetError(f"{place} is not a card: {error}.") from error
+    if card.name != place.removesuffix(".card.json"):
+        raise AssetError(f"{place} carries the name {card.name!r}; it must be its own path.")
+    return card
+
+
+def _is_card(path: Path) -> bool:
+    return path.name.endswith(".card.json")
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".card.json") if _is_card(path) else path.stem
