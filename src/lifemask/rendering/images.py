@@ -7,13 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lifemask.geometry.cameras import PerspectiveCamera
-from lifemask.geometry.lighting import SphericalHarmonicsLight
-from lifemask.geometry.meshes import Mesh
+from lifemask.geometry.lighting import SphericalHarmonicsLight, light_axes_from_camera
+from lifemask.geometry.meshes import Mesh, vertex_normals
 from lifemask.rendering.backends import BackendName, Cull, available_backends, load_backend
 from lifemask.rendering.fragments import Fragments
 from lifemask.rendering.interpolation import interpolate
 from lifemask.rendering.rasterization import rasterize
-from lifemask.rendering.shading import light_space_normals, normalize_image, shade_normals
+from lifemask.rendering.shading import normalize_image, shade_normals
 from lifemask.rendering.texture import sample_texture
 
 
@@ -134,12 +134,13 @@ class _Scene:
 
     def draw(self, cull: Cull, backend: BackendName, *, everything: bool) -> tuple[Tensor, ...]:
         """Return index, colour and, with `everything`, albedo, shading, normals and depth."""
-        points = self.camera.project(self.mesh.vertices)
-        normals = light_space_normals(self.mesh, self.camera)
+        in_camera = self.camera.to_camera(self.mesh.vertices)
+        points = self.camera.project_from_camera(in_camera)
         if backend == "auto":
             backend = available_backends(points.device)[0]  # pyright: ignore[reportAssignmentType]
         if backend == "numba":
-            return self._draw_fused(points, normals, cull, everything=everything)
+            return self._draw_fused(in_camera, points, cull, everything=everything)
+        normals = light_axes_from_camera(vertex_normals(in_camera, self.mesh.triangles))
         fragments = rasterize(
             points, self.mesh.triangles, self.camera.image_size, cull=cull, backend=backend
         )
@@ -163,19 +164,26 @@ class _Scene:
         assert self.mesh.uv is not None
         assert self.mesh.uv_triangles is not None
         uv = interpolate(
-            self.mesh.uv.to(self.mesh.vertices), self.mesh.uv_triangles, fragments, backend=backend
+            self.mesh.uv.detach().to(self.mesh.vertices),
+            self.mesh.uv_triangles,
+            fragments,
+            backend=backend,
         )
         return sample_texture(self.texture, uv) * fragments.mask.unsqueeze(-3)
 
     def _draw_fused(
-        self, points: Tensor, normals: Tensor, cull: str, *, everything: bool
+        self, in_camera: Tensor, points: Tensor, cull: str, *, everything: bool
     ) -> tuple[Tensor, ...]:
         mesh, count = self.mesh, self.batch.numel()
         program = load_backend("numba", points.device)
+        triangles = mesh.triangles.to(torch.int64).contiguous()
+        normals = light_axes_from_camera(
+            program.vertex_normals(in_camera.reshape(count, *in_camera.shape[-2:]), triangles)
+        )
         images = program.shade(
             points.reshape(count, *points.shape[-2:]),
-            mesh.triangles.to(torch.int64).contiguous(),
-            normals.reshape(count, *normals.shape[-2:]),
+            triangles,
+            normals,
             self._flat(self.colours, 2),
             None if mesh.uv is None else mesh.uv.to(points.dtype),
             None if mesh.uv_triangles is None else mesh.uv_triangles.to(torch.int64),

@@ -4,13 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lifemask.geometry.cameras import PerspectiveCamera
-from lifemask.geometry.lighting import (
-    SphericalHarmonicsLight,
-    light_axes_from_camera,
-    spherical_harmonics,
-)
-from lifemask.geometry.meshes import Mesh, vertex_normals
+from lifemask.geometry.lighting import SphericalHarmonicsLight, spherical_harmonics
 
 
 def shade_normals(
@@ -33,8 +27,3 @@ def normalize_image(
 ) -> Float[Tensor, "*image_batch 3 H W"]:
     """Return unit vectors; zero stays zero."""
     return torch.nn.functional.normalize(vectors, dim=-3, eps=1e-12)
-
-
-def light_space_normals(mesh: Mesh, camera: PerspectiveCamera) -> Float[Tensor, "*image_batch V 3"]:
-    """Return unit vertex normals in light axes, of vertices whose batch includes the camera's."""
-    return light_axes_from_camera(vertex_normals(camera.to_camera(mesh.vertices), mesh.triangles))

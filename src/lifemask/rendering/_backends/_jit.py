@@ -13,7 +13,7 @@ import torch
 
 # Contraction and reciprocal multiplication change the last bit only; coverage and depth order must
 # be the same everywhere, so the kernel that decides them is compiled without.
-_FAST_MATH = {"contract", "nsz", "arcp"}
+_FAST_MATH = {"contract", "nsz", "arcp", "reassoc"}
 
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 

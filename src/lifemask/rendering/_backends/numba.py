@@ -294,9 +294,9 @@ class _Shade(torch.autograd.Function):
         index = _nearest_triangle(inputs[0], triangles, height, width, cull, plan)
         size = (batch, 3, height, width)
         images = [
-            points.new_empty(size if k == 0 or everything else (batch, 3, 0, 0)) for k in range(4)
+            points.new_zeros(size if k == 0 or everything else (batch, 3, 0, 0)) for k in range(4)
         ]
-        depth = points.new_empty((batch, height, width) if everything else (batch, 0, 0))
+        depth = points.new_zeros((batch, height, width) if everything else (batch, 0, 0))
         corners, i = triangles.numpy(), index.numpy()
         flat_uv, uv_corners = uv.numpy(), uv_triangles.numpy()
         own = _selectors(inputs)
@@ -364,3 +364,46 @@ def _selectors(values: tuple[Tensor, ...] | list[Tensor]) -> list[Callable[[int]
         return (lambda _: array[0]) if array.shape[0] == 1 else (lambda image: array[image])
 
     return [selector(value.numpy()) for value in values]
+
+
+def vertex_normals(points: Tensor, triangles: Tensor) -> Tensor:
+    """Return unit vertex normals (B,V,3) as `geometry.meshes.vertex_normals` does."""
+    _check_indices(triangles, points.shape[1])
+    return _VertexNormals.apply(points, triangles)
+
+
+class _VertexNormals(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, points: Tensor, triangles: Tensor) -> Tensor:
+        points = points.detach().contiguous()
+        sums = torch.empty(points.shape, dtype=torch.float64)
+        normals = torch.empty_like(points)
+        p, s, n, corners = points.numpy(), sums.numpy(), normals.numpy(), triangles.numpy()
+        workers = worker_count(points.shape[0])
+
+        def work(worker: int) -> None:
+            for image in range(worker, p.shape[0], workers):
+                _kernels.vertex_normals(p[image], corners, s[image], n[image])
+
+        run_in_threads(work, workers)
+        ctx.save_for_backward(points, triangles, sums)
+        return normals
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_normals: Tensor) -> tuple[Tensor, None]:
+        points, triangles, sums = ctx.saved_tensors
+        grad = torch.zeros_like(points)
+        scratch = torch.empty_like(sums).numpy()
+        p, s, corners, g = points.numpy(), sums.numpy(), triangles.numpy(), grad.numpy()
+        gn = grad_normals.contiguous().numpy()
+        workers = worker_count(points.shape[0])
+
+        def work(worker: int) -> None:
+            for image in range(worker, p.shape[0], workers):
+                _kernels.vertex_normals_backward(
+                    p[image], corners, s[image], gn[image], scratch[image], g[image]
+                )
+
+        run_in_threads(work, workers)
+        return grad, None
