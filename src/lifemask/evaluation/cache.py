@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,11 +51,11 @@ class PredictionCache:
         if not path.exists():
             return False, None
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 if "no_face" in archive.files:
                     return True, None
             return True, read_prediction(path)
-        except (OSError, ValueError, EOFError, EvaluationError):
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, EvaluationError):
             # A damaged file is predicted again rather than trusted.
             path.unlink(missing_ok=True)
             return False, None

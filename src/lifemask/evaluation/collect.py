@@ -3,8 +3,8 @@
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,15 +71,16 @@ def collect(
         return {r.key: loaded.stored(benchmark, r.key) for r in requests}
     cache = PredictionCache.for_system(config.cache, loaded.name, loaded.version)
     predictions: dict[str, Prediction | None] = {}
-    waiting: list[tuple[Request, UInt8[np.ndarray, "H W 3"], Path]] = []
+    waiting: list[tuple[Request, Path]] = []
     for request in requests:
-        pixels = request.load()
-        path = cache.path(pixels, crop=request.crop, quality=request.quality, keep=request.keep)
+        path = cache.path(
+            request.load(), crop=request.crop, quality=request.quality, keep=request.keep
+        )
         finished, prediction = cache.read(path)
         if finished:
             predictions[request.key] = prediction
         else:
-            waiting.append((request, pixels, path))
+            waiting.append((request, path))
     label = f"{benchmark}, {config.label(system)}"
     for key, prediction in _predict(loaded, system, waiting, cache, config):
         predictions[key] = prediction
@@ -95,33 +96,43 @@ def is_stored(system: str, config: EvaluationConfig) -> bool:
 def _predict(
     system: System,
     name: str,
-    waiting: list[tuple[Request, UInt8[np.ndarray, "H W 3"], Path]],
+    waiting: list[tuple[Request, Path]],
     cache: PredictionCache,
     config: EvaluationConfig,
 ) -> Iterator[tuple[str, Prediction | None]]:
     if config.workers <= 1 or len(waiting) <= 1:
-        for request, pixels, path in waiting:
-            yield request.key, _predict_one(system, request, pixels, path, cache)
+        for request, path in waiting:
+            yield request.key, _predict_one(system, request, request.load(), path, cache)
         return
     development = development_folder(config.data)
+    workers = min(config.workers, len(waiting))
     with _one_thread_each():
         pool = ProcessPoolExecutor(
-            min(config.workers, len(waiting)),
+            workers,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_start_worker,
             initargs=(name, development),
         )
-        with pool:
-            futures: Mapping[Future[Prediction | None], str] = {
-                pool.submit(_work, _without_loader(r), pixels, path, cache): r.key
-                for r, pixels, path in waiting
-            }
-            try:
-                for future in as_completed(futures):
-                    yield futures[future], future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        try:
+            running: dict[Future[Prediction | None], str] = {}
+            # Few photos wait in memory at a time.
+            for request, path in waiting:
+                if len(running) >= 2 * workers:
+                    yield from _finished(running)
+                task = pool.submit(_work, _without_loader(request), request.load(), path, cache)
+                running[task] = request.key
+            while running:
+                yield from _finished(running)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _finished(
+    running: dict[Future[Prediction | None], str],
+) -> Iterator[tuple[str, Prediction | None]]:
+    """Wait for at least one task; yield and remove those that are done."""
+    for task in wait(running, return_when=FIRST_COMPLETED).done:
+        yield running.pop(task), task.result()
 
 
 def _predict_one(

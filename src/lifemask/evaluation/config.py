@@ -20,7 +20,7 @@ class EvaluationConfig:
     fast: bool = False
     """Use the coarse fit everywhere; otherwise each benchmark's own quality."""
 
-    all_photos: bool = False
+    all: bool = False
     """Judge all dev photos, not 60 drawn by seed."""
 
     workers: int = 1

@@ -148,7 +148,7 @@ def read_prediction(path: Path) -> Prediction:
         EvaluationError: not an `.npz` file, pickled content, wrong shapes or no known array.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files if name in _SHAPES}
             names = archive.files
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:

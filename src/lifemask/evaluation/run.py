@@ -58,7 +58,7 @@ def _provenance(config: EvaluationConfig, seconds: float) -> dict[str, str]:
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "took": f"{seconds:.0f} s with {config.workers} worker(s)",
     }
-    options = [n for n in ("fast", "all_photos") if getattr(config, n)]
+    options = [n for n in ("fast", "all") if getattr(config, n)]
     if config.limit is not None:
         options.append(f"limit {config.limit}: not the benchmark's figures")
     if options:

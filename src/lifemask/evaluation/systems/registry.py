@@ -26,6 +26,12 @@ def _mean_face(development: Path) -> System:
     return MeanFaceSystem.from_pretrained()
 
 
+def _skin(development: Path) -> System:
+    from lifemask.evaluation.systems.skin import SkinSystem
+
+    return SkinSystem.from_pretrained()
+
+
 def _three_ddfa(development: Path) -> StoredOutputs:
     from lifemask.evaluation.systems.stored import StoredThreeDDFA
 
@@ -38,6 +44,9 @@ _BUILDERS: dict[str, Callable[[Path], System | StoredOutputs]] = {
     "mean_face": _mean_face,
     "3ddfa_v2": _three_ddfa,
 }
+
+# What the judge itself needs to know about a photo; not a system to be judged.
+_HELPERS: dict[str, Callable[[Path], System | StoredOutputs]] = {"skin": _skin}
 
 
 def system_names() -> list[str]:
@@ -56,8 +65,9 @@ def load_system(name: str, development: Path) -> System | StoredOutputs:
     Raises:
         EvaluationError: unknown name, or a folder without predictions.
     """
-    if name in _BUILDERS:
-        return _BUILDERS[name](development)
+    builder = (_BUILDERS | _HELPERS).get(name)
+    if builder is not None:
+        return builder(development)
     if is_folder(name):
         from lifemask.evaluation.systems.stored import PredictionFolder
 

@@ -1,0 +1,142 @@
+"""`speed`: seconds to the first answer, milliseconds per face after it, and peak memory."""
+
+import multiprocessing
+import sys
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from lifemask.evaluation.collect import Progress, is_stored, silent
+from lifemask.evaluation.config import EvaluationConfig, EvaluationError, Quality
+from lifemask.evaluation.datasets import development_folder, draw_photos, read_photos
+from lifemask.evaluation.systems.protocol import System
+from lifemask.evaluation.systems.registry import load_system
+from lifemask.evaluation.tables import Cell, Column, Row, Table
+
+_PHOTOS: dict[Quality, int] = {"fast": 12, "full": 6}
+"""Photos timed after the first."""
+
+_COLUMNS = (
+    Column("fast cold s", 1, "< 8"),
+    Column("fast warm ms", 0, "≤ 500"),
+    Column("full cold s", 1),
+    Column("full warm ms", 0, "≤ 15000"),
+    Column("fast peak MB", 0, "< 2000"),
+    Column("full peak MB", 0, "< 2000"),
+)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one system takes in a process of its own."""
+
+    cold_seconds: float
+    """From the start of the process to the first answer, imports and loading included."""
+    warm_milliseconds: tuple[float, ...]
+    """Each further photo."""
+    peak_megabytes: float
+    """Most resident memory of the process, in 10^6 bytes."""
+    threads: int
+    """Threads that torch used."""
+
+
+def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
+    """Return timings of every system that looks at photos; each in a fresh process."""
+    development = development_folder(config.data)
+    photos = draw_photos(read_photos(development), 1 + max(_PHOTOS.values()), seed=config.seed)
+    pixels = [photo.pixels() for photo in photos]
+    rows: list[Row] = []
+    threads = 0
+    for done, system in enumerate(config.systems):
+        cells: dict[str, Cell] = {}
+        if not is_stored(system, config):
+            for quality, count in _PHOTOS.items():
+                if config.fast and quality == "full":
+                    continue
+                timing = time_system(system, development, pixels[: count + 1], quality)
+                threads = timing.threads
+                warm = np.array(timing.warm_milliseconds)
+                low, high = np.percentile(warm, [10, 90])
+                cells[f"{quality} cold s"] = Cell(timing.cold_seconds)
+                cells[f"{quality} warm ms"] = Cell(
+                    float(np.median(warm)), note=f"{low:.0f} to {high:.0f}"
+                )
+                cells[f"{quality} peak MB"] = Cell(timing.peak_megabytes)
+        rows.append(Row(config.label(system), cells))
+        progress("speed", done + 1, len(config.systems))
+    return Table(
+        "speed",
+        "time and memory per face, each system in a fresh process",
+        _COLUMNS,
+        tuple(rows),
+        (
+            f"warm: median, with the 10th and 90th percentile, of {_PHOTOS['fast']} photos (fast) "
+            f"and {_PHOTOS['full']} (full) after the first; {threads} thread(s) in torch.",
+            "cold: from the start of the process to the first answer, imports and compilation "
+            "included, files of the system perhaps in the operating system's cache.",
+        ),
+    )
+
+
+def time_system(
+    system: str, development: Path, pixels: list[UInt8[np.ndarray, "H W 3"]], quality: Quality
+) -> Timing:
+    """Return the timing of a system in a fresh process; the first photo is the cold one.
+
+    Raises:
+        EvaluationError: the process ended without an answer.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(
+        target=_time_in_process, args=(sender, time.time(), system, development, pixels, quality)
+    )
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError as error:
+        raise EvaluationError(
+            f"Timing {system} ({quality}) ended without an answer; its error is printed above."
+        ) from error
+    finally:
+        process.join()
+
+
+def _time_in_process(
+    sender: Connection,
+    started: float,
+    name: str,
+    development: Path,
+    pixels: list[UInt8[np.ndarray, "H W 3"]],
+    quality: Quality,
+) -> None:
+    import torch
+
+    system = load_system(name, development)
+    assert isinstance(system, System)
+    system.predict(pixels[0], crop=False, quality=quality)
+    cold = time.time() - started
+    warm: list[float] = []
+    for photo in pixels[1:]:
+        before = time.perf_counter()
+        system.predict(photo, crop=False, quality=quality)
+        warm.append(1000 * (time.perf_counter() - before))
+    sender.send(Timing(cold, tuple(warm), _peak_megabytes(), torch.get_num_threads()))
+
+
+def _peak_megabytes() -> float:
+    """Return the most memory this process held; its parent's does not count."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
