@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -103,7 +103,7 @@ def read_photo(
 
 
 def decode_photo(
-    file: BinaryIO,
+    file: io.BytesIO | io.BufferedReader,
     *,
     name: str = "photo",
     label: str | None = None,
@@ -225,7 +225,7 @@ def image_type(data: bytes) -> Literal["image/png", "image/jpeg"]:
     raise ValueError(f"Images must be PNG or JPEG files; this one starts with {data[:8]!r}.")
 
 
-def _open(file: BinaryIO, label: str) -> Image.Image:
+def _open(file: io.BytesIO | io.BufferedReader, label: str) -> Image.Image:
     start = file.read(32)
     file.seek(0)
     if not start:

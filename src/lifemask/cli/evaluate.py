@@ -1,0 +1,41 @@
+"""`lifemask evaluate`: measure against ground truth, with other systems beside in the same table."""
+
+import sys
+from dataclasses import dataclass, field
+
+import tyro
+
+from lifemask.cli.exit_codes import DONE, FAILED
+from lifemask.evaluation.config import EvaluationConfig, EvaluationError
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure the reconstruction against ground truth; needs the development data."""
+
+    benchmark: tyro.conf.Positional[str] = "all"
+    """aflw21, yaleb, photos, steadiness, speed, or all."""
+    config: EvaluationConfig = field(default_factory=EvaluationConfig)
+    """How to run it."""
+    json: bool = False
+    """Print each report as JSON."""
+
+    def run(self) -> int:
+        """Run the benchmarks, print each report when finished, and return the exit code."""
+        from lifemask.evaluation.run import evaluate
+        from lifemask.evaluation.tables import as_json, as_text
+
+        try:
+            for report in evaluate(self.benchmark, self.config, progress=_progress):
+                print(as_json(report) if self.json else as_text(report), flush=True)
+        except EvaluationError as error:
+            print(error, file=sys.stderr)
+            return FAILED
+        return DONE
+
+
+def _progress(label: str, done: int, total: int) -> None:
+    """Count on a terminal, in one line that is wiped at the end; say nothing in a pipe."""
+    if sys.stderr.isatty():
+        end = "\r\033[K" if done >= total else ""
+        print(f"\r\033[K{label} {done}/{total}{end}", end="", file=sys.stderr, flush=True)

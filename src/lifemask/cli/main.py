@@ -1,0 +1,66 @@
+"""Entry point of the `lifemask` command: parse, run one subcommand, return its exit code."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+import lifemask
+from lifemask.cli.evaluate import Evaluate
+from lifemask.cli.exit_codes import DONE, FAILED, INTERRUPTED, TERMINATED
+from lifemask.cli.licenses import Licenses
+from lifemask.cli.models import Models
+from lifemask.cli.reconstruct import Reconstruct
+from lifemask.cli.relight import Relight
+
+_DESCRIPTION = """One photo in; a detailed, relightable, animatable 3D head out.
+
+`lifemask --version` prints the version. Exit codes: 0 done, 1 something failed, 2 wrong usage,
+3 no face found, 130 interrupted."""
+
+Command = (
+    Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
+    | Annotated[Relight, tyro.conf.subcommand("relight")]
+    | Annotated[Models, tyro.conf.subcommand("models")]
+    | Annotated[Licenses, tyro.conf.subcommand("licenses")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with the given arguments (default: the process's) and return its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments) == ["--version"]:
+        print(f"lifemask {lifemask.__version__}")
+        return DONE
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        command: Reconstruct | Relight | Models | Licenses | Evaluate = tyro.cli(
+            Command,  # pyright: ignore[reportArgumentType] - a union of annotated types
+            prog="lifemask",
+            description=_DESCRIPTION,
+            args=list(arguments),
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+        )
+        code = command.run()
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print(
+            "Interrupted. What was finished is complete; nothing is half-written.", file=sys.stderr
+        )
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has left; without this, Python complains again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _terminate(*_: object) -> None:
+    """Leave as on Ctrl-C, so that half-written files are removed."""
+    raise SystemExit(TERMINATED)

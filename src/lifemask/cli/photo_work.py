@@ -1,0 +1,230 @@
+"""One photo after the other through the reconstructor, whatever happens to any of them."""
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from lifemask.cli.exit_codes import DONE, FAILED, NO_FACE
+from lifemask.cli.reconstruct import Reconstruct
+from lifemask.io.files import (
+    OutputError,
+    atomic_write,
+    make_folder,
+    staged,
+    unique_names,
+    write_json,
+)
+from lifemask.io.images import Photo, PhotoError, read_photo, write_image
+
+_NO_FACE_ADVICE = (
+    "no face found. If the face fills the photo, add --crop; if it is small, cut it out larger; "
+    "if it lies on its side, turn the photo upright"
+)
+
+
+class SetupError(RuntimeError):
+    """The reconstructor could not be built; no photo would fare better."""
+
+
+@runtime_checkable
+class Face(Protocol):
+    """What this command needs of `lifemask.FaceReconstruction`."""
+
+    @property
+    def confidence(self) -> float: ...  # noqa: D102
+    def save(self, path: Path) -> None: ...  # noqa: D102
+    def preview(self) -> np.ndarray: ...  # noqa: D102
+    def to_json_dict(self) -> dict[str, Any]: ...  # noqa: D102
+    def arrays(self) -> dict[str, np.ndarray]: ...  # noqa: D102
+
+
+@runtime_checkable
+class Reconstructor(Protocol):
+    """What this command needs of `lifemask.FaceReconstructor`."""
+
+    def __call__(  # noqa: D102
+        self, photo: Photo, *, faces: Literal["all", "largest"], crop: bool
+    ) -> Sequence[Face]: ...
+
+
+def load_reconstructor(options: Reconstruct) -> Reconstructor:
+    """Build the default reconstructor on the chosen device."""
+    import torch
+
+    from lifemask.pipeline.reconstructor import FaceReconstructor
+
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return FaceReconstructor.from_pretrained(quality=options.quality, device=device)
+
+
+def reconstruct_photos(
+    options: Reconstruct,
+) -> int:
+    """Reconstruct all photos, report each as soon as it is finished, and return the exit code.
+
+    The reconstructor is loaded once the first photo has been read.
+    """
+    try:
+        folder = make_folder(options.output)
+    except OutputError as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    photos = options.photos
+    names = unique_names(photos, taken=lambda index, name: _is_foreign(folder, name, photos[index]))
+    work = _Work(options, folder)
+    statuses: set[str] = set()
+    for index, (photo, name) in enumerate(zip(photos, names, strict=True)):
+        try:
+            with _progress(f"[{index + 1}/{len(photos)}] {photo}"):
+                result = work.photo(photo, name)
+        except SetupError as error:
+            print(f"The reconstructor cannot be loaded. {error}", file=sys.stderr)
+            return FAILED
+        result.report(as_json=options.json)
+        statuses.add(result.status)
+    if "failed" in statuses:
+        return FAILED
+    return NO_FACE if "no face" in statuses else DONE
+
+
+@dataclass
+class _Result:
+    """What became of one photo."""
+
+    photo: Path
+    status: Literal["done", "no face", "failed"] = "done"
+    message: str = ""
+    faces: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    seconds: float = 0.0
+
+    def report(self, *, as_json: bool) -> None:
+        if as_json:
+            print(
+                json.dumps(
+                    {
+                        "photo": str(self.photo),
+                        "status": self.status,
+                        "message": self.message,
+                        "faces": self.faces,
+                        "seconds": round(self.seconds, 3),
+                    },
+                    ensure_ascii=False,
+                ),
+                flush=True,
+            )
+            return
+        for face in self.faces:
+            print(*face["files"], sep="\n", flush=True)
+        if self.message:
+            print(f"{self.photo}: {self.message}.", file=sys.stderr)
+
+
+@dataclass
+class _Work:
+    """What one run needs for every photo; the reconstructor is loaded for the first."""
+
+    options: Reconstruct
+    folder: Path
+    reconstructor: Reconstructor | None = None
+
+    def ready(self) -> Reconstructor:
+        if self.reconstructor is None:
+            try:
+                self.reconstructor = load_reconstructor(self.options)
+            except Exception as error:
+                raise SetupError(f"{type(error).__name__}: {error}") from error
+        return self.reconstructor
+
+    def photo(self, path: Path, name: str) -> _Result:
+        result = _Result(path)
+        started = time.perf_counter()
+        try:
+            photo = read_photo(path)
+            options = self.options
+            faces = self.ready()(photo, faces=options.faces, crop=options.crop)
+            if faces:
+                result.faces = list(self._write(path, name, faces))
+            else:
+                result.status, result.message = "no face", _NO_FACE_ADVICE
+        except (PhotoError, OutputError) as error:
+            result.status, result.message = "failed", str(error).removesuffix(".")
+        except SetupError:
+            raise
+        except Exception as error:
+            # A batch outlives any fault of one photo. The type tells developers where to look.
+            result.status = "failed"
+            result.message = f"unexpected {type(error).__name__}: {error}"
+        result.seconds = time.perf_counter() - started
+        return result
+
+    def _write(self, path: Path, name: str, faces: Sequence[Face]) -> Iterator[dict[str, Any]]:
+        names = [name] if len(faces) == 1 else [f"{name}_{k + 1}" for k in range(len(faces))]
+        source = {"file": path.name, "sha256": _sha256(path)}
+        written: list[list[str]] = []
+        with staged(self.folder) as hidden:
+            known: set[str] = set()
+            for label, face in zip(names, faces, strict=True):
+                self._write_face(hidden, label, face, source)
+                files = sorted({file.name for file in hidden.iterdir()} - known)
+                known.update(files)
+                written.append(files)
+        for files, face in zip(written, faces, strict=True):
+            yield {
+                "files": [str(self.folder / file) for file in files],
+                "confidence": round(face.confidence, 4),
+            }
+
+    def _write_face(self, folder: Path, name: str, face: Face, source: dict[str, str]) -> None:
+        document = face.to_json_dict()
+        document["photo"] = document.get("photo", {}) | source
+        write_json(folder / f"{name}.json", document)
+        for suffix in self.options.formats:
+            face.save(folder / f"{name}.{suffix}")
+        write_image(folder / f"{name}_preview.png", face.preview())
+        if self.options.arrays:
+            with atomic_write(folder / f"{name}.npz") as file:
+                arrays: dict[str, Any] = face.arrays()
+                np.savez_compressed(file, **arrays)
+
+
+@contextmanager
+def _progress(text: str) -> Generator[None]:
+    """Say on a terminal what is being worked on, and wipe it again; say nothing in a pipe."""
+    terminal = sys.stderr.isatty()
+    if terminal:
+        print(f"{text} …", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if terminal:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _is_foreign(folder: Path, name: str, photo: Path) -> bool:
+    """Whether the folder has results of that name from another photo (or anything else)."""
+    documents = [folder / f"{name}.json", folder / f"{name}_1.json"]
+    present = [document for document in documents if document.exists()]
+    for document in present:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if json.loads(document.read_text("utf-8"))["photo"]["sha256"] != _sha256(photo):
+                return True
+            continue
+        return True
+    if present:
+        return False
+    return any((folder / f"{name}.{suffix}").exists() for suffix in ("glb", "obj", "ply", "npz"))
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

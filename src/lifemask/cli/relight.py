@@ -1,0 +1,100 @@
+"""`lifemask relight`: draw a reconstructed head in another light."""
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from lifemask.cli.exit_codes import DONE, FAILED, USAGE
+
+if TYPE_CHECKING:
+    from lifemask.geometry.lighting import SphericalHarmonicsLight
+
+# Azimuth (to the right of the picture) and elevation of the lamp, degrees.
+_DIRECTIONS = {
+    "left": (-65, 15),
+    "right": (65, 15),
+    "top": (0, 65),
+    "bottom": (0, -55),
+    "front": (0, 10),
+}
+
+
+@dataclass(frozen=True)
+class Relight:
+    """Draw a reconstructed head in another light, seen as in its photo."""
+
+    head: tyro.conf.Positional[Path]
+    """NAME.glb, or NAME.json with NAME.glb beside it."""
+    light: str
+    """left, right, top, bottom, front or ambient (sides of the picture), or a JSON file of nine
+    spherical-harmonic RGB coefficients."""
+    output: Path
+    """Picture to write: .png (with transparent background) or .jpg."""
+    size: int = 1024
+    """Pixels a side."""
+
+    def run(self) -> int:
+        """Draw, write, and return the exit code."""
+        from lifemask.io.files import OutputError
+        from lifemask.io.gltf import GltfError
+        from lifemask.io.images import write_image
+        from lifemask.pipeline.saved import SavedHeadError, read_head
+
+        if self.output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+            print(f"Cannot write {str(self.output)!r}. Known: .png, .jpg.", file=sys.stderr)
+            return USAGE
+        try:
+            light = _light(self.light)
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return USAGE
+        try:
+            head = read_head(self.head)
+            opaque = self.output.suffix.lower() != ".png"
+            write_image(self.output, head.draw(light, size=self.size, opaque=opaque))
+        except (SavedHeadError, GltfError, OutputError) as error:
+            print(error, file=sys.stderr)
+            return FAILED
+        print(self.output)
+        return DONE
+
+
+def _light(name: str) -> "SphericalHarmonicsLight":
+    """Return a light by its name, or from a JSON file of coefficients.
+
+    The file holds nine rows of linear RGB, or an object with them under `light_sh`, as in the JSON
+    beside a reconstructed head.
+
+    Raises:
+        ValueError: no such name or file, or the file holds something else.
+    """
+    import torch
+
+    from lifemask.geometry.lighting import SphericalHarmonicsLight
+
+    if name == "ambient":
+        return SphericalHarmonicsLight.ambient(0.9)
+    if name in _DIRECTIONS:
+        azimuth, elevation = (math.radians(angle) for angle in _DIRECTIONS[name])
+        return SphericalHarmonicsLight.from_direction(
+            azimuth, elevation, strength=0.95, ambient=0.12
+        )
+    known = f"{', '.join(_DIRECTIONS)}, ambient, or a JSON file of nine RGB coefficients"
+    try:
+        value = json.loads(Path(name).read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"There is no light {name!r}. Known: {known}.") from error
+    except ValueError as error:
+        raise ValueError(f"{name!r} is not JSON ({error}).") from error
+    try:
+        coefficients = torch.tensor(value["light_sh"] if isinstance(value, dict) else value).float()
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{name!r} holds no light ({error!r}). Needed: {known}.") from error
+    if coefficients.shape != (9, 3):
+        raise ValueError(f"{name!r} holds {tuple(coefficients.shape)} numbers; (9, 3) are needed.")
+    return SphericalHarmonicsLight(coefficients)

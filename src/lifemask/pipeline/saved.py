@@ -1,0 +1,148 @@
+"""Heads that were written to GLB files, read back and drawn in another light."""
+
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.meshes import Mesh
+from lifemask.io.colour import image_from_pixels, pixels_from_image
+from lifemask.io.gltf import read_glb
+from lifemask.io.images import decode_photo
+from lifemask.io.scenes import Scene, Surface, SurfaceMaterial
+from lifemask.pipeline.views import face_camera
+from lifemask.rendering import render
+
+_SUPERSAMPLING = 2
+_BACKGROUND = 0.85
+"""Linear grey behind opaque pictures."""
+
+
+class SavedHeadError(ValueError):
+    """A file is no head that `FaceReconstruction.save` wrote; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class SavedHead:
+    """A reconstructed head as a GLB file holds it."""
+
+    scene: Scene
+    """Surfaces with their textures, and the expression of the photo."""
+    camera: PerspectiveCamera
+    """Camera of the whole photo."""
+
+    def draw(
+        self, light: SphericalHarmonicsLight, *, size: int = 1024, opaque: bool = False
+    ) -> UInt8[np.ndarray, "size size channels"]:
+        """Return a square sRGB picture of the head as in the photo, in another light.
+
+        The light meets the surface itself; the normal map is left out, as spherical harmonics of
+        the second degree hardly show it.
+
+        Args:
+            light: in the camera's axes.
+            size: pixels a side.
+            opaque: RGB on grey instead of RGBA.
+        """
+        surfaces = [surface for _, surface in self.scene.at_rest()]
+        points = torch.from_numpy(np.concatenate([s.positions for s in surfaces])).float()
+        camera, _ = face_camera(self.camera, points, size, margin=0.04)
+        large_size = size * _SUPERSAMPLING
+        large = camera.cropped(0, 0, (large_size, large_size), _SUPERSAMPLING)
+        colour, mask = torch.zeros(3, *large.image_size), torch.zeros(large.image_size)
+        nearest = torch.full(large.image_size, torch.inf)
+        for surface in surfaces:
+            drawn = render(
+                _welded(surface),
+                large,
+                texture=_texture(surface.material),
+                light=light,
+                cull="none" if surface.material and surface.material.double_sided else "back",
+            )
+            wins = (drawn.mask > 0) & (drawn.depth < nearest)
+            nearest = torch.where(wins, drawn.depth, nearest)
+            colour = torch.where(wins, drawn.colour.clamp(0, 1), colour)
+            mask = torch.where(wins, drawn.mask, mask)
+        pooled = torch.nn.functional.avg_pool2d(torch.cat([colour, mask[None]])[None], 2)[0]
+        colour, opacity = pooled[:3], pooled[3:]
+        if opaque:
+            return pixels_from_image(colour + (1 - opacity) * _BACKGROUND)
+        straight = pixels_from_image(colour / opacity.clamp(min=1e-6))
+        alpha = (opacity[0] * 255).round().to(torch.uint8).numpy()
+        return np.dstack([straight, alpha])
+
+
+def read_head(path: str | os.PathLike[str]) -> SavedHead:
+    """Read a head from NAME.glb, or from NAME.json with NAME.glb beside it.
+
+    Raises:
+        SavedHeadError: there is no such file, or it is not one of ours.
+        GltfError: the GLB is damaged.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".json":
+        path = path.with_suffix(".glb")
+    try:
+        scene = read_glb(path)
+    except OSError as error:
+        raise SavedHeadError(
+            f"Cannot read {str(path)!r}: {error.strerror}. Heads are written by "
+            "`lifemask reconstruct`, as GLB unless --format says otherwise."
+        ) from error
+    try:
+        return SavedHead(scene, _camera(scene.extras["camera"]))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise SavedHeadError(
+            f"{str(path)!r} does not say which camera saw it ({error!r}); only heads written by "
+            "`lifemask reconstruct` do."
+        ) from error
+
+
+def _camera(values: Mapping[str, Any]) -> PerspectiveCamera:
+    height, width = values["image_size"]
+    return PerspectiveCamera(
+        torch.tensor(float(values["focal_pixels"])),
+        torch.tensor(values["principal_point"]).float(),
+        torch.tensor(values["head_to_camera"]).float(),
+        (int(height), int(width)),
+    )
+
+
+def _welded(surface: Surface) -> Mesh:
+    """Join vertices that were repeated at texture seams, so that the shading shows no seam.
+
+    Points that touch without being joined, as of closed lips, differ in their normals.
+    """
+    key = surface.positions
+    if surface.normals is not None:
+        key = np.concatenate([key, surface.normals.round(3)], axis=-1)
+    _, first, index = np.unique(key, axis=0, return_index=True, return_inverse=True)
+    uv, uv_triangles = surface.uv, surface.uv_triangles
+    if uv is None:
+        uv, uv_triangles = np.zeros((1, 2), np.float32), np.zeros_like(surface.triangles)
+    elif uv_triangles is None:
+        uv_triangles = surface.triangles
+    return Mesh(
+        torch.from_numpy(surface.positions[first]),
+        torch.from_numpy(index.reshape(-1)[surface.triangles]).long(),
+        torch.from_numpy(np.array(uv)),
+        torch.from_numpy(np.array(uv_triangles)).long(),
+    )
+
+
+def _texture(material: SurfaceMaterial | None) -> Float[Tensor, "3 R S"]:
+    """Return the base colour as a linear image, of one texel where there is no texture."""
+    factor = torch.tensor((1.0, 1.0, 1.0) if material is None else material.base_colour[:3])
+    if material is None or material.base_colour_image is None:
+        return factor.view(3, 1, 1)
+    image = decode_photo(io.BytesIO(material.base_colour_image), name="texture").pixels
+    return image_from_pixels(image) * factor.view(3, 1, 1)

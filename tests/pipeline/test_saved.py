@@ -1,0 +1,101 @@
+"""Heads read back from GLB files look as they were saved, in whatever light."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.io.gltf import read_glb, write_glb
+from lifemask.io.images import encode_image
+from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
+from lifemask.pipeline.saved import SavedHeadError, read_head
+
+CAMERA = {
+    "focal_pixels": 1000.0,
+    "principal_point": [200.0, 150.0],
+    "head_to_camera": [[1, 0, 0, 0.02], [0, -1, 0, 0], [0, 0, -1, 1.0], [0, 0, 0, 1]],
+    "image_size": [300, 400],
+}
+
+
+def ball(radius: float, material: SurfaceMaterial, *, size: int = 24) -> Surface:
+    """A ball around the origin with a texture seam at the back."""
+    polar = np.linspace(0, np.pi, size)[:, None]
+    around = np.linspace(-np.pi, np.pi, size)[None]
+    x, y, z = (
+        np.sin(polar) * np.sin(around),
+        np.cos(polar) + 0 * around,
+        np.sin(polar) * np.cos(around),
+    )
+    normals = np.stack([x, y, z], -1).reshape(-1, 3).round(6).astype(np.float32)
+    index = np.arange(size * size).reshape(size, size)
+    a, b, c, d = (
+        part.reshape(-1)
+        for part in (index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:])
+    )
+    rows, columns = np.mgrid[0:size, 0:size] / (size - 1)
+    return Surface(
+        positions=normals * np.float32(radius),
+        triangles=np.concatenate([np.stack([a, b, c], -1), np.stack([a, c, d], -1)]),
+        normals=normals,
+        uv=np.stack([columns, rows], -1).reshape(-1, 2).astype(np.float32),
+        material=material,
+    )
+
+
+@pytest.fixture
+def head_file(tmp_path: Path) -> Path:
+    grey = encode_image(np.full((16, 16, 3), 188, np.uint8), "png")
+    skin = ball(0.1, SurfaceMaterial("Skin", base_colour_image=grey))
+    nose = SurfaceMaterial("Nose", base_colour=(0.5, 0.0, 0.0, 1.0))
+    tip = dataclasses.replace(ball(0.02, nose), uv=None)
+    nodes = (Node("Head", (skin,), children=(Node("Nose", (tip,), (0.0, 0.0, 0.1)),)),)
+    write_glb(tmp_path / "ada.glb", Scene(nodes, extras={"camera": CAMERA}))
+    return tmp_path / "ada.glb"
+
+
+def test_head_in_plain_light_shows_its_colours(head_file: Path) -> None:
+    """sRGB 188 is linear 0.5; where nothing is, the picture is transparent."""
+    picture = read_head(head_file).draw(SphericalHarmonicsLight.ambient(1.0), size=64)
+    assert picture.shape == (64, 64, 4)
+    assert np.abs(picture[12, 32, :3].astype(int) - 188).max() <= 1
+    np.testing.assert_allclose(picture[32, 32], [188, 0, 0, 255], atol=1)
+    assert picture[1, 1, 3] == 0
+
+
+def test_lamp_at_the_left_lights_the_left_of_the_picture(head_file: Path) -> None:
+    head = read_head(head_file)
+    left, right = (
+        head.draw(SphericalHarmonicsLight.from_direction(sign * 1.0, 0.0), size=64, opaque=True)
+        for sign in (-1, 1)
+    )
+    assert left.shape == (64, 64, 3)
+    assert left[20, 10].mean() > left[20, 54].mean() + 40
+    assert np.abs(left.astype(int) - right[:, ::-1]).mean() < 3
+
+
+def test_texture_seam_does_not_show(head_file: Path) -> None:
+    """Turned by half a turn, the seam of the ball faces the camera."""
+    scene = read_glb(head_file)
+    turn = [[-1, 0, 0, 0.02], [0, -1, 0, 0], [0, 0, 1, 1.0], [0, 0, 0, 1]]
+    only_ball = dataclasses.replace(scene.nodes[0], children=())
+    extras = {"camera": CAMERA | {"head_to_camera": turn}}
+    write_glb(head_file, Scene((only_ball,), extras))
+    light = SphericalHarmonicsLight.from_direction(1.0, 0.0)
+    picture = read_head(head_file).draw(light, size=128, opaque=True).astype(int)
+    steps = np.abs(np.diff(picture[64, 40:88, 0]))
+    assert steps.max() <= 4
+
+
+def test_json_beside_the_head_names_it_too(head_file: Path) -> None:
+    assert read_head(head_file.with_suffix(".json")).camera.image_size == (300, 400)
+
+
+def test_other_files_are_refused_with_a_reason(tmp_path: Path, head_file: Path) -> None:
+    with pytest.raises(SavedHeadError, match="lifemask reconstruct"):
+        read_head(tmp_path / "missing.json")
+    write_glb(head_file, Scene(read_glb(head_file).nodes))
+    with pytest.raises(SavedHeadError, match="which camera"):
+        read_head(head_file)
