@@ -5,6 +5,7 @@ import json
 import os
 import tarfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,7 @@ class YalePerson:
 
     def photo(self, light: str) -> Float[np.ndarray, "H W"]:
         """Return the grey values 0 to 255 under one light; they are linear in radiance."""
-        with Image.open(self.folder / f"{light}.png") as image:
-            return np.asarray(image.convert("L"), np.float64)
+        return _grey(self.folder / f"{light}.png").astype(np.float64)
 
     def pixels(self, light: str) -> UInt8[np.ndarray, "H W 3"]:
         """Return the photo under one light as a program sees it."""
@@ -187,6 +187,13 @@ def _read_yale_person(folder: Path) -> YalePerson:
             for k, e in zip(names, lights, strict=True)
         },
     )
+
+
+@cache
+def _grey(path: Path) -> UInt8[np.ndarray, "H W"]:
+    # Every row of a table relights to every photo, so each is decoded once.
+    with Image.open(path) as image:
+        return np.array(image.convert("L"))
 
 
 def _rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
