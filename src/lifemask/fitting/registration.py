@@ -209,6 +209,7 @@ def register(
     weights: Float[Array, "N"],
     *,
     landmarks: LandmarkPairs | None = None,
+    normals: Float[Array, "N 3"] | None = None,
     start: tuple[float, Float[Array, "3 3"], Float[Array, "3"]] | None = None,
     surface: TriangleSurface | None = None,
     config: RegistrationConfig | None = None,
@@ -220,6 +221,8 @@ def register(
         points: target points in metres.
         weights: area or trust of each point; only ratios matter.
         landmarks: pairs that guide the fit. Without them `start` is required.
+        normals: unit normals of the target; a pair counts less the more its normals disagree, and
+            not at all beyond a right angle. Keeps the two sides of lips, lids and ears apart.
         start: scale, rotation and translation to begin from; default: aligns the landmarks.
         surface: the model's topology, when many targets share it.
         config: weights and iterations.
@@ -239,7 +242,8 @@ def register(
     surface = surface or TriangleSurface(shape.triangles, len(shape.mean))
     scale, rotation, translation = start
     coefficients = np.zeros(len(shape.basis))
-    solver = _Solver(shape, surface, points, weights / weights.mean(), landmarks, config)
+    weights = weights / weights.mean()
+    solver = _Solver(shape, surface, points, weights, normals, landmarks, config)
     for _ in range(config.iterations):
         step = solver.step(scale, rotation, translation, coefficients)
         modes = len(coefficients)
@@ -268,11 +272,13 @@ class _Solver:
         surface: TriangleSurface,
         points: Array,
         weights: Array,
+        normals: Array | None,
         landmarks: LandmarkPairs | None,
         config: RegistrationConfig,
     ) -> None:
         self.shape, self.surface, self.points = shape, surface, points
-        self.weights, self.landmarks, self.config = weights, landmarks, config
+        self.normals, self.weights = normals, weights
+        self.landmarks, self.config = landmarks, config
         self.modes = len(shape.basis)
         # (V, 3, I): gathering a triangle's corners then reads contiguous memory.
         self.vertex_modes = np.ascontiguousarray(np.moveaxis(shape.basis, 0, 2))
@@ -291,6 +297,8 @@ class _Solver:
         residual = (self.points - found.position) * 1e3
         trust = self.weights / (1 + (found.distance / config.point_scale_metres) ** 2)
 
+        if self.normals is not None:
+            trust = trust * np.clip(_dot(normal, self.normals), 0, 1)
         along = np.einsum("nd,ndk->nk", normal, jacobian)
         share = config.plane_share
         matrix = share * (along * trust[:, None]).T @ along
@@ -419,7 +427,7 @@ class DenseFitter:
             prior: cost of one squared standard deviation in square millimetres, points of weight 1.
         """
         self.mean, self.weights = mean, weights / weights.mean()
-        self.modes = basis.reshape(len(basis), -1)
+        self.modes = basis.reshape(len(basis), 3 * len(mean))
         self.weighted = self.modes * np.repeat(self.weights, 3) * 1e6
         matrix = self.weighted @ self.modes.T
         matrix[np.diag_indices(len(basis))] += prior

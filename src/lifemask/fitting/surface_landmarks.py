@@ -1,0 +1,240 @@
+"""Dense landmarks of a textured mesh: draw it from several sides, look at it, project back.
+
+The landmark network works on images. Every view says where on the mesh's surface each of the 478
+points lies; views that see a point's surface at a slant, or only past an edge, count little, and
+the weighted geometric median over views throws out the rest.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA, PerspectiveCamera, rigid_transform
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.meshes import Mesh, vertex_normals
+from lifemask.geometry.rotations import matrix_from_yaw_pitch_roll
+from lifemask.perception import FacePerception
+from lifemask.perception.observation import FaceDetection
+from lifemask.rendering import rasterize, render
+
+DENSE_POINTS = 478
+
+_BACKGROUND = 0.35
+_DISTANCE_METRES = 1.2
+
+
+@dataclass(frozen=True)
+class SurfaceLandmarks:
+    """Where the 478 points of the dense face mesh lie on a mesh."""
+
+    position: Float[np.ndarray, "478 3"]
+    """Metres, on the reference vertices; NaN for a point that no view saw."""
+    spread: Float[np.ndarray, "478"]
+    """Mean distance of the views' answers to the position, metres; NaN where unseen."""
+    views: Int[np.ndarray, "478"]
+    """How many views placed the point."""
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """How a mesh looks: give one of the two."""
+
+    texture: Float[Tensor, "3 R S"] | None = None
+    """Linear RGB texture."""
+    vertex_colours: Float[Tensor, "V 3"] | None = None
+    """Linear RGB per vertex."""
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """From where the mesh is drawn."""
+
+    yaws_degrees: tuple[float, ...] = (-40, -20, 0, 20, 40)
+    """Turns of the head about +Y."""
+    pitches_degrees: tuple[float, ...] = (-12, 3, 18)
+    """Turns of the head about +X; positive looks down."""
+    image_size: int = 512
+    """Side of the square images, pixels."""
+    width_metres: float = 0.33
+    """Width of the scene in the plane through the centre."""
+    minimum_cosine: float = 0.35
+    """Answers where the surface is seen at a flatter slant are left out."""
+
+
+def head_camera(
+    centre: Float[Tensor, "3"],
+    *,
+    yaw_radians: float = 0.0,
+    pitch_radians: float = 0.0,
+    image_size: int = 512,
+    width_metres: float = 0.33,
+    distance_metres: float = _DISTANCE_METRES,
+) -> PerspectiveCamera:
+    """Return a camera that looks at `centre` while the head is turned by yaw and pitch."""
+    turn = matrix_from_yaw_pitch_roll(
+        torch.tensor(float(yaw_radians)), torch.tensor(float(pitch_radians)), torch.tensor(0.0)
+    )
+    rotation = torch.tensor(FRONTAL_HEAD_TO_CAMERA) @ turn
+    translation = torch.tensor([0.0, 0.0, distance_metres]) - rotation @ centre.float()
+    return PerspectiveCamera(
+        focal_pixels=torch.tensor(image_size * distance_metres / width_metres),
+        principal_point=torch.full((2,), image_size / 2),
+        world_to_camera=rigid_transform(rotation, translation),
+        image_size=(image_size, image_size),
+    )
+
+
+def find_surface_landmarks(
+    perception: FacePerception,
+    shapes: Sequence[Float[Tensor, "V 3"]],
+    appearances: Sequence[Appearance],
+    triangles: Int[Tensor, "T 3"],
+    *,
+    reference: Float[Tensor, "V 3"],
+    centre: Float[Tensor, "3"],
+    landing: Int[Tensor, "L"] | None = None,
+    uv: Float[Tensor, "U 2"] | None = None,
+    uv_triangles: Int[Tensor, "T 3"] | None = None,
+    views: ViewConfig | None = None,
+) -> SurfaceLandmarks:
+    """Return the dense points' places, gathered over shapes that share one topology.
+
+    Args:
+        perception: the networks.
+        shapes: vertices in metres, head axes.
+        appearances: one for each shape.
+        triangles: what is drawn.
+        reference: vertices on which the answers are averaged, for instance the mean face.
+        centre: what the cameras look at, metres.
+        landing: indices of the triangles a point may lie on; default all. Points of the iris land
+            on whatever is there.
+        uv: texture coordinates, if an appearance has a texture.
+        uv_triangles: indices into `uv`.
+        views: from where to look.
+    """
+    views = views or ViewConfig()
+    allowed = torch.ones(len(triangles), dtype=torch.bool)
+    if landing is not None:
+        allowed[:] = False
+        allowed[landing] = True
+    answers: list[list[Tensor]] = [[] for _ in range(DENSE_POINTS)]
+    for vertices, appearance in zip(shapes, appearances, strict=True):
+        normals = vertex_normals(vertices, triangles)
+        for yaw in views.yaws_degrees:
+            for pitch in views.pitches_degrees:
+                camera = head_camera(
+                    centre,
+                    yaw_radians=math.radians(yaw),
+                    pitch_radians=math.radians(pitch),
+                    image_size=views.image_size,
+                    width_metres=views.width_metres,
+                )
+                pixels = photograph(vertices, triangles, camera, appearance, uv, uv_triangles)
+                detections = perception.detect(pixels)
+                if not detections:
+                    continue
+                points = _observe(perception, pixels, detections[0])
+                _collect(
+                    answers, points, vertices, normals, triangles, reference, allowed, camera, views
+                )
+    return _summary(answers)
+
+
+def photograph(
+    vertices: Float[Tensor, "V 3"],
+    triangles: Int[Tensor, "T 3"],
+    camera: PerspectiveCamera,
+    appearance: Appearance,
+    uv: Float[Tensor, "U 2"] | None = None,
+    uv_triangles: Int[Tensor, "T 3"] | None = None,
+) -> np.ndarray:
+    """Return an sRGB picture (H, W, 3) uint8 of a mesh under soft light from the front."""
+    light = SphericalHarmonicsLight.from_direction(0.25, 0.35, strength=0.55, ambient=0.5)
+    drawn = render(
+        Mesh(vertices, triangles, uv, uv_triangles),
+        camera,
+        texture=appearance.texture,
+        vertex_colours=appearance.vertex_colours,
+        light=light,
+    )
+    linear = drawn.colour + _BACKGROUND * (1 - drawn.mask)
+    encoded = linear.clamp(0, 1) ** (1 / 2.2)
+    return (encoded * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+
+
+def _observe(perception: FacePerception, pixels: np.ndarray, detection: FaceDetection) -> Tensor:
+    observation = perception.observe(
+        pixels, detection, quality="fast", segment=False, embed=False
+    )
+    return observation.landmarks478[:, :2]
+
+
+def _collect(
+    answers: list[list[Tensor]],
+    points: Tensor,
+    vertices: Tensor,
+    normals: Tensor,
+    triangles: Tensor,
+    reference: Tensor,
+    allowed: Tensor,
+    camera: PerspectiveCamera,
+    views: ViewConfig,
+) -> None:
+    """Add (x, y, z on the reference, weight) of every point that lands well."""
+    fragments = rasterize(camera.project(vertices), triangles, camera.image_size)
+    index = fragments.triangle_index
+    size = views.image_size
+    to_eye = camera.world_to_camera[:3, :3]
+    for number, (x, y) in enumerate(points.tolist()):
+        column, row = math.floor(x), math.floor(y)
+        if not (2 <= column < size - 2 and 2 <= row < size - 2):
+            continue
+        # The pixel itself, else the nearest of its neighbours: lids and lips are thin.
+        window = index[row - 1 : row + 2, column - 1 : column + 2]
+        good = (window >= 0) & allowed[window.clamp(min=0)]
+        if not good.any():
+            continue
+        offset = torch.tensor([-1.0, 0.0, 1.0])
+        far = (offset[:, None] + row + 0.5 - y) ** 2 + (offset[None] + column + 0.5 - x) ** 2
+        best = int(torch.where(good, far, torch.inf).argmin())
+        i, j = row - 1 + best // 3, column - 1 + best % 3
+        corners = triangles[index[i, j]]
+        weights = fragments.barycentric[i, j]
+        normal = to_eye @ (weights @ normals[corners])
+        cosine = float(-normal[2] / normal.norm().clamp(min=1e-9))
+        if cosine < views.minimum_cosine:
+            continue
+        slip = float(torch.where(good, far, torch.inf).min())
+        place = weights @ reference[corners]
+        answers[number].append(torch.cat([place, torch.tensor([cosine**3 / (1 + slip)])]))
+
+
+def _summary(answers: list[list[Tensor]]) -> SurfaceLandmarks:
+    position = np.full((len(answers), 3), np.nan)
+    spread = np.full(len(answers), np.nan)
+    count = np.array([len(found) for found in answers])
+    for number, found in enumerate(answers):
+        if not found:
+            continue
+        table = torch.stack(found).double().numpy()
+        place, weight = table[:, :3], table[:, 3]
+        middle = geometric_median(place, weight)
+        position[number] = middle
+        spread[number] = np.average(np.linalg.norm(place - middle, axis=1), weights=weight)
+    return SurfaceLandmarks(position, spread, count)
+
+
+def geometric_median(
+    points: Float[np.ndarray, "N 3"], weights: Float[np.ndarray, "N"], *, iterations: int = 40
+) -> Float[np.ndarray, "3"]:
+    """Return the point with the least weighted sum of distances (Weiszfeld, 1937)."""
+    middle = np.average(points, axis=0, weights=weights)
+    for _ in range(iterations):
+        distance = np.linalg.norm(points - middle, axis=1) + 1e-6
+        middle = np.average(points, axis=0, weights=weights / distance)
+    return middle
