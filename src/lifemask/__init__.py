@@ -10,20 +10,34 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from lifemask.fitting.config import FitConfig as FitConfig
     from lifemask.geometry.cameras import PerspectiveCamera as PerspectiveCamera
     from lifemask.geometry.lighting import SphericalHarmonicsLight as SphericalHarmonicsLight
     from lifemask.geometry.meshes import Mesh as Mesh
     from lifemask.io.images import Photo as Photo
     from lifemask.io.images import PhotoError as PhotoError
     from lifemask.io.images import read_photo as read_photo
+    from lifemask.morphable.coefficients import FaceCoefficients as FaceCoefficients
+    from lifemask.morphable.model import MorphableModel as MorphableModel
+    from lifemask.pipeline.reconstruction import FaceReconstruction as FaceReconstruction
+    from lifemask.pipeline.reconstructor import FaceReconstructor as FaceReconstructor
+    from lifemask.rendering import rasterize as rasterize
+    from lifemask.rendering import render as render
 
 _HOMES = {
+    "FaceCoefficients": "lifemask.morphable.coefficients",
+    "FaceReconstruction": "lifemask.pipeline.reconstruction",
+    "FaceReconstructor": "lifemask.pipeline.reconstructor",
+    "FitConfig": "lifemask.fitting.config",
     "Mesh": "lifemask.geometry.meshes",
+    "MorphableModel": "lifemask.morphable.model",
     "PerspectiveCamera": "lifemask.geometry.cameras",
-    "SphericalHarmonicsLight": "lifemask.geometry.lighting",
     "Photo": "lifemask.io.images",
     "PhotoError": "lifemask.io.images",
+    "SphericalHarmonicsLight": "lifemask.geometry.lighting",
+    "rasterize": "lifemask.rendering",
     "read_photo": "lifemask.io.images",
+    "render": "lifemask.rendering",
 }
 """Where each public name lives. Keep in step with the imports for type checkers above."""
 
