@@ -7,7 +7,7 @@ import pytest
 
 from lifemask.evaluation.config import EvaluationConfig, EvaluationError
 from lifemask.evaluation.datasets import (
-    draw_photos,
+    draw,
     identity_pairs,
     read_aflw21,
     read_photos,
@@ -94,10 +94,10 @@ def test_sets_have_their_documented_counts(shared_data: Path) -> None:
     assert len(photos) == 326
     pairs = identity_pairs(photos)
     assert len(pairs) == 24
-    drawn = draw_photos(photos, 60, seed=0)
+    drawn = draw(photos, 60, seed=0)
     assert len({p.key for p in drawn}) == 60
-    assert drawn == draw_photos(photos, 60, seed=0)
-    assert drawn != draw_photos(photos, 60, seed=1)
+    assert drawn == draw(photos, 60, seed=0)
+    assert drawn != draw(photos, 60, seed=1)
 
 
 def test_unknown_names_and_missing_data_say_what_to_do(

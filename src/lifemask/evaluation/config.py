@@ -36,7 +36,7 @@ class EvaluationConfig:
     """Folder of finished predictions; default: LIFEMASK_CACHE, else ~/.cache/lifemask."""
 
     limit: int | None = None
-    """Stop after so many photos of each set: a quick look whose figures are not the benchmark's."""
+    """Use only so many photos of each set, drawn by seed: a quick look, not the benchmark's figures."""
 
     def label(self, system: str) -> str:
         """Return the name of a system's row: a folder's own name without its parents."""

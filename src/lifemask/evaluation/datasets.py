@@ -7,13 +7,15 @@ import tarfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from lifemask.evaluation.config import EvaluationError
+
+Item = TypeVar("Item")
 
 
 def development_folder(data: Path | None) -> Path:
@@ -158,12 +160,12 @@ def identity_pairs(photos: list[DevelopmentPhoto]) -> dict[str, list[Development
     return {name: shots for name, shots in sorted(people.items()) if len(shots) == 2}
 
 
-def draw_photos(photos: list[DevelopmentPhoto], count: int, *, seed: int) -> list[DevelopmentPhoto]:
-    """Return `count` photos drawn without repetition, in the order of `photos`."""
-    if count >= len(photos):
-        return photos
-    drawn = np.random.default_rng(seed).choice(len(photos), count, replace=False)
-    return [photos[i] for i in sorted(drawn)]
+def draw(items: list[Item], count: int | None, *, seed: int) -> list[Item]:
+    """Return `count` items drawn without repetition, in their order; all of them for None."""
+    if count is None or count >= len(items):
+        return items
+    drawn = np.random.default_rng(seed).choice(len(items), count, replace=False)
+    return [items[i] for i in sorted(drawn)]
 
 
 def _read_yale_person(folder: Path) -> YalePerson:

@@ -4,7 +4,7 @@ import numpy as np
 
 from lifemask.evaluation.collect import Progress, Request, collect, is_stored, silent
 from lifemask.evaluation.config import EvaluationConfig, EvaluationError
-from lifemask.evaluation.datasets import development_folder, read_aflw21
+from lifemask.evaluation.datasets import development_folder, draw, read_aflw21
 from lifemask.evaluation.metrics.bootstrap import bootstrap_half_width
 from lifemask.evaluation.metrics.landmark_error import (
     aflw21_error,
@@ -29,7 +29,8 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     Raises:
         EvaluationError: a system that looks at photos left a crop unanswered.
     """
-    crops = read_aflw21(development_folder(config.data))[: config.limit]
+    crops = read_aflw21(development_folder(config.data))
+    crops = draw(crops, config.limit, seed=config.seed)
     annotated = np.stack([c.landmarks for c in crops])
     bins = yaw_bin(np.array([c.yaw_degrees for c in crops]))
     requests = [

@@ -13,7 +13,7 @@ from lifemask.evaluation.config import EvaluationConfig, EvaluationError, Qualit
 from lifemask.evaluation.datasets import (
     DevelopmentPhoto,
     development_folder,
-    draw_photos,
+    draw,
     identity_pairs,
     read_photos,
 )
@@ -69,9 +69,9 @@ class _Scene:
 def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     """Return identity, overlay, plausibility and likeness of every system in one table."""
     photos = read_photos(development_folder(config.data))
-    drawn = photos if config.all else draw_photos(photos, PHOTO_COUNT, seed=config.seed)
-    drawn = drawn[: config.limit]
-    people = dict(list(identity_pairs(photos).items())[: config.limit])
+    drawn = photos if config.all else draw(photos, PHOTO_COUNT, seed=config.seed)
+    drawn = draw(drawn, config.limit, seed=config.seed)
+    people = dict(draw(list(identity_pairs(photos).items()), config.limit, seed=config.seed))
     quality: Quality = "fast" if config.fast else "full"
     scenes = _scenes(drawn, config, progress)
     rows: list[Row] = []

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from lifemask.evaluation.collect import Progress, is_stored, silent
 from lifemask.evaluation.config import EvaluationConfig, EvaluationError, Quality
-from lifemask.evaluation.datasets import development_folder, draw_photos, read_photos
+from lifemask.evaluation.datasets import development_folder, draw, read_photos
 from lifemask.evaluation.systems.protocol import System
 from lifemask.evaluation.systems.registry import load_system
 from lifemask.evaluation.tables import Cell, Column, Row, Table
@@ -47,7 +47,7 @@ class Timing:
 def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     """Return timings of every system that looks at photos; each in a fresh process."""
     development = development_folder(config.data)
-    photos = draw_photos(read_photos(development), 1 + max(_PHOTOS.values()), seed=config.seed)
+    photos = draw(read_photos(development), 1 + max(_PHOTOS.values()), seed=config.seed)
     pixels = [photo.pixels() for photo in photos]
     rows: list[Row] = []
     threads = 0

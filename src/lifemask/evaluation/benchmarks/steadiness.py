@@ -10,7 +10,7 @@ from lifemask.evaluation.config import EvaluationConfig
 from lifemask.evaluation.datasets import (
     DevelopmentPhoto,
     development_folder,
-    draw_photos,
+    draw,
     read_photos,
 )
 from lifemask.evaluation.metrics.bootstrap import mean_and_half_width
@@ -23,7 +23,7 @@ PHOTO_COUNT, PERTURBATIONS = 20, 40
 def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     """Return the RMS movement of the 68 points in percent of face size."""
     photos = read_photos(development_folder(config.data))
-    drawn = draw_photos(photos, PHOTO_COUNT, seed=config.seed)[: config.limit]
+    drawn = draw(photos, config.limit or PHOTO_COUNT, seed=config.seed)
     requests = [
         Request(
             f"{photo.key}__{k}",
