@@ -28,13 +28,13 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from lifemask.perception.blendshapes import INPUT_POINTS, BlendshapeNetwork
+from lifemask.perception.blendshapes import BlendshapeNetwork
 from lifemask.perception.face_mesh import FaceMeshNetwork
 from lifemask.perception.identity import IdentityNetwork
 from lifemask.perception.lpips import LPIPS
 from lifemask.perception.segmentation import SegmentationNetwork
 from lifemask.perception.sface import SFaceNetwork
-from lifemask.perception.weights import ASSETS, cache_directory
+from lifemask.perception.weights import PERCEPTION_ASSETS, cache_directory
 from lifemask.perception.yunet import YuNet
 
 Arrays = list[np.ndarray]
@@ -237,7 +237,8 @@ def convert_blendshapes(model: bytes) -> dict[str, Tensor]:
                 arrays.append(floats[0])
             else:
                 scale = floats[0]
-    assert token is not None and scale is not None
+    assert token is not None
+    assert scale is not None
     # A module's own parameters and buffers come before those of its children.
     return _half(assign(BlendshapeNetwork(), [token, scale, *arrays]))
 
@@ -296,13 +297,21 @@ def onnx_arrays(model: bytes) -> list[tuple[str, Arrays]]:
 
 
 def convert_yunet(model: bytes) -> dict[str, Tensor]:
-    """Every array as it is (float32: the file is small)."""
+    """Float32 (the file is small); the heads of a level joined into one."""
     arrays = [array for kind, read in onnx_arrays(model) if kind == "Conv" for array in read]
-    # The graph runs the neck from coarse to fine; the module lists it from fine to coarse.
-    start = 2 + 11 * 4
-    neck = [arrays[start + 4 * level : start + 4 * level + 4] for level in range(3)]
-    arrays[start : start + 12] = [array for level in reversed(neck) for array in level]
-    return assign(YuNet(), arrays)
+    # A separable convolution has four arrays. After the stem (2 arrays) come 11 in the backbone, 3
+    # in the neck, from coarse to fine, and 3 (fine to coarse) for each of score, box, objectness,
+    # points. The module lists all levels from fine to coarse.
+    separable = [arrays[start : start + 4] for start in range(2, len(arrays), 4)]
+    backbone, neck, heads = separable[:11], separable[11:14], separable[14:]
+    joined = [
+        [np.concatenate(parts) for parts in zip(*heads[level::3], strict=True)]
+        for level in range(3)
+    ]
+    ordered = [*backbone, *reversed(neck), *joined]
+    # The source expects BGR bytes; the module takes RGB in 0..1.
+    stem = [arrays[0][:, ::-1] * np.float32(255.0), arrays[1]]
+    return assign(YuNet(), stem + [array for layer in ordered for array in layer])
 
 
 def convert_sface(model: bytes) -> dict[str, Tensor]:
@@ -378,18 +387,21 @@ def convert_identity(model: bytes) -> dict[str, Tensor]:
 # --- LPIPS -----------------------------------------------------------------------------------------
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads numpy arrays in plain containers and nothing else."""
-
-    _ALLOWED = {
+_ARRAY_GLOBALS = frozenset(
+    {
         ("numpy.core.multiarray", "_reconstruct"),
         ("numpy", "ndarray"),
         ("numpy", "dtype"),
         ("_codecs", "encode"),
     }
+)
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Reads numpy arrays in plain containers and nothing else."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
-        if (module_name, global_name) not in self._ALLOWED:
+        if (module_name, global_name) not in _ARRAY_GLOBALS:
             raise pickle.UnpicklingError(f"{module_name}.{global_name} is not an array.")
         return super().find_class(module_name.replace("numpy.core", "numpy._core"), global_name)
 
@@ -619,7 +631,7 @@ def main() -> None:
     chosen = [a for a in ASSET_LIST if (a.name in options.only if options.only else a.shipped)]
     for asset in chosen:
         data = save(asset.convert(fetch(asset.source, options.downloads)))
-        folder = ASSETS if asset.shipped else cache_directory() / "perception"
+        folder = PERCEPTION_ASSETS if asset.shipped else cache_directory() / "perception"
         path = folder / f"{asset.name}.safetensors"
         if options.check:
             if path.read_bytes() != data:

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
+
 # fmt: off
 INPUT_POINTS: tuple[int, ...] = (
     0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66,
@@ -21,6 +23,16 @@ INPUT_POINTS: tuple[int, ...] = (
 )
 # fmt: on
 """The 146 of the 478 points that the scores are read from."""
+
+
+def mirrored_expressions() -> tuple[int, ...]:
+    """Return for every expression the index of its mirror image: Left for Right and back."""
+    twins = {name: index for index, name in enumerate(ARKIT_EXPRESSIONS)}
+    for name in ARKIT_EXPRESSIONS:
+        for side, other in (("Left", "Right"), ("Right", "Left")):
+            if name.endswith(side):
+                twins[name] = ARKIT_EXPRESSIONS.index(name.removesuffix(side) + other)
+    return tuple(twins[name] for name in ARKIT_EXPRESSIONS)
 
 
 class BlendshapeNetwork(nn.Module):

@@ -1,6 +1,7 @@
 """Finding faces in photos of any size: YuNet on a reduced copy, then larger, turned or padded."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,8 +16,11 @@ from lifemask.perception.yunet import Candidates, YuNet
 SMALL_FACE = 32.0
 """Pixels in the reduced copy: below this a second look at twice the size pays."""
 
-_TURNS = (0, 1, 3, 2)
-"""Quarter turns tried in this order."""
+CONFIDENT = 0.9
+"""Upright faces score more than this and lying ones less, so below it the photo is turned."""
+
+TURN_MARGIN = 0.02
+"""A turned photo must score this much better before it is believed."""
 
 
 class FaceDetector:
@@ -40,22 +44,30 @@ class FaceDetector:
     ) -> list[FaceDetection]:
         """Return the faces of an upright sRGB photo, largest first; empty when there is none.
 
-        Looks at a copy reduced to `long_side`; looks again at twice that where faces are small or
-        missing; then at the photo turned by 90, 270 and 180 degrees; then with its edges extended
-        by half, for heads that fill the frame.
+        Looks at copies reduced to `long_side` and half of that, which suits faces that fill the
+        photo, and at one twice as large where faces are small or missing. Where no face is
+        confident, turns the photo by quarters and keeps what scores best; where there is none at
+        all, extends the edges by half, for heads that fill the frame.
         """
+        half = long_side // 2
         for margin in (0.0, 0.5):
-            for turns in _TURNS:
-                found = self._detect_turned(pixels, long_side, threshold, turns, margin)
-                is_larger = max(pixels.shape[:2]) > long_side
-                if margin == 0.0 and is_larger and not _has_large(found, pixels, long_side):
-                    found += self._detect_turned(pixels, 2 * long_side, threshold, turns, 0.0)
-                if found:
-                    faces = suppress_overlaps(found)
-                    return sorted(faces, key=lambda face: -_box_area(face.box_xyxy))
+            found = self._look(pixels, half, threshold, 0, margin)
+            found += self._look(pixels, long_side, threshold, 0, margin)
+            if _best_score(found) < CONFIDENT:
+                turned = [self._look(pixels, half, threshold, turns, margin) for turns in (1, 2, 3)]
+                best = max(turned, key=_best_score)
+                if _best_score(best) > _best_score(found) + TURN_MARGIN:
+                    turns = 1 + turned.index(best)
+                    found = best + self._look(pixels, long_side, threshold, turns, margin)
+            is_larger = max(pixels.shape[:2]) > long_side
+            if margin == 0.0 and is_larger and not _has_large(found, pixels, long_side):
+                found += self._look(pixels, 2 * long_side, threshold, 0, 0.0)
+            if found:
+                faces = suppress_overlaps(found)
+                return sorted(faces, key=lambda face: -_box_area(face.box_xyxy))
         return []
 
-    def _detect_turned(
+    def _look(
         self,
         pixels: UInt8[np.ndarray, "H W 3"],
         long_side: int,
@@ -89,7 +101,9 @@ class FaceDetector:
         return _kept(candidates, threshold, back)
 
 
-def _kept(candidates: Candidates, threshold: float, back) -> list[FaceDetection]:  # noqa: ANN001
+def _kept(
+    candidates: Candidates, threshold: float, back: Callable[[Tensor], Tensor]
+) -> list[FaceDetection]:
     keep = candidates.scores[0] > threshold
     corners = back(candidates.boxes[0, keep].unflatten(-1, (2, 2)))
     boxes = torch.cat([corners.amin(-2), corners.amax(-2)], dim=-1).cpu()
@@ -111,6 +125,10 @@ def roll_radians(keypoints5: Float[Tensor, "5 2"]) -> float:
     """In-plane rotation of the head: 0 upright, positive when turned clockwise in the image."""
     x, y = (keypoints5[1] - keypoints5[0]).tolist()
     return math.atan2(y, x)
+
+
+def _best_score(faces: list[FaceDetection]) -> float:
+    return max((face.score for face in faces), default=0.0)
 
 
 def _has_large(faces: list[FaceDetection], pixels: np.ndarray, long_side: int) -> bool:

@@ -1,7 +1,7 @@
 """Everything the package can say about faces in a photo, behind one object."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lifemask.perception import identity, segmentation
-from lifemask.perception.blendshapes import BlendshapeNetwork
+from lifemask.perception.blendshapes import BlendshapeNetwork, mirrored_expressions
 from lifemask.perception.detector import FaceDetector, roll_radians
 from lifemask.perception.identity import IdentityNetwork
 from lifemask.perception.landmarks import (
@@ -57,19 +57,24 @@ class FacePerception:
     @classmethod
     def from_pretrained(cls, device: str | torch.device = "cpu") -> "FacePerception":
         """Load all networks from the weights that ship with the package."""
-        segmenter = load_network(SegmentationNetwork(), "segmentation", device)
-        embedder = load_network(IdentityNetwork(), "identity", device)
         return cls(
             detector=FaceDetector.from_pretrained(device),
             mesh=FaceMesh.from_pretrained(device),
             blendshapes=load_network(BlendshapeNetwork(), "blendshapes", device),
-            segmentation=segmenter.to(memory_format=torch.channels_last),
-            identity=embedder.to(memory_format=torch.channels_last),
+            segmentation=load_network(SegmentationNetwork(), "segmentation", device),
+            identity=load_network(IdentityNetwork(), "identity", device),
             device=torch.device(device),
         )
 
-    def detect(self, pixels: UInt8[np.ndarray, "H W 3"]) -> list[FaceDetection]:
-        """Return the faces of an upright sRGB photo, largest first; empty when there is none."""
+    def detect(self, pixels: np.ndarray) -> list[FaceDetection]:
+        """Return the faces of a photo, largest first; empty when there is none.
+
+        Args:
+            pixels: upright sRGB photo, (height, width, 3), uint8.
+
+        Raises:
+            ValueError: these are not the pixels of a photo.
+        """
         check_photo(pixels)
         with single_thread(self.device):
             return self.detector.detect(pixels)
@@ -77,7 +82,7 @@ class FacePerception:
     @torch.inference_mode()
     def observe(
         self,
-        pixels: UInt8[np.ndarray, "H W 3"],
+        pixels: np.ndarray,
         detection: FaceDetection,
         *,
         quality: Quality = "full",
@@ -107,7 +112,7 @@ class FacePerception:
     @torch.inference_mode()
     def observe_crop(
         self,
-        pixels: UInt8[np.ndarray, "H W 3"],
+        pixels: np.ndarray,
         *,
         quality: Quality = "full",
         segment: bool | None = None,
@@ -164,11 +169,17 @@ class FacePerception:
             landmarks478=points.cpu(),
             landmark_sigma=sigma.cpu(),
             presence=float(dense.presence_logit.mean().sigmoid()),
-            blendshapes=self.blendshapes(turn(points[:, :2], -roll)).cpu(),
+            blendshapes=self._scores(turn(points[:, :2], -roll)).cpu(),
             segmentation=self._segment(pixels, area) if _chosen(segment, is_full) else None,
             segmentation_to_photo=(area / area.new_tensor([size, size, 1.0])).cpu(),
             embedding=self._embed(pixels, points) if _chosen(embed, is_full) else None,
         )
+
+    def _scores(self, upright: Float[Tensor, "478 2"]) -> Float[Tensor, "52"]:
+        """Expression scores, averaged over the face and its mirror image."""
+        flipped = upright[self.mesh.mirror] * upright.new_tensor([-1.0, 1.0])
+        straight, mirrored_scores = self.blendshapes(torch.stack([upright, flipped]))
+        return (straight + mirrored_scores[list(mirrored_expressions())]) / 2
 
     def _segment(
         self, pixels: UInt8[np.ndarray, "H W 3"], region: Float[Tensor, "2 3"]
@@ -217,7 +228,7 @@ def check_photo(pixels: np.ndarray) -> None:
 
 
 @contextlib.contextmanager
-def single_thread(device: torch.device) -> Iterator[None]:
+def single_thread(device: torch.device) -> Generator[None]:
     """Run torch on one thread: these nets are so small that waiting for others costs more."""
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads == 1:

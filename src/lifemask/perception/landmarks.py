@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.torch import load_file
 from torch import Tensor
 
+from lifemask.morphable.assets import load_asset
 from lifemask.perception.face_mesh import CROP_SIZE, FaceMeshNetwork
 from lifemask.perception.regions import (
     Border,
@@ -18,7 +18,7 @@ from lifemask.perception.regions import (
     square_regions,
     to_photo,
 )
-from lifemask.perception.weights import ASSETS, load_network
+from lifemask.perception.weights import load_network
 
 RIGHT_EYE_OUTER, LEFT_EYE_OUTER = 33, 263
 """Outer corners of the subject's eyes among the 478 points."""
@@ -47,9 +47,9 @@ class FaceMesh:
     @classmethod
     def from_pretrained(cls, device: str | torch.device = "cpu") -> "FaceMesh":
         """Load the weights that ship with the package."""
-        topology = load_file(ASSETS / "face_mesh_topology.safetensors")
+        topology = load_asset("perception/face_mesh_topology")
         network = load_network(FaceMeshNetwork(), "face_mesh", device)
-        return cls(network.to(memory_format=torch.channels_last), topology["mirror"].long())
+        return cls(network, topology["mirror"].long())
 
     @torch.inference_mode()
     def find(

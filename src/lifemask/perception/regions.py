@@ -58,9 +58,9 @@ def sample_regions(
     Nothing is filtered: an image much finer than the crop should be reduced before.
     """
     height, width = image.shape[-2:]
-    steps = (torch.arange(size, dtype=torch.float32, device=image.device) + 0.5) / size
+    steps = (torch.arange(size, dtype=image.dtype, device=image.device) + 0.5) / size
     grid = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).reshape(-1, 2)
-    points = to_photo(regions.to(image), grid)
+    points = to_photo(regions.to(image), grid.expand(len(regions), -1, -1))
     scale = points.new_tensor([2.0 / width, 2.0 / height])
     # One call for all crops: their rows stacked into one tall grid over one image.
     grid = (points * scale - 1.0).reshape(1, -1, size, 2)

@@ -4,7 +4,6 @@ A MobileNetV2 stem, two MobileViT-V2 stages (separable self-attention, Mehta and
 and a feature-pyramid decoder, as in MediaPipe's `selfie_multiclass_256x256`.
 """
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
-ASSETS = Path(__file__).parents[1] / "assets" / "perception"
+from lifemask.morphable.assets import ASSETS, load_asset
+
+PERCEPTION_ASSETS = ASSETS / "perception"
 """The weights that ship with the package."""
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -21,7 +22,7 @@ def cache_directory() -> Path:
 
 def load_network(network: Network, name: str, device: str | torch.device = "cpu") -> Network:
     """Fill a network with shipped weights; ready to use, frozen, in float32."""
-    return _filled(network, ASSETS / f"{name}.safetensors", device)
+    return _filled(network, load_asset(f"perception/{name}"), device)
 
 
 def load_cached_network(network: Network, name: str, device: str | torch.device = "cpu") -> Network:
@@ -30,6 +31,8 @@ def load_cached_network(network: Network, name: str, device: str | torch.device 
     Raises:
         FileNotFoundError: with the command that builds the weights, when they are not there.
     """
+    from safetensors.torch import load_file
+
     path = cache_directory() / "perception" / f"{name}.safetensors"
     if not path.exists():
         raise FileNotFoundError(
@@ -38,11 +41,13 @@ def load_cached_network(network: Network, name: str, device: str | torch.device 
             f"{name}` in a checkout of the repository, or set LIFEMASK_CACHE to a folder that has "
             "them."
         )
-    return _filled(network, path, device)
+    return _filled(network, load_file(path), device)
 
 
-def _filled(network: Network, path: Path, device: str | torch.device) -> Network:
+def _filled(network: Network, weights: dict[str, Tensor], device: str | torch.device) -> Network:
     # Stored in float16 where that does not hurt; computed in float32.
-    weights = {key: value.float() for key, value in load_file(path).items()}
-    network.load_state_dict(weights)
-    return network.to(device).eval().requires_grad_(False)
+    network.load_state_dict({key: value.float() for key, value in weights.items()})
+    network = network.to(device=device)
+    # Convolutions on one CPU thread are up to twice as fast with the channels last.
+    network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return network.eval().requires_grad_(False)

@@ -23,7 +23,7 @@ class Candidates(NamedTuple):
 
 
 class YuNet(nn.Module):
-    """Backbone of separable convolutions, a three-level feature pyramid and four heads a level."""
+    """Backbone of separable convolutions, a three-level feature pyramid and a head a level."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,17 +39,11 @@ class YuNet(nn.Module):
             ]
         )
         self.neck = nn.ModuleList(_Separable(64, 64) for _ in STRIDES)
-        self.heads = nn.ModuleDict(
-            {
-                name: nn.ModuleList(_Separable(64, channels, relu=False) for _ in STRIDES)
-                for name, channels in (("score", 1), ("box", 4), ("objectness", 1), ("points", 10))
-            }
-        )
+        self.heads = nn.ModuleList(_Separable(64, 16, relu=False) for _ in STRIDES)
 
     def forward(self, images: Float[Tensor, "batch 3 H W"]) -> Candidates:
         """Propose faces in sRGB images with values 0..1; H and W must be multiples of 32."""
-        # The network was trained on BGR bytes.
-        x = F.relu(self.stem(images.flip(1) * 255.0))
+        x = F.relu_(self.stem(images))
         features: list[Tensor] = []
         for level, block in enumerate(self.backbone):
             # A pooling in front of every block except the first and the third.
@@ -66,20 +60,15 @@ class YuNet(nn.Module):
     def _decode(self, level: int, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         stride = STRIDES[level]
         rows, columns = feature.shape[-2:]
-
-        def head(name: str) -> Tensor:
-            return self.heads[name][level](feature).flatten(2).transpose(1, 2)  # pyright: ignore[reportIndexIssue]  # ModuleDict values are typed as Module
-
         cells = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).flip(-1)
         cells = cells.to(feature)
-        box = head("box")
+        answers = self.heads[level](feature).flatten(2).transpose(1, 2)
+        score, box, objectness, points = answers.split((1, 4, 1, 10), dim=-1)
         centre, size = (box[..., :2] + cells) * stride, box[..., 2:].exp() * stride
-        points = head("points").unflatten(-1, (5, 2))
-        scores = (head("score").sigmoid() * head("objectness").sigmoid()).sqrt()
         return (
             torch.cat([centre - size / 2, centre + size / 2], dim=-1),
-            (points + cells.unsqueeze(-2)) * stride,
-            scores.squeeze(-1),
+            (points.unflatten(-1, (5, 2)) + cells.unsqueeze(-2)) * stride,
+            (score.sigmoid() * objectness.sigmoid()).sqrt().squeeze(-1),
         )
 
 
@@ -94,4 +83,4 @@ class _Separable(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.depthwise(self.pointwise(x))
-        return F.relu(x) if self.relu else x
+        return F.relu_(x) if self.relu else x

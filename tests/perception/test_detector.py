@@ -1,0 +1,104 @@
+"""Faces are found at any size, turned by quarters, several at once, and where they fill the frame."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lifemask.perception.detector import roll_radians, suppress_overlaps
+from lifemask.perception.observation import FaceDetection
+
+
+def enlarged(photo: np.ndarray, factor: float) -> np.ndarray:
+    size = (round(photo.shape[1] * factor), round(photo.shape[0] * factor))
+    return np.array(Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC))
+
+
+@pytest.fixture(scope="module")
+def found(perception, portrait) -> FaceDetection:
+    (face,) = perception.detect(portrait)
+    return face
+
+
+def face_size(face: FaceDetection) -> float:
+    return float((face.box_xyxy[2:] - face.box_xyxy[:2]).max())
+
+
+def test_the_points_of_a_portrait_lie_where_they_should(found):
+    right_eye, left_eye, nose, right_mouth, left_mouth = found.keypoints5
+    assert found.score > 0.8
+    assert right_eye[0] < nose[0] < left_eye[0]
+    assert right_mouth[0] < nose[0] < left_mouth[0]
+    assert max(right_eye[1], left_eye[1]) < nose[1] < min(right_mouth[1], left_mouth[1])
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_photo_turned_by_quarters_gives_points_in_its_own_pixels(
+    perception, portrait, found, turns
+):
+    height, width = portrait.shape[:2]
+    (face,) = perception.detect(np.rot90(portrait, turns))
+    x, y = found.keypoints5.unbind(-1)
+    # Where a counter-clockwise turn takes (x, y).
+    x, y = ((y, width - x), (width - x, height - y), (height - y, x))[turns - 1]
+    expected = torch.stack([x, y], dim=-1)
+    assert (face.keypoints5 - expected).norm(dim=-1).max() < 0.04 * face_size(found)
+    assert abs(np.sin(roll_radians(face.keypoints5) + turns * np.pi / 2)) < 0.1
+
+
+@pytest.mark.parametrize("factor", [0.5, 3.0])
+def test_scaling_the_photo_scales_the_face(perception, portrait, found, factor):
+    (face,) = perception.detect(enlarged(portrait, factor))
+    error = (face.keypoints5 / factor - found.keypoints5).norm(dim=-1)
+    assert error.max() < 0.04 * face_size(found)
+
+
+def test_two_people_are_found_the_larger_first(perception, portrait):
+    small = enlarged(portrait, 0.5)
+    canvas = np.full((portrait.shape[0], portrait.shape[1] + small.shape[1], 3), 127, np.uint8)
+    canvas[: small.shape[0], : small.shape[1]] = small
+    canvas[:, small.shape[1] :] = portrait
+    first, second = perception.detect(canvas)
+    assert 1.7 < face_size(first) / face_size(second) < 2.3
+    assert first.box_xyxy[0] > small.shape[1] - 10 > second.box_xyxy[0]
+
+
+def test_a_small_face_in_a_large_photo_gets_a_second_look(perception, portrait):
+    canvas = np.full((1500, 2000, 3), 127, np.uint8)
+    small = enlarged(portrait, 110 / portrait.shape[0])
+    canvas[900 : 900 + small.shape[0], 1200 : 1200 + small.shape[1]] = small
+    (face,) = perception.detect(canvas)
+    assert 1200 < face.keypoints5[2, 0] < 1200 + small.shape[1]
+    assert 900 < face.keypoints5[2, 1] < 900 + small.shape[0]
+
+
+def test_a_face_cut_to_its_middle_is_still_found(perception, portrait, found):
+    left, top, right, bottom = found.box_xyxy.round().int().tolist()
+    inset = (right - left) // 10
+    crop = portrait[top + inset : bottom - inset, left + inset : right - inset]
+    (face,) = perception.detect(crop)
+    offset = torch.tensor([left + inset, top + inset])
+    error = (face.keypoints5 + offset - found.keypoints5).norm(dim=-1)
+    assert error.max() < 0.1 * face_size(found)
+
+
+def test_a_photo_without_a_face_gives_an_empty_list(perception):
+    ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, None, None], (200, 300, 3))
+    assert perception.detect(ramp) == []
+    assert perception.detect(np.zeros((1, 1, 3), np.uint8)) == []
+
+
+def test_wrong_pixels_are_refused_with_what_came(perception):
+    with pytest.raises(ValueError, match=r"\(10, 10\).*float32|got \(10, 10\)"):
+        perception.detect(np.zeros((10, 10), np.uint8))
+    with pytest.raises(ValueError, match="float32"):
+        perception.detect(np.zeros((10, 10, 3), np.float32))
+
+
+def test_overlapping_boxes_leave_the_best():
+    def face(x: float, score: float) -> FaceDetection:
+        return FaceDetection(torch.tensor([x, 0.0, x + 10.0, 10.0]), score, torch.zeros(5, 2))
+
+    # 0 and 2 share 80 of 120: over the threshold of 0.3; 0 and 8 share 20 of 180: under it.
+    kept = suppress_overlaps([face(0.0, 0.7), face(2.0, 0.9), face(8.5, 0.8)])
+    assert [round(k.score, 1) for k in kept] == [0.9, 0.8]
