@@ -55,12 +55,27 @@ def raw_identity(
     return index, principal_modes(crowd, local[base.mirror[index]], weights, RAW_MODES)
 
 
+def cached_identity(
+    path: Path, sources: Sources, base: BaseMesh, skin: Skin, assembly: Assembly
+) -> tuple[NDArray[np.int64], Modes]:
+    """Return `raw_identity`, kept in a file: it is the slow step and rarely changes."""
+    fields = ("mean", "basis", "std", "variance_share")
+    if path.exists():
+        with np.load(path) as stored:
+            return stored["index"], Modes(*(stored[name] for name in fields))
+    index, modes = raw_identity(sources, base, skin, assembly)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, index=index, **{name: getattr(modes, name) for name in fields})
+    return index, modes
+
+
 def build(sources: Sources, raw_path: Path) -> dict[str, dict[str, NDArray[np.generic]]]:
     """Return the tensors of `head.safetensors` and `albedo.safetensors`."""
     base = read_base_mesh(sources)
     skin = crop_skin(base)
     assembly = Assembly(sources, base, skin)
-    index, modes = raw_identity(sources, base, skin, assembly)
+    people_path = raw_path.with_name("people.npz")
+    index, modes = cached_identity(people_path, sources, base, skin, assembly)
     shape = base.vertices.copy()
     shape[index] = modes.mean
     control, centres = assembly.place(shape)

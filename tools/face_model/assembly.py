@@ -15,9 +15,15 @@ from .makehuman import (
     BaseMesh,
     read_accessory,
 )
+from .mouth import close_lips, lip_rims
 from .sources import Sources
 from .teeth import tooth_arch
 from .topology import Skin, hops_from, mirror_by_position
+
+# Edge of the upper front teeth relative to the line where the lips meet: visible in a smile.
+_TOOTH_EDGE = np.array([0.0, -0.0034, -0.0092])
+# MakeHuman's tongue fills the mouth.
+_TONGUE_OFFSET = np.array([0.0, -0.0055, -0.001])
 
 # A quad seen from behind that keeps its diagonal.
 _TURNED = [0, 3, 2, 1]
@@ -56,6 +62,7 @@ class Assembly:
             margin = np.intersect1d(outside, np.unique(quads))
             self.margin.append(margin)
             self.ring.append(hops_from(quads, len(points), margin))
+        self.lips = lip_rims(skin, base.body_quads, base.vertices)
         self.middle = []
         for side, margin in enumerate(self.margin):
             centre = base.vertices[_eye_helper(side)].mean(0)
@@ -153,13 +160,17 @@ class Assembly:
             centres.append(seat)
         for side in (0, 1):
             corrected = socket_shell(corrected, self.ring[side], self.margin[side], centres[side])
+        corrected = close_lips(corrected, self.skin, *self.lips)
         pieces = [corrected]
         for side, name in enumerate(("eyeball_left", "eyeball_right")):
             pieces.append(self.parts[name].rest + centres[side])
-        for jaw in ("upper", "lower"):
-            helper, weights = self._tooth_weights[jaw]
-            pieces.append(weights @ shape[helper])
-        pieces += [self.tongue.fit(shape), lashes + lash_move]
+        teeth = [weights @ shape[helper] for helper, weights in self._tooth_weights.values()]
+        front = teeth[0][np.abs(teeth[0][:, 0]) < 0.004]
+        edge = front[front[:, 1].argmin()] * [0, 1, 1]
+        lips = corrected[np.concatenate(self.lips)]
+        shift = lips[np.abs(lips[:, 0]).argsort()[:2]].mean(0) * [0, 1, 1] + _TOOTH_EDGE - edge
+        pieces += [part + shift for part in teeth]
+        pieces += [self.tongue.fit(shape) + _TONGUE_OFFSET + shift, lashes + lash_move]
         return np.concatenate(pieces), np.stack(centres)
 
     @property

@@ -21,7 +21,7 @@ _ARCH = np.array(
 _COLUMNS_PER_TOOTH = 4
 # Rows from the upper gum's top, down the outside, over the edge and up inside, as
 # (height above the edge, inwards) in millimetres.
-_ROWS = np.array([(18.0, 1.5), (11.5, 0.6), (9.0, 0.0), (5.0, -0.5), (0.6, 0.1), (0.4, 2.0), (10.0, 6.0)])
+_ROWS = np.array([(14.0, 2.5), (11.5, 0.8), (9.0, 0.0), (5.0, -0.5), (0.6, 0.1), (0.4, 2.0), (10.0, 6.0)])
 _SLOPE = -0.25
 """Rise of the biting plane towards the front, millimetres per millimetre."""
 
