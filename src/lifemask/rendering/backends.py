@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 BackendName = Literal["auto", "torch", "numba"]
 
@@ -26,7 +27,7 @@ def available_backends(device: torch.device | str = "cpu") -> tuple[str, ...]:
     return ("torch",)
 
 
-def load_backend(name: BackendName, device: torch.device) -> ModuleType:
+def load_backend(name: str, device: torch.device) -> ModuleType:
     """Return the module that does the work on `device`.
 
     Raises:
@@ -34,7 +35,7 @@ def load_backend(name: BackendName, device: torch.device) -> ModuleType:
         ImportError: the backend was asked for by name and its package is missing.
     """
     if name == "auto":
-        name = available_backends(device)[0]  # pyright: ignore[reportAssignmentType]  # known names
+        name = available_backends(device)[0]
     if name not in _MODULES:
         raise ValueError(f"Unknown backend {name!r}. Known: 'auto', {sorted(_MODULES)}.")
     if name == "numba" and device.type != "cpu":
@@ -43,3 +44,19 @@ def load_backend(name: BackendName, device: torch.device) -> ModuleType:
             "Use backend='auto' or 'torch', or move them with .cpu()."
         )
     return importlib.import_module(_MODULES[name])
+
+
+def check_indices(triangles: Tensor, vertex_count: int) -> None:
+    """Stop before compiled code reads outside an array; on a GPU the driver does.
+
+    Raises:
+        IndexError: a triangle names a vertex that does not exist.
+    """
+    if triangles.device.type != "cpu" or triangles.numel() == 0:
+        return
+    low, high = (int(v) for v in triangles.aminmax())
+    if low < 0 or high >= vertex_count:
+        raise IndexError(
+            f"Triangles index vertices {low} to {high}, but there are {vertex_count} "
+            f"(0 to {vertex_count - 1})."
+        )

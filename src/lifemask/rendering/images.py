@@ -9,7 +9,13 @@ from torch import Tensor
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight, light_axes_from_camera
 from lifemask.geometry.meshes import Mesh, vertex_normals
-from lifemask.rendering.backends import BackendName, Cull, available_backends, load_backend
+from lifemask.rendering.backends import (
+    BackendName,
+    Cull,
+    available_backends,
+    check_indices,
+    load_backend,
+)
 from lifemask.rendering.fragments import Fragments
 from lifemask.rendering.interpolation import interpolate
 from lifemask.rendering.rasterization import rasterize
@@ -136,9 +142,8 @@ class _Scene:
         """Return index, colour and, with `everything`, albedo, shading, normals and depth."""
         in_camera = self.camera.to_camera(self.mesh.vertices)
         points = self.camera.project_from_camera(in_camera)
-        if backend == "auto":
-            backend = available_backends(points.device)[0]  # pyright: ignore[reportAssignmentType]
-        if backend == "numba":
+        best = available_backends(points.device)[0]
+        if backend == "numba" or (backend == "auto" and best == "numba"):
             return self._draw_fused(in_camera, points, cull, everything=everything)
         normals = light_axes_from_camera(vertex_normals(in_camera, self.mesh.triangles))
         fragments = rasterize(
@@ -175,6 +180,9 @@ class _Scene:
         self, in_camera: Tensor, points: Tensor, cull: str, *, everything: bool
     ) -> tuple[Tensor, ...]:
         mesh, count = self.mesh, self.batch.numel()
+        check_indices(mesh.triangles, points.shape[-2])
+        if mesh.uv is not None and mesh.uv_triangles is not None:
+            check_indices(mesh.uv_triangles, mesh.uv.shape[0])
         program = load_backend("numba", points.device)
         triangles = mesh.triangles.to(torch.int64).contiguous()
         normals = light_axes_from_camera(

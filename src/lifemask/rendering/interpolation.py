@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lifemask.rendering.backends import BackendName, load_backend
+from lifemask.rendering.backends import BackendName, check_indices, load_backend
 from lifemask.rendering.fragments import Fragments
 
 
@@ -37,6 +37,7 @@ def interpolate(
         attributes = attributes.expand(*batch, *attributes.shape[-2:])
         attributes = attributes.reshape(batch.numel(), *attributes.shape[-2:])
     corners = triangles.to(torch.int64).contiguous()
+    check_indices(corners, attributes.shape[-2])
     program = load_backend(backend, attributes.device)
     image = program.interpolate(
         attributes,

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lifemask.rendering.backends import BackendName, Cull, load_backend
+from lifemask.rendering.backends import BackendName, Cull, check_indices, load_backend
 from lifemask.rendering.fragments import Fragments
 
 
@@ -49,6 +49,7 @@ def rasterize(
     batch = image_points.shape[:-2]
     points = image_points.reshape(batch.numel(), *image_points.shape[-2:])
     corners = triangles.to(torch.int64).contiguous()
+    check_indices(corners, image_points.shape[-2])
     program = load_backend(backend, image_points.device)
     index, barycentric, depth = program.rasterize(points, corners, height, width, cull)
     return Fragments(

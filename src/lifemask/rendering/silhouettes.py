@@ -83,7 +83,9 @@ class _Edges(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # torch's own pattern
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor | None, ...]:
         image, depth, covered, movable = ctx.saved_tensors
         grad_place = grad.new_zeros(*grad.shape[:-3], 2, *grad.shape[-2:])
         behind_all = torch.where(covered, depth, torch.inf)

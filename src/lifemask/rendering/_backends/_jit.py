@@ -1,5 +1,6 @@
 """Numba compilation with a disk cache where one can be written, and a small thread pool."""
 
+import inspect
 import os
 import stat
 import tempfile
@@ -10,6 +11,7 @@ from typing import Any
 
 import numba
 import torch
+from numba.core import config
 
 # Contraction and reciprocal multiplication change the last bit only; coverage and depth order must
 # be the same everywhere, so the kernel that decides them is compiled without.
@@ -32,20 +34,23 @@ def kernel(*, exact: bool = False) -> Callable[[Callable[..., Any]], Callable[..
     }
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        # Under the tests' type checking every function comes wrapped; numba must see the inner one.
+        function = inspect.unwrap(function)
         try:
             return numba.njit(cache=True, **options)(function)
         except (RuntimeError, OSError):
             pass
         folder = _private_temporary_folder()
         if folder is not None:
-            previous = numba.config.CACHE_DIR
-            numba.config.CACHE_DIR = str(folder)
+            settings: Any = config
+            previous = settings.CACHE_DIR
+            settings.CACHE_DIR = str(folder)
             try:
                 return numba.njit(cache=True, **options)(function)
             except (RuntimeError, OSError):
                 pass
             finally:
-                numba.config.CACHE_DIR = previous
+                settings.CACHE_DIR = previous
         return numba.njit(**options)(function)
 
     return decorate

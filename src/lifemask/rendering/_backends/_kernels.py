@@ -3,6 +3,9 @@
 Arithmetic is in float64 whatever the arrays hold; only the reading and writing is float32.
 """
 
+# Numba infers the types of kernels from the arrays they are called with.
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false
+
 import numpy as np
 
 from lifemask.rendering._backends._jit import kernel

@@ -18,7 +18,6 @@ def rasterize(
     points: Tensor, triangles: Tensor, height: int, width: int, cull: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return triangle index (B,H,W), barycentric (B,H,W,3) and depth (B,H,W)."""
-    _check_indices(triangles, points.shape[1])
     return _Rasterize.apply(points, triangles, height, width, cull)
 
 
@@ -26,42 +25,28 @@ def interpolate(
     attributes: Tensor, triangles: Tensor, index: Tensor, barycentric: Tensor
 ) -> Tensor:
     """Return (B,C,H,W) from attributes (B or 1,V,C); zero where there is no triangle."""
-    _check_indices(triangles, attributes.shape[1])
     return _Interpolate.apply(attributes, triangles, index, barycentric)
 
 
-def _check_indices(triangles: Tensor, vertex_count: int) -> None:
-    """Stop before compiled code reads outside an array."""
-    if triangles.numel() == 0:
-        return
-    low, high = (int(v) for v in triangles.aminmax())
-    if low < 0 or high >= vertex_count:
-        raise IndexError(
-            f"Triangles index vertices {low} to {high}, but there are {vertex_count} (0 to "
-            f"{vertex_count - 1})."
-        )
-
-
 class _Plan:
-    """Which worker does which rows of which image, and how many partial sums that makes.
+    """Which worker does which rows of which image.
 
-    With as many images as threads each worker takes whole images, so what belongs to an image is
-    summed in one place; otherwise every worker takes a band of rows of every image.
+    With as many images as threads each worker takes whole images; otherwise every worker takes a
+    band of rows of every image.
     """
 
     def __init__(self, batch: int, height: int) -> None:
         self.batch, self.height = batch, height
         self.workers = worker_count(max(batch, height))
         self.by_image = batch >= self.workers
-        self.parts = 1 if self.by_image else self.workers
 
     def run(self, task: Callable[[int, int, int, int], None]) -> None:
-        """Call task(image, first row, last row, part) for everything."""
+        """Call task(image, first row, last row, worker) for everything."""
 
         def work(worker: int) -> None:
             if self.by_image:
                 for image in range(worker, self.batch, self.workers):
-                    task(image, 0, self.height, 0)
+                    task(image, 0, self.height, worker)
                 return
             first = self.height * worker // self.workers
             last = self.height * (worker + 1) // self.workers
@@ -69,6 +54,25 @@ class _Plan:
                 task(image, first, last, worker)
 
         run_in_threads(work, self.workers)
+
+
+class _Sum:
+    """The gradient of one input of shape (B or 1, ...), added up without two workers colliding."""
+
+    def __init__(self, value: Tensor, plan: _Plan, *, wanted: bool = True) -> None:
+        self.shared = value.shape[0] == 1
+        self.apart = self.shared or not plan.by_image
+        shape = value.shape if wanted else (value.shape[0], *(0 for _ in value.shape[1:]))
+        self.partial = value.new_zeros(plan.workers if self.apart else 1, *shape)
+        self._arrays = self.partial.numpy()
+
+    def array(self, image: int, worker: int) -> Any:
+        """Return the array to which this worker adds the gradient of this image."""
+        return self._arrays[worker if self.apart else 0, 0 if self.shared else image]
+
+    def total(self) -> Tensor:
+        """Return the gradient."""
+        return self.partial[0] if self.partial.shape[0] == 1 else self.partial.sum(0)
 
 
 def _nearest_triangle(
@@ -130,23 +134,23 @@ class _Rasterize(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # torch's own pattern
         ctx: Any, _: Tensor | None, grad_barycentric: Tensor | None, grad_depth: Tensor | None
-    ) -> tuple[Tensor | None, None, None, None, None]:
+    ) -> tuple[Tensor, None, None, None, None]:
         points, triangles, index = ctx.saved_tensors
         plan = _Plan(index.shape[0], index.shape[1])
-        grad = points.new_zeros(plan.parts, *points.shape)
-        gb = _images_or_empty(grad_barycentric, points, 3)
-        gd = _images_or_empty(grad_depth, points, 2)
-        p, i, g, corners = points.numpy(), index.numpy(), grad.numpy(), triangles.numpy()
+        to_points = _Sum(points, plan)
+        p, i, corners = points.numpy(), index.numpy(), triangles.numpy()
+        gb, gd = _of_images(grad_barycentric, points, 3), _of_images(grad_depth, points, 2)
 
-        def task(image: int, first: int, last: int, part: int) -> None:
+        def task(image: int, first: int, last: int, worker: int) -> None:
+            target = to_points.array(image, worker)
             _kernels.weigh_backward(
-                p[image], corners, i[image], gb(image), gd(image), first, last, g[part, image]
+                p[image], corners, i[image], gb(image), gd(image), first, last, target
             )
 
         plan.run(task)
-        return _sum_parts(grad), None, None, None, None
+        return to_points.total(), None, None, None, None
 
 
 class _Interpolate(torch.autograd.Function):
@@ -161,16 +165,17 @@ class _Interpolate(torch.autograd.Function):
         index = index.contiguous()
         batch, height, width = index.shape
         plan = _Plan(batch, height)
-        image_out = attributes.new_empty(batch, attributes.shape[2], height, width)
-        a, i, b, o = (v.numpy() for v in (attributes, index, barycentric, image_out))
-        corners, shared = triangles.numpy(), attributes.shape[0] == 1
+        images = attributes.new_empty(batch, attributes.shape[2], height, width)
+        own = _of_images(attributes)
+        i, b, out = index.numpy(), barycentric.numpy(), images.numpy()
+        corners = triangles.numpy()
         valid: list[bool] = []
 
         def task(image: int, first: int, last: int, _: int) -> None:
-            own = a[0 if shared else image]
-            valid.append(
-                _kernels.interpolate(own, corners, i[image], b[image], first, last, o[image])
+            done = _kernels.interpolate(
+                own(image), corners, i[image], b[image], first, last, out[image]
             )
+            valid.append(done)
 
         plan.run(task)
         if not all(valid):
@@ -179,53 +184,51 @@ class _Interpolate(torch.autograd.Function):
                 f"{triangles.shape[0]}. Pass triangles with the rows of the rasterised ones."
             )
         ctx.save_for_backward(attributes, triangles, index, barycentric)
-        return image_out
+        return images
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_image: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # torch's own pattern
+        ctx: Any, grad_images: Tensor
+    ) -> tuple[Tensor | None, None, None, Tensor | None]:
         attributes, triangles, index, barycentric = ctx.saved_tensors
         want_attributes, _, _, want_barycentric = ctx.needs_input_grad
         plan = _Plan(index.shape[0], index.shape[1])
-        grad_image = grad_image.contiguous()
-        shared = attributes.shape[0] == 1
-        # Attributes of the whole batch are summed by each worker apart, then together.
-        parts = plan.workers if shared else plan.parts
-        grad_attributes = attributes.new_zeros(parts if want_attributes else 1, *attributes.shape)
+        to_attributes = _Sum(attributes, plan, wanted=want_attributes)
         size = index.shape if want_barycentric else (index.shape[0], 0, 0)
-        grad_barycentric = attributes.new_empty(*size, 3)
-        a, i, b, g = (v.numpy() for v in (attributes, index, barycentric, grad_image))
-        ga, gb, corners = grad_attributes.numpy(), grad_barycentric.numpy(), triangles.numpy()
+        to_barycentric = attributes.new_empty(*size, 3)
+        own, corners = _of_images(attributes), triangles.numpy()
+        i, b, g = index.numpy(), barycentric.numpy(), grad_images.contiguous().numpy()
+        gb = to_barycentric.numpy()
 
-        def task(image: int, first: int, last: int, part: int) -> None:
-            if shared and plan.by_image:
-                part = image % plan.workers
-            own = 0 if shared else image
+        def task(image: int, first: int, last: int, worker: int) -> None:
             _kernels.interpolate_backward(
-                a[own], corners, i[image], b[image], g[image], first, last,
-                want_attributes, want_barycentric, ga[part if want_attributes else 0, own], gb[image],
+                own(image), corners, i[image], b[image], g[image], first, last,
+                want_attributes, want_barycentric, to_attributes.array(image, worker), gb[image],
             )  # fmt: skip
 
         plan.run(task)
         return (
-            _sum_parts(grad_attributes) if want_attributes else None,
+            to_attributes.total() if want_attributes else None,
             None,
             None,
-            grad_barycentric if want_barycentric else None,
+            to_barycentric if want_barycentric else None,
         )
 
 
-def _images_or_empty(gradient: Tensor | None, like: Tensor, axes: int) -> Callable[[int], Any]:
-    """Return a function from image number to its gradient array, an empty one if there is none."""
-    if gradient is None:
+def _of_images(
+    values: Tensor | None, like: Tensor | None = None, axes: int = 0
+) -> Callable[[int], Any]:
+    """Return a function from image number to its array, which all share if there is but one.
+
+    Without values it gives an empty array of so many axes, which kernels take as "none".
+    """
+    if values is None:
+        assert like is not None
         empty = like.new_empty((0,) * axes).numpy()
         return lambda _: empty
-    array = gradient.contiguous().numpy()
-    return lambda image: array[image]
-
-
-def _sum_parts(partial: Tensor) -> Tensor:
-    return partial[0] if partial.shape[0] == 1 else partial.sum(0)
+    array = values.contiguous().numpy()
+    return (lambda _: array[0]) if array.shape[0] == 1 else (lambda image: array[image])
 
 
 def shade(
@@ -257,18 +260,16 @@ def shade(
         index (B,H,W) and colour (B,3,H,W); with `everything` also albedo, shading, normals
         (B,3,H,W each) and depth (B,H,W).
     """
-    _check_indices(triangles, points.shape[1])
-    if uv is not None and uv_triangles is not None:
-        _check_indices(uv_triangles, uv.shape[0])
     if colours is None:
         colours = points.new_empty(1, 0, 3)
     if texture is None or uv is None or uv_triangles is None:
         texture = points.new_empty(1, 0, 1, 1)
         uv, uv_triangles = points.new_empty(0, 2), triangles
+    inputs = (points, *(v.to(points.dtype) for v in (normals, colours, texture, light)))
+    uv = uv.detach().to(points.dtype).contiguous()
     return _Shade.apply(
-        points, normals, colours, texture, light, triangles, uv.detach(), uv_triangles, image_size,
-        cull, everything,
-    )  # fmt: skip
+        *inputs, triangles, uv, uv_triangles.contiguous(), image_size, cull, everything
+    )
 
 
 class _Shade(torch.autograd.Function):
@@ -287,88 +288,67 @@ class _Shade(torch.autograd.Function):
         cull: str,
         everything: bool,
     ) -> tuple[Tensor, ...]:
-        inputs = tuple(v.detach().contiguous() for v in (points, normals, colours, texture, light))
-        uv, uv_triangles = uv.contiguous(), uv_triangles.contiguous()
+        inputs = [v.detach().contiguous() for v in (points, normals, colours, texture, light)]
         batch, (height, width) = points.shape[0], image_size
         plan = _Plan(batch, height)
         index = _nearest_triangle(inputs[0], triangles, height, width, cull, plan)
-        size = (batch, 3, height, width)
-        images = [
-            points.new_zeros(size if k == 0 or everything else (batch, 3, 0, 0)) for k in range(4)
+        others = (height, width) if everything else (0, 0)
+        outputs = [
+            points.new_zeros(batch, 3, height, width),
+            *(points.new_zeros(batch, 3, *others) for _ in range(3)),
+            points.new_zeros(batch, *others),
         ]
-        depth = points.new_zeros((batch, height, width) if everything else (batch, 0, 0))
-        corners, i = triangles.numpy(), index.numpy()
+        own, out = [_of_images(v) for v in inputs], [v.numpy() for v in outputs]
+        i, corners = index.numpy(), triangles.numpy()
         flat_uv, uv_corners = uv.numpy(), uv_triangles.numpy()
-        own = _selectors(inputs)
-        outputs = [v.numpy() for v in (*images, depth)]
 
         def task(image: int, first: int, last: int, _: int) -> None:
             p, n, c, t, sh = (select(image) for select in own)
             _kernels.shade(
                 p, corners, i[image], n, c, flat_uv, uv_corners, t, sh,
-                first, last, everything, *(v[image] for v in outputs),
+                first, last, everything, *(array[image] for array in out),
             )  # fmt: skip
 
         plan.run(task)
         ctx.save_for_backward(*inputs, triangles, index, uv, uv_triangles)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(index)
-        return (index, *images, depth) if everything else (index, images[0])
+        return (index, *outputs) if everything else (index, outputs[0])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, _: Tensor | None, *grad_images: Tensor | None) -> tuple[Any, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # torch's own pattern
+        ctx: Any, _: Tensor | None, *grad_outputs: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         *inputs, triangles, index, uv, uv_triangles = ctx.saved_tensors
-        points = inputs[0]
+        wanted: list[bool] = list(ctx.needs_input_grad[:5])
         plan = _Plan(index.shape[0], index.shape[1])
-        want_texture = ctx.needs_input_grad[3]
-        images = [
-            _images_or_empty(grad_images[k] if k < len(grad_images) else None, points, axes)
-            for k, axes in enumerate((3, 3, 3, 3, 2))
+        # Only the texture's gradient is worth leaving out: it is large.
+        to_inputs = [
+            _Sum(value, plan, wanted=wanted[k] or k != 3) for k, value in enumerate(inputs)
         ]
-        # What the whole batch shares is summed by each worker apart, then together.
-        gradients: list[Tensor] = []
-        for k, value in enumerate(inputs):
-            parts = plan.workers if value.shape[0] == 1 else plan.parts
-            empty = k == 3 and not want_texture
-            gradients.append(value.new_zeros(0 if empty else parts, *value.shape))
-        corners, i = triangles.numpy(), index.numpy()
+        grads = [*grad_outputs, *(None for _ in range(5 - len(grad_outputs)))]
+        given = [_of_images(g, inputs[0], n) for g, n in zip(grads, (3, 3, 3, 3, 2), strict=True)]
+        own, i, corners = [_of_images(v) for v in inputs], index.numpy(), triangles.numpy()
         flat_uv, uv_corners = uv.numpy(), uv_triangles.numpy()
-        own, sums = _selectors(inputs), [g.numpy() for g in gradients]
 
-        def task(image: int, first: int, last: int, part: int) -> None:
+        def task(image: int, first: int, last: int, worker: int) -> None:
             p, n, c, t, sh = (select(image) for select in own)
-            targets = [
-                target[image % plan.workers if plan.by_image else part, 0]
-                if target.shape[1] == 1
-                else target[part, image]
-                for target in (s if s.shape[0] else s.reshape(1, 1, *s.shape[2:]) for s in sums)
-            ]
             _kernels.shade_backward(
                 p, corners, i[image], n, c, flat_uv, uv_corners, t, sh,
-                first, last, *(image_of(image) for image_of in images), want_texture, *targets,
+                first, last, *(select(image) for select in given), wanted[3],
+                *(target.array(image, worker) for target in to_inputs),
             )  # fmt: skip
 
         plan.run(task)
-        result = [
-            _sum_parts(g) if needed else None
-            for g, needed in zip(gradients, ctx.needs_input_grad[:5], strict=True)
+        totals = [
+            target.total() if want else None for target, want in zip(to_inputs, wanted, strict=True)
         ]
-        return (*result, None, None, None, None, None, None)
-
-
-def _selectors(values: tuple[Tensor, ...] | list[Tensor]) -> list[Callable[[int], Any]]:
-    """Return for each tensor a function from image number to its array, shared or its own."""
-
-    def selector(array: Any) -> Callable[[int], Any]:
-        return (lambda _: array[0]) if array.shape[0] == 1 else (lambda image: array[image])
-
-    return [selector(value.numpy()) for value in values]
+        return (*totals, None, None, None, None, None, None)
 
 
 def vertex_normals(points: Tensor, triangles: Tensor) -> Tensor:
     """Return unit vertex normals (B,V,3) as `geometry.meshes.vertex_normals` does."""
-    _check_indices(triangles, points.shape[1])
     return _VertexNormals.apply(points, triangles)
 
 
@@ -379,31 +359,40 @@ class _VertexNormals(torch.autograd.Function):
         sums = torch.empty(points.shape, dtype=torch.float64)
         normals = torch.empty_like(points)
         p, s, n, corners = points.numpy(), sums.numpy(), normals.numpy(), triangles.numpy()
-        workers = worker_count(points.shape[0])
 
-        def work(worker: int) -> None:
-            for image in range(worker, p.shape[0], workers):
-                _kernels.vertex_normals(p[image], corners, s[image], n[image])
+        def task(image: int) -> None:
+            _kernels.vertex_normals(p[image], corners, s[image], n[image])
 
-        run_in_threads(work, workers)
+        _for_each_image(task, points.shape[0])
         ctx.save_for_backward(points, triangles, sums)
         return normals
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad_normals: Tensor) -> tuple[Tensor, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # torch's own pattern
+        ctx: Any, grad_normals: Tensor
+    ) -> tuple[Tensor, None]:
         points, triangles, sums = ctx.saved_tensors
-        grad = torch.zeros_like(points)
+        to_points = torch.zeros_like(points)
         scratch = torch.empty_like(sums).numpy()
-        p, s, corners, g = points.numpy(), sums.numpy(), triangles.numpy(), grad.numpy()
+        p, s, corners, gp = points.numpy(), sums.numpy(), triangles.numpy(), to_points.numpy()
         gn = grad_normals.contiguous().numpy()
-        workers = worker_count(points.shape[0])
 
-        def work(worker: int) -> None:
-            for image in range(worker, p.shape[0], workers):
-                _kernels.vertex_normals_backward(
-                    p[image], corners, s[image], gn[image], scratch[image], g[image]
-                )
+        def task(image: int) -> None:
+            _kernels.vertex_normals_backward(
+                p[image], corners, s[image], gn[image], scratch[image], gp[image]
+            )
 
-        run_in_threads(work, workers)
-        return grad, None
+        _for_each_image(task, points.shape[0])
+        return to_points, None
+
+
+def _for_each_image(task: Callable[[int], None], batch: int) -> None:
+    """Call task(image) for every image, spread over the threads."""
+    workers = worker_count(batch)
+
+    def work(worker: int) -> None:
+        for image in range(worker, batch, workers):
+            task(image)
+
+    run_in_threads(work, workers)

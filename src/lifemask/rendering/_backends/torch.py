@@ -6,8 +6,11 @@ depth of a pixel is computed with the same operations in the same order by every
 backends agree on every triangle index.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 # A corner further out drops its triangle; within, edge functions are exact in float64.
 GUARD_BAND_PIXELS = 65536.0
@@ -79,10 +82,42 @@ def interpolate(
         image = torch.div(pixel, height * width, rounding_mode="floor")
         corners = corners + (image * vertex_count)[:, None]
     weights = barycentric.reshape(-1, 3).index_select(0, pixel)
-    flat = attributes.reshape(-1, channels)
-    a, b, c = (weights[:, k, None] * flat.index_select(0, corners[:, k]) for k in range(3))
-    image = flat.new_zeros(batch * height * width, channels).index_copy(0, pixel, a + b + c)
+    values = _WeightedSum.apply(attributes.reshape(-1, channels), corners, weights)
+    assert isinstance(values, Tensor)
+    image = values.new_zeros(batch * height * width, channels).index_copy(0, pixel, values)
     return image.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+class _WeightedSum(torch.autograd.Function):
+    """The sum over k of weights[p, k] * values[rows[p, k]], some ten times faster than spelled out.
+
+    `embedding_bag` is fast forward but slow backward, so the backward is written here.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(values, rows, weights)
+        return torch.nn.functional.embedding_bag(
+            rows, values, mode="sum", per_sample_weights=weights
+        )
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  # torch's own pattern
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor | None, None, Tensor | None]:
+        values, rows, weights = ctx.saved_tensors
+        grad_values = grad_weights = None
+        if ctx.needs_input_grad[0]:
+            grad_values = torch.zeros_like(values)
+            for k in range(rows.shape[1]):
+                grad_values.index_add_(0, rows[:, k], grad * weights[:, k, None])
+        if ctx.needs_input_grad[2]:
+            columns = [
+                (grad * values.index_select(0, rows[:, k])).sum(-1) for k in range(rows.shape[1])
+            ]
+            grad_weights = torch.stack(columns, dim=-1)
+        return grad_values, None, grad_weights
 
 
 def _clamped(weights: Tensor) -> Tensor:
