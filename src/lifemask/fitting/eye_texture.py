@@ -90,8 +90,11 @@ def paint_irises(
 def iris_texels(model: MorphableModel, fragments: Fragments) -> Bool[Tensor, "R R"]:
     """Return which texels lie on an iris (or its pupil)."""
     inside = torch.zeros_like(fragments.mask)
-    centres, _ = model.eyeballs(model.neutral())
-    for centre, name in zip(centres, ("eyeball_left", "eyeball_right"), strict=True):
+    if model.eyeballs is None:
+        return inside
+    for centre, name in zip(
+        model.eyeballs.centres, ("eyeball_left", "eyeball_right"), strict=True
+    ):
         direction = torch.nn.functional.normalize(model.mean - centre, dim=-1)[:, 2:]
         part = model.regions[name][:, None]
         baked = interpolate(torch.cat([direction, part], -1), model.triangles, fragments)

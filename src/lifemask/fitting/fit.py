@@ -25,6 +25,7 @@ from lifemask.fitting.landmark_fit import (
 from lifemask.fitting.normal_equations import NormalEquations, ParameterLayout
 from lifemask.fitting.photometric import (
     Appearance,
+    AppearancePriors,
     SurfacePatch,
     add_appearance_priors,
     add_photometric_term,
@@ -154,7 +155,7 @@ class FaceFitter:
                 add_geometry_priors(equations, layout, state, priors)
             else:
                 equations.hessian.diagonal()[layout.geometry_block] += 1.0
-            add_appearance_priors(equations, layout, appearance)
+            add_appearance_priors(equations, layout, appearance, AppearancePriors())
             colour_error = add_photometric_term(
                 equations, layout, state, appearance, patch, levels[int(fine)], principal_point,
                 seen, sigma=config.photometric_sigma, robust_sigmas=0.25,

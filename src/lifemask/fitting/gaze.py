@@ -1,13 +1,18 @@
 """Gaze from the iris: where the ray through its centre meets the eyeball."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.eyes import IRIS_ANGLE_RADIANS, SCLERA_RADIUS
 from lifemask.morphable.model import MorphableModel
 
+IRIS_DISTANCE = SCLERA_RADIUS * math.cos(IRIS_ANGLE_RADIANS)
+"""From the eyeball's centre to the middle of the iris, metres; the cornea lies before it."""
 _LIMIT_RADIANS = 0.7
 """Eyes turn about forty degrees from straight ahead; more is a landmark gone astray."""
 
@@ -24,10 +29,12 @@ def gaze_from_iris(
         iris: dense landmarks 468 to 477 in photo pixels: five of the subject's right iris (centre
             first), five of the left.
     """
-    centres, radii = model.eyeballs(coefficients)
+    if model.eyeballs is None:
+        return torch.zeros(2, 2)
+    centres = model.eyeball_centres(coefficients.identity)
     gaze = torch.zeros(2, 2)
     for eye, centre_pixel in enumerate((iris[5:].mean(0), iris[:5].mean(0))):
-        direction = _gaze_direction(camera, centre_pixel, centres[eye], float(radii[eye]))
+        direction = _gaze_direction(camera, centre_pixel, centres[eye])
         yaw = torch.atan2(direction[0], direction[2])
         pitch = torch.asin(direction[1].clamp(-1, 1))
         gaze[eye] = torch.stack([yaw, pitch]).clamp(-_LIMIT_RADIANS, _LIMIT_RADIANS)
@@ -38,7 +45,6 @@ def _gaze_direction(
     camera: PerspectiveCamera,
     pixel: Float[Tensor, "2"],
     centre: Float[Tensor, "3"],
-    radius_metres: float,
 ) -> Float[Tensor, "3"]:
     """Return the unit vector, in head axes, from an eyeball's centre to its iris."""
     rotation, translation = camera.world_to_camera[:3, :3], camera.world_to_camera[:3, 3]
@@ -49,5 +55,5 @@ def _gaze_direction(
     along = to_centre @ ray
     missed = (to_centre - along * ray).norm()
     # A ray that misses the eyeball is taken to touch it.
-    depth = along - (radius_metres**2 - missed**2).clamp(min=0).sqrt()
+    depth = along - (IRIS_DISTANCE**2 - missed**2).clamp(min=0).sqrt()
     return torch.nn.functional.normalize(origin + depth * ray - centre, dim=0)

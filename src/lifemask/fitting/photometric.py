@@ -21,7 +21,11 @@ from lifemask.fitting.landmark_fit import (
     projected_points,
 )
 from lifemask.fitting.normal_equations import NormalEquations, ParameterLayout, geman_mcclure
-from lifemask.geometry.lighting import light_axes_from_camera, spherical_harmonics
+from lifemask.geometry.lighting import (
+    SphericalHarmonicsLight,
+    light_axes_from_camera,
+    spherical_harmonics,
+)
 
 _DARKEST_SHADING = 0.02
 """Shading is not allowed below this: the logarithm needs it positive."""
@@ -63,6 +67,28 @@ class Appearance:
     """Spherical harmonics coefficients as in `lifemask.geometry.lighting`."""
     albedo: Float[Tensor, "A"]
     """Standard deviations of the albedo modes."""
+
+
+@dataclass(frozen=True)
+class AppearancePriors:
+    """What is believed about light and albedo before the photo is looked at.
+
+    Cameras expose and balance their photos: a face is lit by about one unit of nearly white light.
+    Without that, dark skin in strong light could not be told from light skin in weak light.
+    """
+
+    exposure: float = 0.9
+    """Expected mean shading."""
+    exposure_sigma: float = 0.25
+    """Spread of the mean shading, relative."""
+    first_order: float = 0.5
+    """Standard deviation of degree-1 light relative to degree 0."""
+    second_order: float = 0.2
+    """The same for degree 2."""
+    chroma: float = 0.06
+    """Standard deviation of a channel's light from the mean over channels, relative to degree 0."""
+    albedo_precision: float = 1.0
+    """Strength of the unit Gaussian prior on albedo coefficients."""
 
 
 @dataclass(frozen=True)
@@ -283,34 +309,27 @@ def add_appearance_priors(
     equations: NormalEquations,
     layout: ParameterLayout,
     appearance: Appearance,
-    *,
-    first_order: float = 0.6,
-    second_order: float = 0.25,
-    chroma: float = 0.12,
-    albedo_precision: float = 1.0,
+    priors: AppearancePriors,
 ) -> None:
-    """Add priors: albedo near the mean, light mostly low-order and nearly white.
-
-    Args:
-        first_order: standard deviation of degree-1 coefficients relative to degree 0.
-        second_order: the same for degree 2.
-        chroma: standard deviation of a channel's coefficients from their mean, relative likewise.
-    """
+    """Add the Gaussian priors on albedo and light."""
     equations.add_prior(
-        layout.albedo_block, appearance.albedo.double(), 0.0, albedo_precision
+        layout.albedo_block, appearance.albedo.double(), 0.0, priors.albedo_precision
     )
-    light = appearance.light.double()
-    scale = float(light[0].mean().clamp(min=1e-3))
-    relative = torch.tensor([10.0] + [first_order] * 3 + [second_order] * 5, dtype=torch.float64)
+    error = appearance.light.double() - SphericalHarmonicsLight.ambient(
+        priors.exposure
+    ).coefficients.to(appearance.light.device, torch.float64)
+    scale = float(appearance.light[0].mean().clamp(min=1e-3))
+    orders = [1, 3, 5]
+    sigmas = [priors.exposure_sigma, priors.first_order, priors.second_order]
+    relative = torch.tensor(sigmas, dtype=torch.float64).repeat_interleave(torch.tensor(orders))
     # Per harmonic: a prior on the mean over channels, another on the differences between them.
     mean = torch.full((3, 3), 1 / 3, dtype=torch.float64)
     rest = torch.eye(3, dtype=torch.float64) - mean
-    spread = torch.full((9,), chroma, dtype=torch.float64)
     precision = mean / (relative[:, None, None] * scale) ** 2 / 3
-    precision = precision + rest / (spread[:, None, None] * scale) ** 2
+    precision = precision + rest / (priors.chroma * scale) ** 2
     block = torch.block_diag(*precision)
     equations.hessian[layout.light_block, layout.light_block] += block
-    equations.gradient[layout.light_block] -= block @ light.reshape(-1)
+    equations.gradient[layout.light_block] -= block @ error.reshape(-1)
 
 
 def moved_appearance(

@@ -109,8 +109,8 @@ def face_texture(
     residual = coarse.texture.clamp(min=_DARKEST).log() - log_shading - model_log
     residual = residual.clamp(-1.5, 0.9)
 
-    texels_per_millimetre = texels_per_millimetre(model, fragments, size)
-    slow = blur_weighted(residual, weight, _SLOW_MILLIMETRES * texels_per_millimetre)
+    scale = texels_per_millimetre(model, fragments, size)
+    slow = blur_weighted(residual, weight, _SLOW_MILLIMETRES * scale)
     light_left = slow * _light_share(slow)
     corrected = residual - light_left
     mirrored, mirrored_weight = corrected.flip(-1), weight.flip(-1) * 0.95

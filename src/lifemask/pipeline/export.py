@@ -30,7 +30,7 @@ def head_scene(face: FaceReconstruction) -> Scene:
         face.coefficients.identity, neutral.expression, neutral.gaze, neutral.albedo
     )
     vertices = model.vertices(person)
-    morphs = model.export_morphs(person)
+    morphs = model.eye_look_basis(identity=person.identity)
     normals = vertex_normals(vertices, model.triangles)
     morph_normals = vertex_normals(vertices + morphs, model.triangles) - normals
     colour = _jpeg(face.texture.albedo)

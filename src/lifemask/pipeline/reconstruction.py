@@ -133,6 +133,6 @@ class FaceReconstruction:
 
     def landmarks68(self) -> Float[Tensor, "68 3"]:
         """Return the iBUG points in head space, the jaw's on the outline that the camera sees."""
-        from lifemask.morphable.landmarks import visible_landmarks68
+        from lifemask.morphable.contour import visible_landmarks68
 
         return visible_landmarks68(self.model, self.mesh.vertices, self.camera)
