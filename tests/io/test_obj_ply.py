@@ -54,7 +54,7 @@ def test_obj_names_the_files_beside_it(tmp_path: Path, scene: Scene) -> None:
     assert "mtllib my_face.mtl" in text
     assert "# CC BY 4.0" in text
     assert set(re.findall(r"usemtl (\S+)", text)) == set(re.findall(r"newmtl (\S+)", materials))
-    images = re.findall(r"^(?:map_\w+|norm) (\S+)$", materials, re.MULTILINE)
+    images = re.findall(r"^(?:map_\w+|norm)(?: -bm 1)? (\S+)$", materials, re.MULTILINE)
     assert set(images) == {file.name for file in files[2:]}
     with Image.open(tmp_path / "my_face_skin_roughness.png") as image:
         assert np.unique(np.asarray(image)).tolist() == [128], "roughness is the green channel"

@@ -126,7 +126,7 @@ class _Result:
         for face in self.faces:
             print(*face["files"], sep="\n", flush=True)
         if self.message:
-            print(f"{self.photo}: {self.message}.", file=sys.stderr)
+            print(f"{self.photo}: {self.message.removesuffix('.')}.", file=sys.stderr)
 
 
 @dataclass
@@ -157,7 +157,7 @@ class _Work:
             else:
                 result.status, result.message = "no face", _NO_FACE_ADVICE
         except (PhotoError, OutputError) as error:
-            result.status, result.message = "failed", str(error).removesuffix(".")
+            result.status, result.message = "failed", str(error)
         except SetupError:
             raise
         except Exception as error:

@@ -2,7 +2,8 @@
 
 No morph targets: the head is written as it is at rest, with the expression of the photo. Points on
 texture seams are not repeated. Besides the classic entries the material file has those of the
-PBR extension (`norm`, `Pr`, `Pm`, `map_Pr`), which Blender reads and others ignore.
+PBR extension (`norm`, `Pr`, `Pm`, `map_Pr`); the normal map also stands under `map_Bump`, where
+Blender writes and reads it.
 """
 
 import io
@@ -35,14 +36,17 @@ def write_obj(path: str | os.PathLike[str], scene: Scene) -> list[Path]:
     written: list[Path] = []
     entries = [f"# {line}" for line in scene.copyright.splitlines()]
     names = dict(zip(materials, _distinct([m.name for m in materials]), strict=True))
+    stored: dict[bytes, str] = {}
     for material, name in names.items():
         images: dict[str, str] = {}
         for use, image in _images(material):
-            suffix = ".png" if image_type(image) == "image/png" else ".jpg"
-            file = path.with_name(f"{_file_name(path.stem)}_{name}_{use}{suffix}")
-            write_bytes(file, image)
-            written.append(file)
-            images[use] = file.name
+            if image not in stored:
+                suffix = ".png" if image_type(image) == "image/png" else ".jpg"
+                file = path.with_name(f"{_file_name(path.stem)}_{name}_{use}{suffix}")
+                write_bytes(file, image)
+                written.append(file)
+                stored[image] = file.name
+            images[use] = stored[image]
         entries += _material_lines(name, material, images)
     library = path.with_name(f"{_file_name(path.stem)}.mtl")
     write_bytes(library, ("\n".join(entries) + "\n").encode())
@@ -128,6 +132,8 @@ def _material_lines(name: str, material: SurfaceMaterial, images: dict[str, str]
     ]
     keywords = {"colour": "map_Kd", "normal": "norm", "roughness": "map_Pr"}
     lines += [f"{keywords[use]} {file}" for use, file in images.items()]
+    if "normal" in images:
+        lines.append(f"map_Bump -bm 1 {images['normal']}")
     if material.alpha_mode != "OPAQUE" and "colour" in images:
         lines.append(f"map_d {images['colour']}")
     return lines

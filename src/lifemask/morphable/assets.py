@@ -60,6 +60,8 @@ class AssetCard:
 
     name: str
     """Path under the assets folder without suffix."""
+    title: str
+    """For people."""
     version: str
     """Counts up when the contents change."""
     description: str
@@ -230,7 +232,8 @@ def _card(path: Path, folder: Path) -> AssetCard:
             for source in entry["sources"]
         )
         card = AssetCard(
-            name=entry["name"],
+            name=place.removesuffix(".card.json"),
+            title=entry["name"],
             version=str(entry["version"]),
             description=entry["description"],
             licence=entry["licence"],
@@ -246,8 +249,6 @@ def _card(path: Path, folder: Path) -> AssetCard:
         raise AssetError(f"{place} lacks the entry {error}.") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise AssetError(f"{place} is not a card: {error}.") from error
-    if card.name != place.removesuffix(".card.json"):
-        raise AssetError(f"{place} carries the name {card.name!r}; it must be its own path.")
     return card
 
 
