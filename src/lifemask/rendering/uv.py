@@ -14,6 +14,9 @@ from lifemask.rendering.fragments import Fragments
 from lifemask.rendering.interpolation import interpolate
 from lifemask.rendering.rasterization import rasterize
 
+# Samples along the longer axis of what a texel covers.
+_SAMPLES = 4
+
 
 @dataclass(frozen=True)
 class UnwrappedPhoto:
@@ -63,7 +66,8 @@ def unwrap_photo(
     the margin; visibility falls from 1 to 0 while that distance goes from one to two margins,
     and is averaged over the four nearest pixels. The margin grows with the slope of the surface by
     what the depth changes within a pixel. Where a texel covers several pixels the photo is averaged
-    over as many (trilinear in a pyramid of halved photos). Gradients flow to the photo's colours
+    over as many, and over more along the direction in which the surface is foreshortened less
+    (several trilinear samples in a pyramid of halved photos). Gradients flow to the photo's colours
     and to the vertices and the camera through `texture`; visibility and cosine have none.
 
     Args:
@@ -107,8 +111,9 @@ def unwrap_photo(
     drawable = covered & (depth > 0)
     xy = torch.where(drawable.unsqueeze(-3), image_points[..., :2, :, :], -1.0)
 
-    footprint = _footprint(camera.project_from_camera(in_camera.detach()), mesh, uv_fragments)
-    texture = _sample_pyramid(photo, xy, footprint, magnification) * drawable.unsqueeze(-3)
+    drawn_points = camera.project_from_camera(in_camera.detach())
+    longer, shorter = _footprint(drawn_points, mesh, uv_fragments)
+    texture = _sample_pyramid(photo, xy, longer, shorter, magnification) * drawable.unsqueeze(-3)
 
     with torch.no_grad():
         towards = -torch.nn.functional.normalize(position, dim=-3)
@@ -118,7 +123,7 @@ def unwrap_photo(
         tangent = (1 / cosine.clamp(min=math.cos(math.radians(80))) ** 2 - 1).sqrt()
         slope = depth / camera.focal_pixels[..., None, None] * tangent
         drawn = rasterize(
-            camera.project_from_camera(in_camera),
+            drawn_points,
             mesh.triangles,
             camera.image_size,
             cull="none",
@@ -127,7 +132,7 @@ def unwrap_photo(
         seen = _seen(drawn.depth, xy, depth, margin_metres + slope)
         inside = ((xy >= 0) & (xy <= xy.new_tensor([width, height])[:, None, None])).all(-3)
         facing = _faces_camera(in_camera, mesh.triangles, uv_fragments)
-        visibility = seen * (inside & drawable & facing)
+        visibility = seen * (inside & drawable & facing & (cosine > 0))
     return UnwrappedPhoto(texture, visibility, cosine)
 
 
@@ -147,22 +152,40 @@ def _per_texel(values: Tensor, uv_fragments: Fragments) -> Tensor:
     return values[..., uv_fragments.triangle_index.clamp(min=0)]
 
 
-def _footprint(image_points: Tensor, mesh: Mesh, uv_fragments: Fragments) -> Tensor:
-    """Return how many pixels a texel covers along one side (root of the area): (*batch,R,R)."""
+def _footprint(image_points: Tensor, mesh: Mesh, uv_fragments: Fragments) -> tuple[Tensor, Tensor]:
+    """Return what a texel covers in the photo, as an ellipse.
+
+    Returns:
+        its longer axis (*batch,2,R,R) as a vector, and the length of its shorter one (*batch,R,R),
+        both in pixels; a round texel as large as a pixel has axes of length one.
+    """
     if mesh.uv is None or mesh.uv_triangles is None:
         raise ValueError("The mesh has no uv; give it uv and uv_triangles to unwrap a photo.")
     resolution = uv_fragments.depth.shape[-1]
-    in_image = _twice_area(image_points[..., :2], mesh.triangles)
-    in_texture = _twice_area(mesh.uv.to(image_points), mesh.uv_triangles) * resolution**2
-    ratio = in_image.abs() / in_texture.abs().clamp(min=1e-12)
-    return _per_texel(ratio.nan_to_num(1.0).sqrt(), uv_fragments)
+    edges = _edges(image_points[..., :2], mesh.triangles)
+    texel_edges = _edges(mesh.uv.to(image_points) * resolution, mesh.uv_triangles)
+    # The derivative of the image point by the texel, constant on a triangle; zero if degenerate.
+    determinant = torch.linalg.det(texel_edges)[..., None, None]
+    usable = determinant.abs() > 1e-9
+    (a, b), (c, d) = (row.unbind(-1) for row in texel_edges.unbind(-2))
+    adjugate = torch.stack([d, -b, -c, a], dim=-1).unflatten(-1, (2, 2))
+    inverse = adjugate / torch.where(usable, determinant, torch.inf)
+    derivative = (edges @ inverse).nan_to_num(0.0)
+    squared = derivative.transpose(-1, -2) @ derivative
+    mean = (squared[..., 0, 0] + squared[..., 1, 1]) / 2
+    difference = (squared[..., 0, 0] - squared[..., 1, 1]) / 2
+    radius = torch.hypot(difference, squared[..., 0, 1])
+    angle = torch.atan2(squared[..., 0, 1], difference) / 2
+    longer = derivative @ torch.stack([angle.cos(), angle.sin()], dim=-1)[..., None]
+    shorter = (mean - radius).clamp(min=0).sqrt()
+    along = [_per_texel(longer[..., k, 0], uv_fragments) for k in range(2)]
+    return torch.stack(along, dim=-3), _per_texel(shorter, uv_fragments)
 
 
-def _twice_area(points: Tensor, triangles: Tensor) -> Tensor:
-    """Return twice the signed area of each triangle in the plane."""
+def _edges(points: Tensor, triangles: Tensor) -> Tensor:
+    """Return two edges of each triangle in the plane as the columns of (*batch,T,2,2)."""
     a, b, c = (points[..., triangles[:, k], :] for k in range(3))
-    ab, ac = b - a, c - a
-    return ab[..., 0] * ac[..., 1] - ab[..., 1] * ac[..., 0]
+    return torch.stack([b - a, c - a], dim=-1)
 
 
 def _faces_camera(in_camera: Tensor, triangles: Tensor, uv_fragments: Fragments) -> Tensor:
@@ -184,30 +207,42 @@ def _seen(drawn: Tensor, xy: Tensor, depth: Tensor, margin: Tensor) -> Tensor:
             pixel = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
             surface = flat.gather(-1, pixel.long().flatten(-2)).view_as(depth)
             clear = (2 - (depth - surface) / margin).clamp(0, 1)
-            seen += across * down * torch.where(surface > 0, clear, 1.0)
+            # A pixel beside the mesh shows something else, which spoils a texel that reaches into it.
+            seen += across * down * clear * (surface > 0)
     return seen
 
 
-def _sample_pyramid(photo: Tensor, xy: Tensor, footprint: Tensor, magnification: str) -> Tensor:
-    """Return the photo at image points, averaged over about `footprint` pixels along each side."""
+def _sample_pyramid(
+    photo: Tensor, xy: Tensor, longer: Tensor, shorter: Tensor, magnification: str
+) -> Tensor:
+    """Return the photo at image points, averaged over the ellipse with these axes.
+
+    A level of a pyramid of halved photos covers the shorter axis and some samples the longer one.
+    """
     batch, channels = photo.shape[:-3], photo.shape[-3]
     level_image = photo.reshape(-1, *photo.shape[-3:])
-    points = xy.reshape(-1, *xy.shape[-3:]).permute(0, 2, 3, 1)
-    level = footprint.reshape(-1, 1, *footprint.shape[-2:]).clamp(min=1e-6).log2().clamp(min=0)
-    result = torch.zeros_like(points[..., :1]).permute(0, 3, 1, 2).repeat(1, channels, 1, 1)
+    length = longer.norm(dim=-3)
+    size = torch.maximum(shorter, length / _SAMPLES).clamp(min=1)
+    beyond = (length**2 - size**2).clamp(min=0).sqrt() / length.clamp(min=1e-9)
+    spread = longer * beyond.unsqueeze(-3)
+    level = size.log2().reshape(-1, 1, *size.shape[-2:])
+    result = level.new_zeros(level.shape[0], channels, *level.shape[-2:])
     highest = min(math.ceil(float(level.max())), int(math.log2(max(photo.shape[-2:]))))
     level = level.clamp(max=highest)
+    samples = _SAMPLES if float(beyond.max()) > 0.1 else 1
     for k in range(highest + 1):
-        weight = (1 - (level - k).abs()).clamp(min=0)
-        size = level_image.new_tensor([level_image.shape[-1], level_image.shape[-2]])
-        sample = torch.nn.functional.grid_sample(
-            level_image,
-            points / (size * 2**k) * 2 - 1,
-            mode=magnification if k == 0 else "bilinear",
-            padding_mode="border",
-            align_corners=False,
-        )
-        result = result + weight * sample
+        weight = (1 - (level - k).abs()).clamp(min=0) / samples
+        extent = level_image.new_tensor([level_image.shape[-1], level_image.shape[-2]]) * 2**k
+        for sample in range(samples):
+            points = xy + spread * ((sample + 0.5) / samples - 0.5)
+            points = points.reshape(-1, *points.shape[-3:]).permute(0, 2, 3, 1)
+            result = result + weight * torch.nn.functional.grid_sample(
+                level_image,
+                points / extent * 2 - 1,
+                mode=magnification if k == 0 else "bilinear",
+                padding_mode="border",
+                align_corners=False,
+            )
         if k < highest:
             level_image = torch.nn.functional.avg_pool2d(
                 level_image, 2, ceil_mode=True, count_include_pad=False
