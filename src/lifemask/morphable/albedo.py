@@ -1,12 +1,30 @@
 """Skin colour without light: a linear model of log albedo in texture space."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+_FINE = 2048
+
+
+@dataclass(frozen=True)
+class FinePatch:
+    """A rectangle of the texture that is painted finer than the linear model can hold."""
+
+    box: tuple[int, int, int, int]
+    """Top, bottom, left, right in texels of a 2048 x 2048 texture; its mirror image is meant too."""
+    log_colour: Float[Tensor, "3 h w"]
+    """Natural logarithm of linear RGB."""
+    iris: Float[Tensor, "1 h w"]
+    """Where the iris modes act, 0 to 1."""
+    weight: Float[Tensor, "1 h w"]
+    """1 where the patch replaces the linear model."""
+
 
 class AlbedoModel(nn.Module):
-    """Textures exp(mean + sum of modes): always positive, and a tone change is a factor."""
+    """Textures exp(mean + sum of modes): always positive, and a change of tone is a factor."""
 
     mean_log: Float[Tensor, "3 R R"]
     """Natural logarithm of the mean linear RGB albedo."""
@@ -14,13 +32,86 @@ class AlbedoModel(nn.Module):
     """Change of the log albedo per standard deviation."""
 
     def __init__(
-        self, mean_log: Float[Tensor, "3 R R"], basis_log: Float[Tensor, "A 3 R R"]
+        self,
+        mean_log: Float[Tensor, "3 R R"],
+        basis_log: Float[Tensor, "A 3 R R"],
+        *,
+        mode_names: tuple[str, ...] = (),
+        patches: tuple[FinePatch, ...] = (),
+        lash_opacity: FinePatch | None = None,
     ) -> None:
+        """`patches` and `lash_opacity` (whose weight is the opacity) serve `fine_texture` alone."""
         super().__init__()
-        self.register_buffer("mean_log", mean_log)
-        self.register_buffer("basis_log", basis_log)
+        self.register_buffer("mean_log", mean_log, persistent=False)
+        self.register_buffer("basis_log", basis_log, persistent=False)
+        self.mode_names = mode_names
+        self._patches = patches
+        self._lash_opacity = lash_opacity
 
     def texture(self, coefficients: Float[Tensor, "*batch A"]) -> Float[Tensor, "*batch 3 R R"]:
-        """Return linear RGB textures in [0, 1] of coefficients in standard deviations."""
+        """Return linear RGB textures in (0, 1] of coefficients in standard deviations."""
         log = self.mean_log + torch.tensordot(coefficients, self.basis_log, dims=1)
         return log.clamp(max=0).exp()
+
+    def fine_texture(
+        self, coefficients: Float[Tensor, "A"], resolution: int
+    ) -> Float[Tensor, "3 F F"]:
+        """Return one texture of any size with finely painted irises, teeth and eyes' whites.
+
+        Args:
+            coefficients: standard deviations.
+            resolution: texels along each side, F.
+        """
+        log = self.mean_log + torch.tensordot(coefficients, self.basis_log, dims=1)
+        log = _resize(log, (resolution, resolution))
+        for patch in self._patches:
+            change = torch.zeros(3, 1, 1).to(log)
+            for name in ("iris_lightness", "iris_hue"):
+                if name in self.mode_names:
+                    change = change + coefficients[self.mode_names.index(name)] * self._peak(name)
+            fine = patch.log_colour.to(log) + patch.iris.to(log) * change
+            _paste(log, fine, patch.weight.to(log), patch.box)
+        return log.clamp(max=0).exp()
+
+    def fine_opacity(self, resolution: int) -> Float[Tensor, "1 F F"]:
+        """Return how opaque the texture is: 1 everywhere but between the hairs of the lashes."""
+        opacity = self.mean_log.new_ones(1, resolution, resolution)
+        patch = self._lash_opacity
+        if patch is not None:
+            weight = patch.weight.to(opacity)
+            _paste(opacity, weight, torch.ones_like(weight), patch.box)
+        return opacity
+
+    def _peak(self, name: str) -> Float[Tensor, "3 1 1"]:
+        """Return a mode's largest change of each channel: its value in the middle of the iris."""
+        mode = self.basis_log[self.mode_names.index(name)]
+        place = mode.abs().sum(0).flatten().argmax()
+        return mode.flatten(1)[:, place].reshape(3, 1, 1)
+
+
+def _resize(image: Float[Tensor, "C h w"], size: tuple[int, int]) -> Float[Tensor, "C H W"]:
+    larger = size[0] >= image.shape[1]
+    mode = "bicubic" if larger else "area"
+    corners = False if larger else None
+    return torch.nn.functional.interpolate(image[None], size, mode=mode, align_corners=corners)[0]
+
+
+def _paste(
+    target: Float[Tensor, "C F F"],
+    patch: Float[Tensor, "C h w"],
+    weight: Float[Tensor, "1 h w"],
+    box: tuple[int, int, int, int],
+) -> None:
+    """Blend a patch and its mirror image into a texture, in place."""
+    scale = target.shape[-1] / _FINE
+    top, bottom, left, right = (round(edge * scale) for edge in box)
+    if bottom <= top or right <= left:
+        return
+    patch = _resize(patch, (bottom - top, right - left))
+    weight = _resize(weight, (bottom - top, right - left)).clamp(0, 1)
+    for image, amount, columns in (
+        (patch, weight, slice(left, right)),
+        (patch.flip(-1), weight.flip(-1), slice(target.shape[-1] - right, target.shape[-1] - left)),
+    ):
+        place = target[:, top:bottom, columns]
+        place += amount * (image - place)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lifemask.geometry.rotations import matrix_from_rotation_vector
 from lifemask.geometry.subdivision import catmull_clark
-from lifemask.morphable.albedo import AlbedoModel
+from lifemask.morphable.albedo import AlbedoModel, FinePatch
 from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.eyes import eyeball_radius, smooth_maximum
@@ -377,6 +377,28 @@ def _optional_albedo(path: Path) -> AlbedoModel | None:
     if not path.exists():
         return None
     with safe_open(path, framework="pt") as file:
+        header = file.metadata() or {}
         stored: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}
+    if header.get("format") != "lifemask-albedo-1":
+        raise ValueError(
+            f"{path} has format {header.get('format')!r}, expected 'lifemask-albedo-1': rebuild it "
+            "with tools/build_face_model.py."
+        )
     scale = stored["basis_scale"][:, None, None, None] / 127
-    return AlbedoModel(stored["mean_log"].float(), stored["basis_log"].float() * scale)
+    return AlbedoModel(
+        stored["mean_log"].float(),
+        stored["basis_log"].float() * scale,
+        mode_names=tuple(header["modes"].split(",")),
+        patches=tuple(_fine_patch(stored, name) for name in ("patch_eye", "patch_teeth")),
+        lash_opacity=_fine_patch(stored, "patch_lashes"),
+    )
+
+
+def _fine_patch(stored: dict[str, Tensor], name: str) -> FinePatch:
+    top, bottom, left, right = stored[f"{name}_box"].tolist()
+    return FinePatch(
+        (top, bottom, left, right),
+        stored[name].float().permute(2, 0, 1),
+        stored[f"{name}_iris"][None].float() / 255,
+        stored[f"{name}_weight"][None].float() / 255,
+    )
