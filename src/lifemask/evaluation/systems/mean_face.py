@@ -51,6 +51,9 @@ class MeanFaceSystem:
         if observation is None:
             return None
         vertices, triangles = model.mean, model.triangles
+        # The lashes are cards with holes, not a surface.
+        lashes = slice(*model.triangle_parts["lashes"])
+        opaque = torch.cat([triangles[: lashes.start], triangles[lashes.stop :]])
         height, width = pixels.shape[:2]
         camera = pose_points(
             model.dense478.points(vertices, triangles),
@@ -61,9 +64,9 @@ class MeanFaceSystem:
         points68 = model.landmarks68.points(vertices, triangles)
         aflw21 = model.aflw21.points(vertices, triangles)
         in_camera = camera.to_camera(vertices)
-        fragments = rasterize(camera.project(vertices), triangles, (height, width))
+        fragments = rasterize(camera.project(vertices), opaque, (height, width))
         normals = light_axes_from_camera(vertex_normals(in_camera, triangles))
-        normal_map = interpolate(normals, triangles, fragments)
+        normal_map = interpolate(normals, opaque, fragments)
         normal_map = torch.nn.functional.normalize(normal_map, dim=0)
         return Prediction(
             vertices_camera=in_camera.numpy(),
