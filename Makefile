@@ -17,6 +17,7 @@ WORKERS ?= 2
 
 demo: setup
 	@$(BIN)/lifemask reconstruct $(SAMPLE) --output demo-output
+	@echo "Open demo-output/portrait_1_preview.png to look, demo-output/portrait_1.glb in Blender or any glTF viewer."
 
 test: setup-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) $(PYTEST_ARGS)

@@ -1,0 +1,177 @@
+"""USDZ with blend shapes, for Apple's viewers and film pipelines; needs the extra `usd`."""
+
+# usd-core carries no types, and need not be installed.
+# pyright: reportAttributeAccessIssue=false, reportMissingImports=false
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lifemask.io.files import write_bytes
+from lifemask.io.images import image_type
+from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
+from lifemask.io.surfaces import split_at_seams
+
+_NEGLIGIBLE_METRES = 1e-6
+
+
+def write_usdz(path: str | os.PathLike[str], scene: Scene) -> None:
+    """Write a scene as USDZ: textured meshes with UsdSkel blend shapes at their rest weights.
+
+    Raises:
+        ImportError: the extra is not installed.
+        OutputError: the file cannot be written.
+    """
+    try:
+        from pxr import UsdUtils
+    except ImportError as error:
+        raise ImportError(
+            "USDZ files need the package usd-core. Run: pip install 'lifemask[usd]'."
+        ) from error
+    with tempfile.TemporaryDirectory() as folder:
+        layer, package = Path(folder) / "head.usdc", Path(folder) / "head.usdz"
+        _write_stage(layer, scene)
+        if not UsdUtils.CreateNewUsdzPackage(str(layer), str(package)):
+            raise RuntimeError("usd-core could not pack the USDZ file.")
+        write_bytes(path, package.read_bytes())
+
+
+def _write_stage(layer: Path, scene: Scene) -> None:
+    from pxr import Gf, Usd, UsdGeom, UsdSkel, Vt
+
+    stage: Any = Usd.Stage.CreateNew(str(layer))
+    UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
+    UsdGeom.SetStageMetersPerUnit(stage, 1.0)
+    root = UsdSkel.Root.Define(stage, "/Head")
+    stage.SetDefaultPrim(root.GetPrim())
+    if scene.copyright:
+        stage.GetRootLayer().comment = scene.copyright
+    # Blend shapes live on skinned meshes only: one joint that never moves carries them all.
+    skeleton = UsdSkel.Skeleton.Define(stage, "/Head/Skeleton")
+    skeleton.CreateJointsAttr(["root"])
+    identity = Vt.Matrix4dArray([Gf.Matrix4d(1)])
+    skeleton.CreateBindTransformsAttr(identity)
+    skeleton.CreateRestTransformsAttr(identity)
+    weights: dict[str, float] = {}
+    materials: dict[SurfaceMaterial, Any] = {}
+    for number, (node, surface, origin) in enumerate(_placed(scene)):
+        mesh = _define_mesh(stage, f"/Head/Mesh_{number}", split_at_seams(surface), origin, node)
+        if surface.material is not None:
+            if surface.material not in materials:
+                place = f"/Head/Material_{len(materials)}"
+                materials[surface.material] = _define_material(
+                    stage, layer.parent, place, surface.material
+                )
+            _bind(mesh, materials[surface.material])
+        rest = node.morph_weights or (0.0,) * len(node.morph_names)
+        weights |= dict(zip(node.morph_names, rest, strict=True))
+    animation = UsdSkel.Animation.Define(stage, "/Head/Skeleton/Rest")
+    animation.CreateJointsAttr(["root"])
+    animation.CreateTranslationsAttr([(0, 0, 0)])
+    animation.CreateRotationsAttr([Gf.Quatf(1)])
+    animation.CreateScalesAttr([Gf.Vec3h(1)])
+    animation.CreateBlendShapesAttr(list(weights))
+    animation.CreateBlendShapeWeightsAttr(Vt.FloatArray(list(weights.values())))
+    binding = UsdSkel.BindingAPI.Apply(skeleton.GetPrim())
+    binding.CreateAnimationSourceRel().SetTargets([animation.GetPath()])
+    stage.Save()
+
+
+def _placed(scene: Scene) -> Iterator[tuple[Node, Surface, np.ndarray]]:
+    waiting = [(node, np.zeros(3)) for node in scene.nodes]
+    while waiting:
+        node, origin = waiting.pop(0)
+        origin = origin + node.translation
+        yield from ((node, surface, origin) for surface in node.surfaces)
+        waiting += [(child, origin) for child in node.children]
+
+
+def _define_mesh(stage: Any, place: str, surface: Surface, origin: np.ndarray, node: Node) -> Any:
+    from pxr import Sdf, UsdGeom, UsdSkel, Vt
+
+    mesh = UsdGeom.Mesh.Define(stage, place)
+    positions = (surface.positions + origin).astype(np.float32)
+    count = len(positions)
+    mesh.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(positions))
+    mesh.CreateExtentAttr(UsdGeom.PointBased.ComputeExtent(mesh.GetPointsAttr().Get()))
+    mesh.CreateFaceVertexCountsAttr(Vt.IntArray([3] * len(surface.triangles)))
+    corners = surface.triangles.astype(np.int32).ravel()
+    mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(corners))
+    mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
+    mesh.CreateDoubleSidedAttr(surface.material is not None and surface.material.double_sided)
+    if surface.normals is not None:
+        mesh.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(surface.normals.astype(np.float32)))
+        mesh.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
+    if surface.uv is not None:
+        # USD counts v upwards.
+        uv = (surface.uv * (1, -1) + (0, 1)).astype(np.float32)
+        kind = Sdf.ValueTypeNames.TexCoord2fArray
+        primvar = UsdGeom.PrimvarsAPI(mesh).CreatePrimvar("st", kind, UsdGeom.Tokens.vertex)
+        primvar.Set(Vt.Vec2fArray.FromNumpy(uv))
+    binding = UsdSkel.BindingAPI.Apply(mesh.GetPrim())
+    binding.CreateSkeletonRel().SetTargets(["/Head/Skeleton"])
+    binding.CreateJointIndicesPrimvar(False, 1).Set(Vt.IntArray([0] * count))
+    binding.CreateJointWeightsPrimvar(False, 1).Set(Vt.FloatArray([1.0] * count))
+    if surface.morphs is not None:
+        targets: list[Any] = []
+        for name, morph in zip(node.morph_names, surface.morphs, strict=True):
+            moved = np.flatnonzero(np.abs(morph).max(-1) > _NEGLIGIBLE_METRES).astype(np.int32)
+            shape = UsdSkel.BlendShape.Define(stage, f"{place}/{name}")
+            shape.CreateOffsetsAttr(Vt.Vec3fArray.FromNumpy(morph[moved].astype(np.float32)))
+            shape.CreatePointIndicesAttr(Vt.IntArray.FromNumpy(moved))
+            targets.append(shape.GetPath())
+        binding.CreateBlendShapesAttr(list(node.morph_names))
+        binding.CreateBlendShapeTargetsRel().SetTargets(targets)
+    return mesh
+
+
+def _define_material(stage: Any, folder: Path, place: str, material: SurfaceMaterial) -> Any:
+    from pxr import Gf, Sdf, UsdShade
+
+    types = Sdf.ValueTypeNames
+    definition = UsdShade.Material.Define(stage, place)
+    surface = UsdShade.Shader.Define(stage, f"{place}/Surface")
+    surface.CreateIdAttr("UsdPreviewSurface")
+    surface.CreateInput("roughness", types.Float).Set(material.roughness)
+    surface.CreateInput("metallic", types.Float).Set(material.metallic)
+    colour = surface.CreateInput("diffuseColor", types.Color3f)
+    colour.Set(Gf.Vec3f(*material.base_colour[:3]))
+    surface.CreateInput("opacity", types.Float).Set(material.base_colour[3])
+    reader = UsdShade.Shader.Define(stage, f"{place}/Coordinates")
+    reader.CreateIdAttr("UsdPrimvarReader_float2")
+    reader.CreateInput("varname", types.String).Set("st")
+    coordinates = reader.CreateOutput("result", types.Float2)
+
+    def texture(name: str, image: bytes, space: str) -> Any:
+        suffix = ".png" if image_type(image) == "image/png" else ".jpg"
+        file = folder / f"{place.rsplit('/', 1)[1]}_{name}{suffix}"
+        file.write_bytes(image)
+        shader = UsdShade.Shader.Define(stage, f"{place}/{name}")
+        shader.CreateIdAttr("UsdUVTexture")
+        # Without the dot, packages resolve the name against search paths.
+        shader.CreateInput("file", types.Asset).Set(f"./{file.name}")
+        shader.CreateInput("st", types.Float2).ConnectToSource(coordinates)
+        shader.CreateInput("sourceColorSpace", types.Token).Set(space)
+        return shader
+
+    if material.base_colour_image is not None:
+        shader = texture("Colour", material.base_colour_image, "sRGB")
+        colour.ConnectToSource(shader.CreateOutput("rgb", types.Float3))
+    if material.normal_image is not None:
+        shader = texture("Normal", material.normal_image, "raw")
+        shader.CreateInput("scale", types.Float4).Set(Gf.Vec4f(2, 2, 2, 1))
+        shader.CreateInput("bias", types.Float4).Set(Gf.Vec4f(-1, -1, -1, 0))
+        normal = surface.CreateInput("normal", types.Normal3f)
+        normal.ConnectToSource(shader.CreateOutput("rgb", types.Float3))
+    definition.CreateSurfaceOutput().ConnectToSource(surface.ConnectableAPI(), "surface")
+    return definition
+
+
+def _bind(mesh: Any, material: Any) -> None:
+    from pxr import UsdShade
+
+    UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)

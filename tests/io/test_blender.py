@@ -1,0 +1,62 @@
+"""Blender reads the heads; only with LIFEMASK_BLENDER_TESTS=1, as its package weighs 900 MB."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lifemask.io.gltf import write_glb
+from lifemask.io.obj import write_obj
+from lifemask.io.scenes import Scene
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+SCRIPT = """
+import bpy, json, sys
+seen = {}
+for path, read in ((sys.argv[1], bpy.ops.import_scene.gltf), (sys.argv[2], bpy.ops.wm.obj_import)):
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    read(filepath=path)
+    seen[path.rsplit(".", 1)[1]] = {
+        item.name: {
+            "keys": [key.name for key in item.data.shape_keys.key_blocks]
+            if item.data.shape_keys else [],
+            "materials": [material.name for material in item.data.materials if material],
+            "images": [
+                node.image.name for material in item.data.materials if material
+                for node in material.node_tree.nodes if node.type == "TEX_IMAGE"
+            ],
+        }
+        for item in bpy.data.objects if item.type == "MESH"
+    }
+print("SEEN" + json.dumps(seen))
+"""
+
+
+@pytest.mark.skipif(
+    os.environ.get("LIFEMASK_BLENDER_TESTS") != "1",
+    reason="LIFEMASK_BLENDER_TESTS=1 installs bpy (900 MB) and runs this",
+)
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="bpy 4.5 is for Python 3.11 only")
+@pytest.mark.timeout(1200)
+def test_blender_sees_shape_keys_materials_and_textures(tmp_path: Path, scene: Scene) -> None:
+    python = REPOSITORY / ".cache" / "blender" / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(python.parents[1])], check=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "bpy==4.5.15"]
+        subprocess.run(install, check=True)
+    write_glb(tmp_path / "face.glb", scene)
+    write_obj(tmp_path / "face.obj", scene)
+    paths = [str(tmp_path / "face.glb"), str(tmp_path / "face.obj")]
+    done = subprocess.run(
+        [str(python), "-c", SCRIPT, *paths], capture_output=True, text=True, check=True
+    )
+    seen = json.loads(done.stdout.split("SEEN", 1)[1].splitlines()[0])
+    assert set(seen["glb"]) == {"head", "eye_left", "eye_right"}
+    assert seen["glb"]["head"]["keys"] == ["Basis", "jawOpen", "puff", "none"]
+    assert len(seen["glb"]["head"]["images"]) == 3
+    assert len(seen["obj"]) == 4
+    assert len(seen["obj"]["head"]["images"]) == 3
