@@ -129,3 +129,9 @@ def test_audit_finds_files_without_card_and_cards_without_file(folder: Path) -> 
 )
 def test_licence_expressions(licence: str, allowed: bool) -> None:
     assert is_allowed(licence) is allowed
+
+
+def test_notice_repeats_every_attribution() -> None:
+    notice = (Path(__file__).resolve().parents[2] / "NOTICE").read_text("utf-8")
+    missing = [card.name for card in list_cards() if card.attribution not in notice]
+    assert missing == []
