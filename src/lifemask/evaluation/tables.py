@@ -181,7 +181,11 @@ def benchmarks_page(reports: list[Report]) -> str:
         "Every table comes from `lifemask evaluate NAME --output DIR`; this page is made from its "
         "JSON by `python benchmarks/evaluate.py DIR docs/benchmarks.md`. Figures after ± are half "
         "of a 95 % bootstrap interval over the photos, or over the people where one has several; "
-        "a dash stands where a program has no answer stored or gives none.\n"
+        "a dash stands where a program has no answer stored or gives none.\n\n"
+        "Any program can be judged beside: write one `.npz` a photo with the arrays of "
+        "`lifemask reconstruct --arrays` (any subset; a missing one is a dash) as "
+        "`FOLDER/aflw21/KEY.npz`, `FOLDER/yaleb/PERSON__LIGHT.npz` or `FOLDER/photos/NAME.npz`, "
+        "and name the folder with `--systems`.\n"
     )
     return "\n".join([head, *(as_markdown(report) for report in reports)])
 
