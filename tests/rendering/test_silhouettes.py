@@ -40,7 +40,7 @@ def test_outline_gradients_point_where_finite_differences_of_the_loss_do(backend
     )
     directions = motions(mesh, 24)
 
-    def loss(vertices, size, edges):
+    def loss(vertices, size, edges, backend):
         camera = scenes.camera(size)
         scene = Mesh(vertices, mesh.triangles)
         image = render(scene, camera, vertex_colours=colours, backend=backend)
@@ -59,8 +59,8 @@ def test_outline_gradients_point_where_finite_differences_of_the_loss_do(backend
         truth = torch.stack(
             [
                 (
-                    loss(mesh.vertices + step * d, 10 * SIZE, False)
-                    - loss(mesh.vertices - step * d, 10 * SIZE, False)
+                    loss(mesh.vertices + step * d, 10 * SIZE, False, "auto")
+                    - loss(mesh.vertices - step * d, 10 * SIZE, False, "auto")
                 )
                 / (2 * step)
                 for d in directions
@@ -69,7 +69,7 @@ def test_outline_gradients_point_where_finite_differences_of_the_loss_do(backend
     cosine = {}
     for edges in (False, True):
         leaf = mesh.vertices.clone().requires_grad_()
-        loss(leaf, SIZE, edges).backward()
+        loss(leaf, SIZE, edges, backend).backward()
         estimate = (directions * leaf.grad).sum((-1, -2))
         cosine[edges] = float(torch.cosine_similarity(estimate, truth, dim=0))
         size = float(estimate.norm() / truth.norm())

@@ -5,6 +5,7 @@
 """
 
 from lifemask.rendering.backends import available_backends
+from lifemask.rendering.compilation import compile_kernels
 from lifemask.rendering.fragments import Fragments
 from lifemask.rendering.images import Rendering, render, render_colour
 from lifemask.rendering.interpolation import interpolate
@@ -20,6 +21,7 @@ __all__ = [
     "UnwrappedPhoto",
     "add_silhouette_gradients",
     "available_backends",
+    "compile_kernels",
     "interpolate",
     "rasterize",
     "rasterize_uv",
