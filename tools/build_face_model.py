@@ -85,15 +85,14 @@ def build(
     control, centres = control - origin, centres - origin
     moved = np.zeros((RAW_MODES, len(base.vertices), 3))
     moved[:, index] = modes.basis
-    identity = assembly.displace(moved)
-    eye_basis = assembly.eye_displacements(moved)
+    identity, eye_basis = assembly.displace(moved, control, centres)
     expression = expression_basis(sources, assembly, control)
     uv, uv_quads = build_atlas(assembly, control)
     regions = region_weights(sources, assembly, control)
     mirror = assembly.fine_mirror(refine_mirror(skin))
     _save_raw(raw_path, assembly, modes, control, identity, centres, eye_basis, regions, uv, uv_quads)
     fine = skin.refine(control[: len(skin.base_index)])
-    lids, weight, anchor = lid_bindings(assembly, control, fine, centres)
+    lids, lid_tensors, anchor = lid_bindings(assembly, control, fine, centres)
     part_quads, start = [], len(skin.base_index)
     for name in PARTS[1:]:
         part_quads.append(assembly.parts[name].quads + start)
@@ -112,7 +111,7 @@ def build(
         "mirror": mirror.astype(np.int32),
         "regions": np.rint(np.stack([regions[n] for n in NAMES]) * 255).astype(np.uint8),
         "lids": lids.astype(np.int32),
-        "lid_weight": np.rint(weight * 255).astype(np.uint8),
+        **lid_tensors,
         "lash_anchor": anchor.astype(np.int32),
     }
     albedo, mode_names = build_albedo(sources, assembly, uv, uv_quads, regions, control)
@@ -124,23 +123,28 @@ def lid_bindings(
     control: NDArray[np.float64],
     fine: NDArray[np.float64],
     centres: NDArray[np.float64],
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return lid vertices (2, L), their weights and the skin vertex each lash vertex hangs on."""
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.generic]], NDArray[np.int64]]:
+    """Return lid vertices (2, L), how they close, and the margin vertex of each lash vertex."""
     skin = assembly.skin
     mirror = refine_mirror(skin)
     outside = np.unique(skin.fine_quads[skin.fine_part == 0])
     distance = np.linalg.norm(fine[outside] - centres[0], axis=1)
-    ahead = fine[outside, 2] > centres[0, 2]
-    left = outside[(distance < 0.022) & ahead]
+    left = outside[(distance < 0.022) & (fine[outside, 2] > centres[0, 2])]
     distance = np.linalg.norm(fine[left] - centres[0], axis=1)
     weight = np.clip((0.021 - distance) / 0.004, 0, 1)
-    lids = np.stack([left, mirror[left]])
+    closure = assembly.fine_lid_closure(fine)
+    margin = np.unique(np.concatenate([closure.upper, closure.lower]))
+    gap = closure.weights(fine, fine[left, 0], margin)
     start = sum(assembly.control_counts[name] for name in PARTS[:-1])
-    margin = np.unique(skin.fine_quads[skin.fine_part == 0])
-    socket = np.unique(skin.fine_quads[np.isin(skin.fine_part, (1, 2))])
-    margin = np.intersect1d(margin, socket)
-    anchor = margin[cKDTree(fine[margin]).query(control[start:])[1]]
-    return lids, np.stack([weight, weight]), anchor
+    both = np.concatenate([margin, mirror[margin]])
+    anchor = both[cKDTree(fine[both]).query(control[start:])[1]]
+    tensors: dict[str, NDArray[np.generic]] = {
+        "lid_weight": np.rint(weight * 255).astype(np.uint8),
+        "lid_share": np.rint(closure.share[left] * 255).astype(np.uint8),
+        "lid_margin": np.stack([margin, mirror[margin]]).astype(np.int32),
+        "lid_opening": gap.astype(np.float16),
+    }
+    return np.stack([left, mirror[left]]), tensors, anchor
 
 
 def _save_raw(

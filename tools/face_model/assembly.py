@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
-from .eyes import eyeball_mesh, lid_correction, seat_eyeball, socket_shell
+from .eyes import LidClosure, eyeball_mesh, keep_lids_seated, lid_closure, lid_correction, seat_eyeball, socket_shell
 from .makehuman import (
     EYE_HELPER,
     LEFT_EYE_HELPER,
@@ -15,10 +16,10 @@ from .makehuman import (
     BaseMesh,
     read_accessory,
 )
-from .mouth import close_lips, lip_rims
+from .mouth import close_lips, keep_lips_closed, lips_of
 from .sources import Sources
 from .teeth import tooth_arch
-from .topology import Skin, hops_from, mirror_by_position
+from .topology import Skin, border_loop, hops_from, mirror_by_position
 
 # Edge of the upper front teeth relative to the line where the lips meet: visible in a smile.
 _TOOTH_EDGE = np.array([0.0, -0.0034, -0.0092])
@@ -62,7 +63,7 @@ class Assembly:
             margin = np.intersect1d(outside, np.unique(quads))
             self.margin.append(margin)
             self.ring.append(hops_from(quads, len(points), margin))
-        self.lips = lip_rims(skin, base.body_quads, base.vertices)
+        self.lips = lips_of(skin, base.body_quads, base.vertices)
         self.middle = []
         for side, margin in enumerate(self.margin):
             centre = base.vertices[_eye_helper(side)].mean(0)
@@ -114,29 +115,73 @@ class Assembly:
             centres.append(np.concatenate([centre[..., :2], lids[..., 2:]], -1))
         return np.stack(centres, -2)
 
-    def displace(self, moved: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return control displacements (K, C, 3) for identity displacements (K, 19158, 3)."""
-        eyes = self.eye_displacements(moved)
-        pieces = [self._displace_skin(moved[:, self.skin.base_index], eyes)]
-        for side, name in enumerate(("eyeball_left", "eyeball_right")):
-            count = len(self.parts[name].rest)
-            pieces.append(np.repeat(eyes[:, side : side + 1], count, 1))
-        for jaw in ("upper", "lower"):
-            helper, weights = self._tooth_weights[jaw]
-            pieces.append(np.einsum("vh,khc->kvc", weights, moved[:, helper]))
-        pieces += [_follow(a, moved) for a in (self.tongue, self.lashes)]
-        return np.concatenate(pieces, 1)
+    def displace(
+        self, moved: NDArray[np.float64], head: NDArray[np.float64], centres: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return control (K, C, 3) and eyeball (K, 2, 3) displacements of identity modes.
 
-    def _displace_skin(
-        self, skin: NDArray[np.float64], eyes: NDArray[np.float64]
+        Lids stay on the eyeballs and lips stay closed whoever the person is.
+
+        Args:
+            moved: (K, 19158, 3) displacements of the base mesh.
+            head: (C, 3) control vertices of the mean head.
+            centres: (2, 3) its eyeball centres.
+        """
+        eyes = self.eye_displacements(moved)
+        teeth = [
+            np.einsum("vh,khc->kvc", weights, moved[:, helper])
+            for helper, weights in self._tooth_weights.values()
+        ]
+        tongue, lashes = (_follow(a, moved) for a in (self.tongue, self.lashes))
+        skin = moved[:, self.skin.base_index]
+        return self._join_modes(skin, eyes, [*teeth, tongue], lashes, head, centres), eyes
+
+    def displace_skin(
+        self, skin: NDArray[np.float64], head: NDArray[np.float64], centres: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the same for modes that are known on the skin's control vertices (K, S, 3) only.
+
+        Eyeballs follow their lids, teeth and tongue the lips, lashes the lid margin.
+        """
+        eyes = np.stack([skin[:, self.middle[side]].mean(1) for side in (0, 1)], 1)
+        rims = np.concatenate([self.lips.lower, self.lips.upper])
+        jaw = skin[:, rims].mean(1, keepdims=True)
+        inner = [
+            np.repeat(jaw, len(self.parts[name].rest), 1)
+            for name in ("teeth_upper", "teeth_lower", "tongue")
+        ]
+        margin = np.concatenate(self.margin)
+        start = len(head) - len(self.parts["lashes"].rest)
+        nearest = margin[cKDTree(head[margin]).query(head[start:])[1]]
+        return self._join_modes(skin, eyes, inner, skin[:, nearest], head, centres), eyes
+
+    def _join_modes(
+        self,
+        skin: NDArray[np.float64],
+        eyes: NDArray[np.float64],
+        inner: list[NDArray[np.float64]],
+        lashes: NDArray[np.float64],
+        head: NDArray[np.float64],
+        centres: NDArray[np.float64],
     ) -> NDArray[np.float64]:
-        """Let the sockets' inside follow the eyeballs."""
-        result = skin.copy()
+        count, lash_start = skin.shape[1], len(head) - lashes.shape[1]
+        skin = keep_lips_closed(skin, head[:count], self.lips)
+        lidded = np.concatenate([skin, lashes], 1)
+        points = np.concatenate([head[:count], head[lash_start:]])
+        change = np.zeros_like(lidded)
+        for side in (0, 1):
+            change += keep_lids_seated(
+                lidded, eyes[:, side], points, self.margin[side], centres[side]
+            )
+        lidded += change
+        skin, lashes = lidded[:, :count], lidded[:, count:]
         for side in (0, 1):
             ring, eye = self.ring[side], eyes[:, side : side + 1]
-            result[:, ring >= 2] = eye
-            result[:, ring == 1] = 0.55 * eye + 0.45 * result[:, ring == 1]
-        return result
+            skin[:, ring >= 2] = eye
+            skin[:, ring == 1] = 0.55 * eye + 0.45 * skin[:, ring == 1]
+        sizes = [len(self.parts[f"eyeball_{side}"].rest) for side in ("left", "right")]
+        balls = [np.repeat(eyes[:, k : k + 1], size, 1) for k, size in enumerate(sizes)]
+        return np.concatenate([skin, *balls, *inner, lashes], 1)
 
     def place(
         self, shape: NDArray[np.float64]
@@ -160,18 +205,34 @@ class Assembly:
             centres.append(seat)
         for side in (0, 1):
             corrected = socket_shell(corrected, self.ring[side], self.margin[side], centres[side])
-        corrected = close_lips(corrected, self.skin, *self.lips)
+        corrected = close_lips(corrected, self.skin, self.lips)
         pieces = [corrected]
         for side, name in enumerate(("eyeball_left", "eyeball_right")):
             pieces.append(self.parts[name].rest + centres[side])
         teeth = [weights @ shape[helper] for helper, weights in self._tooth_weights.values()]
         front = teeth[0][np.abs(teeth[0][:, 0]) < 0.004]
         edge = front[front[:, 1].argmin()] * [0, 1, 1]
-        lips = corrected[np.concatenate(self.lips)]
+        lips = corrected[np.concatenate([self.lips.lower, self.lips.upper])]
         shift = lips[np.abs(lips[:, 0]).argsort()[:2]].mean(0) * [0, 1, 1] + _TOOTH_EDGE - edge
         pieces += [part + shift for part in teeth]
         pieces += [self.tongue.fit(shape) + _TONGUE_OFFSET + shift, lashes + lash_move]
         return np.concatenate(pieces), np.stack(centres)
+
+    def lid_closure(self, points: NDArray[np.float64]) -> LidClosure:
+        """Return the left eye's closure on control vertices (S, 3)."""
+        return self._closure(self.skin.quads, self.skin.part_of_quad, points)
+
+    def fine_lid_closure(self, fine: NDArray[np.float64]) -> LidClosure:
+        """Return the left eye's closure on level-1 vertices (V, 3) of the skin."""
+        return self._closure(self.skin.fine_quads, self.skin.fine_part, fine)
+
+    def _closure(
+        self, quads: NDArray[np.int64], part: NDArray[np.int64], points: NDArray[np.float64]
+    ) -> LidClosure:
+        loop = border_loop(quads[part == 1])
+        outside = np.zeros(len(points), bool)
+        outside[np.unique(quads[part == 0])] = True
+        return lid_closure(loop, points, outside)
 
     @property
     def control_counts(self) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
 
@@ -49,7 +50,34 @@ def expression_basis(
             weights, references = assembly.tongue.weights, assembly.tongue.references
             row[tongue] = np.einsum("vk,vkc->vc", weights, moved[references])
             assert np.abs(moved[TONGUE_HELPER]).max() > 0.01
+    close_blinks(result, assembly, control)
     return result
+
+
+def close_blinks(
+    basis: NDArray[np.float64], assembly: Assembly, control: NDArray[np.float64]
+) -> None:
+    """Change the two blinks, in place, so that the upper lid meets the lower one all along."""
+    skin = assembly.skin
+    count = len(skin.base_index)
+    points = control[:count]
+    fine = skin.refine(points)
+    closure = assembly.fine_lid_closure(fine)
+    coarse = assembly.lid_closure(points)
+    left, right = (ARKIT_EXPRESSIONS.index(f"eyeBlink{side}") for side in ("Left", "Right"))
+    lashes = slice(len(control) - assembly.control_counts["lashes"], len(control))
+    margin = assembly.margin[0]
+    anchor = margin[cKDTree(points[margin]).query(control[lashes])[1]]
+    is_left = control[lashes][:, 0] > 0
+    for _ in range(6):
+        blinked = skin.refine(points + basis[left, :count])
+        opening = closure.opening(blinked, fine[closure.upper, 0])[:, 1] - 0.0001
+        excess = np.interp(points[:, 0], fine[closure.upper, 0], opening)
+        change = -excess * coarse.share
+        basis[left, :count, 1] += change
+        basis[left, lashes, 1] += change[anchor] * is_left
+    mirror = assembly.control_mirror
+    basis[right] = basis[left][mirror] * [-1, 1, 1]
 
 
 def rigid_motion(

@@ -1,8 +1,11 @@
 """Eyeballs of our own, and lids and sockets that fit them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from lifemask.morphable.eyes import eyeball_radius
 
@@ -91,11 +94,54 @@ def lid_correction(
     corner = np.clip((np.abs(offset[:, 0]) - 0.007) / 0.006, 0, 1)
     wanted = gap * (1 - 0.6 * corner)
     move = -wanted[:, None] * offset / np.linalg.norm(offset, axis=1, keepdims=True)
-    distance = np.linalg.norm(points[:, None] - rim[None], axis=-1)
+    field = _spread(points, rim, move, reach)
+    field[margin] = move
+    return field
+
+
+def keep_lids_seated(
+    modes: NDArray[np.float64],
+    eyes: NDArray[np.float64],
+    points: NDArray[np.float64],
+    margin: NDArray[np.int64],
+    centre: NDArray[np.float64],
+    *,
+    reach: float = 0.006,
+) -> NDArray[np.float64]:
+    """Return the change (K, V, 3) of modes that keeps the lids' distance from the eyeball.
+
+    Args:
+        modes: (K, V, 3) displacements.
+        eyes: (K, 3) displacement of this eyeball's centre.
+        points: (V, 3) the head they displace.
+        margin: vertices of the lid margin.
+        centre: the eyeball's centre.
+        reach: metres over which the change fades.
+    """
+    rim = points[margin]
+    offset = rim - centre
+    unit = offset / np.linalg.norm(offset, axis=1, keepdims=True)
+    corner = np.clip((np.abs(offset[:, 0]) - 0.007) / 0.006, 0, 1)
+    away = ((modes[:, margin] - eyes[:, None]) * unit).sum(-1) * (1 - 0.6 * corner)
+    change = -away[..., None] * unit
+    fields = []
+    for move in change:
+        field = _spread(points, rim, move, reach)
+        field[margin] = move
+        fields.append(field)
+    return np.stack(fields)
+
+
+def _spread(
+    points: NDArray[np.float64], rim: NDArray[np.float64], move: NDArray[np.float64], reach: float
+) -> NDArray[np.float64]:
+    """Return the moves of the rim blended over all points, fading with the distance from it."""
+    near = np.where(cKDTree(rim).query(points)[0] < 3 * reach)[0]
+    distance = np.linalg.norm(points[near][:, None] - rim[None], axis=-1)
     weight = np.exp(-((distance / 0.003) ** 2) / 2) + 1e-12
     blended = (weight @ move) / weight.sum(1, keepdims=True)
-    field = blended * np.exp(-((distance.min(1) / reach) ** 2))[:, None]
-    field[margin] = move
+    field = np.zeros_like(points)
+    field[near] = blended * np.exp(-((distance.min(1) / reach) ** 2))[:, None]
     return field
 
 
@@ -123,3 +169,73 @@ def socket_shell(
     distance = np.linalg.norm(offset[nearest], axis=1)
     result[first] = centre + unit[first] * (0.45 * distance + 0.55 * 0.0111)[:, None]
     return result
+
+
+@dataclass(frozen=True)
+class LidClosure:
+    """How far the left eye is open, and which vertices close it."""
+
+    upper: NDArray[np.int64]
+    """Vertices of the upper lid's margin, from the nose outwards, both corners included."""
+    lower: NDArray[np.int64]
+    """The same of the lower lid."""
+    share: NDArray[np.float64]
+    """(V,) part of a change of the opening that each vertex follows: 1 on the upper margin."""
+
+    def opening(
+        self, points: NDArray[np.float64], across: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return (N, 3) upper minus lower margin at the places `across` (x), 0 beyond the corners."""
+        sides = [
+            np.stack([np.interp(across, points[rim, 0], points[rim, k]) for k in range(3)], -1)
+            for rim in (self.upper, self.lower)
+        ]
+        return sides[0] - sides[1]
+
+    def weights(
+        self, points: NDArray[np.float64], across: NDArray[np.float64], margin: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Return (N, M) so that weights @ values[margin] is upper minus lower at `across`."""
+        unit = np.zeros((len(margin), len(points)))
+        unit[np.arange(len(margin)), margin] = 1
+        columns = [
+            np.interp(across, points[self.upper, 0], row[self.upper])
+            - np.interp(across, points[self.lower, 0], row[self.lower])
+            for row in unit
+        ]
+        return np.stack(columns, -1)
+
+
+def lid_closure(
+    loop: list[int], points: NDArray[np.float64], outside: NDArray[np.bool_]
+) -> LidClosure:
+    """Return the closure of the left eye from its margin loop (V indices in order).
+
+    Args:
+        loop: closed border of the eye's opening.
+        points: (V, 3) resting head.
+        outside: (V,) vertices that may move with the lid.
+    """
+    ring = np.array(loop)
+    inner = int(points[ring, 0].argmin())
+    ring = np.roll(ring, -inner)
+    outer = int(points[ring, 0].argmax())
+    one, other = ring[: outer + 1], np.concatenate([ring[outer:], ring[:1]])[::-1]
+    upper, lower = (one, other) if points[one, 1].mean() > points[other, 1].mean() else (other, one)
+    upper, lower = _increasing(points, upper), _increasing(points, lower)
+    to_upper, to_lower = (cKDTree(points[rim]).query(points)[0] for rim in (upper, lower))
+    share = np.exp(-((to_upper / 0.006) ** 2)) * (to_upper <= to_lower) * outside
+    # Lower lids stay; beside the corners both lids are near, so the change fades there.
+    width = points[upper[-1], 0] - points[upper[0], 0]
+    beside = np.maximum(points[upper[0], 0] - points[:, 0], points[:, 0] - points[upper[-1], 0])
+    share *= np.clip(1 - beside / (0.15 * width), 0, 1)
+    return LidClosure(upper, lower, share)
+
+
+def _increasing(points: NDArray[np.float64], rim: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the vertices of the rim that advance in x, so that it is a function of x."""
+    kept = [rim[0]]
+    for vertex in rim[1:-1]:
+        if points[kept[-1], 0] + 1e-5 < points[vertex, 0] < points[rim[-1], 0] - 1e-5:
+            kept.append(vertex)
+    return np.array([*kept, rim[-1]])

@@ -1,5 +1,7 @@
 """Lips that meet at rest."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
@@ -24,35 +26,62 @@ def lip_rims(
     return lower, order[left + 1 : right]
 
 
-def close_lips(
-    points: NDArray[np.float64],
-    skin: Skin,
-    lower: NDArray[np.int64],
-    upper: NDArray[np.int64],
-    *,
-    gap: float = 0.0002,
-) -> NDArray[np.float64]:
-    """Return control vertices (S, 3) whose subdivided lips are `gap` metres apart."""
-    quads = skin.quads
+@dataclass(frozen=True)
+class Lips:
+    """How the two lips are brought together."""
+
+    lower: NDArray[np.int64]
+    """Control vertices where the lower lip touches the upper one."""
+    upper: NDArray[np.int64]
+    """The same of the upper lip."""
+    share: NDArray[np.float64]
+    """(S,) part of the gap by which each vertex rises: up to 1/2 on the lower lip, -1/2 above."""
+
+    def gap(self, fine: NDArray[np.float64], across: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the height of the opening at the places `across` (x), from rim points of `fine`."""
+        sides = []
+        for rim in (self.lower, self.upper):
+            rim = rim[np.argsort(fine[rim, 0])]
+            sides.append(np.interp(across, fine[rim, 0], fine[rim, 1]))
+        return (sides[1] - sides[0]) * (np.abs(across) < np.abs(fine[self.lower, 0]).max())
+
+
+def lips_of(
+    skin: Skin, body_quads: NDArray[np.int64], base: NDArray[np.float64]
+) -> Lips:
+    """Return the lips of the base mesh."""
+    lower, upper = lip_rims(skin, body_quads, base)
+    points, quads = base[skin.base_index], skin.quads
     a = np.concatenate([quads[:, k] for k in range(4)])
     b = np.concatenate([quads[:, (k + 1) % 4] for k in range(4)])
     lengths = np.linalg.norm(points[a] - points[b], axis=1)
-    shape = (len(points), len(points))
-    graph = coo_matrix((lengths, (a, b)), shape=shape).tocsr()
+    graph = coo_matrix((lengths, (a, b)), shape=(len(points), len(points))).tocsr()
     graph = graph.maximum(graph.T)
     to_lower = dijkstra(graph, directed=False, indices=lower, min_only=True)
     to_upper = dijkstra(graph, directed=False, indices=upper, min_only=True)
-    is_lower = to_lower < to_upper
     fade = np.exp(-((np.minimum(to_lower, to_upper) / _REACH) ** 2))
+    return Lips(lower, upper, np.where(to_lower < to_upper, 0.5, -0.5) * fade)
+
+
+def close_lips(
+    points: NDArray[np.float64], skin: Skin, lips: Lips, *, gap: float = 0.0002
+) -> NDArray[np.float64]:
+    """Return control vertices (S, 3) whose subdivided lips are `gap` metres apart."""
     result = points.copy()
     for _ in range(4):
         fine = skin.refine(result)
-        sides = []
-        for rim in (lower, upper):
-            rim = rim[np.argsort(fine[rim, 0])]
-            sides.append(np.interp(points[:, 0], fine[rim, 0], fine[rim, 1]))
-        excess = sides[1] - sides[0] - gap
-        inside = np.abs(points[:, 0]) < np.abs(fine[lower, 0]).max()
-        excess *= inside
-        result[:, 1] += np.where(is_lower, 0.5, -0.5) * excess * fade
+        inside = np.abs(points[:, 0]) < np.abs(fine[lips.lower, 0]).max()
+        result[:, 1] += (lips.gap(fine, points[:, 0]) - gap) * inside * lips.share
+    return result
+
+
+def keep_lips_closed(
+    modes: NDArray[np.float64], points: NDArray[np.float64], lips: Lips
+) -> NDArray[np.float64]:
+    """Return modes (K, S, 3) that never part the lips of the head `points` (S, 3)."""
+    result = modes.copy()
+    across = points[:, 0]
+    for mode in result:
+        moved = np.c_[across, mode[:, 1]]
+        mode[:, 1] += lips.gap(moved, across) * lips.share
     return result

@@ -146,6 +146,18 @@ def refine_mirror(skin: Skin) -> NDArray[np.int64]:
     return np.concatenate([skin.mirror, vertices + edge, vertices + len(unique) + face])
 
 
+def border_loop(quads: NDArray[np.int64]) -> list[int]:
+    """Return the vertices of the single closed border of a patch of quads, in order."""
+    edges = {(a, b) for q in quads.tolist() for a, b in zip(q, q[1:] + q[:1], strict=True)}
+    following = {a: b for a, b in edges if (b, a) not in edges}
+    loop = [min(following)]
+    while following[loop[-1]] != loop[0]:
+        loop.append(following[loop[-1]])
+    if len(loop) != len(following):
+        raise ValueError("The patch has more than one border.")
+    return loop
+
+
 def hops_from(quads: NDArray[np.int64], count: int, sources: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the number of edges from the nearest source vertex; -1 where unreachable."""
     a = np.concatenate([quads[:, k] for k in range(4)])

@@ -28,6 +28,7 @@ from lifemask.morphable.landmarks import (
 _ASSETS = Path(__file__).parent.parent / "assets" / "head"
 _LID_GAP = 0.00025
 _LID_BLEND = 0.0003
+_LID_SEAM = 0.0001
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,14 @@ class Eyeballs:
     """Vertices of the two eyeballs."""
     lids: Int[Tensor, "2 L"]
     """Skin vertices around each eye that must stay outside its eyeball."""
-    lid_weight: Float[Tensor, "2 L"]
+    lid_weight: Float[Tensor, "L"]
     """How strictly, 0 to 1."""
+    lid_share: Float[Tensor, "L"]
+    """Part of a change of the eye's opening that each lid vertex follows: 1 on the upper margin."""
+    margin: Int[Tensor, "2 M"]
+    """Vertices along the border of each eye's opening."""
+    opening: Float[Tensor, "L M"]
+    """Weights that turn margin vertices into upper minus lower lid, beside each lid vertex."""
     lashes: Int[Tensor, "H"]
     """Lash vertices."""
     lash_anchor: Int[Tensor, "H"]
@@ -115,6 +122,10 @@ class MorphableModel(nn.Module):
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor, persistent=False)
         self.expression_names = expression_names
+        self._blink = [
+            expression_names.index(name) if name in expression_names else None
+            for name in ("eyeBlinkLeft", "eyeBlinkRight")
+        ]
         self.vertex_parts = vertex_parts or {}
         self.triangle_parts = triangle_parts or {}
         self.albedo = albedo
@@ -195,9 +206,10 @@ class MorphableModel(nn.Module):
 
     def vertices(self, coefficients: FaceCoefficients) -> Float[Tensor, "*batch V 3"]:
         """Return vertices in head space, metres; differentiable in all coefficients."""
+        person = torch.tensordot(coefficients.identity, self.identity_basis, dims=1)
         linear = (
             self.mean
-            + torch.tensordot(coefficients.identity, self.identity_basis, dims=1)
+            + person
             + torch.tensordot(coefficients.expression, self.expression_basis, dims=1)
         )
         eyeballs = self.eyeballs
@@ -211,12 +223,33 @@ class MorphableModel(nn.Module):
             turn = rotation[..., side, :, :]
             ball = linear[..., eyeballs.vertices[side], :] - centre
             ball = ball @ turn.transpose(-1, -2) + centre
-            lids = linear[..., eyeballs.lids[side], :]
-            push = push_outside(lids - centre, turn[..., :, 2]) * eyeballs.lid_weight[side][:, None]
+            blink = coefficients.expression[..., self._blink[side], None, None]
+            rows = eyeballs.lids[side]
+            close = self._close_lid(person, linear, blink, side)
+            lids = linear[..., rows, :] + close
+            push = push_outside(lids - centre, turn[..., :, 2]) * eyeballs.lid_weight[:, None]
             linear = linear.index_copy(-2, eyeballs.vertices[side], ball)
-            linear = linear.index_add(-2, eyeballs.lids[side], push)
-            lash_move = lash_move.index_add(-2, eyeballs.lids[side], push)
+            linear = linear.index_add(-2, rows, close + push)
+            lash_move = lash_move.index_add(-2, rows, close + push)
         return linear.index_add(-2, eyeballs.lashes, lash_move[..., eyeballs.lash_anchor, :])
+
+    def _close_lid(
+        self,
+        person: Float[Tensor, "*batch V 3"],
+        linear: Float[Tensor, "*batch V 3"],
+        blink: Float[Tensor, "*batch 1 1"],
+        side: int,
+    ) -> Float[Tensor, "*batch L 3"]:
+        """Return what makes a blink close this person's eye, and no lid cross the other."""
+        eyeballs = self.eyeballs
+        assert eyeballs is not None
+        share, margin = eyeballs.lid_share[:, None], eyeballs.margin[side]
+        # The blink was made for the mean person: take away what this person's eye is more open.
+        wider = eyeballs.opening @ person[..., margin, :]
+        height = (eyeballs.opening @ linear[..., margin, 1:2]) - blink * wider[..., 1:2]
+        apart = smooth_maximum(height, torch.full_like(height, _LID_SEAM), _LID_SEAM) - height
+        move = -blink * wider
+        return share * torch.cat([move[..., :1], move[..., 1:2] + apart, move[..., 2:]], -1)
 
     def eyeball_centres(self, identity: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch 2 3"]:
         """Return the eyeball centres (left, right) in head space, metres."""
@@ -322,6 +355,9 @@ def load_head(folder: Path, *, identity_modes: int) -> MorphableModel:
         vertices=ball,
         lids=stored["lids"].long(),
         lid_weight=stored["lid_weight"].float() / 255,
+        lid_share=stored["lid_share"].float() / 255,
+        margin=stored["lid_margin"].long(),
+        opening=stored["lid_opening"].float(),
         lashes=torch.arange(*vertex_parts["lashes"]),
         lash_anchor=stored["lash_anchor"].long(),
     )
