@@ -219,7 +219,10 @@ def convert_face_mesh(model: bytes) -> dict[str, Tensor]:
             arrays.extend(step.constants)
     # Heads in the graph: a score that MediaPipe does not use, presence, points.
     _, presence, points = heads
-    return _half(assign(FaceMeshNetwork(), [*arrays, *presence, *points]))
+    network = FaceMeshNetwork()
+    # This head is trained, not converted.
+    del network.profile
+    return _half(assign(network, [*arrays, *points, *presence]))
 
 
 def convert_blendshapes(model: bytes) -> dict[str, Tensor]:

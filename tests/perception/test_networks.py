@@ -10,7 +10,7 @@ from torch import Tensor
 from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
 from lifemask.perception import FacePerception
 from lifemask.perception.weights import PERCEPTION_ASSETS
-from lifemask.perception.yunet import STRIDES
+from lifemask.perception.yunet import STRIDES, decode
 
 from .conftest import repeated
 
@@ -50,7 +50,7 @@ def test_identity_agrees_with_dlib(perception, face, reference):
 
 def test_yunet_agrees_with_the_original_runtime(perception, face, reference):
     with torch.inference_mode():
-        candidates = perception.detector.network(repeated(face, 5))
+        candidates = decode(perception.detector.network(repeated(face, 5)))
     level, cell = reference["yunet_level_and_cell"].tolist()
     stride = STRIDES[level]
     index = sum((640 // s) ** 2 for s in STRIDES[:level]) + cell

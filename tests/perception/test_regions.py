@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lifemask.perception.identity import template_region
-from lifemask.perception.landmarks import jittered, region_around
+from lifemask.perception.landmarks import head_angles, jittered
 from lifemask.perception.regions import (
     crop_photo,
     mirrored,
@@ -86,13 +86,34 @@ def test_jitter_is_small_balanced_and_repeatable():
     assert (torch.linalg.det(regions[:, :, :2]) < 0.0).sum() == 5
 
 
-def test_the_region_around_points_turns_with_them():
-    points = torch.from_numpy(np.random.default_rng(1).normal(0.0, 30.0, (478, 3))).float()
+def test_the_region_around_points_turns_with_them(perception):
+    mesh = perception.mesh
+    points = torch.zeros(478, 3)
+    points[:468] = mesh.topology.canonical_vertices * 1000.0
     angle = torch.tensor(0.4)
     rotation = square_regions(torch.zeros(2), torch.ones(()), angle)[:, :2]
     turned = torch.cat([points[:, :2] @ rotation.T, points[:, 2:]], dim=-1)
-    first, second = region_around(points), region_around(turned)
-    torch.testing.assert_close(second[:, :2], rotation @ first[:, :2], atol=1e-3, rtol=1e-4)
+    first, second = mesh.region_around(points), mesh.region_around(turned)
+    torch.testing.assert_close(second, rotation @ first, atol=1e-2, rtol=1e-4)
+
+
+def test_head_angles_are_those_of_a_turned_head(perception):
+    yaw, roll = 0.7, -0.3
+    about_y = torch.tensor(
+        [[math.cos(yaw), 0.0, -math.sin(yaw)], [0.0, 1.0, 0.0], [math.sin(yaw), 0.0, math.cos(yaw)]]
+    )
+    about_z = torch.eye(3)
+    about_z[:2, :2] = square_regions(torch.zeros(2), torch.ones(()), torch.tensor(roll))[:, :2]
+    points = torch.zeros(478, 3)
+    rotation = about_z @ about_y
+    topology = perception.mesh.topology
+    points[:468] = 500.0 * topology.canonical_vertices @ rotation.T + torch.tensor([9.0, 5.0, 0.0])
+    found = topology.head_rotation(points)
+    torch.testing.assert_close(found, rotation, atol=1e-5, rtol=0.0)
+    angles = head_angles(about_y)
+    # A positive yaw takes the face's forward axis (-z) to the image's right (+x).
+    torch.testing.assert_close(angles.yaw_radians, torch.tensor(yaw))
+    torch.testing.assert_close(head_angles(about_z).roll_radians, torch.tensor(roll))
 
 
 def test_a_template_region_undoes_a_known_similarity():

@@ -10,8 +10,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lifemask.perception.observation import FaceDetection
+from lifemask.perception.onnx_runtime import Network, OnnxNetwork, Runtime
 from lifemask.perception.weights import load_network
-from lifemask.perception.yunet import Candidates, YuNet
+from lifemask.perception.yunet import Candidates, YuNet, decode
 
 SMALL_FACE = 32.0
 """Pixels in the reduced copy: below this a second look at twice the size pays."""
@@ -26,13 +27,19 @@ TURN_MARGIN = 0.02
 class FaceDetector:
     """Finds faces and their five points."""
 
-    def __init__(self, network: YuNet) -> None:
+    def __init__(self, network: Network, device: torch.device) -> None:
         self.network = network
+        self.device = device
 
     @classmethod
-    def from_pretrained(cls, device: str | torch.device = "cpu") -> "FaceDetector":
+    def from_pretrained(
+        cls, device: str | torch.device = "cpu", *, runtime: Runtime = "torch"
+    ) -> "FaceDetector":
         """Load the weights that ship with the package."""
-        return cls(load_network(YuNet(), "yunet", device))
+        network: Network = load_network(YuNet(), "yunet", device=device)
+        if runtime == "onnxruntime":
+            network = OnnxNetwork(network, ("yunet",), (1, 3, 64, 96), free_axes=(2, 3))
+        return cls(network, torch.device(device))
 
     @torch.inference_mode()
     def detect(
@@ -77,8 +84,7 @@ class FaceDetector:
     ) -> list[FaceDetection]:
         """Look at the photo after counter-clockwise quarter turns, with extended edges."""
         height, width = pixels.shape[:2]
-        device = next(self.network.parameters()).device
-        image = torch.from_numpy(np.array(pixels)).to(device).permute(2, 0, 1)[None]
+        image = torch.from_numpy(np.array(pixels)).to(self.device).permute(2, 0, 1)[None]
         scale = min(1.0, long_side / (max(height, width) * (1.0 + 2.0 * margin)))
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         if size != (height, width):
@@ -89,7 +95,7 @@ class FaceDetector:
         image = image.rot90(turns, dims=(2, 3))
         rows, columns = image.shape[2:]
         image = F.pad(image, (0, -columns % 32, 0, -rows % 32))
-        candidates = self.network(image.contiguous(memory_format=torch.channels_last))
+        candidates = decode(self.network(image.contiguous(memory_format=torch.channels_last)))
 
         def back(points: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 2"]:
             x, y = points.unbind(-1)

@@ -1,7 +1,9 @@
 """FaceMesh-V2: the residual network that finds 478 three-dimensional points on a face crop.
 
 Architecture as in MediaPipe's `face_landmarks_detector`: a stem, seven stages of bottleneck blocks
-that halve the resolution from 128 to 2, and linear heads for points and presence.
+that halve the resolution from 128 to 2, and linear heads for points and presence. That network
+fails on profiles, so a second copy of the last four stages was trained on turned faces
+(`tools/train_profile_points.py`) and answers beside the first.
 """
 
 from typing import NamedTuple
@@ -18,12 +20,15 @@ POINT_COUNT = 478
 
 
 class FaceMeshOutput(NamedTuple):
-    """Points in crop units and how sure the network is that they lie on a face."""
+    """Points in crop units from both heads, and how sure the network is that this is a face."""
 
     points: Float[Tensor, "batch 478 3"]
-    """x, y in [0, 1] from the crop's top left; z in the same unit, smaller is nearer."""
+    """The original head's: x, y in [0, 1] from the crop's top left; z in the same unit, smaller is
+    nearer."""
     presence_logit: Float[Tensor, " batch"]
-    """Below about 5 the points deserve distrust; negative on most profiles."""
+    """Below about 5 the original head's points deserve distrust; negative on most profiles."""
+    profile_points: Float[Tensor, "batch 478 3"]
+    """The same points from the head that learned faces turned by up to 100 degrees."""
 
 
 class FaceMeshNetwork(nn.Module):
@@ -31,26 +36,58 @@ class FaceMeshNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, 16, 3, stride=2)
-        self.stem_activation = nn.PReLU(16)
-        widths = (16, 32, 64, 128, 128, 128, 128)
-        stages: list[nn.Module] = []
-        for stage, width in enumerate(widths):
-            blocks: list[nn.Module] = [_Bottleneck(width) for _ in range(4)]
-            if stage:
-                blocks.insert(0, _Downsample(widths[stage - 1], width))
-            stages.append(nn.Sequential(*blocks))
-        self.stages = nn.Sequential(*stages)
+        self.trunk = FaceMeshTrunk()
+        self.frontal = FaceMeshHead()
         self.presence = nn.Conv2d(128, 1, 2)
-        self.points = nn.Conv2d(128, 3 * POINT_COUNT, 2)
+        self.profile = FaceMeshHead()
 
     def forward(self, crops: Float[Tensor, "batch 3 256 256"]) -> FaceMeshOutput:
         """Find the points on sRGB crops with values 0..1."""
+        features = self.trunk(crops)
+        last = self.frontal.stages(features)
+        return FaceMeshOutput(
+            self.frontal.read(last), self.presence(last).reshape(-1), self.profile(features)
+        )
+
+
+class FaceMeshTrunk(nn.Module):
+    """The stem and the first three stages, which both heads share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, stride=2)
+        self.activation = nn.PReLU(16)
+        self.stages = nn.Sequential(_stage(16, 16), _stage(16, 32), _stage(32, 64))
+
+    def forward(self, crops: Float[Tensor, "batch 3 256 256"]) -> Float[Tensor, "batch 64 32 32"]:
+        """Return features of sRGB crops with values 0..1."""
         # TensorFlow's SAME padding of a stride-two convolution falls on the far side only.
-        x = self.stem_activation(self.stem(F.pad(crops, (0, 1, 0, 1))))
-        x = self.stages(x)
-        points = self.points(x).reshape(-1, POINT_COUNT, 3) / CROP_SIZE
-        return FaceMeshOutput(points, self.presence(x).reshape(-1))
+        return self.stages(self.activation(self.stem(F.pad(crops, (0, 1, 0, 1)))))
+
+
+class FaceMeshHead(nn.Module):
+    """The last four stages and the linear layer that reads the points."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(
+            _stage(64, 128), _stage(128, 128), _stage(128, 128), _stage(128, 128)
+        )
+        self.points = nn.Conv2d(128, 3 * POINT_COUNT, 2)
+
+    def forward(self, features: Float[Tensor, "batch 64 32 32"]) -> Float[Tensor, "batch 478 3"]:
+        """Find points, in crop units, from the trunk's features."""
+        return self.read(self.stages(features))
+
+    def read(self, last: Float[Tensor, "batch 128 2 2"]) -> Float[Tensor, "batch 478 3"]:
+        """Read the points, in crop units, from the last stage's features."""
+        return self.points(last).reshape(-1, POINT_COUNT, 3) / CROP_SIZE
+
+
+def _stage(inputs: int, outputs: int) -> nn.Sequential:
+    blocks: list[nn.Module] = [_Bottleneck(outputs) for _ in range(4)]
+    # The first stage keeps the resolution of the stem; every other one halves it.
+    return nn.Sequential(*([_Downsample(inputs, outputs)] if outputs > 16 else []), *blocks)
 
 
 class _Bottleneck(nn.Module):

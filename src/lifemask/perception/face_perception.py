@@ -14,17 +14,10 @@ from lifemask.perception import identity, segmentation
 from lifemask.perception.blendshapes import BlendshapeNetwork, mirrored_expressions
 from lifemask.perception.detector import FaceDetector, roll_radians
 from lifemask.perception.identity import IdentityNetwork
-from lifemask.perception.landmarks import (
-    LEFT_EYE_OUTER,
-    RIGHT_EYE_OUTER,
-    DensePoints,
-    FaceMesh,
-    jittered,
-    region_around,
-    turn,
-)
+from lifemask.perception.landmarks import DensePoints, FaceMesh, head_angles, jittered, turn
 from lifemask.perception.observation import FaceDetection, FaceObservation
-from lifemask.perception.regions import crop_photo, mirrored, region_side, square_regions, to_photo
+from lifemask.perception.onnx_runtime import Network, OnnxNetwork, Runtime
+from lifemask.perception.regions import crop_photo, mirrored, square_regions
 from lifemask.perception.segmentation import SegmentationNetwork
 from lifemask.perception.weights import load_network
 
@@ -36,8 +29,14 @@ FULL_PASSES = 10
 DETECTION_SCALE = 1.3
 """Side of the first region, in units of the detector's box."""
 
-SEGMENTATION_SCALE = 1.35
-"""Side of the segmentation crop, in units of the landmark region: shows the hair."""
+CROP_SCALE = 1.1
+"""Side of the first region in a crop that is the face, in units of the crop."""
+
+SEGMENTATION_SCALE = 2.0
+"""Side of the segmentation crop, in units of the points' extent: shows the hair."""
+
+SEGMENTATION_RISE = 0.045
+"""How far its middle lies above that of the points, in units of its side."""
 
 KEYPOINT_LANDMARKS: tuple[tuple[int, ...], ...] = ((468,), (473,), (1,), (61,), (291,))
 """Counterparts of the detector's five points: irises, nose tip, mouth corners."""
@@ -50,19 +49,33 @@ class FacePerception:
     detector: FaceDetector
     mesh: FaceMesh
     blendshapes: BlendshapeNetwork
-    segmentation: SegmentationNetwork
-    identity: IdentityNetwork
+    segmentation: Network
+    identity: Network
     device: torch.device
 
     @classmethod
-    def from_pretrained(cls, device: str | torch.device = "cpu") -> "FacePerception":
-        """Load all networks from the weights that ship with the package."""
+    def from_pretrained(
+        cls, device: str | torch.device = "cpu", *, runtime: Runtime = "torch"
+    ) -> "FacePerception":
+        """Load all networks from the weights that ship with the package.
+
+        Args:
+            device: where torch computes.
+            runtime: "torch", or "onnxruntime" where only speed on the CPU matters.
+        """
+        segmenter: Network = load_network(SegmentationNetwork(), "segmentation", device=device)
+        embedder: Network = load_network(IdentityNetwork(), "identity", device=device)
+        if runtime == "onnxruntime":
+            size = segmentation.CROP_SIZE
+            segmenter = OnnxNetwork(segmenter, ("segmentation",), (2, 3, size, size))
+            size = identity.CHIP_SIZE
+            embedder = OnnxNetwork(embedder, ("identity",), (2, 3, size, size))
         return cls(
-            detector=FaceDetector.from_pretrained(device),
-            mesh=FaceMesh.from_pretrained(device),
-            blendshapes=load_network(BlendshapeNetwork(), "blendshapes", device),
-            segmentation=load_network(SegmentationNetwork(), "segmentation", device),
-            identity=load_network(IdentityNetwork(), "identity", device),
+            detector=FaceDetector.from_pretrained(device, runtime=runtime),
+            mesh=FaceMesh.from_pretrained(device, runtime=runtime),
+            blendshapes=load_network(BlendshapeNetwork(), "blendshapes", device=device),
+            segmentation=segmenter,
+            identity=embedder,
             device=torch.device(device),
         )
 
@@ -129,14 +142,10 @@ class FacePerception:
         check_photo(pixels)
         with single_thread(self.device):
             height, width = pixels.shape[:2]
-            middle = torch.tensor([width / 2, height / 2], device=self.device)
-            sides = torch.tensor([0.8, 1.0, 1.25, 1.5], device=self.device) * max(height, width)
-            regions = square_regions(middle.expand(4, 2), sides, torch.zeros_like(sides))
-            found = self.mesh.find(pixels, regions)
-            best = int(found.presence_logit.argmax())
-            first = DensePoints(
-                found.points[best : best + 1], found.presence_logit[best : best + 1]
-            )
+            middle = torch.tensor([[width / 2, height / 2]], device=self.device)
+            side = torch.tensor([max(height, width) * CROP_SCALE], device=self.device)
+            region = square_regions(middle, side, torch.zeros_like(side))
+            first = self.mesh.find(pixels, torch.cat([region, mirrored(region)]))
             return self._observation(pixels, first, None, quality, segment, embed)
 
     def _observation(
@@ -148,19 +157,18 @@ class FacePerception:
         segment: bool | None,
         embed: bool | None,
     ) -> FaceObservation:
-        region = region_around(first.points[0])
+        region = self.mesh.region_around(first.points.mean(0))
         if quality == "full":
-            region = region_around(self.mesh.find(pixels, region[None]).points[0])
+            region = self.mesh.region_around(self.mesh.find(pixels, region[None]).points[0])
             regions = jittered(region, FULL_PASSES)
         else:
             regions = torch.stack([region, mirrored(region)])
         dense = self.mesh.find(pixels, regions)
         points = dense.points.mean(0)
         sigma = (dense.points - points)[..., :2].square().sum(-1).mean(0).sqrt()
-        across = points[LEFT_EYE_OUTER, :2] - points[RIGHT_EYE_OUTER, :2]
-        roll = torch.atan2(across[1], across[0])
+        roll = head_angles(self.mesh.topology.head_rotation(points)).roll_radians
         is_full = quality == "full"
-        area = segmentation_region(points)
+        area = self._segmentation_region(points)
         size = segmentation.CROP_SIZE
         return FaceObservation(
             box_xyxy=detection.box_xyxy if detection else tight_box(points).cpu(),
@@ -177,9 +185,16 @@ class FacePerception:
 
     def _scores(self, upright: Float[Tensor, "478 2"]) -> Float[Tensor, "52"]:
         """Expression scores, averaged over the face and its mirror image."""
-        flipped = upright[self.mesh.mirror] * upright.new_tensor([-1.0, 1.0])
+        flipped = upright[self.mesh.topology.mirror] * upright.new_tensor([-1.0, 1.0])
         straight, mirrored_scores = self.blendshapes(torch.stack([upright, flipped]))
         return (straight + mirrored_scores[list(mirrored_expressions())]) / 2
+
+    def _segmentation_region(self, points: Float[Tensor, "478 3"]) -> Float[Tensor, "2 3"]:
+        """Return an upright square that shows the whole head with its hair."""
+        region = self.mesh.region_around(points, scale=SEGMENTATION_SCALE)
+        # The points end at the hairline, so the head's middle lies above theirs.
+        shift = region[:, 1] * SEGMENTATION_RISE
+        return torch.cat([region[:, :2], (region[:, 2] - shift).unsqueeze(-1)], dim=-1)
 
     def _segment(
         self, pixels: UInt8[np.ndarray, "H W 3"], region: Float[Tensor, "2 3"]
@@ -193,15 +208,6 @@ class FacePerception:
         region = identity.chip_region(points[..., :2])
         chip = crop_photo(pixels, region[None], identity.CHIP_SIZE, border="border")
         return self.identity(chip.contiguous(memory_format=torch.channels_last))[0].cpu()
-
-
-def segmentation_region(points: Float[Tensor, "478 3"]) -> Float[Tensor, "2 3"]:
-    """Return an upright square that shows the whole head with its hair."""
-    region = region_around(points)
-    side, angle = region_side(region), torch.atan2(region[1, 0], region[0, 0])
-    # The points end at the hairline, so the head's middle lies above theirs.
-    centre = to_photo(region, region.new_tensor([[0.5, 0.44]]))[0]
-    return square_regions(centre, side * SEGMENTATION_SCALE, angle)
 
 
 def tight_box(points: Float[Tensor, "478 3"]) -> Float[Tensor, "4"]:

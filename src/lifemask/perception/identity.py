@@ -94,13 +94,13 @@ class _Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.second(F.relu(self.first(x)))
         skip = F.avg_pool2d(x, 2) if self.stride == 2 else x
-        # dlib adds tensors of different size as if zeros filled the smaller one.
-        rows, columns = max(y.shape[2], skip.shape[2]), max(y.shape[3], skip.shape[3])
-        return F.relu(
-            _grown(y, y.shape[1], rows, columns) + _grown(skip, y.shape[1], rows, columns)
-        )
+        # dlib adds tensors of different size as if zeros filled the smaller one; sizes are plain
+        # integers so that an exported network keeps them.
+        channels, rows, columns = (max(int(y.shape[i]), int(skip.shape[i])) for i in (1, 2, 3))
+        return F.relu(_grown(y, channels, rows, columns) + _grown(skip, channels, rows, columns))
 
 
 def _grown(x: Tensor, channels: int, rows: int, columns: int) -> Tensor:
-    missing = (0, columns - x.shape[3], 0, rows - x.shape[2], 0, channels - x.shape[1])
+    _, has_channels, has_rows, has_columns = (int(n) for n in x.shape)
+    missing = [0, columns - has_columns, 0, rows - has_rows, 0, channels - has_channels]
     return F.pad(x, missing) if any(missing) else x

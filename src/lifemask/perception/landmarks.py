@@ -1,15 +1,18 @@
-"""Dense face points from a region of a photo, averaged over jittered and mirrored crops."""
+"""Dense face points from regions of a photo, and the regions to look at next."""
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from lifemask.geometry.alignment import align_points
 from lifemask.morphable.assets import load_asset
-from lifemask.perception.face_mesh import CROP_SIZE, FaceMeshNetwork
+from lifemask.perception.face_mesh import CROP_SIZE, FaceMeshNetwork, FaceMeshOutput
+from lifemask.perception.onnx_runtime import Network, OnnxNetwork, Runtime
 from lifemask.perception.regions import (
     Border,
     crop_photo,
@@ -23,8 +26,11 @@ from lifemask.perception.weights import load_network
 RIGHT_EYE_OUTER, LEFT_EYE_OUTER = 33, 263
 """Outer corners of the subject's eyes among the 478 points."""
 
-REGION_SCALE = 1.5
+REGION_SCALE = 1.4
 """Side of the region around known points, in units of their upright extent."""
+
+PROFILE_FROM, PROFILE_TO = math.radians(40.0), math.radians(60.0)
+"""Yaw over which the answer goes from the frontal head of the network to the profile head."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +40,60 @@ class DensePoints:
     points: Float[Tensor, "batch 478 3"]
     """x, y in photo pixels; z in pixels, smaller is nearer."""
     presence_logit: Float[Tensor, " batch"]
-    """Below about 5 the points deserve distrust."""
+    """Of the network's frontal head: below about 5 that head deserves distrust."""
+    profile_weight: Float[Tensor, " batch"]
+    """0..1: how much of the answer comes from the profile head."""
+
+
+@dataclass(frozen=True)
+class FaceMeshTopology:
+    """What is fixed about the 478 points: a mean shape, its triangles, and who mirrors whom."""
+
+    canonical_vertices: Float[Tensor, "468 3"]
+    """Metres; x right, y down, z forward as in a camera that looks at an upright frontal head."""
+    canonical_uv: Float[Tensor, "468 2"]
+    """Texture coordinates in 0..1."""
+    triangles: Int[Tensor, "T 3"]
+    """Indices into the first 468 points; the irises belong to no triangle."""
+    mirror: Int[Tensor, "478"]
+    """Index of each point's mirror image."""
+
+    @classmethod
+    def from_pretrained(cls, device: str | torch.device = "cpu") -> "FaceMeshTopology":
+        """Load what ships with the package."""
+        stored = load_asset("perception/face_mesh_topology")
+        # Stored with y up and z out of the face.
+        to_camera = torch.tensor([1.0, -1.0, -1.0])
+        return cls(
+            (stored["canonical_vertices"] * to_camera).to(device),
+            stored["canonical_uv"].to(device),
+            stored["triangles"].long().to(device),
+            stored["mirror"].long().to(device),
+        )
+
+    def head_rotation(self, points: Float[Tensor, "*batch 478 3"]) -> Float[Tensor, "*batch 3 3"]:
+        """Return the rotation that best takes the mean shape to points, in camera axes."""
+        shape = self.canonical_vertices.expand(*points.shape[:-2], -1, -1)
+        return align_points(shape, points[..., :468, :], with_scale=True)[1]
 
 
 class FaceMesh:
     """Finds the 478 points in regions of a photo."""
 
-    def __init__(self, network: FaceMeshNetwork, mirror: Tensor) -> None:
+    def __init__(self, network: Network, topology: FaceMeshTopology) -> None:
         self.network = network
-        self.mirror = mirror
+        self.topology = topology
 
     @classmethod
-    def from_pretrained(cls, device: str | torch.device = "cpu") -> "FaceMesh":
+    def from_pretrained(
+        cls, device: str | torch.device = "cpu", *, runtime: Runtime = "torch"
+    ) -> "FaceMesh":
         """Load the weights that ship with the package."""
-        topology = load_asset("perception/face_mesh_topology")
-        network = load_network(FaceMeshNetwork(), "face_mesh", device)
-        return cls(network, topology["mirror"].long())
+        names = ("face_mesh", "face_mesh_profile")
+        network: Network = load_network(FaceMeshNetwork(), *names, device=device)
+        if runtime == "onnxruntime":
+            network = OnnxNetwork(network, names, (2, 3, CROP_SIZE, CROP_SIZE))
+        return cls(network, FaceMeshTopology.from_pretrained(device))
 
     @torch.inference_mode()
     def find(
@@ -61,26 +105,49 @@ class FaceMesh:
     ) -> DensePoints:
         """Find the points in every region; mirrored regions give points in the usual order too."""
         crops = crop_photo(pixels, regions, CROP_SIZE, border=border)
-        output = self.network(crops.contiguous(memory_format=torch.channels_last))
-        is_mirrored = torch.linalg.det(regions[:, :, :2]) < 0.0
-        points = output.points
-        points = torch.where(is_mirrored[:, None, None], points[:, self.mirror], points)
-        depth = points[..., 2:] * region_side(regions)[:, None, None]
-        return DensePoints(
-            torch.cat([to_photo(regions, points[..., :2]), depth], dim=-1), output.presence_logit
+        output = FaceMeshOutput(*self.network(crops.contiguous(memory_format=torch.channels_last)))
+        frontal, profile = (
+            self._in_photo(points, regions) for points in (output.points, output.profile_points)
         )
+        yaw = head_angles(self.topology.head_rotation(profile)).yaw_radians.abs()
+        weight = ((yaw - PROFILE_FROM) / (PROFILE_TO - PROFILE_FROM)).clamp(0.0, 1.0)
+        points = torch.lerp(frontal, profile, weight[:, None, None])
+        return DensePoints(points, output.presence_logit, weight)
+
+    def region_around(
+        self, points: Float[Tensor, "478 3"], *, scale: float = REGION_SCALE
+    ) -> Float[Tensor, "2 3"]:
+        """Return the upright square around points, `scale` times as long as their larger extent."""
+        angle = head_angles(self.topology.head_rotation(points)).roll_radians
+        upright = turn(points[:, :2], -angle)
+        low, high = upright.amin(0), upright.amax(0)
+        centre = turn(((low + high) / 2).unsqueeze(0), angle).squeeze(0)
+        return square_regions(centre, (high - low).amax() * scale, angle)
+
+    def _in_photo(
+        self, points: Float[Tensor, "N 478 3"], regions: Float[Tensor, "N 2 3"]
+    ) -> Float[Tensor, "N 478 3"]:
+        is_mirrored = torch.linalg.det(regions[:, :, :2]) < 0.0
+        points = torch.where(is_mirrored[:, None, None], points[:, self.topology.mirror], points)
+        depth = points[..., 2:] * region_side(regions)[:, None, None]
+        return torch.cat([to_photo(regions, points[..., :2]), depth], dim=-1)
 
 
-def region_around(
-    points: Float[Tensor, "*batch 478 3"], *, scale: float = REGION_SCALE
-) -> Float[Tensor, "*batch 2 3"]:
-    """Return the upright square around points, `scale` times as long as their larger extent."""
-    across = points[..., LEFT_EYE_OUTER, :2] - points[..., RIGHT_EYE_OUTER, :2]
-    angle = torch.atan2(across[..., 1], across[..., 0])
-    upright = turn(points[..., :2], -angle)
-    low, high = upright.amin(-2), upright.amax(-2)
-    centre = turn(((low + high) / 2).unsqueeze(-2), angle).squeeze(-2)
-    return square_regions(centre, (high - low).amax(-1) * scale, angle)
+class HeadAngles(NamedTuple):
+    """Where a head points, seen by the camera."""
+
+    yaw_radians: Float[Tensor, "*batch"]
+    """Positive when the face points to the image's right."""
+    roll_radians: Float[Tensor, "*batch"]
+    """Positive when the head is turned clockwise in the image."""
+
+
+def head_angles(rotation: Float[Tensor, "*batch 3 3"]) -> HeadAngles:
+    """Return yaw and roll of a head's rotation in camera axes (x right, y down, z forward)."""
+    forward, up = -rotation[..., :, 2], -rotation[..., :, 1]
+    return HeadAngles(
+        torch.atan2(forward[..., 0], -forward[..., 2]), torch.atan2(up[..., 0], -up[..., 1])
+    )
 
 
 def turn(

@@ -12,7 +12,7 @@ from lifemask.morphable.assets import ASSETS, load_asset
 PERCEPTION_ASSETS = ASSETS / "perception"
 """The weights that ship with the package."""
 
-Network = TypeVar("Network", bound=nn.Module)
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def cache_directory() -> Path:
@@ -20,12 +20,21 @@ def cache_directory() -> Path:
     return Path(os.environ.get("LIFEMASK_CACHE") or Path.home() / ".cache" / "lifemask")
 
 
-def load_network(network: Network, name: str, device: str | torch.device = "cpu") -> Network:
-    """Fill a network with shipped weights; ready to use, frozen, in float32."""
-    return _filled(network, load_asset(f"perception/{name}"), device)
+def load_network(network: Module, *names: str, device: str | torch.device = "cpu") -> Module:
+    """Fill a network with shipped weights; ready to use, frozen, in float32.
+
+    Args:
+        network: takes all tensors of all named assets.
+        names: assets under `perception/`.
+        device: where it shall run.
+    """
+    weights: dict[str, Tensor] = {}
+    for name in names:
+        weights |= load_asset(f"perception/{name}")
+    return _filled(network, weights, device)
 
 
-def load_cached_network(network: Network, name: str, device: str | torch.device = "cpu") -> Network:
+def load_cached_network(network: Module, name: str, device: str | torch.device = "cpu") -> Module:
     """Fill a network with weights that only training and grading need, from the cache.
 
     Raises:
@@ -44,7 +53,7 @@ def load_cached_network(network: Network, name: str, device: str | torch.device 
     return _filled(network, load_file(path), device)
 
 
-def _filled(network: Network, weights: dict[str, Tensor], device: str | torch.device) -> Network:
+def _filled(network: Module, weights: dict[str, Tensor], device: str | torch.device) -> Module:
     # Stored in float16 where that does not hurt; computed in float32.
     network.load_state_dict({key: value.float() for key, value in weights.items()})
     network = network.to(device=device)

@@ -41,8 +41,17 @@ class YuNet(nn.Module):
         self.neck = nn.ModuleList(_Separable(64, 64) for _ in STRIDES)
         self.heads = nn.ModuleList(_Separable(64, 16, relu=False) for _ in STRIDES)
 
-    def forward(self, images: Float[Tensor, "batch 3 H W"]) -> Candidates:
-        """Propose faces in sRGB images with values 0..1; H and W must be multiples of 32."""
+    def forward(
+        self, images: Float[Tensor, "batch 3 H W"]
+    ) -> tuple[
+        Float[Tensor, "batch 16 H8 W8"],
+        Float[Tensor, "batch 16 H16 W16"],
+        Float[Tensor, "batch 16 H32 W32"],
+    ]:
+        """Answer on three grids, for `decode`, to sRGB images with values 0..1.
+
+        H and W must be multiples of 32.
+        """
         x = F.relu_(self.stem(images))
         features: list[Tensor] = []
         for level, block in enumerate(self.backbone):
@@ -52,24 +61,28 @@ class YuNet(nn.Module):
         coarse = self.neck[2](features[5])
         middle = self.neck[1](features[4] + F.interpolate(coarse, scale_factor=2.0))
         fine = self.neck[0](features[3] + F.interpolate(middle, scale_factor=2.0))
-        levels = [
-            self._decode(level, feature) for level, feature in enumerate((fine, middle, coarse))
-        ]
-        return Candidates(*(torch.cat(parts, dim=1) for parts in zip(*levels, strict=True)))
+        return self.heads[0](fine), self.heads[1](middle), self.heads[2](coarse)
 
-    def _decode(self, level: int, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        stride = STRIDES[level]
-        rows, columns = feature.shape[-2:]
-        cells = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).flip(-1)
-        cells = cells.to(feature)
-        answers = self.heads[level](feature).flatten(2).transpose(1, 2)
-        score, box, objectness, points = answers.split((1, 4, 1, 10), dim=-1)
-        centre, size = (box[..., :2] + cells) * stride, box[..., 2:].exp() * stride
-        return (
-            torch.cat([centre - size / 2, centre + size / 2], dim=-1),
-            (points.unflatten(-1, (5, 2)) + cells.unsqueeze(-2)) * stride,
-            (score.sigmoid() * objectness.sigmoid()).sqrt().squeeze(-1),
-        )
+
+def decode(grids: tuple[Tensor, Tensor, Tensor]) -> Candidates:
+    """Turn the network's answer into boxes, points and scores in input pixels."""
+    levels = [_decode_grid(grid, stride) for grid, stride in zip(grids, STRIDES, strict=True)]
+    return Candidates(*(torch.cat(parts, dim=1) for parts in zip(*levels, strict=True)))
+
+
+def _decode_grid(
+    grid: Float[Tensor, "batch 16 rows columns"], stride: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    rows, columns = grid.shape[-2:]
+    cells = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).flip(-1).to(grid)
+    answers = grid.flatten(2).transpose(1, 2)
+    score, box, objectness, points = answers.split((1, 4, 1, 10), dim=-1)
+    centre, size = (box[..., :2] + cells) * stride, box[..., 2:].exp() * stride
+    return (
+        torch.cat([centre - size / 2, centre + size / 2], dim=-1),
+        (points.unflatten(-1, (5, 2)) + cells.unsqueeze(-2)) * stride,
+        (score.sigmoid() * objectness.sigmoid()).sqrt().squeeze(-1),
+    )
 
 
 class _Separable(nn.Module):
