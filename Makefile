@@ -13,7 +13,7 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 SAMPLE := src/lifemask/assets/samples/portrait_1.jpg
 WORKERS ?= 2
 
-.PHONY: demo test check docs setup setup-dev clean
+.PHONY: demo test check format lint types docs setup setup-dev clean
 
 demo: setup
 	@$(BIN)/lifemask reconstruct $(SAMPLE) --output demo-output
@@ -22,11 +22,16 @@ demo: setup
 test: setup-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) $(PYTEST_ARGS)
 
-check: setup-dev
-	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
+check: format lint types docs
+
+format: setup-dev
+	@$(BIN)/ruff format --check --output-format concise .
+
+lint: setup-dev
+	@$(BIN)/ruff check --output-format concise .
+
+types: setup-dev
 	@$(BIN)/pyright
-	@$(MAKE) --no-print-directory docs
 
 docs: setup-dev
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html

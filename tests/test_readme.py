@@ -1,7 +1,9 @@
-"""What the README shows runs, and what the documentation lists exists."""
+"""What the README shows and the examples do works, and what the documents list exists."""
 
 import json
 import re
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,43 @@ def test_python_of_the_readme_runs(
     assert (tmp_path / "face.glb").read_bytes().startswith(b"glTF")
     with Image.open(tmp_path / "photo.jpg") as photo, Image.open(tmp_path / "relit.png") as relit:
         assert relit.size == photo.size
+
+
+def run_example(name: str, *arguments: str | Path) -> None:
+    sys.argv = [name, *map(str, arguments)]
+    runpy.run_path(str(REPOSITORY / "examples" / name), run_name="__main__")
+
+
+@pytest.fixture(autouse=True)
+def _restore_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", sys.argv)
+
+
+def test_every_example_is_tested() -> None:
+    own = Path(__file__).read_text("utf-8")
+    for example in (REPOSITORY / "examples").glob("*.py"):
+        assert f'run_example("{example.name}"' in own
+
+
+def test_example_relights_a_photo(tmp_path: Path, samples: Path) -> None:
+    strip = tmp_path / "strip.png"
+    run_example("relight_photo.py", samples / "portrait_1.jpg", strip, "--steps", "2")
+    with Image.open(strip) as image:
+        pictures = np.array_split(np.asarray(image).astype(float), 3, axis=1)
+    face = (slice(200, 500), slice(200, 440))
+    left, right = (picture[face] for picture in pictures[1:])
+    assert left[:, :120].mean() > right[:, :120].mean()
+    assert left[:, 120:].mean() < right[:, 120:].mean()
+
+
+def test_example_animates_a_head(tmp_path: Path, output: Path) -> None:
+    arguments = [output / "portrait_1.glb", tmp_path / "open.gif", "--frames", "2", "--size", "96"]
+    run_example("animate_head.py", *arguments)
+    with Image.open(tmp_path / "open.gif") as image:
+        assert image.n_frames == 2
+        first = np.asarray(image.convert("L")).astype(int)
+        image.seek(1)
+        assert np.abs(np.asarray(image.convert("L")) - first).max() > 40
 
 
 def documented(section: str) -> set[str]:
