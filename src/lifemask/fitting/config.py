@@ -14,9 +14,9 @@ class FitConfig:
     """`fast` uses landmarks alone; `full` also explains the photo's colours."""
     identity_modes: int = 80
     """How many identity modes may move."""
-    landmark_sigma: float = 0.030
+    landmark_sigma: float = 0.018
     """Standard deviation of a dense landmark, as a share of the face's size."""
-    expression_sigma: float = 0.25
+    expression_sigma: float = 0.5
     """How far expression weights may leave the blendshape scores."""
     identity_precision: float = 1.0
     """Strength of the prior on identity."""

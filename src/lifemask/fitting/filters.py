@@ -36,6 +36,13 @@ def blur_weighted(
     return gaussian_blur(image * weight, sigma) / total.clamp(min=1e-3)
 
 
+def eroded(image: Float[Tensor, "H W"], radius: float) -> Float[Tensor, "H W"]:
+    """Return the smallest value within a square of `radius` pixels around each pixel."""
+    reach = max(0, round(radius))
+    window = 2 * reach + 1
+    return -F.max_pool2d(-image[None, None], window, stride=1, padding=reach)[0, 0]
+
+
 def fill_unknown(
     weighted: Float[Tensor, "C H W"], weight: Float[Tensor, "H W"]
 ) -> Float[Tensor, "C H W"]:

@@ -29,8 +29,8 @@ class HairEstimate:
             return albedo
         size = albedo.shape[-1]
         noise = _strands(size)
-        edge = resized(gaussian_blur(scalp[None], 3.0), size) + 0.25 * (noise - 0.5)
-        amount = ((edge - 0.35) / 0.4).clamp(0, 1) ** 1.5
+        edge = resized(gaussian_blur(scalp[None], 7.0), size) + 0.3 * (noise - 0.5)
+        amount = ((edge - 0.3) / 0.6).clamp(0, 1) ** 1.5
         painted = self.colour[:, None, None] * (0.65 + 0.7 * noise)
         return albedo + amount * (painted - albedo)
 

@@ -77,15 +77,15 @@ class AppearancePriors:
     Without that, dark skin in strong light could not be told from light skin in weak light.
     """
 
-    exposure: float = 0.9
+    exposure: float = 1.0
     """Expected mean shading."""
-    exposure_sigma: float = 0.25
+    exposure_sigma: float = 0.4
     """Spread of the mean shading, relative."""
     first_order: float = 0.5
     """Standard deviation of degree-1 light relative to degree 0."""
     second_order: float = 0.2
     """The same for degree 2."""
-    chroma: float = 0.06
+    chroma: float = 0.04
     """Standard deviation of a channel's light from the mean over channels, relative to degree 0."""
     albedo_precision: float = 1.0
     """Strength of the unit Gaussian prior on albedo coefficients."""
@@ -217,21 +217,25 @@ def _normals(
 ) -> tuple[Float[Tensor, "S 3"], Float[Tensor, "S 3 Q"]]:
     """Return unit normals of the samples and their derivative by pose and coefficients."""
     a, b, c = (posed[patch.triangles[:, k]] for k in range(3))
-    first, second = b - a, c - a
-    by_a, by_b, by_c = (by_geometry[patch.triangles[:, k], :, 6:] for k in range(3))
-    by_first, by_second = by_b - by_a, by_c - by_a
-    cross = torch.linalg.cross(first, second)
-    by_cross = torch.linalg.cross(by_first, second[..., None].expand_as(by_first), dim=1)
-    by_cross += torch.linalg.cross(first[..., None].expand_as(by_second), by_second, dim=1)
-    total = _sum_around_samples(cross, patch)
-    by_total = _sum_around_samples(by_cross.flatten(1), patch).view(len(total), 3, -1)
+    total = _sum_around_samples(torch.linalg.cross(b - a, c - a), patch)
+    # (b - a) x (c - a) = a x b + b x c + c x a, so a corner's motion counts by the opposite edge.
+    # Components first: the products below then run over contiguous memory.
+    by_shape = by_geometry[..., 6:].permute(1, 0, 2).contiguous()
+    by_cross = by_shape.new_zeros(3, len(patch.triangles), by_shape.shape[-1])
+    for k, edge in enumerate((b - c, c - a, a - b)):
+        moved = by_shape.index_select(1, patch.triangles[:, k])
+        x, y, z = edge.T[..., None].unbind(0)
+        by_cross[0].addcmul_(moved[1], z).addcmul_(moved[2], y, value=-1)
+        by_cross[1].addcmul_(moved[2], x).addcmul_(moved[0], z, value=-1)
+        by_cross[2].addcmul_(moved[0], y).addcmul_(moved[1], x, value=-1)
+    by_total = torch.stack([_sum_around_samples(part, patch) for part in by_cross], dim=1)
     length = total.norm(dim=-1, keepdim=True).clamp(min=1e-20)
     normals = total / length
-    along = (normals[:, None] @ by_total).transpose(-1, -2)
-    by_shape = (by_total - normals[..., None] * along.transpose(-1, -2)) / length[..., None]
+    along = normals[:, None] @ by_total
+    by_coefficients = (by_total - normals[..., None] * along) / length[..., None]
     by_rotation = -_skew(normals)
     by_translation = torch.zeros_like(by_rotation)
-    return normals, torch.cat([by_rotation, by_translation, by_shape], dim=-1)
+    return normals, torch.cat([by_rotation, by_translation, by_coefficients], dim=-1)
 
 
 def _sum_around_samples(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lifemask.fitting.landmark_fit import LinearPoints, PoseAndShape, posed_points, projected_points
 from lifemask.fitting.photometric import SurfacePatch, facing
+from lifemask.geometry.meshes import Mesh
 from lifemask.io.colour import linear_from_srgb
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
@@ -59,6 +60,15 @@ def surface_patch(model: MorphableModel, identity_modes: int) -> SurfacePatch:
         kept,
         weight[samples],
     )
+
+
+def opaque_mesh(model: MorphableModel, vertices: Float[Tensor, "*batch V 3"]) -> Mesh:
+    """Return the head without its lashes, which are mostly transparent cards.
+
+    They are the last of the model's triangles, so that triangle indices stay the same.
+    """
+    solid = model.triangle_parts.get("lashes", (len(model.triangles), 0))[0]
+    return Mesh(vertices, model.triangles[:solid], model.uv, model.uv_triangles[:solid])
 
 
 def _vertex_uv(model: MorphableModel) -> Float[Tensor, "V 2"]:

@@ -16,13 +16,19 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lifemask.fitting.eye_texture import iris_colour, paint_irises
-from lifemask.fitting.filters import blur_weighted, fill_unknown, gaussian_blur, resized
+from lifemask.fitting.filters import (
+    blur_weighted,
+    eroded,
+    fill_unknown,
+    gaussian_blur,
+    resized,
+)
 from lifemask.fitting.fit import FaceFit
 from lifemask.fitting.hair import HairEstimate, estimate_hair
-from lifemask.fitting.surface import segmentation_at
+from lifemask.fitting.surface import opaque_mesh, segmentation_at
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import light_axes_from_camera
-from lifemask.geometry.meshes import Mesh, vertex_normals
+from lifemask.geometry.meshes import vertex_normals
 from lifemask.io.colour import image_from_pixels
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
@@ -32,6 +38,14 @@ _ANALYSIS_SIZE = 512
 """Texels a side at which light, residuals and completion are computed; detail comes after."""
 _SLOW_MILLIMETRES = 12.0
 """Residuals wider than this are taken for light rather than skin."""
+_SLOW_SHARE = 0.85
+"""How much of them, where they are weak."""
+_FOLD_MILLIMETRES = 2.5
+"""Width of folds and hollows, where brightness is shadow as well as skin."""
+_FOLD_SHARE = 0.35
+"""How much of it is taken for shadow."""
+_BORDER_MILLIMETRES = 2.5
+"""Skin this near to hair, background or anything unseen is not trusted."""
 _DARKEST = 1e-3
 """Linear albedo or intensity below which logarithms are cut off."""
 
@@ -84,7 +98,7 @@ def face_texture(
         )
     size = _ANALYSIS_SIZE
     vertices = model.vertices(fit.coefficients)
-    mesh = Mesh(vertices, model.triangles, model.uv, model.uv_triangles)
+    mesh = opaque_mesh(model, vertices)
     photo, camera = _photo_around(pixels, fit.camera, vertices)
     fragments = uv_fragments(model, size)
     regions = {name: _baked(weight, model, fragments) for name, weight in model.regions.items()}
@@ -95,8 +109,9 @@ def face_texture(
     segments = segmentation_at(observation, image_points.flatten(1).T).T.view(-1, size, size)
     facing = ((coarse.cosine - 0.15) / 0.35).clamp(0, 1)
     skin = (((segments[2] + segments[3]) - 0.5) * 3).clamp(0, 1)
-    weight = coarse.visibility * facing * skin * skin_region
-    # Never beyond what was seen, and soft inside: no seams between photo and completion.
+    scale = texels_per_millimetre(model, fragments, size)
+    # Segmentation borders are uncertain by millimetres, and hair shades the skin beside it.
+    weight = eroded(coarse.visibility * skin, _BORDER_MILLIMETRES * scale) * facing * skin_region
     weight = torch.minimum(weight, gaussian_blur(weight[None], 2.5)[0]) ** 1.5
 
     normals = vertex_normals(fit.camera.to_camera(vertices), model.triangles)
@@ -108,16 +123,13 @@ def face_texture(
     model_log = resized(model.albedo.texture(fit.coefficients.albedo).clamp(min=_DARKEST).log(), size)
     residual = coarse.texture.clamp(min=_DARKEST).log() - log_shading - model_log
     residual = residual.clamp(-1.5, 0.9)
-
-    scale = texels_per_millimetre(model, fragments, size)
-    slow = blur_weighted(residual, weight, _SLOW_MILLIMETRES * scale)
-    light_left = slow * _light_share(slow)
+    light_left = _light_left(residual, weight, scale)
     corrected = residual - light_left
     mirrored, mirrored_weight = corrected.flip(-1), weight.flip(-1) * 0.95
     known = torch.maximum(weight, mirrored_weight)
     blend = weight / (weight + (1 - weight) * mirrored_weight).clamp(min=1e-4)
     seen = blend * corrected + (1 - blend) * mirrored
-    extended = fill_unknown(gaussian_blur(seen * known, 1.0), gaussian_blur(known[None], 1.0)[0])
+    extended = _extended(seen, known, scale)
     unseen = mirrored_weight * mirrored + (1 - mirrored_weight) * extended
     completed_log = model_log + unseen * skin_region
 
@@ -154,10 +166,32 @@ def outer_skin(regions: dict[str, Float[Tensor, "R R"]]) -> Float[Tensor, "R R"]
     return (regions["skin"] * (1 - inner)).clamp(0, 1)
 
 
-def _light_share(slow: Float[Tensor, "3 R R"]) -> Float[Tensor, "1 R R"]:
-    """Return how much of a slow residual is light: most if small, little if it is a beard."""
+def _light_left(
+    residual: Float[Tensor, "3 R R"], weight: Float[Tensor, "R R"], scale: float
+) -> Float[Tensor, "3 R R"]:
+    """Return the part of the residual that is taken for light.
+
+    The skin's overall tone is not light. Slow deviations from it mostly are if small, hardly if
+    they are as strong as a beard. Of brightness at the scale of folds a share is shadow too.
+    """
+    tone = (residual * weight).sum((-2, -1), keepdim=True) / weight.sum().clamp(min=1)
+    slow = blur_weighted(residual - tone, weight, _SLOW_MILLIMETRES * scale)
     strength = slow.mean(0, keepdim=True).abs()
-    return 0.85 * torch.exp(-((strength / 0.6) ** 2))
+    slow = slow * _SLOW_SHARE * torch.exp(-((strength / 0.6) ** 2))
+    rest = (residual - tone - slow).mean(0, keepdim=True)
+    folds = blur_weighted(rest, weight, _FOLD_MILLIMETRES * scale)
+    return slow + _FOLD_SHARE * folds * torch.exp(-((folds / 0.6) ** 2))
+
+
+def _extended(
+    residual: Float[Tensor, "3 R R"], known: Float[Tensor, "R R"], scale: float
+) -> Float[Tensor, "3 R R"]:
+    """Carry the residual into what was never seen, trusting typical skin more than its edges."""
+    typical = blur_weighted(residual, known, 3 * _SLOW_MILLIMETRES * scale)
+    unlike = ((residual - typical) ** 2).mean(0)
+    trust = known * torch.exp(-unlike / 0.3**2)
+    smooth = gaussian_blur(torch.cat([residual * trust, trust[None]]), 2 * scale)
+    return fill_unknown(smooth[:-1], smooth[-1])
 
 
 def _photo_around(
@@ -175,11 +209,14 @@ def _photo_around(
 
 @lru_cache(maxsize=4)
 def _cached_fragments(key: tuple[int, int], model: MorphableModel) -> Fragments:
-    return rasterize_uv(model.uv, model.uv_triangles, key[1])
+    solid = opaque_mesh(model, model.mean)
+    assert solid.uv is not None
+    assert solid.uv_triangles is not None
+    return rasterize_uv(solid.uv, solid.uv_triangles, key[1])
 
 
 def uv_fragments(model: MorphableModel, resolution: int) -> Fragments:
-    """Return (and remember) which triangle each texel lies on."""
+    """Return (and remember) which triangle each texel lies on; lashes have a texture of their own."""
     return _cached_fragments((id(model), resolution), model)
 
 

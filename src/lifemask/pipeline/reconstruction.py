@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from lifemask.fitting.fit import FaceFit
+from lifemask.fitting.surface import opaque_mesh
 from lifemask.fitting.texture import FaceTexture
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight
@@ -62,9 +63,8 @@ class FaceReconstruction:
 
     @cached_property
     def mesh(self) -> Mesh:
-        """The head as in the photo, in head space."""
-        vertices = self.model.vertices(self.coefficients)
-        return Mesh(vertices, self.model.triangles, self.model.uv, self.model.uv_triangles)
+        """The head as in the photo, in head space, without lashes."""
+        return opaque_mesh(self.model, self.model.vertices(self.coefficients))
 
     def render(
         self,
