@@ -95,6 +95,13 @@ def test_wrong_pixels_are_refused_with_what_came(perception):
         perception.detect(np.zeros((10, 10, 3), np.float32))
 
 
+def test_detections_are_compared_by_identity():
+    one = FaceDetection(torch.zeros(4), 0.9, torch.zeros(5, 2))
+    other = FaceDetection(torch.zeros(4), 0.9, torch.zeros(5, 2))
+    assert one == one
+    assert [other, one].index(one) == 1
+
+
 def test_overlapping_boxes_leave_the_best():
     def face(x: float, score: float) -> FaceDetection:
         return FaceDetection(torch.tensor([x, 0.0, x + 10.0, 10.0]), score, torch.zeros(5, 2))

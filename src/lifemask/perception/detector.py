@@ -61,11 +61,10 @@ class FaceDetector:
             found = self._look(pixels, half, threshold, 0, margin)
             found += self._look(pixels, long_side, threshold, 0, margin)
             if _best_score(found) < CONFIDENT:
-                turned = [self._look(pixels, half, threshold, turns, margin) for turns in (1, 2, 3)]
-                best = max(turned, key=_best_score)
-                if _best_score(best) > _best_score(found) + TURN_MARGIN:
-                    turns = 1 + turned.index(best)
-                    found = best + self._look(pixels, long_side, threshold, turns, margin)
+                turned = {t: self._look(pixels, half, threshold, t, margin) for t in (1, 2, 3)}
+                turns = max(turned, key=lambda t: _best_score(turned[t]))
+                if _best_score(turned[turns]) > _best_score(found) + TURN_MARGIN:
+                    found = turned[turns] + self._look(pixels, long_side, threshold, turns, margin)
             is_larger = max(pixels.shape[:2]) > long_side
             if margin == 0.0 and is_larger and not _has_large(found, pixels, long_side):
                 found += self._look(pixels, 2 * long_side, threshold, 0, 0.0)

@@ -6,7 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+# Compared by identity: tensors do not compare to one truth value.
+@dataclass(frozen=True, eq=False)
 class FaceDetection:
     """A face found in a photo. Photo pixels: x right, y down, pixel centres at +0.5."""
 
@@ -19,7 +20,8 @@ class FaceDetection:
     the image's left when the head is upright."""
 
 
-@dataclass(frozen=True)
+# Compared by identity: tensors do not compare to one truth value.
+@dataclass(frozen=True, eq=False)
 class FaceObservation:
     """All that perception measures on one face. Photo pixels as in `FaceDetection`."""
 
