@@ -18,7 +18,14 @@ class CountingSystem:
     def __init__(self, version: str = "1") -> None:
         self.name, self.version, self.asked = "counting", version, 0
 
-    def predict(self, pixels: np.ndarray, *, crop: bool, quality: Quality) -> Prediction | None:
+    def predict(
+        self,
+        pixels: np.ndarray,
+        *,
+        crop: bool,
+        quality: Quality,
+        fields: tuple[str, ...] | None = None,
+    ) -> Prediction | None:
         self.asked += 1
         if pixels.max() == 255:
             raise RuntimeError("too bright")

@@ -143,7 +143,9 @@ def _predict_one(
     cache: PredictionCache,
 ) -> Prediction | None:
     try:
-        prediction = system.predict(pixels, crop=request.crop, quality=request.quality)
+        prediction = system.predict(
+            pixels, crop=request.crop, quality=request.quality, fields=request.keep
+        )
     except EvaluationError:
         raise
     except Exception as error:

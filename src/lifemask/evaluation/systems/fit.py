@@ -9,12 +9,17 @@ from lifemask.evaluation.config import Quality
 from lifemask.evaluation.predictions import Prediction, prediction_from_arrays
 from lifemask.fitting.config import FitConfig
 from lifemask.fitting.fit import FaceFitter
+from lifemask.morphable.contour import visible_landmarks68
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.face_perception import FacePerception
 from lifemask.pipeline.reconstructor import FaceReconstructor
 
 _SMALL_PHOTO = 256
 """Pixels along the longer side up to which a texture of 512 texels holds all there is to see."""
+
+
+_POINTS = frozenset({"landmarks68", "aflw21"})
+"""What follows from the coarse fit without any texture."""
 
 
 class FitSystem:
@@ -42,12 +47,38 @@ class FitSystem:
 
     @torch.no_grad()
     def predict(
-        self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool, quality: Quality
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        *,
+        crop: bool,
+        quality: Quality,
+        fields: tuple[str, ...] | None = None,
     ) -> Prediction | None:
         """Return the largest face as the arrays that `--arrays` writes, or None without a face."""
+        if fields is not None and quality == "fast" and _POINTS.issuperset(fields):
+            return self._points(pixels, crop=crop)
         texture_size = 512 if max(pixels.shape[:2]) <= _SMALL_PHOTO else 2048
         reconstructor = FaceReconstructor(
             self._perception, self._fitters[quality], texture_size=texture_size
         )
         faces = reconstructor(pixels, faces="largest", crop=crop)
         return prediction_from_arrays(faces[0].arrays(), source="the fit") if faces else None
+
+    def _points(self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool) -> Prediction | None:
+        """Return the points of the coarse fit alone; they are the same as with a texture."""
+        if crop:
+            observation = self._perception.observe_crop(pixels, quality="fast")
+        else:
+            found = self._perception.detect(pixels)
+            if not found:
+                return None
+            observation = self._perception.observe(pixels, found[0], quality="fast")
+        fit = self._fitters["fast"](pixels, observation)
+        model = self._fitters["fast"].model
+        vertices = model.vertices(fit.coefficients)
+        landmarks68 = visible_landmarks68(model, vertices, fit.camera)
+        aflw21 = None
+        if model.aflw21 is not None:
+            points = model.aflw21.points(vertices, model.triangles)
+            aflw21 = fit.camera.project(points)[:, :2].numpy()
+        return Prediction(landmarks68=fit.camera.project(landmarks68)[:, :2].numpy(), aflw21=aflw21)

@@ -62,7 +62,12 @@ class LandmarkSystem:
         return cls(FacePerception.from_pretrained(), fingerprint("perception", "assets/perception"))
 
     def predict(
-        self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool, quality: Quality
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        *,
+        crop: bool,
+        quality: Quality,
+        fields: tuple[str, ...] | None = None,
     ) -> Prediction | None:
         """Return the 68 and the 21 points, or None where no face is found."""
         observation = observe_largest(self._perception, pixels, crop=crop)

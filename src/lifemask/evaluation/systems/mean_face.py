@@ -39,7 +39,12 @@ class MeanFaceSystem:
 
     @torch.no_grad()
     def predict(
-        self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool, quality: Quality
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        *,
+        crop: bool,
+        quality: Quality,
+        fields: tuple[str, ...] | None = None,
     ) -> Prediction | None:
         """Return the posed mean head, its points and normals, or None where no face is found."""
         model = self._model

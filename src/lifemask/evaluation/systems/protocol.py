@@ -20,7 +20,12 @@ class System(Protocol):
     """Changes whenever its answers may change; finished predictions are kept by it."""
 
     def predict(
-        self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool, quality: Quality
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        *,
+        crop: bool,
+        quality: Quality,
+        fields: tuple[str, ...] | None = None,
     ) -> Prediction | None:
         """Return the largest face of a photo, or None if there is none.
 
@@ -28,6 +33,7 @@ class System(Protocol):
             pixels: sRGB.
             crop: the whole photo is the face: always answer.
             quality: "fast" is the coarse fit.
+            fields: what will be read of the prediction; the rest may be left out. None: all.
         """
         ...
 

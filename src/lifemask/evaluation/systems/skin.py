@@ -40,7 +40,12 @@ class SkinSystem:
         return cls(FacePerception.from_pretrained(), fingerprint("perception", "assets/perception"))
 
     def predict(
-        self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool, quality: Quality
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        *,
+        crop: bool,
+        quality: Quality,
+        fields: tuple[str, ...] | None = None,
     ) -> Prediction | None:
         """Return the skin: segmented as face, inside the dense points, no eyes, brows or mouth."""
         faces = self._perception.detect(pixels)
