@@ -12,11 +12,11 @@ def gaussian_blur(image: Float[Tensor, "C H W"], sigma: float) -> Float[Tensor, 
         return image
     if sigma > 4:
         # A wide blur of a reduced image is the same to the eye and far cheaper.
-        small = F.avg_pool2d(image[None], 2, ceil_mode=True)[0]
-        blurred = gaussian_blur(small, sigma / 2)
-        return F.interpolate(
-            blurred[None], image.shape[-2:], mode="bilinear", align_corners=False
-        )[0]
+        height, width = image.shape[-2:]
+        even = F.pad(image[None], (0, width % 2, 0, height % 2), mode="replicate")
+        small = gaussian_blur(F.avg_pool2d(even, 2)[0], sigma / 2)
+        large = F.interpolate(small[None], scale_factor=2, mode="bilinear", align_corners=False)
+        return large[0, :, :height, :width]
     radius = max(1, round(3 * sigma))
     offsets = torch.arange(-radius, radius + 1, dtype=image.dtype)
     kernel = torch.exp(-(offsets**2) / (2 * sigma**2))

@@ -1,0 +1,75 @@
+"""Colours of irises and hair."""
+
+import torch
+
+from lifemask.fitting.eye_texture import iris_colour
+from lifemask.fitting.hair import HairEstimate, estimate_hair
+
+
+def eye_photo(colour: tuple[float, float, float], radius: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two discs of a colour with black pupils, and landmarks that fit them."""
+    photo = torch.full((3, 60, 120), 0.5)
+    landmarks = torch.zeros(478, 2)
+    y, x = torch.meshgrid(torch.arange(60) + 0.5, torch.arange(120) + 0.5, indexing="ij")
+    for first, upper, lower, centre in ((468, 159, 145, (30.0, 30.0)), (473, 386, 374, (90.0, 30.0))):
+        distance = ((x - centre[0]) ** 2 + (y - centre[1]) ** 2).sqrt()
+        photo[:, distance < radius] = torch.tensor(colour)[:, None]
+        photo[:, distance < 0.35 * radius] = 0.0
+        ring = torch.tensor([[0.0, 0.0], [1, 0], [0, -1], [-1, 0], [0, 1]]) * radius
+        landmarks[first : first + 5] = torch.tensor(centre) + ring
+        landmarks[upper] = torch.tensor(centre) - torch.tensor([0.0, radius])
+        landmarks[lower] = torch.tensor(centre) + torch.tensor([0.0, radius])
+    return photo, landmarks
+
+
+def test_the_iris_keeps_its_hue():
+    photo, landmarks = eye_photo((0.05, 0.10, 0.20), 10.0)
+    colour = iris_colour(photo, landmarks, torch.ones(3))
+    assert colour is not None
+    torch.testing.assert_close(colour / colour.sum(), torch.tensor([0.05, 0.10, 0.20]) / 0.35)
+
+
+def test_coloured_light_is_taken_off_the_iris():
+    photo, landmarks = eye_photo((0.05, 0.10, 0.20), 10.0)
+    light = torch.tensor([1.2, 1.0, 0.7])
+    tinted = iris_colour(photo * light[:, None, None], landmarks, light)
+    plain = iris_colour(photo, landmarks, torch.ones(3))
+    assert tinted is not None
+    assert plain is not None
+    torch.testing.assert_close(tinted, plain)
+
+
+def test_small_and_closed_eyes_give_no_colour():
+    photo, landmarks = eye_photo((0.05, 0.10, 0.20), 1.5)
+    assert iris_colour(photo, landmarks, torch.ones(3)) is None
+    photo, landmarks = eye_photo((0.05, 0.10, 0.20), 10.0)
+    landmarks[[159, 145, 386, 374]] = landmarks[[468, 468, 473, 473]]
+    assert iris_colour(photo, landmarks, torch.ones(3)) is None
+
+
+def scalp_segments(hair: float) -> torch.Tensor:
+    segments = torch.zeros(6, 32, 32)
+    rows = round(32 * hair)
+    segments[1, :rows] = 1
+    segments[3, rows:] = 1
+    return segments
+
+
+def test_hair_is_told_from_a_bald_head():
+    texture, shown = torch.full((3, 32, 32), 0.1), torch.ones(32, 32)
+    dark = torch.zeros(3, 32, 32)
+    bald = estimate_hair(texture, shown, scalp_segments(0.0), shown, dark)
+    hairy = estimate_hair(texture, shown, scalp_segments(0.9), shown, dark)
+    assert bald.colour is None
+    assert hairy.colour is not None
+    torch.testing.assert_close(hairy.colour, torch.full((3,), 0.1))
+
+
+def test_paint_covers_the_scalp_and_leaves_the_face():
+    scalp = torch.zeros(64, 64)
+    scalp[:20] = 1
+    albedo = torch.full((3, 128, 128), 0.5)
+    painted = HairEstimate(1.0, torch.tensor([0.02, 0.015, 0.01])).paint(albedo, scalp)
+    assert painted[:, :14].max() < 0.1
+    torch.testing.assert_close(painted[:, 80:], albedo[:, 80:])
+    assert HairEstimate(0.0, None).paint(albedo, scalp) is albedo
