@@ -373,7 +373,7 @@ def main() -> None:
     )
     parser.add_argument("--photos", type=Path, required=True, help="folder of open-*.tar shards")
     parser.add_argument("--views", type=int, default=9000)
-    parser.add_argument("--steps", type=int, default=1900)
+    parser.add_argument("--steps", type=int, default=2100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--output", type=Path, default=PERCEPTION_ASSETS / "face_mesh_profile.safetensors"

@@ -41,7 +41,7 @@ class FaceDetector:
             network = OnnxNetwork(network, ("yunet",), (1, 3, 64, 96), free_axes=(2, 3))
         return cls(network, torch.device(device))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def detect(
         self,
         pixels: UInt8[np.ndarray, "H W 3"],

@@ -22,12 +22,19 @@ from lifemask.perception.segmentation import SegmentationNetwork
 from lifemask.perception.weights import load_network
 
 Quality = Literal["fast", "full"]
-"""fast: two passes of the landmark network; full: ten more, jittered and mirrored."""
+"""fast: three passes of the landmark network where they agree; full: ten more, jittered and
+mirrored."""
 
 FULL_PASSES = 10
 
-DETECTION_SCALE = 1.3
-"""Side of the first region, in units of the detector's box."""
+DETECTION_SCALES = (1.3, 1.7)
+"""Sides of the first regions, in units of the detector's box; the second where the first fails."""
+
+SETTLED = 0.005
+"""Disagreement between a crop and its mirror image, in units of the face, that ends the search."""
+
+PROFILE_TOLERANCE = 0.04
+"""Disagreement at which the presence of a profile has fallen to 1/e."""
 
 CROP_SCALE = 1.1
 """Side of the first region in a crop that is the face, in units of the crop."""
@@ -40,6 +47,15 @@ SEGMENTATION_RISE = 0.045
 
 KEYPOINT_LANDMARKS: tuple[tuple[int, ...], ...] = ((468,), (473,), (1,), (61,), (291,))
 """Counterparts of the detector's five points: irises, nose tip, mouth corners."""
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """The answers on a crop and on its mirror image."""
+
+    dense: DensePoints
+    disagreement: float
+    """Between the two, in units of the face's extent."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,7 @@ class FacePerception:
         with single_thread(self.device):
             return self.detector.detect(pixels)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def observe(
         self,
         pixels: np.ndarray,
@@ -113,16 +129,11 @@ class FacePerception:
         """
         check_photo(pixels)
         with single_thread(self.device):
-            low, high = detection.box_xyxy[:2], detection.box_xyxy[2:]
-            first = square_regions(
-                (low + high) / 2,
-                (high - low).amax() * DETECTION_SCALE,
-                torch.tensor(roll_radians(detection.keypoints5)),
-            ).to(self.device)
-            dense = self.mesh.find(pixels, first[None])
-            return self._observation(pixels, dense, detection, quality, segment, embed)
+            starts = [detection_region(detection, scale) for scale in DETECTION_SCALES]
+            settled = self._settle(pixels, starts)
+            return self._observation(pixels, settled, detection, quality, segment, embed)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def observe_crop(
         self,
         pixels: np.ndarray,
@@ -133,6 +144,8 @@ class FacePerception:
     ) -> FaceObservation:
         """Measure the face that fills the photo; always answers.
 
+        Starts from the whole crop, and where that does not settle from what the detector finds.
+
         Args:
             pixels: a tight crop around one face.
             quality: how many passes the landmarks get.
@@ -142,28 +155,53 @@ class FacePerception:
         check_photo(pixels)
         with single_thread(self.device):
             height, width = pixels.shape[:2]
-            middle = torch.tensor([[width / 2, height / 2]], device=self.device)
-            side = torch.tensor([max(height, width) * CROP_SCALE], device=self.device)
-            region = square_regions(middle, side, torch.zeros_like(side))
-            first = self.mesh.find(pixels, torch.cat([region, mirrored(region)]))
-            return self._observation(pixels, first, None, quality, segment, embed)
+            middle, side = torch.tensor([width / 2, height / 2]), torch.tensor(max(height, width))
+            whole = square_regions(middle, side * CROP_SCALE, torch.zeros(()))
+            settled = self._settle(pixels, [whole])
+            found: list[FaceDetection] = []
+            if settled.disagreement > SETTLED:
+                found = self.detector.detect(pixels)[:1]
+            if found:
+                again = self._settle(pixels, [detection_region(found[0], DETECTION_SCALES[0])])
+                settled = min(settled, again, key=lambda s: s.disagreement)
+            return self._observation(pixels, settled, None, quality, segment, embed)
+
+    def _settle(
+        self, pixels: UInt8[np.ndarray, "H W 3"], starts: list[Float[Tensor, "2 3"]]
+    ) -> "_Settled":
+        """Follow the points from region to region until a crop and its mirror image agree.
+
+        The presence that the network reports picks the wrong region on profiles; how far the
+        answers on a crop and on its mirror image lie apart picks the right one.
+        """
+        best: _Settled | None = None
+        for start in starts:
+            points = self.mesh.find(pixels, start[None].to(self.device)).points[0]
+            for _ in range(2):
+                region = self.mesh.region_around(points)
+                pair = self.mesh.find(pixels, torch.stack([region, mirrored(region)]))
+                points = pair.points.mean(0)
+                disagreement = float(_relative_sigma(pair.points))
+                if best is None or disagreement < best.disagreement:
+                    best = _Settled(pair, disagreement)
+                if disagreement < SETTLED:
+                    return best
+        assert best is not None, "No region to start from."
+        return best
 
     def _observation(
         self,
         pixels: UInt8[np.ndarray, "H W 3"],
-        first: DensePoints,
+        settled: "_Settled",
         detection: FaceDetection | None,
         quality: Quality,
         segment: bool | None,
         embed: bool | None,
     ) -> FaceObservation:
-        region = self.mesh.region_around(first.points.mean(0))
+        dense = settled.dense
         if quality == "full":
-            region = self.mesh.region_around(self.mesh.find(pixels, region[None]).points[0])
-            regions = jittered(region, FULL_PASSES)
-        else:
-            regions = torch.stack([region, mirrored(region)])
-        dense = self.mesh.find(pixels, regions)
+            region = self.mesh.region_around(dense.points.mean(0))
+            dense = self.mesh.find(pixels, jittered(region, FULL_PASSES))
         points = dense.points.mean(0)
         sigma = (dense.points - points)[..., :2].square().sum(-1).mean(0).sqrt()
         roll = head_angles(self.mesh.topology.head_rotation(points)).roll_radians
@@ -176,7 +214,7 @@ class FacePerception:
             keypoints5=detection.keypoints5 if detection else keypoints_of(points).cpu(),
             landmarks478=points.cpu(),
             landmark_sigma=sigma.cpu(),
-            presence=float(dense.presence_logit.mean().sigmoid()),
+            presence=_presence(dense),
             blendshapes=self._scores(turn(points[:, :2], -roll)).cpu(),
             segmentation=self._segment(pixels, area) if _chosen(segment, is_full) else None,
             segmentation_to_photo=(area / area.new_tensor([size, size, 1.0])).cpu(),
@@ -208,6 +246,13 @@ class FacePerception:
         region = identity.chip_region(points[..., :2])
         chip = crop_photo(pixels, region[None], identity.CHIP_SIZE, border="border")
         return self.identity(chip.contiguous(memory_format=torch.channels_last))[0].cpu()
+
+
+def detection_region(detection: FaceDetection, scale: float) -> Float[Tensor, "2 3"]:
+    """Return the square around a detected face, upright with its eyes."""
+    low, high = detection.box_xyxy[:2], detection.box_xyxy[2:]
+    roll = torch.tensor(roll_radians(detection.keypoints5))
+    return square_regions((low + high) / 2, (high - low).amax() * scale, roll)
 
 
 def tight_box(points: Float[Tensor, "478 3"]) -> Float[Tensor, "4"]:
@@ -249,3 +294,17 @@ def single_thread(device: torch.device) -> Generator[None]:
 
 def _chosen(asked: bool | None, default: bool) -> bool:
     return default if asked is None else asked
+
+
+def _relative_sigma(points: Float[Tensor, "batch 478 3"]) -> Float[Tensor, ""]:
+    """Return how far answers lie from their mean, in units of the face's extent."""
+    mean = points.mean(0)
+    extent = (mean[:, :2].amax(0) - mean[:, :2].amin(0)).amax().clamp_min(1e-6)
+    return (points - mean)[..., :2].norm(dim=-1).mean() / extent
+
+
+def _presence(dense: DensePoints) -> float:
+    """Trust the network's own word on frontal faces, and agreement between passes on profiles."""
+    frontal = dense.presence_logit.mean().sigmoid()
+    profile = torch.exp(-((_relative_sigma(dense.points) / PROFILE_TOLERANCE) ** 2))
+    return float(torch.lerp(frontal, profile, dense.profile_weight.mean()))

@@ -95,7 +95,7 @@ class FaceMesh:
             network = OnnxNetwork(network, names, (2, 3, CROP_SIZE, CROP_SIZE))
         return cls(network, FaceMeshTopology.from_pretrained(device))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def find(
         self,
         pixels: UInt8[np.ndarray, "H W 3"],

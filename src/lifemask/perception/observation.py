@@ -36,7 +36,8 @@ class FaceObservation:
     landmark_sigma: Float[Tensor, "478"]
     """Pixels: root mean square distance between the passes (jittered, flipped) and their mean."""
     presence: float
-    """0..1: how sure the landmark network is that this is a face it knows; low on profiles."""
+    """0..1: how sure the network is that this is a face whose points it knows; for profiles, how
+    well its passes agree."""
     blendshapes: Float[Tensor, "52"]
     """Weights 0..1 in the order of `ARKIT_EXPRESSIONS`; `tongueOut` is always 0."""
     segmentation: Float[Tensor, "6 S S"] | None
