@@ -163,3 +163,20 @@ def test_texture_space_is_rasterised_alike_by_all_backends():
         cull="none",
     )
     assert torch.equal(a.triangle_index, direct.triangle_index)
+
+
+def test_a_huge_photo_is_unwrapped_like_a_large_one():
+    # More than 2^24 pixels, which float32 cannot count; flat colour, so only visibility can differ.
+    mesh = scenes.head()
+    fragments = rasterize_uv(mesh.uv, mesh.uv_triangles, 16)
+    results = []
+    for width, height in ((5200, 4000), (1300, 1000)):
+        camera = scenes.camera((height, width))
+        photo = torch.full((1, height, width), 0.25)
+        results.append(unwrap_photo(photo, mesh, camera, fragments))
+    huge, large = results
+    torch.testing.assert_close(huge.visibility, large.visibility, rtol=0, atol=0.3)
+    assert (huge.visibility - large.visibility).abs().mean() < 0.01
+    seen = huge.visibility > 0.9
+    assert seen.float().mean() > 0.15
+    torch.testing.assert_close(huge.texture[:, seen], torch.full_like(huge.texture[:, seen], 0.25))

@@ -16,6 +16,8 @@ from lifemask.rendering.rasterization import rasterize
 
 # Samples along the longer axis of what a texel covers.
 _SAMPLES = 4
+# Longer side of the depth image that decides what is hidden.
+_DEPTH_PIXELS = 2048
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class UnwrappedPhoto:
     """A photo in texture space; zero in texels without a triangle."""
 
     texture: Float[Tensor, "*batch C R R"]
-    """What the photo shows where the texel lies, seen or not; zero outside the photo."""
+    """What the photo shows where the texel lies; zero where it is not visible."""
     visibility: Float[Tensor, "*batch R R"]
     """From 0 (hidden, facing away, or outside the photo) to 1 (seen)."""
     cosine: Float[Tensor, "*batch R R"]
@@ -64,7 +66,8 @@ def unwrap_photo(
 
     A texel is hidden if the surface drawn at its image point is nearer than the texel by more than
     the margin; visibility falls from 1 to 0 while that distance goes from one to two margins,
-    and is averaged over the four nearest pixels. The margin grows with the slope of the surface by
+    and is averaged over the four nearest pixels (of a depth image of at most 2048 pixels a side);
+    a pixel beside the mesh counts as hiding. The margin grows with the slope of the surface by
     what the depth changes within a pixel. Where a texel covers several pixels the photo is averaged
     over as many, and over more along the direction in which the surface is foreshortened less
     (several trilinear samples in a pyramid of halved photos). Gradients flow to the photo's colours
@@ -92,84 +95,91 @@ def unwrap_photo(
         raise ValueError(
             f"Unknown magnification {magnification!r}. Known: ['bicubic', 'bilinear']."
         )
-    batch = photo.shape[:-3]
+    if mesh.uv is None or mesh.uv_triangles is None:
+        raise ValueError("The mesh has no uv; give it uv and uv_triangles to unwrap a photo.")
+    batch, resolution = photo.shape[:-3], uv_fragments.depth.shape[-1]
     vertices = mesh.vertices.expand(*batch, *mesh.vertices.shape[-2:])
     in_camera = camera.to_camera(vertices)
-    covered = uv_fragments.mask
-    maps = _over_texture(
-        torch.cat([in_camera, vertex_normals(in_camera, mesh.triangles)], dim=-1),
-        mesh.triangles,
-        uv_fragments,
-        backend,
-    )
-    position, normal = maps[..., :3, :, :], maps[..., 3:, :, :].detach()
-    resolution = covered.shape[-1]
-    texels = position.flatten(-2).transpose(-1, -2)
-    image_points = camera.project_from_camera(texels).transpose(-1, -2)
-    image_points = image_points.unflatten(-1, (resolution, resolution))
-    depth = image_points[..., 2, :, :].detach()
-    drawable = covered & (depth > 0)
-    xy = torch.where(drawable.unsqueeze(-3), image_points[..., :2, :, :], -1.0)
-
     drawn_points = camera.project_from_camera(in_camera.detach())
-    longer, shorter = _footprint(drawn_points, mesh, uv_fragments)
-    texture = _sample_pyramid(photo, xy, longer, shorter, magnification) * drawable.unsqueeze(-3)
 
+    # From here on a list of texels: those that a triangle covers, then those that are seen.
+    covered = uv_fragments.mask.flatten().nonzero()[:, 0]
+    triangle = uv_fragments.triangle_index.flatten()[covered]
+    position = _over_texture(in_camera, mesh.triangles, uv_fragments, backend)[..., covered]
+    points = camera.project_from_camera(position.transpose(-1, -2)).transpose(-1, -2)
     with torch.no_grad():
-        towards = -torch.nn.functional.normalize(position, dim=-3)
-        cosine = (torch.nn.functional.normalize(normal, dim=-3) * towards).sum(-3)
-        cosine = cosine.clamp(min=0) * drawable
+        normal = vertex_normals(in_camera, mesh.triangles)
+        normal = _over_texture(normal, mesh.triangles, uv_fragments, backend)[..., covered]
+        x, y, depth = points.unbind(-2)
+        cosine = -(normal * position).sum(-2) / (_length(normal) * _length(position)).clamp(
+            min=1e-12
+        )
+        usable = (depth > 0) & (cosine > 0)
+        usable &= (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
+        usable &= _faces_camera(in_camera, mesh.triangles)[..., triangle]
         # How much the depth of the surface changes within a pixel, at most as at 80 degrees.
         tangent = (1 / cosine.clamp(min=math.cos(math.radians(80))) ** 2 - 1).sqrt()
-        slope = depth / camera.focal_pixels[..., None, None] * tangent
-        drawn = rasterize(
-            drawn_points,
-            mesh.triangles,
-            camera.image_size,
-            cull="none",
-            backend=backend,
-        )
-        seen = _seen(drawn.depth, xy, depth, margin_metres + slope)
-        inside = ((xy >= 0) & (xy <= xy.new_tensor([width, height])[:, None, None])).all(-3)
-        facing = _faces_camera(in_camera, mesh.triangles, uv_fragments)
-        visibility = seen * (inside & drawable & facing & (cosine > 0))
-    return UnwrappedPhoto(texture, visibility, cosine)
+        # Depth needs no more pixels than this, and a large photo has 40 million.
+        scale = min(1.0, _DEPTH_PIXELS / max(height, width))
+        size = (math.ceil(height * scale), math.ceil(width * scale))
+        reduced = drawn_points * drawn_points.new_tensor([scale, scale, 1])
+        drawn = rasterize(reduced, mesh.triangles, size, cull="none", backend=backend)
+        slope = depth / (camera.focal_pixels[..., None] * scale) * tangent
+        visibility = _seen(drawn.depth, x * scale, y * scale, depth, margin_metres + slope) * usable
+
+    seen = (visibility > 0).reshape(batch.numel(), len(covered)).any(0).nonzero()[:, 0]
+    longer, shorter = _footprint(
+        drawn_points, mesh.triangles, mesh.uv.to(photo) * resolution, mesh.uv_triangles
+    )
+    xy = torch.where((visibility > 0).unsqueeze(-2), points[..., :2, :], points.new_zeros(()))[
+        ..., seen
+    ]
+    colours = _sample_pyramid(
+        photo, xy, longer[..., triangle[seen]], shorter[..., triangle[seen]], magnification
+    )
+    colours = colours * (visibility[..., seen] > 0).unsqueeze(-2)
+
+    def texture(values: Tensor, where: Tensor) -> Tensor:
+        empty = values.new_zeros(*values.shape[:-1], resolution * resolution)
+        return empty.index_copy(-1, where, values).unflatten(-1, (resolution, resolution))
+
+    return UnwrappedPhoto(
+        texture(colours, covered[seen]),
+        texture(visibility, covered),
+        texture(cosine.clamp(min=0), covered),
+    )
 
 
 def _over_texture(
     attributes: Tensor, triangles: Tensor, uv_fragments: Fragments, backend: BackendName
 ) -> Tensor:
-    """Interpolate (*batch,V,C) over one texture's fragments: (*batch,C,R,R)."""
+    """Interpolate (*batch,V,C) over one texture's fragments: (*batch,C,R*R)."""
     batch, (count, channels) = attributes.shape[:-2], attributes.shape[-2:]
     # The batch becomes channels, because all images share the texture's fragments.
     flat = attributes.reshape(-1, count, channels).transpose(0, 1).reshape(count, -1)
     image = interpolate(flat, triangles, uv_fragments, backend=backend)
-    return image.view(*batch, channels, *image.shape[-2:])
+    return image.view(*batch, channels, -1)
 
 
-def _per_texel(values: Tensor, uv_fragments: Fragments) -> Tensor:
-    """Return a value of each triangle (*batch,T) at the texels it covers: (*batch,R,R)."""
-    return values[..., uv_fragments.triangle_index.clamp(min=0)]
-
-
-def _footprint(image_points: Tensor, mesh: Mesh, uv_fragments: Fragments) -> tuple[Tensor, Tensor]:
-    """Return what a texel covers in the photo, as an ellipse.
+def _footprint(
+    image_points: Tensor,
+    triangles: Tensor,
+    texel_points: Tensor,
+    uv_triangles: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return what a texel covers in the photo, as an ellipse for each triangle.
 
     Returns:
-        its longer axis (*batch,2,R,R) as a vector, and the length of its shorter one (*batch,R,R),
-        both in pixels; a round texel as large as a pixel has axes of length one.
+        its longer axis (*batch,2,T) as a vector, and the length of its shorter one (*batch,T), both
+        in pixels; a round texel as large as a pixel has axes of length one.
     """
-    if mesh.uv is None or mesh.uv_triangles is None:
-        raise ValueError("The mesh has no uv; give it uv and uv_triangles to unwrap a photo.")
-    resolution = uv_fragments.depth.shape[-1]
-    edges = _edges(image_points[..., :2], mesh.triangles)
-    texel_edges = _edges(mesh.uv.to(image_points) * resolution, mesh.uv_triangles)
+    edges = _edges(image_points[..., :2], triangles)
+    texel_edges = _edges(texel_points, uv_triangles)
     # The derivative of the image point by the texel, constant on a triangle; zero if degenerate.
-    determinant = torch.linalg.det(texel_edges)[..., None, None]
-    usable = determinant.abs() > 1e-9
     (a, b), (c, d) = (row.unbind(-1) for row in texel_edges.unbind(-2))
+    determinant = (a * d - b * c)[..., None, None]
     adjugate = torch.stack([d, -b, -c, a], dim=-1).unflatten(-1, (2, 2))
-    inverse = adjugate / torch.where(usable, determinant, torch.inf)
+    inverse = adjugate / torch.where(determinant.abs() > 1e-9, determinant, torch.inf)
     derivative = (edges @ inverse).nan_to_num(0.0)
     squared = derivative.transpose(-1, -2) @ derivative
     mean = (squared[..., 0, 0] + squared[..., 1, 1]) / 2
@@ -177,9 +187,7 @@ def _footprint(image_points: Tensor, mesh: Mesh, uv_fragments: Fragments) -> tup
     radius = torch.hypot(difference, squared[..., 0, 1])
     angle = torch.atan2(squared[..., 0, 1], difference) / 2
     longer = derivative @ torch.stack([angle.cos(), angle.sin()], dim=-1)[..., None]
-    shorter = (mean - radius).clamp(min=0).sqrt()
-    along = [_per_texel(longer[..., k, 0], uv_fragments) for k in range(2)]
-    return torch.stack(along, dim=-3), _per_texel(shorter, uv_fragments)
+    return longer[..., 0].transpose(-1, -2), (mean - radius).clamp(min=0).sqrt()
 
 
 def _edges(points: Tensor, triangles: Tensor) -> Tensor:
@@ -188,26 +196,31 @@ def _edges(points: Tensor, triangles: Tensor) -> Tensor:
     return torch.stack([b - a, c - a], dim=-1)
 
 
-def _faces_camera(in_camera: Tensor, triangles: Tensor, uv_fragments: Fragments) -> Tensor:
-    """Return whether each texel's triangle shows its outside to the camera."""
+def _faces_camera(in_camera: Tensor, triangles: Tensor) -> Tensor:
+    """Return whether each triangle shows its outside to the camera: (*batch,T)."""
     a, b, c = (in_camera[..., triangles[:, k], :] for k in range(3))
-    towards = -(torch.linalg.cross(b - a, c - a) * a).sum(-1)
-    return _per_texel(towards, uv_fragments) > 0
+    return (torch.linalg.cross(b - a, c - a) * a).sum(-1) < 0
 
 
-def _seen(drawn: Tensor, xy: Tensor, depth: Tensor, margin: Tensor) -> Tensor:
-    """Return how much of the four pixels around each texel's image point lets it be seen."""
+def _length(vectors: Tensor) -> Tensor:
+    """Return the length along the axis before the last; torch's norm is slow along it."""
+    return vectors.square().sum(-2).sqrt()
+
+
+def _seen(drawn: Tensor, x: Tensor, y: Tensor, depth: Tensor, margin: Tensor) -> Tensor:
+    """Return how much of the four pixels around each image point lets it be seen."""
     height, width = drawn.shape[-2:]
-    x, y = (xy - 0.5).unbind(-3)
+    x, y = x - 0.5, y - 0.5
     left, top = x.floor(), y.floor()
     seen = torch.zeros_like(depth)
     flat = drawn.flatten(-2)
     for column, across in ((left, left + 1 - x), (left + 1, x - left)):
         for row, down in ((top, top + 1 - y), (top + 1, y - top)):
-            pixel = row.clamp(0, height - 1) * width + column.clamp(0, width - 1)
-            surface = flat.gather(-1, pixel.long().flatten(-2)).view_as(depth)
+            i = row.nan_to_num(0.0).clamp(0, height - 1).long()
+            j = column.nan_to_num(0.0).clamp(0, width - 1).long()
+            surface = flat.gather(-1, i * width + j)
             clear = (2 - (depth - surface) / margin).clamp(0, 1)
-            # A pixel beside the mesh shows something else, which spoils a texel that reaches into it.
+            # A pixel beside the mesh shows something else, which spoils a texel that reaches it.
             seen += across * down * clear * (surface > 0)
     return seen
 
@@ -215,36 +228,39 @@ def _seen(drawn: Tensor, xy: Tensor, depth: Tensor, margin: Tensor) -> Tensor:
 def _sample_pyramid(
     photo: Tensor, xy: Tensor, longer: Tensor, shorter: Tensor, magnification: str
 ) -> Tensor:
-    """Return the photo at image points, averaged over the ellipse with these axes.
+    """Return the photo (*batch,C,P) at image points, averaged over ellipses with these axes.
 
     A level of a pyramid of halved photos covers the shorter axis and some samples the longer one.
     """
-    batch, channels = photo.shape[:-3], photo.shape[-3]
-    level_image = photo.reshape(-1, *photo.shape[-3:])
-    length = longer.norm(dim=-3)
-    size = torch.maximum(shorter, length / _SAMPLES).clamp(min=1)
+    batch, channels, count = photo.shape[:-3], photo.shape[-3], xy.shape[-1]
+    images = batch.numel()
+    level_image = photo.reshape(images, *photo.shape[-3:])
+    xy, longer = xy.reshape(images, 2, count), longer.reshape(images, 2, count)
+    length = _length(longer)
+    size = torch.maximum(shorter.reshape(images, count), length / _SAMPLES).clamp(min=1)
     beyond = (length**2 - size**2).clamp(min=0).sqrt() / length.clamp(min=1e-9)
-    spread = longer * beyond.unsqueeze(-3)
-    level = size.log2().reshape(-1, 1, *size.shape[-2:])
-    result = level.new_zeros(level.shape[0], channels, *level.shape[-2:])
-    highest = min(math.ceil(float(level.max())), int(math.log2(max(photo.shape[-2:]))))
-    level = level.clamp(max=highest)
-    samples = _SAMPLES if float(beyond.max()) > 0.1 else 1
+    spread = longer * beyond.unsqueeze(-2)
+    highest = int(math.log2(max(photo.shape[-2:])))
+    level = size.log2().clamp(max=highest)
+    result = xy.new_zeros(images, channels, count)
     for k in range(highest + 1):
-        weight = (1 - (level - k).abs()).clamp(min=0) / samples
-        extent = level_image.new_tensor([level_image.shape[-1], level_image.shape[-2]]) * 2**k
-        for sample in range(samples):
-            points = xy + spread * ((sample + 0.5) / samples - 0.5)
-            points = points.reshape(-1, *points.shape[-3:]).permute(0, 2, 3, 1)
-            result = result + weight * torch.nn.functional.grid_sample(
+        weight = (1 - (level - k).abs()).clamp(min=0)
+        own = weight.any(0).nonzero()[:, 0]
+        if own.numel():
+            extent = xy.new_tensor([level_image.shape[-1], level_image.shape[-2]]) * 2**k
+            steps = (torch.arange(_SAMPLES, device=xy.device) + 0.5) / _SAMPLES - 0.5
+            points = xy[..., own, None] + spread[..., own, None] * steps
+            sampled = torch.nn.functional.grid_sample(
                 level_image,
-                points / extent * 2 - 1,
+                points.permute(0, 2, 3, 1) / extent * 2 - 1,
                 mode=magnification if k == 0 else "bilinear",
                 padding_mode="border",
                 align_corners=False,
             )
-        if k < highest:
-            level_image = torch.nn.functional.avg_pool2d(
-                level_image, 2, ceil_mode=True, count_include_pad=False
-            )
-    return result.view(*batch, *result.shape[-3:])
+            result = result.index_add(-1, own, weight[:, None, own] * sampled.mean(-1))
+        if not bool((level > k).any()):
+            break
+        level_image = torch.nn.functional.avg_pool2d(
+            level_image, 2, ceil_mode=True, count_include_pad=False
+        )
+    return result.view(*batch, channels, count)
