@@ -140,6 +140,17 @@ def test_a_tight_crop_is_answered_as_in_the_photo(perception, portrait, observat
     assert error(points, observation) < 2.5
 
 
+def test_a_crop_is_not_answered_with_its_neighbour(perception, portrait, observation):
+    # A lying face fills the crop, which the whole crop alone does not settle on; the upright one at
+    # the edge is easier to find.
+    small = np.array(Image.fromarray(portrait).resize((160, 160), Image.Resampling.BOX))
+    lying = np.rot90(np.array(Image.fromarray(portrait).resize((480, 480), Image.Resampling.BOX)))
+    crop = np.ascontiguousarray(lying)
+    crop[-160:, -160:] = small
+    middle = perception.observe_crop(crop, quality="fast").landmarks478[:, :2].mean(0)
+    assert (middle - 240.0).abs().max() < 100.0
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 90), (64, 64)])
 def test_a_crop_without_a_face_is_answered_with_low_presence(perception, size):
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)

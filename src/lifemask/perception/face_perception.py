@@ -158,12 +158,12 @@ class FacePerception:
             middle, side = torch.tensor([width / 2, height / 2]), torch.tensor(max(height, width))
             whole = square_regions(middle, side * CROP_SCALE, torch.zeros(()))
             settled = self._settle(pixels, [whole])
-            found: list[FaceDetection] = []
             if settled.disagreement > SETTLED:
-                found = self.detector.detect(pixels)[:1]
-            if found:
-                again = self._settle(pixels, [detection_region(found[0], DETECTION_SCALES[0])])
-                settled = min(settled, again, key=lambda s: s.disagreement)
+                # Another person's face may show at the edge; the crop's own covers its middle.
+                own = [d for d in self.detector.detect(pixels) if _covers(d.box_xyxy, middle)]
+                starts = [detection_region(d, DETECTION_SCALES[0]) for d in own[:1]]
+                again = [self._settle(pixels, [start]) for start in starts]
+                settled = min([settled, *again], key=lambda s: s.disagreement)
             return self._observation(pixels, settled, None, quality, segment, embed)
 
     def _settle(
@@ -294,6 +294,10 @@ def single_thread(device: torch.device) -> Generator[None]:
 
 def _chosen(asked: bool | None, default: bool) -> bool:
     return default if asked is None else asked
+
+
+def _covers(box_xyxy: Float[Tensor, "4"], point: Float[Tensor, "2"]) -> bool:
+    return bool(((point >= box_xyxy[:2]) & (point <= box_xyxy[2:])).all())
 
 
 def _relative_sigma(points: Float[Tensor, "batch 478 3"]) -> Float[Tensor, ""]:
