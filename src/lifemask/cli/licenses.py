@@ -12,10 +12,12 @@ class Licenses:
 
     audit: bool = False
     """Check every file and card instead; exit code 1 if anything is wrong."""
+    notice: bool = False
+    """Print what the file NOTICE must hold."""
 
     def run(self) -> int:
         """Print and return the exit code."""
-        from lifemask.morphable.assets import audit, list_cards
+        from lifemask.morphable.assets import audit, list_cards, notice
 
         if self.audit:
             problems = audit()
@@ -23,6 +25,9 @@ class Licenses:
             if not problems:
                 print(f"{len(list_cards())} assets, each with a card and an allowed licence.")
             return FAILED if problems else DONE
+        if self.notice:
+            print(notice(), end="")
+            return DONE
         print("lifemask itself: Apache-2.0\n")
         for card in list_cards():
             print(f"{card.name}: {card.licence}")

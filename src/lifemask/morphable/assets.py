@@ -31,6 +31,15 @@ any use, sale and change."""
 RUN_TIME = "run time"
 """What a card's `used_at` says of files that every reconstruction needs."""
 
+_NOTICE_HEAD = """\
+lifemask
+Copyright 2026 The lifemask authors
+
+This product includes data built from public sources. Each file under src/lifemask/assets has a
+card (NAME.card.json) that names its sources, authors and licences; `lifemask licenses` prints
+them all. The attributions that those licences ask for:
+"""
+
 
 class AssetError(RuntimeError):
     """A shipped file or its card is missing, changed or incomplete; the message says which."""
@@ -137,6 +146,16 @@ def attribution() -> str:
         if card.used_at == RUN_TIME and card.attribution:
             lines.append(f"{card.attribution} ({card.licence})")
     return "\n".join(dict.fromkeys(lines))
+
+
+def notice() -> str:
+    """Return the contents of the file NOTICE: all credit lines, each with the assets it is for."""
+    assets: dict[str, list[str]] = {}
+    for card in list_cards():
+        if card.attribution:
+            assets.setdefault(f"{card.attribution} ({card.licence})", []).append(card.name)
+    credits = "".join(f"\n{line}\n  {', '.join(names)}\n" for line, names in assets.items())
+    return _NOTICE_HEAD + credits
 
 
 def load_asset(name: str) -> "dict[str, Tensor]":
