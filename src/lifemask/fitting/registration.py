@@ -59,13 +59,19 @@ class TriangleSurface:
         first = owner[:, :1]
         self.vertex_triangles = np.where(inside, owner, first)
 
-    def closest(self, vertices: Float[Array, "V 3"], queries: Float[Array, "N 3"]) -> SurfacePoints:
-        """Return the closest surface point to every query."""
+    def candidates(
+        self, vertices: Float[Array, "V 3"], queries: Float[Array, "N 3"]
+    ) -> Int[Array, "N C"]:
+        """Return the triangles around the vertices nearest to every query; some may repeat."""
         tree = KDTree(vertices[self.used_vertices])
         count = min(self.neighbours, len(self.used_vertices))
         _, nearest = tree.query(queries, k=count)
         nearest = self.used_vertices[np.asarray(nearest).reshape(len(queries), count)]
-        candidates = self.vertex_triangles[nearest].reshape(len(queries), -1)
+        return self.vertex_triangles[nearest].reshape(len(queries), -1)
+
+    def closest(self, vertices: Float[Array, "V 3"], queries: Float[Array, "N 3"]) -> SurfacePoints:
+        """Return the closest surface point to every query."""
+        candidates = self.candidates(vertices, queries)
         corners = vertices[self.triangles[candidates]]
         barycentric = closest_barycentric(
             queries[:, None], corners[:, :, 0], corners[:, :, 1], corners[:, :, 2]
@@ -83,12 +89,15 @@ class TriangleSurface:
 
 
 def closest_barycentric(
-    point: Float[Array, "*batch 3"],
-    a: Float[Array, "*batch 3"],
-    b: Float[Array, "*batch 3"],
-    c: Float[Array, "*batch 3"],
+    point: Float[Array, "*batch D"],
+    a: Float[Array, "*batch D"],
+    b: Float[Array, "*batch D"],
+    c: Float[Array, "*batch D"],
 ) -> Float[Array, "*batch 3"]:
-    """Return barycentric weights of the closest point in triangle abc (Ericson, 2005, 5.1.5)."""
+    """Return barycentric weights of the closest point in triangle abc (Ericson, 2005, 5.1.5).
+
+    Works in any number of dimensions.
+    """
     ab, ac = b - a, c - a
     d1, d2 = _dot(ab, point - a), _dot(ac, point - a)
     d3, d4 = _dot(ab, point - b), _dot(ac, point - b)
