@@ -38,6 +38,7 @@ from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.model import MorphableModel
+from lifemask.perception.face_perception import single_thread
 from lifemask.perception.observation import FaceObservation
 
 # The outline of the dense face mesh, in order: these points slide along the face's contour.
@@ -94,7 +95,22 @@ class FaceFitter:
         *,
         focal_pixels: float | None = None,
     ) -> FaceFit:
-        """Fit one observed face of a photo."""
+        """Fit one observed face of a photo.
+
+        Args:
+            pixels: the photo, sRGB.
+            observation: one of its faces, from `FacePerception`.
+            focal_pixels: the camera's focal length if the photo tells it.
+        """
+        with single_thread(self.model.mean.device):
+            return self._fit(pixels, observation, focal_pixels)
+
+    def _fit(
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        observation: FaceObservation,
+        focal_pixels: float | None,
+    ) -> FaceFit:
         config = self.config
         height, width = pixels.shape[:2]
         principal_point = torch.tensor([width / 2, height / 2], dtype=torch.float64)
@@ -205,6 +221,26 @@ class FaceFitter:
             landmark_error,
             colour_error,
         )
+
+
+def fit(
+    pixels: UInt8[np.ndarray, "H W 3"],
+    observation: FaceObservation,
+    model: MorphableModel,
+    config: FitConfig | None = None,
+    *,
+    focal_pixels: float | None = None,
+) -> FaceFit:
+    """Fit `model` to one observed face; to fit many, keep a `FaceFitter` instead.
+
+    Args:
+        pixels: the photo, sRGB.
+        observation: one of its faces, from `FacePerception`.
+        model: the default head or an imported one with dense landmarks.
+        config: options; the released recipe by default.
+        focal_pixels: the camera's focal length if the photo tells it.
+    """
+    return FaceFitter(model, config)(pixels, observation, focal_pixels=focal_pixels)
 
 
 def face_size(landmarks: Float[Tensor, "478 3"]) -> float:

@@ -27,6 +27,10 @@ from lifemask.geometry.lighting import (
     spherical_harmonics,
 )
 
+_USUAL_LIGHT = SphericalHarmonicsLight.from_direction(
+    0.0, 0.45, strength=0.55, ambient=0.5
+).coefficients
+"""A face in a room or outdoors: from above the camera, half of it from everywhere."""
 _DARKEST_SHADING = 0.02
 """Shading is not allowed below this: the logarithm needs it positive."""
 _DARKEST = 0.004
@@ -77,18 +81,20 @@ class AppearancePriors:
     Without that, dark skin in strong light could not be told from light skin in weak light.
     """
 
-    exposure: float = 1.0
-    """Expected mean shading."""
-    exposure_sigma: float = 0.4
-    """Spread of the mean shading, relative."""
-    first_order: float = 0.5
-    """Standard deviation of degree-1 light relative to degree 0."""
-    second_order: float = 0.2
+    exposure: float = 0.95
+    """Expected shading of skin that faces the camera."""
+    exposure_sigma: float = 0.1
+    """Spread of it, tight because thousands of vertices speak for hue and contrast of the skin."""
+    first_order: float = 0.35
+    """Standard deviation of degree-1 light relative to degree 0, around light from the front."""
+    second_order: float = 0.12
     """The same for degree 2."""
-    chroma: float = 0.04
+    chroma: float = 0.05
     """Standard deviation of a channel's light from the mean over channels, relative to degree 0."""
-    albedo_precision: float = 1.0
-    """Strength of the unit Gaussian prior on albedo coefficients."""
+    tone_precision: float = 10.0
+    """Strength of the unit Gaussian prior on the first albedo mode, which is the tone."""
+    albedo_precision: float = 2.0
+    """The same for the other modes."""
 
 
 @dataclass(frozen=True)
@@ -316,24 +322,35 @@ def add_appearance_priors(
     priors: AppearancePriors,
 ) -> None:
     """Add the Gaussian priors on albedo and light."""
-    equations.add_prior(
-        layout.albedo_block, appearance.albedo.double(), 0.0, priors.albedo_precision
-    )
-    error = appearance.light.double() - SphericalHarmonicsLight.ambient(
-        priors.exposure
-    ).coefficients.to(appearance.light.device, torch.float64)
-    scale = float(appearance.light[0].mean().clamp(min=1e-3))
-    orders = [1, 3, 5]
-    sigmas = [priors.exposure_sigma, priors.first_order, priors.second_order]
-    relative = torch.tensor(sigmas, dtype=torch.float64).repeat_interleave(torch.tensor(orders))
-    # Per harmonic: a prior on the mean over channels, another on the differences between them.
+    precision = torch.full_like(appearance.albedo, priors.albedo_precision).double()
+    precision[:1] = priors.tone_precision
+    equations.add_prior(layout.albedo_block, appearance.albedo.double(), 0.0, precision)
+    light = appearance.light.double()
+    scale = float(light[0].mean().clamp(min=1e-3))
+    # Seen from the camera, light from the front, constant light and curvature along the view look
+    # alike; only a belief about how faces are lit keeps the brightness of the skin apart from it.
+    usual = _USUAL_LIGHT.double()
+    error = light - usual * (scale / float(usual[0].mean()))
+    sigmas = torch.tensor([1.0, priors.first_order, priors.second_order], dtype=torch.float64)
+    relative = sigmas.repeat_interleave(torch.tensor([1, 3, 5]))
     mean = torch.full((3, 3), 1 / 3, dtype=torch.float64)
     rest = torch.eye(3, dtype=torch.float64) - mean
+    # Per harmonic: a prior on the mean over channels, another on the differences between them.
     precision = mean / (relative[:, None, None] * scale) ** 2 / 3
     precision = precision + rest / (priors.chroma * scale) ** 2
     block = torch.block_diag(*precision)
     equations.hessian[layout.light_block, layout.light_block] += block
     equations.gradient[layout.light_block] -= block @ error.reshape(-1)
+    facing = spherical_harmonics(torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+    row = facing.repeat_interleave(3) / 3
+    exposure = torch.log((row @ light.reshape(-1)).clamp(min=0.05) / priors.exposure)
+    row = row / (row @ light.reshape(-1)).clamp(min=0.05)
+    equations.add_residuals(
+        layout.light_block,
+        -exposure[None],
+        row[None],
+        torch.full((1,), priors.exposure_sigma**-2, dtype=torch.float64),
+    )
 
 
 def moved_appearance(

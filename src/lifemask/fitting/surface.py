@@ -36,7 +36,8 @@ def surface_patch(model: MorphableModel, identity_modes: int) -> SurfacePatch:
     inner = regions["mouth_bag"] + regions["teeth"] + regions["tongue"] + regions["lashes"]
     inner = inner + regions["eyeball_left"] + regions["eyeball_right"]
     weight = regions["face"] * (1 - inner).clamp(0, 1)
-    weight = weight * (1 - 0.7 * regions["lips"]) * (1 - 0.7 * regions["brows"])
+    # Lips part and brows move over the skin: neither shows what lies beneath.
+    weight = weight * (1 - regions["lips"]) * (1 - 0.7 * regions["brows"])
     samples = (weight > 0.3).nonzero().squeeze(-1)
     touches = torch.zeros(len(model.mean), dtype=torch.bool)
     touches[samples] = True

@@ -44,6 +44,10 @@ _FOLD_MILLIMETRES = 2.5
 """Width of folds and hollows, where brightness is shadow as well as skin."""
 _FOLD_SHARE = 0.35
 """How much of it is taken for shadow."""
+_GLOSS_FROM = 0.18
+"""Log brightness above the skin around it from which skin is taken for glossy."""
+_GLOSS_SHARE = 0.75
+"""How much of what is above that is removed."""
 _BORDER_MILLIMETRES = 2.5
 """Skin this near to hair, background or anything unseen is not trusted."""
 _DARKEST = 1e-3
@@ -171,16 +175,21 @@ def _light_left(
 ) -> Float[Tensor, "3 R R"]:
     """Return the part of the residual that is taken for light.
 
-    The skin's overall tone is not light. Slow deviations from it mostly are if small, hardly if
-    they are as strong as a beard. Of brightness at the scale of folds a share is shadow too.
+    The skin's overall tone is not light. Slow deviations from it mostly are, unless they are as
+    dark as a beard. Of brightness at the scale of folds a share is shadow too. What stays much
+    brighter than the skin around it is gloss, which also has the light's colour, not the skin's.
     """
     tone = (residual * weight).sum((-2, -1), keepdim=True) / weight.sum().clamp(min=1)
     slow = blur_weighted(residual - tone, weight, _SLOW_MILLIMETRES * scale)
-    strength = slow.mean(0, keepdim=True).abs()
-    slow = slow * _SLOW_SHARE * torch.exp(-((strength / 0.6) ** 2))
-    rest = (residual - tone - slow).mean(0, keepdim=True)
-    folds = blur_weighted(rest, weight, _FOLD_MILLIMETRES * scale)
-    return slow + _FOLD_SHARE * folds * torch.exp(-((folds / 0.6) ** 2))
+    darkness = (-slow.mean(0, keepdim=True)).clamp(min=0)
+    slow = slow * _SLOW_SHARE * torch.exp(-((darkness / 0.6) ** 2))
+    rest = residual - tone - slow
+    brightness = rest.mean(0, keepdim=True)
+    folds = blur_weighted(brightness, weight, _FOLD_MILLIMETRES * scale)
+    folds = _FOLD_SHARE * folds * torch.exp(-((folds / 0.6) ** 2))
+    excess = (brightness - folds - _GLOSS_FROM).clamp(min=0)
+    gloss = _GLOSS_SHARE * excess + (rest - brightness) * (excess / 0.25).clamp(max=1)
+    return slow + folds + gloss
 
 
 def _extended(
