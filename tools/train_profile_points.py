@@ -334,34 +334,33 @@ def write(network: FaceMeshNetwork, path: Path) -> None:
 
 
 _PHOTO_CREDITS = (
-    "Face Research Lab London Set, DeBruine and Jones, CC BY 4.0; official portraits of the UK "
-    "Parliament, CC BY 3.0 / Open Parliament Licence; portraits of the US Congress, public domain"
+    "Face Research Lab London and Canada sets, DeBruine and Jones, CC BY 4.0; official portraits of "
+    "members of the UK Parliament, Open Parliament Licence 3.0 / CC BY 3.0, (c) UK Parliament; "
+    "portraits of members of the US Congress (voteview), public domain"
 )
 _PHOTO_SOURCES = [
     {
         "name": name,
-        "version": version,
-        "where": where,
+        "version": "not recorded",
+        "where": f"{count} photos of the open training shards",
         "sha256": "",
         "licence": licence,
         "licence_text": text,
     }
-    for name, version, where, licence, text in (
+    for name, count, licence, text in (
         (
-            "Face Research Lab London Set (145 photos)",
-            "2017 and 2021",
-            "https://doi.org/10.6084/m9.figshare.5047666",
+            "Face Research Lab London and Canada sets",
+            145,
             "CC-BY-4.0",
             "https://creativecommons.org/licenses/by/4.0/",
         ),
         (
-            "UK Parliament official portraits (668 photos)",
-            "2017 to 2024",
-            "https://members.parliament.uk",
+            "Official portraits of members of the UK Parliament",
+            668,
             "OPL-UK-3.0",
             "https://www.parliament.uk/site-information/copyright-parliament/open-parliament-licence/",
         ),
-        ("US Congress portraits (165 photos)", "2024", "https://voteview.com", "public-domain", ""),
+        ("Portraits of members of the US Congress", 165, "public-domain", ""),
     )
 ]
 
