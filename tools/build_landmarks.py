@@ -18,11 +18,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from safetensors.numpy import load_file, save_file
-from scipy.interpolate import RBFInterpolator
+from safetensors.numpy import save_file
 
 from lifemask.evaluation.geometry import (
-    STABLE_SPREAD_METRES,
     face_shape,
     ict_target,
     landmark_pairs,
@@ -32,6 +30,7 @@ from lifemask.fitting.registration import RegistrationConfig, TriangleSurface, r
 from lifemask.fitting.surface_landmarks import (
     Appearance,
     SurfaceLandmarks,
+    complete_landmarks,
     find_surface_landmarks,
     head_camera,
     photograph,
@@ -68,7 +67,8 @@ def main() -> None:
 
     found = find_on_people(model, perception, people=6)
     print(_report("head", found))
-    dense, dense_weight = complete_dense(found, mean)
+    dense, dense_weight = complete_landmarks(found)
+    print(f"dense points: {(dense_weight[:468] > 0.3).sum()} of 468 stable")
     place_irises(dense, model, mean)
     dense_weight[468:] = 1.0
     dense_index, dense_barycentric = snap.skin(dense)
@@ -150,31 +150,6 @@ def find_on_people(
         uv=model.uv,
         uv_triangles=model.uv_triangles[:solid],
     )
-
-
-def complete_dense(found: SurfaceLandmarks, mean: Array) -> tuple[Array, Array]:
-    """Return all 478 points on a symmetric head and how far each is to be trusted, 0 to 1."""
-    topology = load_file(ASSETS / "perception" / "face_mesh_topology.safetensors")
-    mirror = topology["mirror"].astype(np.int64)
-    canonical = topology["canonical_vertices"].astype(np.float64)
-    flipped = found.position[mirror] * [-1, 1, 1]
-    disagreement = np.linalg.norm(found.position - flipped, axis=1) / 2
-    spread = np.maximum(found.spread, found.spread[mirror])
-    spread = np.hypot(spread, np.nan_to_num(disagreement, nan=1.0))
-    known = np.flatnonzero(spread[:468] < STABLE_SPREAD_METRES)
-    symmetrised = (found.position + flipped) / 2
-    warp = RBFInterpolator(
-        canonical[known], symmetrised[known], kernel="thin_plate_spline", smoothing=1e-6
-    )
-    dense = np.zeros((478, 3))
-    dense[:468] = warp(canonical)
-    dense[known] = symmetrised[known]
-    dense = symmetric(dense, mirror)
-    # Filled-in points inside the face are good to a few millimetres; those on its outline slide.
-    weight = np.where(spread < 2.5 * STABLE_SPREAD_METRES, 0.3, 0.1)
-    weight[known] = np.maximum(0.3, np.exp(-((spread[known] / STABLE_SPREAD_METRES) ** 2)))
-    print(f"dense points: {len(known)} of 468 stable")
-    return dense, weight
 
 
 def place_irises(dense: Array, model: MorphableModel, mean: Array) -> None:

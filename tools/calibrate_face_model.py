@@ -37,6 +37,7 @@ from lifemask.fitting.registration import (
     LinearShape,
     RegistrationConfig,
     register,
+    rigid_motions,
 )
 from lifemask.fitting.surface_landmarks import SurfaceLandmarks
 from lifemask.morphable import MorphableModel
@@ -172,7 +173,7 @@ class Fitter:
         weight = partners.weights / partners.weights[partners.in_face].mean()
         rows = np.repeat(weight, 3)
         self.count = len(modes)
-        rigid = _rigid_modes(mean)
+        rigid = rigid_motions(mean)
         matrix = np.concatenate([modes, rigid]).reshape(self.count + 6, -1) * 1e3
         self.normal = (matrix * rows) @ matrix.T
         target = (ict.mean[partners.vertices] - mean).reshape(-1) * 1e3
@@ -192,13 +193,6 @@ class Fitter:
         gain = inverse @ self.gain / _NOISE_SQUARE_MILLIMETRES
         offset = inverse @ (self.offset / _NOISE_SQUARE_MILLIMETRES + shift)
         return gain, offset, inverse[: self.count, : self.count]
-
-
-def _rigid_modes(points: Array) -> Array:
-    """Return (6, N, 3) displacements: turns about the three axes, then moves along them."""
-    axes = np.eye(3)
-    turns = [np.cross(axis, points) for axis in axes]
-    return np.stack([*turns, *(np.broadcast_to(axis, points.shape) for axis in axes)])
 
 
 def estimate(

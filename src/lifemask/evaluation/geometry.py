@@ -27,6 +27,7 @@ from lifemask.fitting.registration import (
     vertex_areas,
 )
 from lifemask.fitting.surface_landmarks import (
+    STABLE_SPREAD_METRES,
     Appearance,
     SurfaceLandmarks,
     ViewConfig,
@@ -40,9 +41,6 @@ from lifemask.perception import FacePerception
 from lifemask.rendering import rasterize
 
 Array = np.ndarray
-
-STABLE_SPREAD_METRES = 0.0035
-"""Dense points on which views disagree by more are not used as landmarks."""
 
 ICT_SKIN_VERTICES = 11248
 """Face, head and neck come first in ICT's vertex order."""

@@ -89,11 +89,11 @@ class TriangleSurface:
 
 
 def closest_barycentric(
-    point: Float[Array, "*batch D"],
-    a: Float[Array, "*batch D"],
-    b: Float[Array, "*batch D"],
-    c: Float[Array, "*batch D"],
-) -> Float[Array, "*batch 3"]:
+    point: Float[Array, "*#batch D"],
+    a: Float[Array, "*#batch D"],
+    b: Float[Array, "*#batch D"],
+    c: Float[Array, "*#batch D"],
+) -> Float[Array, "*broadcast 3"]:
     """Return barycentric weights of the closest point in triangle abc (Ericson, 2005, 5.1.5).
 
     Works in any number of dimensions.
@@ -435,23 +435,33 @@ class DenseFitter:
             weights: area of each point.
             prior: cost of one squared standard deviation in square millimetres, points of weight 1.
         """
-        self.mean, self.weights = mean, weights / weights.mean()
-        self.modes = basis.reshape(len(basis), 3 * len(mean))
-        self.weighted = self.modes * np.repeat(self.weights, 3) * 1e6
-        matrix = self.weighted @ self.modes.T
-        matrix[np.diag_indices(len(basis))] += prior
-        self.inverse = np.linalg.inv(matrix) if len(basis) else matrix
+        self.mean, self.weights, self.count = mean, weights / weights.mean(), len(basis)
+        self.basis = basis.reshape(len(basis), 3 * len(mean))
+        columns = np.concatenate([self.basis, rigid_motions(mean).reshape(6, -1)])
+        self.weighted = columns * np.repeat(self.weights, 3) * 1e6
+        matrix = self.weighted @ columns.T
+        matrix[np.arange(self.count), np.arange(self.count)] += prior
+        self.inverse = np.linalg.inv(matrix)
 
-    def fit(self, points: Float[Array, "N 3"], *, iterations: int = 6) -> DenseFit:
+    def fit(self, points: Float[Array, "N 3"], *, iterations: int = 4) -> DenseFit:
         """Return the best rigid pose and identity; scale stays one."""
-        coefficients = np.zeros(len(self.modes))
-        shape = self.mean
-        rotation, translation = np.eye(3), np.zeros(3)
+        _, rotation, translation = align(self.mean, points, self.weights)
+        coefficients = np.zeros(self.count)
         for _ in range(iterations):
-            _, rotation, translation = align(shape, points, self.weights)
-            if len(self.modes):
-                wanted = (points - translation) @ rotation - self.mean
-                coefficients = self.inverse @ (self.weighted @ wanted.reshape(-1))
-                shape = self.mean + (coefficients @ self.modes).reshape(-1, 3)
+            wanted = (points - translation) @ rotation - self.mean
+            # Pose and identity together: taken in turns, they creep along valleys they share.
+            solution = self.inverse @ (self.weighted @ wanted.reshape(-1))
+            coefficients, twist = solution[: self.count], solution[self.count :]
+            translation = translation + rotation @ twist[3:]
+            rotation = rotation @ _rotation(twist[:3])
+        shape = self.mean + (coefficients @ self.basis).reshape(-1, 3)
+        _, rotation, translation = align(shape, points, self.weights)
         distance = np.linalg.norm(shape @ rotation.T + translation - points, axis=1)
         return DenseFit(coefficients, distance)
+
+
+def rigid_motions(points: Float[Array, "N 3"]) -> Float[Array, "6 N 3"]:
+    """Return displacements per radian about the three axes, then per metre along them."""
+    axes = np.eye(3)
+    turns = [np.cross(axis, points) for axis in axes]
+    return np.stack([*turns, *(np.broadcast_to(axis, points.shape) for axis in axes)])

@@ -12,17 +12,21 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 
 from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA, PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.meshes import Mesh, vertex_normals
 from lifemask.geometry.rotations import matrix_from_yaw_pitch_roll
+from lifemask.morphable.assets import load_asset
 from lifemask.perception import FacePerception
 from lifemask.perception.observation import FaceDetection
 from lifemask.rendering import rasterize, render
 
 DENSE_POINTS = 478
+STABLE_SPREAD_METRES = 0.0035
+"""Dense points on which views disagree by more are not used as landmarks."""
 
 _BACKGROUND = 0.35
 _DISTANCE_METRES = 1.2
@@ -168,9 +172,7 @@ def photograph(
 
 
 def _observe(perception: FacePerception, pixels: np.ndarray, detection: FaceDetection) -> Tensor:
-    observation = perception.observe(
-        pixels, detection, quality="fast", segment=False, embed=False
-    )
+    observation = perception.observe(pixels, detection, quality="fast", segment=False, embed=False)
     return observation.landmarks478[:, :2]
 
 
@@ -227,6 +229,34 @@ def _summary(answers: list[list[Tensor]]) -> SurfaceLandmarks:
         position[number] = middle
         spread[number] = np.average(np.linalg.norm(place - middle, axis=1), weights=weight)
     return SurfaceLandmarks(position, spread, count)
+
+
+def complete_landmarks(found: SurfaceLandmarks) -> tuple[np.ndarray, np.ndarray]:
+    """Return all dense points (478, 3) of a symmetric head and their trust (478,), 0 to 1.
+
+    Points on which views, or the two sides, disagree are filled in by a thin-plate warp of the
+    network's canonical mesh. Irises are left at zero: they belong on eyeballs.
+    """
+    topology = load_asset("perception/face_mesh_topology")
+    mirror = np.asarray(topology["mirror"]).astype(np.int64)
+    canonical = np.asarray(topology["canonical_vertices"]).astype(np.float64)
+    flipped = found.position[mirror] * [-1, 1, 1]
+    disagreement = np.linalg.norm(found.position - flipped, axis=1) / 2
+    spread = np.maximum(found.spread, found.spread[mirror])
+    spread = np.nan_to_num(np.hypot(spread, disagreement), nan=1.0)
+    known = np.flatnonzero(spread[:468] < STABLE_SPREAD_METRES)
+    symmetrised = (found.position + flipped) / 2
+    warp = RBFInterpolator(
+        canonical[known], symmetrised[known], kernel="thin_plate_spline", smoothing=1e-6
+    )
+    dense = np.zeros((DENSE_POINTS, 3))
+    dense[:468] = warp(canonical)
+    dense[known] = symmetrised[known]
+    dense = (dense + dense[mirror] * [-1, 1, 1]) / 2
+    # Filled-in points inside the face are good to a few millimetres; those on its outline slide.
+    weight = np.where(spread < 2.5 * STABLE_SPREAD_METRES, 0.3, 0.1)
+    weight[known] = np.maximum(0.3, np.exp(-((spread[known] / STABLE_SPREAD_METRES) ** 2)))
+    return dense, weight
 
 
 def geometric_median(
