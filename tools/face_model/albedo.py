@@ -66,9 +66,7 @@ def srgb_to_linear(srgb: NDArray[np.float32]) -> NDArray[np.float32]:
     )
 
 
-def sample_image(
-    image: NDArray[np.float32], uv: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def sample_image(image: NDArray[np.float32], uv: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return bilinear samples (..., C) of an image (..., H, W, C) at uv (N, 2), v down."""
     height, width = image.shape[-3:-1]
     x = np.clip(uv[..., 0] * width - 0.5, 0, width - 1.001)
@@ -195,11 +193,15 @@ def build_albedo(
     shape = (size, size, 3)
     mean = np.zeros(shape)
     modes = {name: np.zeros(shape) for name in MODES}
-    pattern, slope, principal = skin_statistics(sources, assembly, atlas, region("face"), skin_modes)
+    pattern, slope, principal = skin_statistics(
+        sources, assembly, atlas, region("face"), skin_modes
+    )
     lips, face, surface = region("lips"), region("face"), region("skin")
     fine = rasterize(assembly, uv, uv_quads, 1024)
     brows = np.stack([shrink(a, size) for a in brow_opacities(sources, assembly, fine)])
-    brow = brows.mean(0) * masks["skin"]
+    # Brows 1, 2 and 8 agree in shape; the average of all eight would be a smudge.
+    usual = brows[[0, 1, 4]].mean(0)
+    brow = usual * masks["skin"]
     on_skin = masks["skin"][..., None]
 
     mean += np.where(on_skin, _MEAN_SKIN + pattern, 0)
@@ -210,7 +212,7 @@ def build_albedo(
     modes["blood"] += on_skin * keep * _BLOOD * (0.7 + 0.6 * face[..., None])
     modes["undertone"] += on_skin * keep * _UNDERTONE
     modes["brow_darkness"] += brow[..., None] * on_skin * (-0.45, -0.55, -0.62)
-    flat = (brows - brows.mean(0)).reshape(len(brows), -1)
+    flat = (brows - usual).reshape(len(brows), -1)
     _, singular, vh = np.linalg.svd(flat, full_matrices=False)
     for k in range(2):
         opacity = (vh[k] * singular[k] / np.sqrt(len(brows))).reshape(size, size)
@@ -222,21 +224,21 @@ def build_albedo(
     place = atlas.interpolate(points, triangles)
     beard = beard_weight(place) * masks["skin"] * (1 - lips) * (1 - region("ears"))
     modes["beard_shadow"] += beard[..., None] * (-0.20, -0.16, -0.12)
-    modes["lip_darkness"] += (lips * masks["skin"])[..., None] * (-0.22, -0.28, -0.26)
-    modes["lip_redness"] += (lips * masks["skin"])[..., None] * (0.08, -0.15, -0.06)
+    modes["lip_darkness"] += (lips * masks["skin"])[..., None] * (-0.13, -0.17, -0.16)
+    modes["lip_redness"] += (lips * masks["skin"])[..., None] * (0.04, -0.09, -0.04)
 
     finest = rasterize(assembly, uv, uv_quads, FINE)
     painted = paint(part_masks(assembly, finest), finest.uv)
     for name, mask in masks.items():
         if name != "skin":
-            mean = np.where(mask[..., None], shrink(painted.log_colour, size, painted.covered), mean)
+            mean = np.where(
+                mask[..., None], shrink(painted.log_colour, size, painted.covered), mean
+            )
     for mode, colour in (("iris_lightness", IRIS_LIGHTNESS), ("iris_hue", IRIS_HUE)):
         modes[mode] += shrink(painted.iris, size)[..., None] * colour
 
     stack = np.concatenate([np.stack([modes[name] for name in MODES]), principal])
-    near = distance_transform_edt(
-        atlas.triangle < 0, return_distances=False, return_indices=True
-    )
+    near = distance_transform_edt(atlas.triangle < 0, return_distances=False, return_indices=True)
     mean, stack = mean[near[0], near[1]], stack[:, near[0], near[1]]
     mean, stack = (mean + mean[:, ::-1]) / 2, (stack + stack[:, :, ::-1]) / 2
     scale = np.abs(stack).max((1, 2, 3))
@@ -254,9 +256,10 @@ def build_albedo(
 def skin_statistics(
     sources: Sources, assembly: Assembly, atlas: Atlas, face: NDArray[np.float64], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the skins' mean pattern (R, R, 3), how melanin acts on each texel (R, R, 1; mean 1),
-    and the principal modes (count, R, R, 3) of what tone leaves unexplained, in log albedo.
+    """Return what the skins have in common and how they differ, in log albedo.
 
+    These are their mean pattern (R, R, 3), how strongly melanin acts on each texel (R, R, 1; mean
+    1), and the principal modes (count, R, R, 3) of what tone leaves unexplained.
     Large soft shadows in the skins are mostly baked light: they enter at 45 %.
     """
     old = old_texture_corners(assembly)[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3, 2)
@@ -281,7 +284,9 @@ def skin_statistics(
     average = np.where(on_skin[..., None], average - 0.55 * soft, 0)
     average -= (average[on_skin] * weight[:, None]).sum(0) / weight.sum()
     rest = pattern - pattern.mean(0)
-    rest -= np.einsum("n,rcd->nrcd", lightness, np.einsum("n,nrcd->rcd", lightness, rest) / len(skins))
+    rest -= np.einsum(
+        "n,rcd->nrcd", lightness, np.einsum("n,nrcd->rcd", lightness, rest) / len(skins)
+    )
     flat = rest.reshape(len(rest), -1)
     _, singular, vh = np.linalg.svd(flat, full_matrices=False)
     modes = vh[:count] * (singular[:count] / np.sqrt(len(skins)))[:, None]
@@ -327,9 +332,7 @@ def beard_weight(place: NDArray[np.float64]) -> NDArray[np.float64]:
     return above * ramp(y, -0.150, -0.125) * ramp(z, -0.085, -0.06)
 
 
-def brow_opacities(
-    sources: Sources, assembly: Assembly, atlas: Atlas
-) -> list[NDArray[np.float64]]:
+def brow_opacities(sources: Sources, assembly: Assembly, atlas: Atlas) -> list[NDArray[np.float64]]:
     """Return the opacity (R, R) of eight brows laid on the skin."""
     skin = assembly.skin
     base = assembly.base.vertices

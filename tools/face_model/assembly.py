@@ -6,7 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from .eyes import LidClosure, eyeball_mesh, keep_lids_seated, lid_closure, lid_correction, seat_eyeball, socket_shell
+from .eyes import (
+    LidClosure,
+    eyeball_mesh,
+    keep_lids_seated,
+    lid_closure,
+    lid_correction,
+    seat_eyeball,
+    socket_shell,
+)
 from .makehuman import (
     EYE_HELPER,
     LEFT_EYE_HELPER,
@@ -16,10 +24,10 @@ from .makehuman import (
     BaseMesh,
     read_accessory,
 )
-from .mouth import close_lips, keep_lips_closed, lips_of
+from .mouth import close_lips, keep_lips_closed, lips_of, shrink_bag
 from .sources import Sources
 from .teeth import tooth_arch
-from .topology import Skin, border_loop, hops_from, mirror_by_position
+from .topology import Skin, border_loop, hops_from, mirror_by_position, mirror_diagonals
 
 # Edge of the upper front teeth relative to the line where the lips meet: visible in a smile.
 _TOOTH_EDGE = np.array([0.0, -0.0034, -0.0092])
@@ -77,19 +85,25 @@ class Assembly:
             weights = np.c_[vertices, np.ones(len(vertices))] @ np.linalg.pinv(frame)
             self._tooth_weights[jaw] = (helper, weights)
             mirror = mirror_by_position(vertices)
+            quads, _ = mirror_diagonals(vertices, mirror, quads, quads)
             self.parts[f"teeth_{jaw}"] = Part(vertices, quads, uv, quads, mirror)
         for name, accessory in (("tongue", self.tongue), ("lashes", self.lashes)):
             vertices = accessory.fit(base.vertices)
             mirror = mirror_by_position(vertices)
-            self.parts[name] = Part(
-                vertices, accessory.quads, accessory.uv, accessory.uv_quads, mirror
+            quads, uv_quads = mirror_diagonals(
+                vertices, mirror, accessory.quads, accessory.uv_quads
             )
+            self.parts[name] = Part(vertices, quads, accessory.uv, uv_quads, mirror)
         ball, quads, uv, uv_quads = eyeball_mesh()
         uv = uv * [0.5, -0.5] + 0.5
         identity = np.arange(len(ball))
         self.parts["eyeball_left"] = Part(ball, quads, uv, uv_quads, identity)
         self.parts["eyeball_right"] = Part(
-            ball * [-1, 1, 1], quads[:, _TURNED], uv * [-1, 1] + [1, 0], uv_quads[:, _TURNED], identity
+            ball * [-1, 1, 1],
+            quads[:, _TURNED],
+            uv * [-1, 1] + [1, 0],
+            uv_quads[:, _TURNED],
+            identity,
         )
 
     @property
@@ -183,9 +197,7 @@ class Assembly:
         balls = [np.repeat(eyes[:, k : k + 1], size, 1) for k, size in enumerate(sizes)]
         return np.concatenate([skin, *balls, *inner, lashes], 1)
 
-    def place(
-        self, shape: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def place(self, shape: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return control vertices (C, 3) and eyeball centres (2, 3) on a full base shape, metres.
 
         The lids are laid on the eyeballs and the sockets closed behind them.
@@ -206,6 +218,7 @@ class Assembly:
         for side in (0, 1):
             corrected = socket_shell(corrected, self.ring[side], self.margin[side], centres[side])
         corrected = close_lips(corrected, self.skin, self.lips)
+        corrected = shrink_bag(corrected, self.skin, self.lips)
         pieces = [corrected]
         for side, name in enumerate(("eyeball_left", "eyeball_right")):
             pieces.append(self.parts[name].rest + centres[side])

@@ -6,6 +6,8 @@ symmetric Dirichlet energy, so that no triangle ever flips. Only the left half i
 one is its mirror image about u = 0.5.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
@@ -140,7 +142,9 @@ class LocallyInjectiveMap:
         return float(positive.min()) if len(positive) else np.inf
 
 
-def flatten_triangles(points: NDArray[np.float64], triangles: NDArray[np.int64]) -> NDArray[np.float64]:
+def flatten_triangles(
+    points: NDArray[np.float64], triangles: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Return each triangle (T, 3, 2) laid in the plane, counter-clockwise, true to size."""
     a, b, c = (points[triangles[:, k]] for k in range(3))
     x = np.linalg.norm(b - a, axis=1)
@@ -179,7 +183,7 @@ def unwrap_half(
     outer = outer[first:] + outer[:first]
     lips = outer[: int(on_mouth.sum())]
     # The mouth interrupts the midline: close it with half an ellipse about a new vertex on it.
-    lip_fan = np.array([(b, a, count) for a, b in zip(lips[:-1], lips[1:], strict=True)])
+    lip_fan = np.array([(b, a, count) for a, b in pairwise(lips)])
     angle = np.linspace(np.pi / 2, -np.pi / 2, len(lips))
     if points[lips[0], 1] < points[lips[-1], 1]:
         angle = -angle
@@ -270,10 +274,16 @@ def build_atlas(
     piece = assembly.parts["tongue"]
     corners = piece.rest[piece.quads]
     upward = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])[:, 1] > 0
-    for side, centre in ((upward, 0.445), (~upward, 0.555)):
+    is_left = piece.rest[piece.quads, 0].mean(1) > 0
+    for side, start_u in ((upward, 0.536), (~upward, 0.562)):
         flat = _disc(piece.quads[side], piece.rest[:, [0, 2, 1]], None)
         flat = (flat + flat[piece.mirror] * [-1, 1]) / 2
-        sheets.add(pieces["tongue"][side], piece.quads[side], flat * 0.021 + (centre, 0.966))
+        for half, sign in ((is_left, 1), (~is_left, -1)):
+            middle = 0.5 + sign * (start_u - 0.5)
+            chosen = np.where(side & half)[0]
+            place = np.abs(flat) * [sign, 0] + flat * [0, 1]
+            place = place * 0.021 + (middle, 0.966)
+            sheets.add(pieces["tongue"][chosen], piece.quads[chosen], place)
     piece = assembly.parts["lashes"]
     by_vertex = np.zeros((len(piece.rest), 2))
     by_vertex[piece.quads] = piece.uv[piece.uv_quads]
@@ -376,7 +386,9 @@ def _add_skin(
     )
     scale = _SKIN_WIDTH / 2 / half[:, 0].max()
     uv = np.zeros((len(points), 2))
-    uv[used] = np.stack([0.5 + half[:, 0] * scale, _SKIN_TOP + (half[:, 1].max() - half[:, 1]) * scale], -1)
+    uv[used] = np.stack(
+        [0.5 + half[:, 0] * scale, _SKIN_TOP + (half[:, 1].max() - half[:, 1]) * scale], -1
+    )
     mirrored = np.zeros_like(uv)
     mirrored[mirror[used]] = uv[used] * [-1, 1] + [1, 0]
     # Both halves share their texture vertices on the front midline, not along the back seam.

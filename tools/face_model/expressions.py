@@ -50,8 +50,15 @@ def expression_basis(
             weights, references = assembly.tongue.weights, assembly.tongue.references
             row[tongue] = np.einsum("vk,vkc->vc", weights, moved[references])
             assert np.abs(moved[TONGUE_HELPER]).max() > 0.01
+    swap = [ARKIT_EXPRESSIONS.index(_other_side(name)) for name in ARKIT_EXPRESSIONS]
+    mirror = assembly.control_mirror
+    result = (result + result[swap][:, mirror] * [-1, 1, 1]) / 2
     close_blinks(result, assembly, control)
     return result
+
+
+def _other_side(name: str) -> str:
+    return name.replace("Left", "?").replace("Right", "Left").replace("?", "Right")
 
 
 def close_blinks(
@@ -71,7 +78,7 @@ def close_blinks(
     is_left = control[lashes][:, 0] > 0
     for _ in range(6):
         blinked = skin.refine(points + basis[left, :count])
-        opening = closure.opening(blinked, fine[closure.upper, 0])[:, 1] - 0.0001
+        opening = closure.opening(blinked, fine[closure.upper, 0])[:, 1] + 0.0001
         excess = np.interp(points[:, 0], fine[closure.upper, 0], opening)
         change = -excess * coarse.share
         basis[left, :count, 1] += change

@@ -8,7 +8,18 @@ from numpy.typing import NDArray
 from .makehuman import VERTEX_COUNT, read_target
 from .sources import Sources
 
-_REGIONS = "head forehead eyebrows eyes nose mouth ears chin cheek neck".split()
+_REGIONS = (
+    "head",
+    "forehead",
+    "eyebrows",
+    "eyes",
+    "nose",
+    "mouth",
+    "ears",
+    "chin",
+    "cheek",
+    "neck",
+)
 _OPPOSITES = (
     ("decr", "incr"),
     ("down", "up"),
@@ -60,7 +71,7 @@ class Slider:
     """Standard deviation of its value over people."""
 
 
-class People:
+class Crowd:
     """A generator of random people on a chosen subset of the base mesh's vertices."""
 
     def __init__(self, sources: Sources, index: NDArray[np.int64]) -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from .topology import Skin, edge_loop
+from .topology import Skin, edge_loop, hops_from
 
 # Where the loop along which the lips touch crosses the middle of the lower lip.
 _LIP_LOOP_START = 494
@@ -46,9 +46,7 @@ class Lips:
         return (sides[1] - sides[0]) * (np.abs(across) < np.abs(fine[self.lower, 0]).max())
 
 
-def lips_of(
-    skin: Skin, body_quads: NDArray[np.int64], base: NDArray[np.float64]
-) -> Lips:
+def lips_of(skin: Skin, body_quads: NDArray[np.int64], base: NDArray[np.float64]) -> Lips:
     """Return the lips of the base mesh."""
     lower, upper = lip_rims(skin, body_quads, base)
     points, quads = base[skin.base_index], skin.quads
@@ -85,3 +83,17 @@ def keep_lips_closed(
         moved = np.c_[across, mode[:, 1]]
         mode[:, 1] += lips.gap(moved, across) * lips.share
     return result
+
+
+def shrink_bag(points: NDArray[np.float64], skin: Skin, lips: Lips) -> NDArray[np.float64]:
+    """Return control vertices (S, 3) with the mouth's inside drawn in, away from the cheeks.
+
+    The bag of the base mesh reaches so near the skin that it would come through on many faces.
+    """
+    quads = skin.quads[skin.part_of_quad == 3]
+    outside = np.unique(skin.quads[skin.part_of_quad == 0])
+    hops = hops_from(quads, len(points), np.intersect1d(np.unique(quads), outside))
+    depth = np.clip(hops / 4, 0, 1)[:, None]
+    middle = np.array([0.0, points[np.concatenate([lips.lower, lips.upper]), 1].mean(), 0.0])
+    smaller = middle + (points - middle) * (0.84, 0.68, 0.94)
+    return points + depth * (smaller - points)

@@ -60,13 +60,14 @@ def paint(masks: dict[str, NDArray[np.bool_]], uv: NDArray[np.float64]) -> Paint
         elif name == "mouth_bag":
             # Deep parts, far from the lips, see little light.
             depth = 1 - np.linalg.norm(at - at.mean(0), axis=1) / 0.03
-            colour[mask] = np.array([0.20, 0.050, 0.042]) * (1 - 0.85 * np.clip(depth, 0, 1))[:, None]
+            colour[mask] = (
+                np.array([0.20, 0.050, 0.042]) * (1 - 0.85 * np.clip(depth, 0, 1))[:, None]
+            )
         elif name.startswith("socket"):
             colour[mask] = (0.43, 0.20, 0.17)
         elif name == "tongue":
-            edge = np.linalg.norm(at - np.where(at[:, :1] < 0.5, (0.445, 0.966), (0.555, 0.966)), axis=1)
             front = np.clip(0.5 + (at[:, 1] - 0.966) / 0.03, 0, 1)
-            shade = (0.35 + 0.65 * front) * (1 - 0.25 * (edge / 0.021) ** 2)
+            shade = 0.35 + 0.65 * front
             colour[mask] = np.array([0.36, 0.125, 0.105]) * shade[:, None]
         else:
             colour[mask] = (0.020, 0.016, 0.014)

@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 from .assembly import PARTS, Assembly
 from .makehuman import read_accessory, read_target
 from .sources import Sources
-from .topology import hops_from
+from .topology import hops_from, refine_mirror
 
 NAMES = (
     "skin",
@@ -110,6 +110,10 @@ def region_weights(
         stop = start + len(assembly.parts[part].rest)
         padded["teeth" if part.startswith("teeth") else part][start:stop] = 1
         start = stop
+    mirror = assembly.fine_mirror(refine_mirror(skin))
+    for name, weight in padded.items():
+        if not name.startswith("eyeball"):
+            padded[name] = (weight + weight[mirror]) / 2
     return padded
 
 

@@ -21,16 +21,18 @@ _ARCH = np.array(
 _COLUMNS_PER_TOOTH = 4
 # Rows from the upper gum's top, down the outside, over the edge and up inside, as
 # (height above the edge, inwards) in millimetres.
-_ROWS = np.array([(14.0, 2.5), (11.5, 0.8), (9.0, 0.0), (5.0, -0.5), (0.6, 0.1), (0.4, 2.0), (10.0, 6.0)])
+_ROWS = np.array(
+    [(14.0, 2.5), (11.5, 0.8), (9.0, 0.0), (5.0, -0.5), (0.6, 0.1), (0.4, 2.0), (10.0, 6.0)]
+)
 _SLOPE = -0.25
 """Rise of the biting plane towards the front, millimetres per millimetre."""
 
 
 def tooth_arch(jaw: str) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return one arch ("upper" or "lower"): vertices (V, 3) metres from the point between the eyes
-    of the base mesh, quads seen from outside, and uv in [0, 1] (along the arch, gum to edge).
+    """Return one arch ("upper" or "lower"): vertices (V, 3), quads and uv.
 
-    Columns run from the subject's right to the left and are mirror images about the middle.
+    Vertices are in metres from the point between the eyes of the base mesh; uv in [0, 1] run along
+    the arch and from gum to edge. Columns run from the subject's right to the left and are mirror images about the middle.
     """
     border = np.concatenate([_ARCH[:0:-1] * [-1, 1], _ARCH])
     teeth = len(border) - 1

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components, dijkstra
+from scipy.spatial import cKDTree
 
 from lifemask.geometry.subdivision import Subdivision, catmull_clark
 
@@ -114,7 +115,8 @@ def crop_skin(base: BaseMesh) -> Skin:
         elif high[0] < 0.05 and high[1] - low[1] < 0.1:
             part[island == name] = 3
     mirror = local[base.mirror[index]]
-    assert (mirror >= 0).all() and (mirror[mirror] == np.arange(len(mirror))).all()
+    assert (mirror >= 0).all()
+    assert (mirror[mirror] == np.arange(len(mirror))).all()
     subdivision = catmull_clark(torch.from_numpy(quads), len(index))
     return Skin(index, quads, part, old_uv, mirror, subdivision)
 
@@ -125,12 +127,29 @@ def mirror_by_position(points: NDArray[np.float64], tolerance: float = 1e-5) -> 
     Raises:
         ValueError: the points are not symmetric within `tolerance` metres or not distinct.
     """
-    from scipy.spatial import cKDTree
-
     distance, mirror = cKDTree(points).query(points * [-1, 1, 1])
     if distance.max() > tolerance or (mirror[mirror] != np.arange(len(mirror))).any():
         raise ValueError(f"The mesh is not symmetric: {distance.max():.2g} m off.")
     return np.asarray(mirror)
+
+
+def mirror_diagonals(
+    points: NDArray[np.float64],
+    mirror: NDArray[np.int64],
+    quads: NDArray[np.int64],
+    uv_quads: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the quads with those on the right starting where their left twin starts.
+
+    The triangles (0, 1, 2), (0, 2, 3) are then mirror images as well.
+    """
+    quads, uv_quads = quads.copy(), uv_quads.copy()
+    index = {tuple(sorted(quad)): k for k, quad in enumerate(quads.tolist())}
+    for k in np.where(points[quads, 0].mean(1) < -1e-9)[0]:
+        twin = quads[index[tuple(sorted(mirror[quads[k]].tolist()))]]
+        turn = -int(np.where(quads[k] == mirror[twin[0]])[0][0])
+        quads[k], uv_quads[k] = np.roll(quads[k], turn), np.roll(uv_quads[k], turn)
+    return quads, uv_quads
 
 
 def refine_mirror(skin: Skin) -> NDArray[np.int64]:
@@ -158,7 +177,9 @@ def border_loop(quads: NDArray[np.int64]) -> list[int]:
     return loop
 
 
-def hops_from(quads: NDArray[np.int64], count: int, sources: NDArray[np.int64]) -> NDArray[np.int64]:
+def hops_from(
+    quads: NDArray[np.int64], count: int, sources: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Return the number of edges from the nearest source vertex; -1 where unreachable."""
     a = np.concatenate([quads[:, k] for k in range(4)])
     b = np.concatenate([quads[:, (k + 1) % 4] for k in range(4)])

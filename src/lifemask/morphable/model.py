@@ -5,30 +5,21 @@ eyeball centres of the mean head.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
-from safetensors import safe_open
 from torch import Tensor, nn
 
+from lifemask.geometry.meshes import Mesh
 from lifemask.geometry.rotations import matrix_from_rotation_vector
-from lifemask.geometry.subdivision import catmull_clark
-from lifemask.morphable.albedo import AlbedoModel, FinePatch
-from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
+from lifemask.morphable.albedo import AlbedoModel
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.eyes import eyeball_radius, smooth_maximum
-from lifemask.morphable.landmarks import (
-    FaceLandmarks,
-    LandmarkEmbedding,
-    landmarks_from_tensors,
-)
+from lifemask.morphable.landmarks import FaceLandmarks, LandmarkEmbedding
 
-_ASSETS = Path(__file__).parent.parent / "assets" / "head"
 _LID_GAP = 0.00025
 _LID_BLEND = 0.0003
-_LID_SEAM = 0.0001
+_LID_SEAM = 0.00005
 
 
 @dataclass(frozen=True)
@@ -122,10 +113,10 @@ class MorphableModel(nn.Module):
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor, persistent=False)
         self.expression_names = expression_names
-        self._blink = [
-            expression_names.index(name) if name in expression_names else None
-            for name in ("eyeBlinkLeft", "eyeBlinkRight")
-        ]
+        blinks = ("eyeBlinkLeft", "eyeBlinkRight")
+        self._blink = [expression_names.index(n) for n in blinks if n in expression_names]
+        if eyeballs is not None and len(self._blink) < 2:
+            raise ValueError(f"A model with eyeballs needs the expressions {blinks}.")
         self.vertex_parts = vertex_parts or {}
         self.triangle_parts = triangle_parts or {}
         self.albedo = albedo
@@ -152,8 +143,13 @@ class MorphableModel(nn.Module):
 
         Args:
             identity_modes: how many of the most important identity modes to keep.
+
+        Raises:
+            ValueError: the head has fewer modes.
         """
-        return load_head(_ASSETS, identity_modes=identity_modes)
+        from lifemask.morphable.head_file import load_head
+
+        return load_head(identity_modes=identity_modes)
 
     @property
     def regions(self) -> dict[str, Float[Tensor, "V"]]:
@@ -165,7 +161,9 @@ class MorphableModel(nn.Module):
         """The eyeballs, or None for a model without."""
         if not self._eyeball_fields:
             return None
-        return Eyeballs(**{name: getattr(self, f"_eyeball_{name}") for name in self._eyeball_fields})
+        return Eyeballs(
+            **{name: getattr(self, f"_eyeball_{name}") for name in self._eyeball_fields}
+        )
 
     def _embedding(self, name: str) -> LandmarkEmbedding | None:
         if not self._landmark_fields[name]:
@@ -251,6 +249,10 @@ class MorphableModel(nn.Module):
         move = -blink * wider
         return share * torch.cat([move[..., :1], move[..., 1:2] + apart, move[..., 2:]], -1)
 
+    def mesh(self, coefficients: FaceCoefficients) -> Mesh:
+        """Return the face as a textured mesh in head space."""
+        return Mesh(self.vertices(coefficients), self.triangles, self.uv, self.uv_triangles)
+
     def eyeball_centres(self, identity: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch 2 3"]:
         """Return the eyeball centres (left, right) in head space, metres."""
         eyeballs = self.eyeballs
@@ -317,124 +319,6 @@ def push_outside(
     return direction * (smooth_maximum(distance, surface, _LID_BLEND) - distance)
 
 
-def load_head(folder: Path, *, identity_modes: int) -> MorphableModel:
-    """Read `head.safetensors`, and albedo and landmarks where they exist, from a folder.
-
-    Raises:
-        ValueError: the file is of another format, or has fewer identity modes than asked for.
-    """
-    with safe_open(folder / "head.safetensors", framework="pt") as file:
-        header = file.metadata() or {}
-        stored: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}
-    if header.get("format") != "lifemask-head-1":
-        raise ValueError(
-            f"{folder / 'head.safetensors'} has format {header.get('format')!r}, expected "
-            "'lifemask-head-1': rebuild it with tools/build_face_model.py."
-        )
-    available = len(stored["identity"])
-    if not 0 <= identity_modes <= available:
-        raise ValueError(f"identity_modes is {identity_modes}; this head has 0 to {available}.")
-    counts = {name: int(size) for name, size in zip(header["parts"].split(","), stored["part_sizes"])}
-    skin = counts["skin"]
-    subdivision = catmull_clark(stored["skin_quads"].long(), skin)
-    shift = subdivision.matrix.shape[0] - skin
-
-    def refine(values: Tensor) -> Tensor:
-        return torch.cat([subdivision.apply(values[..., :skin, :]), values[..., skin:, :]], -2)
-
-    quads = torch.cat([subdivision.quads, stored["part_quads"].long() + shift])
-    uv_quads = stored["uv_quads"].long()
-    vertex_parts = _ranges({**counts, "skin": skin + shift})
-    part_of_quad = _part_sizes(quads, vertex_parts)
-    ball = torch.stack(
-        [torch.arange(*vertex_parts[f"eyeball_{side}"]) for side in ("left", "right")]
-    )
-    eyeballs = Eyeballs(
-        centres=stored["eye_centres"],
-        centre_basis=stored["eye_centre_basis"][:identity_modes],
-        vertices=ball,
-        lids=stored["lids"].long(),
-        lid_weight=stored["lid_weight"].float() / 255,
-        lid_share=stored["lid_share"].float() / 255,
-        margin=stored["lid_margin"].long(),
-        opening=stored["lid_opening"].float(),
-        lashes=torch.arange(*vertex_parts["lashes"]),
-        lash_anchor=stored["lash_anchor"].long(),
-    )
-    region_names = header["regions"].split(",")
-    return MorphableModel(
-        mean=refine(stored["mean"]),
-        identity_basis=refine(stored["identity"][:identity_modes].float() / 1000),
-        expression_basis=refine(stored["expression"].float() / 1000),
-        expression_names=ARKIT_EXPRESSIONS,
-        triangles=split_quads(quads),
-        uv=stored["uv"],
-        uv_triangles=split_quads(uv_quads),
-        quads=quads,
-        uv_quads=uv_quads,
-        mirror=stored["mirror"].long(),
-        regions=dict(zip(region_names, stored["regions"].float() / 255, strict=True)),
-        landmarks=_optional_landmarks(folder / "landmarks.safetensors"),
-        albedo=_optional_albedo(folder / "albedo.safetensors"),
-        eyeballs=eyeballs,
-        vertex_parts=vertex_parts,
-        triangle_parts={name: (2 * a, 2 * b) for name, (a, b) in part_of_quad.items()},
-    )
-
-
 def split_quads(quads: Int[Tensor, "Q 4"]) -> Int[Tensor, "T 3"]:
     """Return the triangles (0, 1, 2) and (0, 2, 3) of each quad, next to each other."""
     return quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
-
-
-def _ranges(counts: dict[str, int]) -> dict[str, tuple[int, int]]:
-    stops = np.cumsum(list(counts.values())).tolist()
-    return {name: (stop - counts[name], stop) for name, stop in zip(counts, stops, strict=True)}
-
-
-def _part_sizes(
-    quads: Tensor, vertex_parts: dict[str, tuple[int, int]]
-) -> dict[str, tuple[int, int]]:
-    """Return the range of quads of each part, which follow each other in the same order."""
-    first = quads[:, 0]
-    return _ranges(
-        {name: int(((first >= a) & (first < b)).sum()) for name, (a, b) in vertex_parts.items()}
-    )
-
-
-def _optional_landmarks(path: Path) -> FaceLandmarks:
-    if not path.exists():
-        return FaceLandmarks()
-    with safe_open(path, framework="pt") as file:
-        return landmarks_from_tensors({name: file.get_tensor(name) for name in file.keys()})
-
-
-def _optional_albedo(path: Path) -> AlbedoModel | None:
-    if not path.exists():
-        return None
-    with safe_open(path, framework="pt") as file:
-        header = file.metadata() or {}
-        stored: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}
-    if header.get("format") != "lifemask-albedo-1":
-        raise ValueError(
-            f"{path} has format {header.get('format')!r}, expected 'lifemask-albedo-1': rebuild it "
-            "with tools/build_face_model.py."
-        )
-    scale = stored["basis_scale"][:, None, None, None] / 127
-    return AlbedoModel(
-        stored["mean_log"].float(),
-        stored["basis_log"].float() * scale,
-        mode_names=tuple(header["modes"].split(",")),
-        patches=tuple(_fine_patch(stored, name) for name in ("patch_eye", "patch_teeth")),
-        lash_opacity=_fine_patch(stored, "patch_lashes"),
-    )
-
-
-def _fine_patch(stored: dict[str, Tensor], name: str) -> FinePatch:
-    top, bottom, left, right = stored[f"{name}_box"].tolist()
-    return FinePatch(
-        (top, bottom, left, right),
-        stored[name].float().permute(2, 0, 1),
-        stored[f"{name}_iris"][None].float() / 255,
-        stored[f"{name}_weight"][None].float() / 255,
-    )

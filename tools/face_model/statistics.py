@@ -1,0 +1,115 @@
+"""How real people spread over the head's modes: calibrated mean, symmetric principal modes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from .assembly import Assembly
+from .gaussian_process import smooth_head_modes
+from .identity import Modes
+from .makehuman import EYE_HELPER
+
+
+@dataclass(frozen=True)
+class People:
+    """A Gaussian over heads, on the whole base mesh."""
+
+    mean: NDArray[np.float64]
+    """(19158, 3) mean base shape, metres."""
+    modes: NDArray[np.float64]
+    """(K, 19158, 3) metres per standard deviation."""
+
+
+def artists_people(assembly: Assembly, index: NDArray[np.int64], modes: Modes) -> People:
+    """Return the people that MakeHuman's artists had in mind.
+
+    Args:
+        assembly: the parts of the head.
+        index: base vertices the modes know.
+        modes: principal modes of random people.
+    """
+    mean = assembly.base.vertices.copy()
+    mean[index] = modes.mean
+    spread = np.zeros((len(modes.basis), *mean.shape))
+    spread[:, index] = modes.basis
+    return People(mean, spread)
+
+
+def calibrated_people(
+    people: People,
+    assembly: Assembly,
+    control: NDArray[np.float64],
+    centres: NDArray[np.float64],
+    statistics: Path,
+) -> People:
+    """Return people as measured: Gaussian statistics of coefficients of artists' and smooth modes.
+
+    Args:
+        people: the artists' people.
+        assembly: the parts of the head.
+        control: (C, 3) their mean head, metres, origin between the eyes.
+        centres: (2, 3) its eyeball centres.
+        statistics: file with `mean` (N,) and `modes` (K, N), written by the calibration.
+    """
+    stored = load_file(statistics)
+    smooth, eyes = smooth_head_modes(
+        control, assembly.control_counts, assembly.control_mirror, centres
+    )
+    skin = assembly.skin.base_index
+    widened = np.zeros((len(smooth), *people.mean.shape))
+    widened[:, skin] = smooth[:, : len(skin)]
+    half = (EYE_HELPER.start + EYE_HELPER.stop) // 2
+    widened[:, EYE_HELPER.start : half] = eyes[:, :1]
+    widened[:, half : EYE_HELPER.stop] = eyes[:, 1:]
+    basis = np.concatenate([people.modes, widened])
+    if stored["modes"].shape[1] != len(basis):
+        raise ValueError(
+            f"{statistics} describes {stored['modes'].shape[1]} modes, the head has {len(basis)}: "
+            "run tools/calibrate_face_model.py again."
+        )
+    mean = people.mean + np.tensordot(stored["mean"].astype(float), basis, 1)
+    return People(mean, np.tensordot(stored["modes"].astype(float), basis, 1))
+
+
+def symmetric_mean(people: People, mirror: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean shape (19158, 3) of the people and their mirror images."""
+    return (people.mean + people.mean[mirror] * [-1, 1, 1]) / 2
+
+
+def symmetric_modes(
+    modes: NDArray[np.float64],
+    eyes: NDArray[np.float64],
+    assembly: Assembly,
+    weights: NDArray[np.float64],
+    count: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the principal modes of people and their mirror images, and their variances.
+
+    Every mode is symmetric or antisymmetric, and they are orthogonal in the metric of `weights`.
+
+    Args:
+        modes: (K, C, 3) control displacements per standard deviation.
+        eyes: (K, 2, 3) displacements of the eyeball centres that go with them.
+        assembly: the parts of the head.
+        weights: (V,) weights of the level-1 skin vertices, summing to one.
+        count: number of modes to keep.
+    """
+    flip = np.array([-1.0, 1.0, 1.0])
+    mirror, skin = assembly.control_mirror, assembly.control_counts["skin"]
+    found: list[tuple[NDArray[np.float64], ...]] = []
+    for sign in (1, -1):
+        part = (modes + sign * modes[:, mirror] * flip) / 2
+        eye_part = (eyes + sign * eyes[:, ::-1] * flip) / 2
+        fine = assembly.skin.refine(part[:, :skin]) * np.sqrt(weights)[:, None]
+        flat = fine.reshape(len(part), -1)
+        variance, turn = np.linalg.eigh(flat @ flat.T)
+        found.append((variance, np.tensordot(turn.T, part, 1), np.tensordot(turn.T, eye_part, 1)))
+    variance, basis, centres = (np.concatenate(pieces) for pieces in zip(*found, strict=True))
+    order = np.argsort(-variance)[:count]
+    basis, centres = basis[order], centres[order]
+    largest = np.abs(basis.reshape(count, -1)).argmax(1)
+    sign = np.sign(basis.reshape(count, -1)[np.arange(count), largest])[:, None, None]
+    return basis * sign, centres * sign, variance
