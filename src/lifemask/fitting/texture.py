@@ -6,6 +6,7 @@ features. Its slow part is mostly light that nine spherical harmonics could not 
 shadows, gloss) and is mostly removed; its fast part is the person.
 """
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -48,6 +49,8 @@ _GLOSS_FROM = 0.18
 """Log brightness above the skin around it from which skin is taken for glossy."""
 _GLOSS_SHARE = 0.75
 """How much of what is above that is removed."""
+_SHELTERED_LIGHT = 0.65
+"""Share of the light that reaches eyeballs and teeth between lids and lips, painted into them."""
 _BORDER_MILLIMETRES = 2.5
 """Skin this near to hair, background or anything unseen is not trusted."""
 _DARKEST = 1e-3
@@ -135,15 +138,19 @@ def face_texture(
     seen = blend * corrected + (1 - blend) * mirrored
     extended = _extended(seen, known, scale)
     unseen = mirrored_weight * mirrored + (1 - mirrored_weight) * extended
-    completed_log = model_log + unseen * skin_region
+    unseen = unseen * skin_region
 
     # Detail: the same composition, with the photo sampled at the texture's own resolution.
     fine = unwrap_photo(photo, mesh, camera, uv_fragments(model, resolution))
     observed_log = fine.texture.clamp(min=_DARKEST).log() - resized(log_shading + light_left, resolution)
     fine_weight = resized(weight[None], resolution)
-    log_albedo = resized(completed_log, resolution)
+    painted = model.albedo.fine_texture(fit.coefficients.albedo, resolution)
+    log_albedo = painted.clamp(min=_DARKEST).log() + resized(unseen, resolution)
     log_albedo += fine_weight * (observed_log.clamp(-6.5, 0) - log_albedo)
 
+    eyeballs = regions["eyeball_left"] + regions["eyeball_right"]
+    sheltered = (eyeballs + regions["teeth"] + regions["tongue"]).clamp(max=1)
+    log_albedo += resized(sheltered[None], resolution) * math.log(_SHELTERED_LIGHT)
     albedo = log_albedo.exp().clamp(0, 1)
     hair = estimate_hair(
         coarse.texture, coarse.visibility, segments, regions["scalp"], log_shading
