@@ -12,6 +12,7 @@ slides are built from these.
 import argparse
 import hashlib
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ from lifemask.evaluation.geometry import (
     landmark_pairs,
     outer_triangles,
 )
+from lifemask.fitting.config import FitConfig
+from lifemask.fitting.fit import FaceFitter
 from lifemask.fitting.registration import RegistrationConfig, TriangleSurface, register
 from lifemask.fitting.surface_landmarks import (
     Appearance,
@@ -37,6 +40,7 @@ from lifemask.fitting.surface_landmarks import (
 )
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.morphable import MorphableModel
+from lifemask.morphable.head_file import load_head
 from lifemask.perception import FacePerception
 
 ASSETS = Path(__file__).parent.parent / "src" / "lifemask" / "assets"
@@ -45,9 +49,22 @@ Array = NDArray[np.float64]
 
 # Corners and middles of the brows, eyes, nose and mouth in iBUG order, without the eyes' centres,
 # nose wings and chin, which AFLW defines in its own way.
-_AFLW_FROM_IBUG = {0: 17, 1: 19, 2: 21, 3: 22, 4: 24, 5: 26, 6: 36, 8: 39, 9: 42, 11: 45}
-_AFLW_FROM_IBUG |= {14: 30, 17: 48, 19: 54}
-_AFLW_FROM_DENSE = {7: 468, 10: 473, 13: 64, 15: 294}
+_AFLW_FROM_IBUG = {6: 36, 8: 39, 9: 42, 11: 45, 14: 30, 17: 48, 19: 54}
+_AFLW_FROM_DENSE = {7: (468,), 10: (473,), 13: (64,), 15: (294,)}
+_AFLW_FROM_DENSE |= {
+    0: (70, 46),
+    1: (105, 52),
+    2: (107, 55),
+    3: (336, 285),
+    4: (334, 282),
+    5: (300, 276),
+}
+# iBUG points, their dense counterparts, and how far they may move, metres.
+_NUDGES = (
+    (range(17, 27), (70, 63, 105, 66, 107, 336, 296, 334, 293, 300), 0.0030),
+    (range(31, 36), (98, 97, 2, 326, 327), 0.0015),
+    (range(48, 60), (61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181), 0.0012),
+)
 _AFLW_CHIN, _AFLW_MOUTH, _AFLW_EARS = 20, 18, (12, 16)
 _IRIS = {468: 469, 473: 474}
 
@@ -57,6 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--output", type=Path, default=ASSETS / "head" / "landmarks.safetensors")
+    parser.add_argument("--crops", type=int, default=300, help="AFLW crops to fit")
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     model = MorphableModel.from_pretrained()
@@ -86,12 +104,13 @@ def main() -> None:
         ict.weights[ict.face],
         normals=ict.normals[ict.face],
         landmarks=pairs,
-        config=RegistrationConfig(iterations=25),
+        config=RegistrationConfig(iterations=20, free_scale=False),
     )
     error = fitted.surface_error(ict.weights[ict.face])
     print(f"registered to ICT: {error * 1e3:.2f} mm, scale {fitted.scale:.4f}")
     carried = TriangleSurface(shape.triangles, len(mean)).closest(fitted.vertices, ict.landmarks68)
     ibug = (carried.barycentric[..., None] * mean[shape.triangles[carried.triangle_index]]).sum(1)
+    ibug = towards_dense(ibug, dense)
     ibug = symmetric(ibug, IBUG_MIRROR)
     ibug_index, ibug_barycentric = snap.skin(ibug)
     ibug = _points(mean, triangles, ibug_index, ibug_barycentric)
@@ -116,6 +135,15 @@ def main() -> None:
         "contours": jaw_lines(model, mean, ibug),
     }
     write(tensors, arguments.output, arguments.data)
+    crops = sorted((arguments.data / "train").glob("research-aflw-*.tar"))
+    if crops:
+        fitted_model = load_head(arguments.output.parent)
+        moved = aflw + aflw_offsets(fitted_model, perception, crops[0], count=arguments.crops)
+        index, barycentric = snap.skin(moved)
+        on_skin = ~np.isin(np.arange(21), (7, 10))
+        tensors["aflw21.triangle_index"][on_skin] = index[on_skin]
+        tensors["aflw21.barycentric"][on_skin] = barycentric[on_skin]
+        write(tensors, arguments.output, arguments.data)
     if arguments.figure:
         draw(model, tensors, arguments.figure)
 
@@ -182,6 +210,16 @@ IBUG_MIRROR = np.array([
 # fmt: on
 
 
+def towards_dense(ibug: Array, dense: Array) -> Array:
+    """Return iBUG points moved a little towards what the network sees: ICT has no brows or colours."""
+    result = ibug.copy()
+    for points, partners, limit in _NUDGES:
+        step = dense[list(partners)] - ibug[list(points)]
+        length = np.linalg.norm(step, axis=1, keepdims=True)
+        result[list(points)] += step * np.minimum(1, limit / np.maximum(length, 1e-9))
+    return result
+
+
 def symmetric(points: Array, mirror: NDArray[np.int64]) -> Array:
     """Return the mean of the points and the mirror image of their partners."""
     return (points + points[mirror] * [-1, 1, 1]) / 2
@@ -192,8 +230,8 @@ def aflw_points(model: MorphableModel, mean: Array, ibug: Array, dense: Array) -
     points = np.zeros((21, 3))
     for point, number in _AFLW_FROM_IBUG.items():
         points[point] = ibug[number]
-    for point, number in _AFLW_FROM_DENSE.items():
-        points[point] = dense[number]
+    for point, numbers in _AFLW_FROM_DENSE.items():
+        points[point] = dense[list(numbers)].mean(0)
     points[_AFLW_MOUTH] = ibug[60:68].mean(0)
     # AFLW's chin is the middle of the chin's front, iBUG's its lower rim.
     points[_AFLW_CHIN] = (2 * ibug[8] + dense[199]) / 3
@@ -205,6 +243,69 @@ def aflw_points(model: MorphableModel, mean: Array, ibug: Array, dense: Array) -
     return points
 
 
+_AFLW_MIRROR = np.array([5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 16, 15, 14, 13, 12, 19, 18, 17, 20])
+_MAXIMUM_OFFSET_METRES = 0.008
+
+
+def aflw_offsets(
+    model: MorphableModel, perception: FacePerception, crops: Path, *, count: int
+) -> Array:
+    """Return how far AFLW's annotators put each point from ours, (21, 3) metres in head space.
+
+    Faces of the training crops are fitted by their dense landmarks; the offsets that bring our
+    points onto the annotations over all poses are found by robust least squares, both sides alike.
+    """
+    fitter = FaceFitter(model, FitConfig(quality="fast"))
+    embedding = model.aflw21
+    assert embedding is not None
+    rows: list[list[tuple[Array, Array]]] = [[] for _ in range(21)]
+    with tarfile.open(crops) as archive:
+        names = sorted(name for name in archive.getnames() if name.endswith(".json"))
+        for name in names:
+            if count == 0:
+                break
+            record = json.load(archive.extractfile(name))  # pyright: ignore[reportArgumentType]
+            if abs(record["yaw_degrees"]) > 55:
+                continue
+            image = archive.extractfile(name.replace(".json", ".jpg"))
+            pixels = np.asarray(Image.open(image).convert("RGB"))  # pyright: ignore[reportArgumentType]
+            observation = perception.observe_crop(pixels, quality="fast")
+            if observation.presence < 0.5:
+                continue
+            count -= 1
+            fit = fitter(pixels, observation)
+            points = embedding.points(model.vertices(fit.coefficients), model.triangles)
+            projected = fit.camera.project(points).double().numpy()
+            turn = fit.camera.world_to_camera[:2, :3].double().numpy()
+            metres = projected[:, 2] / float(fit.camera.focal_pixels)
+            for point, marked in enumerate(record["landmarks21_xy"]):
+                if marked is not None:
+                    residual = (np.array(marked) - projected[point, :2]) * metres[point]
+                    rows[point].append((turn, residual))
+                    flipped = turn * [-1, 1, 1] * [[-1], [1]]
+                    rows[_AFLW_MIRROR[point]].append((flipped, residual * [-1, 1]))
+    offsets = np.stack([_robust_offset(found) for found in rows])
+    length = np.linalg.norm(offsets, axis=1, keepdims=True)
+    print("AFLW points moved by (mm):", np.round(length[:, 0] * 1e3, 1).tolist())
+    return offsets * np.minimum(1, _MAXIMUM_OFFSET_METRES / np.maximum(length, 1e-9))
+
+
+def _robust_offset(rows: list[tuple[Array, Array]]) -> Array:
+    """Return the offset (3,) whose projections best explain the residuals (Huber's loss, 3 mm)."""
+    matrices = np.stack([matrix for matrix, _ in rows])
+    residuals = np.stack([residual for _, residual in rows])
+    weight = np.ones(len(rows))
+    offset = np.zeros(3)
+    for _ in range(10):
+        normal = np.einsum("n,nij,nik->jk", weight, matrices, matrices)
+        # Depth is hardly seen in frontal photos: a little damping keeps it where it was.
+        normal += 0.05 * len(rows) * np.eye(3)
+        offset = np.linalg.solve(normal, np.einsum("n,nij,ni->j", weight, matrices, residuals))
+        missed = np.linalg.norm(residuals - matrices @ offset, axis=1)
+        weight = np.minimum(1, 0.003 / np.maximum(missed, 1e-9))
+    return offset
+
+
 def jaw_lines(model: MorphableModel, mean: Array, ibug: Array) -> NDArray[np.int64]:
     """Return (17, L) skin vertices along which the jaw points may slide, from the jaw to the cheek.
 
@@ -213,7 +314,7 @@ def jaw_lines(model: MorphableModel, mean: Array, ibug: Array) -> NDArray[np.int
     near side of a turned face keeps its jaw instead of running to the neck.
     """
     regions = {name: weight.numpy() for name, weight in model.regions.items()}
-    skin = (regions["skin"] > 0.5) & (regions["ears"] < 0.5) & (regions["neck"] < 0.9)
+    skin = (regions["skin"] > 0.5) & (regions["ears"] < 0.5)
     candidates = np.flatnonzero(skin)
     middle = ibug[[33, 51]].mean(0)
     lines: list[list[int]] = []
@@ -222,10 +323,11 @@ def jaw_lines(model: MorphableModel, mean: Array, ibug: Array) -> NDArray[np.int
         direction = np.array([*direction / (np.linalg.norm(direction) + 1e-9), 0.0])
         across = np.cross(direction, [0.0, 0.0, 1.0])
         offset = mean[candidates] - point
-        near = np.abs(offset @ across) < 0.0016
+        near = np.abs(offset @ across) < 0.0026
         outward = offset @ direction
         depth = offset[:, 2]
         inside = near & (outward > -0.035) & (outward < 0.004) & (depth > -0.006) & (depth < 0.06)
+        inside[np.linalg.norm(offset, axis=1).argmin()] = True
         chosen = candidates[inside]
         distance = np.linalg.norm(mean[chosen] - point, axis=1)
         lines.append(chosen[np.argsort(distance)].tolist())
