@@ -204,6 +204,11 @@ def build_albedo(
     brow = usual * masks["skin"]
     on_skin = masks["skin"][..., None]
 
+    # The skins' lids hold painted lashes and stretch in a blink: smooth them.
+    lids = region("eyes")
+    calm = smooth_inside(pattern, masks["skin"], 5.0)
+    pattern = pattern + lids[..., None] * (calm - pattern)
+    brow = brow * (1 - lids)
     mean += np.where(on_skin, _MEAN_SKIN + pattern, 0)
     mean += brow[..., None] * 0.8 * (_HAIR - mean) * on_skin
     mean += (lips * masks["skin"])[..., None] * (0.04, -0.16, -0.08)

@@ -10,6 +10,7 @@ from .assembly import Assembly
 from .makehuman import LOWER_TEETH_HELPER, TONGUE_HELPER, read_target
 from .sources import Sources
 
+_TONGUE_RISE = 0.0125
 _JAW = ("jawForward", "jawLeft", "jawOpen", "jawRight")
 
 
@@ -49,6 +50,9 @@ def expression_basis(
         elif name == "tongueOut":
             weights, references = assembly.tongue.weights, assembly.tongue.references
             row[tongue] = np.einsum("vk,vkc->vc", weights, moved[references])
+            # The tongue rests lower than MakeHuman's; its tip must pass between the lips.
+            ahead = row[tongue][:, 2] / row[tongue][:, 2].max()
+            row[tongue][:, 1] += _TONGUE_RISE * np.clip(ahead, 0, 1)
             assert np.abs(moved[TONGUE_HELPER]).max() > 0.01
     swap = [ARKIT_EXPRESSIONS.index(_other_side(name)) for name in ARKIT_EXPRESSIONS]
     mirror = assembly.control_mirror

@@ -66,7 +66,7 @@ def paint(masks: dict[str, NDArray[np.bool_]], uv: NDArray[np.float64]) -> Paint
         elif name.startswith("socket"):
             colour[mask] = (0.43, 0.20, 0.17)
         elif name == "tongue":
-            front = np.clip(0.5 + (at[:, 1] - 0.966) / 0.03, 0, 1)
+            front = np.clip(0.8 - (at[:, 1] - 0.966) / 0.05, 0, 1)
             shade = 0.35 + 0.65 * front
             colour[mask] = np.array([0.36, 0.125, 0.105]) * shade[:, None]
         else:

@@ -95,7 +95,7 @@ def region_weights(
         "face": face,
         "lips": lift(lips) * surface,
         "brows": _ramp(from_brow, 0.0055, 0.0025) * surface,
-        "eyes": _ramp(from_lids, 0.010, 0.005) * surface,
+        "eyes": _ramp(from_lids, 0.011, 0.006) * surface,
         "scalp": scalp,
         "ears": ears * surface,
         "neck": neck,
