@@ -7,12 +7,13 @@ carried over by registering the head to ICT's mean. AFLW points and the lines al
 slides are built from these.
 
     python tools/build_landmarks.py --data ../shared/data [--figure landmarks.png]
+
+Run `tools/fix_aflw_points.py` afterwards: it moves AFLW's points to where its annotators put them.
 """
 
 import argparse
 import hashlib
 import json
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,6 @@ from lifemask.evaluation.geometry import (
     landmark_pairs,
     outer_triangles,
 )
-from lifemask.fitting.config import FitConfig
-from lifemask.fitting.fit import FaceFitter
 from lifemask.fitting.registration import RegistrationConfig, TriangleSurface, register
 from lifemask.fitting.surface_landmarks import (
     Appearance,
@@ -40,7 +39,6 @@ from lifemask.fitting.surface_landmarks import (
 )
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.morphable import MorphableModel
-from lifemask.morphable.head_file import load_head
 from lifemask.perception import FacePerception
 
 ASSETS = Path(__file__).parent.parent / "src" / "lifemask" / "assets"
@@ -74,7 +72,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--output", type=Path, default=ASSETS / "head" / "landmarks.safetensors")
-    parser.add_argument("--crops", type=int, default=300, help="AFLW crops to fit")
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     model = MorphableModel.from_pretrained()
@@ -135,15 +132,6 @@ def main() -> None:
         "contours": jaw_lines(model, mean, ibug),
     }
     write(tensors, arguments.output, arguments.data)
-    crops = sorted((arguments.data / "train").glob("research-aflw-*.tar"))
-    if crops:
-        fitted_model = load_head(arguments.output.parent)
-        moved = aflw + aflw_offsets(fitted_model, perception, crops[0], count=arguments.crops)
-        index, barycentric = snap.skin(moved)
-        on_skin = ~np.isin(np.arange(21), (7, 10))
-        tensors["aflw21.triangle_index"][on_skin] = index[on_skin]
-        tensors["aflw21.barycentric"][on_skin] = barycentric[on_skin]
-        write(tensors, arguments.output, arguments.data)
     if arguments.figure:
         draw(model, tensors, arguments.figure)
 
@@ -241,69 +229,6 @@ def aflw_points(model: MorphableModel, mean: Array, ibug: Array, dense: Array) -
         lowest = own[np.argsort(mean[own, 1])[:25]]
         points[point] = mean[lowest].mean(0)
     return points
-
-
-_AFLW_MIRROR = np.array([5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 16, 15, 14, 13, 12, 19, 18, 17, 20])
-_MAXIMUM_OFFSET_METRES = 0.008
-
-
-def aflw_offsets(
-    model: MorphableModel, perception: FacePerception, crops: Path, *, count: int
-) -> Array:
-    """Return how far AFLW's annotators put each point from ours, (21, 3) metres in head space.
-
-    Faces of the training crops are fitted by their dense landmarks; the offsets that bring our
-    points onto the annotations over all poses are found by robust least squares, both sides alike.
-    """
-    fitter = FaceFitter(model, FitConfig(quality="fast"))
-    embedding = model.aflw21
-    assert embedding is not None
-    rows: list[list[tuple[Array, Array]]] = [[] for _ in range(21)]
-    with tarfile.open(crops) as archive:
-        names = sorted(name for name in archive.getnames() if name.endswith(".json"))
-        for name in names:
-            if count == 0:
-                break
-            record = json.load(archive.extractfile(name))  # pyright: ignore[reportArgumentType]
-            if abs(record["yaw_degrees"]) > 55:
-                continue
-            image = archive.extractfile(name.replace(".json", ".jpg"))
-            pixels = np.asarray(Image.open(image).convert("RGB"))  # pyright: ignore[reportArgumentType]
-            observation = perception.observe_crop(pixels, quality="fast")
-            if observation.presence < 0.5:
-                continue
-            count -= 1
-            fit = fitter(pixels, observation)
-            points = embedding.points(model.vertices(fit.coefficients), model.triangles)
-            projected = fit.camera.project(points).double().numpy()
-            turn = fit.camera.world_to_camera[:2, :3].double().numpy()
-            metres = projected[:, 2] / float(fit.camera.focal_pixels)
-            for point, marked in enumerate(record["landmarks21_xy"]):
-                if marked is not None:
-                    residual = (np.array(marked) - projected[point, :2]) * metres[point]
-                    rows[point].append((turn, residual))
-                    flipped = turn * [-1, 1, 1] * [[-1], [1]]
-                    rows[_AFLW_MIRROR[point]].append((flipped, residual * [-1, 1]))
-    offsets = np.stack([_robust_offset(found) for found in rows])
-    length = np.linalg.norm(offsets, axis=1, keepdims=True)
-    print("AFLW points moved by (mm):", np.round(length[:, 0] * 1e3, 1).tolist())
-    return offsets * np.minimum(1, _MAXIMUM_OFFSET_METRES / np.maximum(length, 1e-9))
-
-
-def _robust_offset(rows: list[tuple[Array, Array]]) -> Array:
-    """Return the offset (3,) whose projections best explain the residuals (Huber's loss, 3 mm)."""
-    matrices = np.stack([matrix for matrix, _ in rows])
-    residuals = np.stack([residual for _, residual in rows])
-    weight = np.ones(len(rows))
-    offset = np.zeros(3)
-    for _ in range(10):
-        normal = np.einsum("n,nij,nik->jk", weight, matrices, matrices)
-        # Depth is hardly seen in frontal photos: a little damping keeps it where it was.
-        normal += 0.05 * len(rows) * np.eye(3)
-        offset = np.linalg.solve(normal, np.einsum("n,nij,ni->j", weight, matrices, residuals))
-        missed = np.linalg.norm(residuals - matrices @ offset, axis=1)
-        weight = np.minimum(1, 0.003 / np.maximum(missed, 1e-9))
-    return offset
 
 
 def jaw_lines(model: MorphableModel, mean: Array, ibug: Array) -> NDArray[np.int64]:
