@@ -1,0 +1,1 @@
+"""Fit morphable models: to a photo, to a mesh or point cloud, to each other."""
