@@ -72,7 +72,7 @@ class IctTarget:
 
     mean: Float[Array, "N 3"]
     """Mean vertices, metres, head axes."""
-    identity_basis: Float[Array, "100 N 3"]
+    identity_basis: Float[Array, "I N 3"]
     """Modes, metres per standard deviation."""
     triangles: Int[Array, "T 3"]
     """Skin triangles."""
@@ -89,7 +89,7 @@ class IctTarget:
     landmarks: SurfaceLandmarks
     """The dense points on the mean."""
 
-    def identities(self, seed: int, count: int) -> Float[Array, "count 100"]:
+    def identities(self, seed: int, count: int) -> Float[Array, "count I"]:
         """Return coefficients of random people; another seed draws other people."""
         return np.random.default_rng(seed).normal(size=(count, len(self.identity_basis)))
 
@@ -349,7 +349,7 @@ def vertex_errors(
     shape: LinearShape,
     correspondence: Correspondence,
     ict: IctTarget,
-    people: Float[Array, "P 100"],
+    people: Float[Array, "P I"],
     modes: tuple[int, ...],
 ) -> dict[int, float]:
     """Return the mean vertex-to-vertex distance in metres over people, by number of modes.
@@ -374,7 +374,7 @@ def closest_point_error(
     shape: LinearShape,
     correspondence: Correspondence,
     ict: IctTarget,
-    people: Float[Array, "P 100"],
+    people: Float[Array, "P I"],
     *,
     iterations: int = 6,
 ) -> float:
