@@ -11,12 +11,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lifemask.fitting.config import FitConfig as FitConfig
+    from lifemask.fitting.fit import fit as fit
     from lifemask.geometry.cameras import PerspectiveCamera as PerspectiveCamera
     from lifemask.geometry.lighting import SphericalHarmonicsLight as SphericalHarmonicsLight
     from lifemask.geometry.meshes import Mesh as Mesh
     from lifemask.io.images import Photo as Photo
     from lifemask.io.images import PhotoError as PhotoError
     from lifemask.io.images import read_photo as read_photo
+    from lifemask.morphable.assets import list_models as list_models
     from lifemask.morphable.coefficients import FaceCoefficients as FaceCoefficients
     from lifemask.morphable.model import MorphableModel as MorphableModel
     from lifemask.pipeline.reconstruction import FaceReconstruction as FaceReconstruction
@@ -35,6 +37,8 @@ _HOMES = {
     "Photo": "lifemask.io.images",
     "PhotoError": "lifemask.io.images",
     "SphericalHarmonicsLight": "lifemask.geometry.lighting",
+    "fit": "lifemask.fitting.fit",
+    "list_models": "lifemask.morphable.assets",
     "rasterize": "lifemask.rendering",
     "read_photo": "lifemask.io.images",
     "render": "lifemask.rendering",

@@ -124,6 +124,11 @@ def list_cards() -> list[AssetCard]:
     return [_card(path, ASSETS) for path in sorted(ASSETS.rglob("*.card.json"))]
 
 
+def list_models() -> list[AssetCard]:
+    """Return the cards of the head and the networks that every reconstruction uses, by name."""
+    return [card for card in list_cards() if card.used_at == RUN_TIME]
+
+
 def used_assets() -> list[dict[str, str]]:
     """Return name, version, licence, attribution and sha256 of every asset a reconstruction uses."""
     return [
@@ -134,16 +139,15 @@ def used_assets() -> list[dict[str, str]]:
             "attribution": card.attribution,
             "sha256": card.sha256,
         }
-        for card in list_cards()
-        if card.used_at == RUN_TIME
+        for card in list_models()
     ]
 
 
 def attribution() -> str:
     """Return the credit lines that a reconstructed head carries, one per line."""
     lines = ["Made with lifemask."]
-    for card in list_cards():
-        if card.used_at == RUN_TIME and card.attribution:
+    for card in list_models():
+        if card.attribution:
             lines.append(f"{card.attribution} ({card.licence})")
     return "\n".join(dict.fromkeys(lines))
 
