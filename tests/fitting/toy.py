@@ -10,7 +10,9 @@ from lifemask.geometry.rotations import matrix_from_rotation_vector
 IDENTITY, EXPRESSION, ALBEDO = 5, 3, 2
 
 
-def dome(side: int = 15, *, dtype: torch.dtype = torch.float64) -> tuple[LinearPoints, torch.Tensor]:
+def dome(
+    side: int = 15, *, dtype: torch.dtype = torch.float64
+) -> tuple[LinearPoints, torch.Tensor]:
     """A grid of points on a dome of 8 cm with smooth random modes, and its triangles."""
     generator = torch.Generator().manual_seed(3)
     steps = torch.linspace(-1, 1, side, dtype=dtype)
@@ -33,7 +35,9 @@ def dome_patch(side: int = 15) -> SurfacePatch:
     count = len(points.mean)
     x, y = points.mean[:, 0] / 0.08, points.mean[:, 1] / 0.08
     mean_log = torch.stack([-0.6 + 0.1 * x, -1.0 + 0.1 * y, -1.3 + 0.05 * x * y], -1)
-    basis_log = torch.stack([torch.ones(count, 3).double() * 0.2, 0.1 * x[:, None].expand(-1, 3)], -1)
+    basis_log = torch.stack(
+        [torch.ones(count, 3).double() * 0.2, 0.1 * x[:, None].expand(-1, 3)], -1
+    )
     return SurfacePatch(
         points, triangles, mean_log, basis_log, torch.arange(count), torch.ones(count).double()
     )

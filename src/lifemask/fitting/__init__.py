@@ -1,1 +1,1 @@
-"""Fit morphable models: to a photo, to a mesh or point cloud, to each other."""
+"""Analysis by synthesis: the head, its light and its colours fitted to one photo."""

@@ -92,9 +92,7 @@ def iris_texels(model: MorphableModel, fragments: Fragments) -> Bool[Tensor, "R 
     inside = torch.zeros_like(fragments.mask)
     if model.eyeballs is None:
         return inside
-    for centre, name in zip(
-        model.eyeballs.centres, ("eyeball_left", "eyeball_right"), strict=True
-    ):
+    for centre, name in zip(model.eyeballs.centres, ("eyeball_left", "eyeball_right"), strict=True):
         direction = torch.nn.functional.normalize(model.mean - centre, dim=-1)[:, 2:]
         part = model.regions[name][:, None]
         baked = interpolate(torch.cat([direction, part], -1), model.triangles, fragments)

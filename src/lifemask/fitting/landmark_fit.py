@@ -215,7 +215,11 @@ def add_landmark_term(
     posed, by_geometry = posed_points(state, points)
     projected, by_point = projected_points(posed, state.focal_pixels)
     jacobian = torch.cat(
-        [(by_point @ by_geometry)[..., :6], projected[..., None], (by_point @ by_geometry)[..., 6:]],
+        [
+            (by_point @ by_geometry)[..., :6],
+            projected[..., None],
+            (by_point @ by_geometry)[..., 6:],
+        ],
         dim=-1,
     )
     residual = targets.points - principal_point - projected

@@ -75,7 +75,11 @@ class NormalEquations:
         self.gradient[block] += (weighted.T @ residual.reshape(-1)).double()
 
     def add_prior(
-        self, index: slice | int, current: Tensor | float, mean: Tensor | float, precision: Tensor | float
+        self,
+        index: slice | int,
+        current: Tensor | float,
+        mean: Tensor | float,
+        precision: Tensor | float,
     ) -> None:
         """Add independent Gaussian priors on parameters whose current values are given."""
         self.hessian.diagonal()[index] += precision

@@ -9,7 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lifemask.fitting.filters import gaussian_blur, resized
-from lifemask.fitting.texture import FaceTexture, TexelOrigin, outer_skin, texels_per_millimetre, uv_fragments
+from lifemask.fitting.texture import (
+    FaceTexture,
+    TexelOrigin,
+    outer_skin,
+    texels_per_millimetre,
+    uv_fragments,
+)
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering import interpolate
 
@@ -21,9 +27,7 @@ _DEPTH_MILLIMETRES = 0.5
 _STEEPEST = 0.5
 
 
-def normal_map(
-    texture: FaceTexture, model: MorphableModel
-) -> Float[Tensor, "3 R R"]:
+def normal_map(texture: FaceTexture, model: MorphableModel) -> Float[Tensor, "3 R R"]:
     """Return unit normals in tangent space: x along u, y along -v, z out of the surface."""
     size = min(_NORMAL_MAP_SIZE, texture.albedo.shape[-1])
     fragments = uv_fragments(model, size)

@@ -1,6 +1,7 @@
 """A reconstruction as a scene for mesh formats: neutral head, textures, 52 morph targets."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from lifemask.io.colour import pixels_from_image
 from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
 from lifemask.morphable.assets import attribution
 from lifemask.pipeline.reconstruction import FaceReconstruction
+
+Part = Callable[[FaceReconstruction], Bool[Tensor, "T"]]
+"""Chooses the triangles of one material."""
 
 _JPEG_QUALITY = 92
 
@@ -76,7 +80,7 @@ def _triangles_in(face: FaceReconstruction, weight: Float[Tensor, "V"]) -> Bool[
     return (weight[face.model.triangles] > 0.5).all(-1)
 
 
-def _materials(colour: bytes, normal: bytes):
+def _materials(colour: bytes, normal: bytes) -> tuple[tuple[Part, SurfaceMaterial], ...]:
     skin = SurfaceMaterial(
         "Skin", base_colour_image=colour, normal_image=normal, roughness=0.55, double_sided=False
     )
@@ -89,7 +93,7 @@ def _materials(colour: bytes, normal: bytes):
 
 def _surface(
     face: FaceReconstruction,
-    part,
+    part: Part,
     material: SurfaceMaterial,
     vertices: Tensor,
     normals: Tensor,

@@ -82,7 +82,5 @@ class FaceReconstructor:
         """Fit the head to one observed face and unwrap its texture."""
         fit = self.fitter(photo.pixels, observation, focal_pixels=photo.focal_pixels)
         model = self.fitter.model
-        texture = face_texture(
-            photo.pixels, fit, model, observation, resolution=self.texture_size
-        )
+        texture = face_texture(photo.pixels, fit, model, observation, resolution=self.texture_size)
         return FaceReconstruction(photo, observation, fit, texture, model)
