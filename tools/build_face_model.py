@@ -132,7 +132,7 @@ def build(
     regions = region_weights(sources, assembly, head.control)
     _save_raw(cache / "head_raw.npz", assembly, modes, head, regions, uv, uv_quads)
     if statistics is not None:
-        people = calibrated_people(people, assembly, head.control, head.centres, statistics)
+        people = calibrated_people(people, assembly, statistics)
         head = head_of(assembly, people)
         regions = region_weights(sources, assembly, head.control)
     weights = metric_weights(assembly, head, regions)

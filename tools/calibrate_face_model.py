@@ -10,7 +10,7 @@ not show are shrunk.
     python tools/calibrate_face_model.py --data ../shared/data
 
 reads the raw modes that `build_face_model.py` leaves in the cache, writes
-`tools/face_model_statistics.safetensors` with its card, and `calibration.npz` beside the raw modes.
+`tools/face_model_statistics.safetensors` with its card.
 """
 
 import argparse
@@ -74,7 +74,7 @@ class RawHead:
 
 
 def read_raw(path: Path) -> tuple[RawHead, dict[str, Array]]:
-    """Read what `build_face_model.py` leaves, add smooth modes; also those on the control mesh."""
+    """Read what `build_face_model.py` leaves, add smooth modes; also those of skin and eyes."""
     with np.load(path) as stored:
         sizes = dict(zip(stored["part_names"].tolist(), stored["part_sizes"].tolist(), strict=True))
         skin = sizes["skin"]
@@ -95,7 +95,7 @@ def read_raw(path: Path) -> tuple[RawHead, dict[str, Array]]:
             artists=len(artists),
             triangles=quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3),
         )
-    return raw, {"gp_modes": smooth, "gp_eye_centres": smooth_eyes}
+    return raw, {"skin": smooth[:, :skin], "eyes": smooth_eyes}
 
 
 # -------------------------------------------------------------------------------- correspondences
@@ -271,10 +271,9 @@ def main() -> None:
     print(f"{(parity > 0).sum()} symmetric and {(parity < 0).sum()} antisymmetric modes")
     statistics = estimate(fitter, people, prior, parity, rounds=_ROUNDS)
     modes = principal(statistics, raw, partners, MODES)
-    write(statistics.mean, modes, arguments.output, ict_path)
-    hand_over = arguments.raw.with_name("calibration.npz")
-    np.savez(hand_over, mean_coefficients=statistics.mean, modes=modes, **smooth)
-    print(f"wrote {arguments.output} and {hand_over}")
+    tensors = people_tensors(statistics.mean, modes, raw, smooth)
+    write(tensors, arguments.output, ict_path)
+    print(f"wrote {arguments.output}")
 
 
 def landmarks_on(raw: RawHead) -> SurfaceLandmarks:
@@ -292,9 +291,28 @@ def landmarks_on(raw: RawHead) -> SurfaceLandmarks:
     return SurfaceLandmarks(position, shipped.spread, shipped.views)
 
 
-def write(mean: Array, modes: Array, output: Path, ict_path: Path) -> None:
+def people_tensors(
+    mean: Array, modes: Array, raw: RawHead, smooth: dict[str, Array]
+) -> dict[str, NDArray[np.generic]]:
+    """Return the statistics as coefficients of the artists' modes and sums of the smooth ones.
+
+    Eigenvectors of a smooth kernel turn into each other when a vertex moves by a hair, so what
+    they add is stored in millimetres, not as coefficients that another machine could not read.
+    """
+    artists = raw.artists
+    surface, eyes = smooth["skin"] * 1e3, smooth["eyes"] * 1e3
+    tensors: dict[str, NDArray[np.generic]] = {}
+    for name, coefficients in (("mean", mean), ("modes", modes)):
+        added = np.tensordot(coefficients[..., artists:], surface, 1)
+        eye_added = np.tensordot(coefficients[..., artists:], eyes, 1)
+        tensors[name] = np.ascontiguousarray(coefficients[..., :artists], np.float32)
+        tensors[f"smooth_{name}"] = np.ascontiguousarray(added, np.float16)
+        tensors[f"smooth_eye_{name}"] = np.ascontiguousarray(eye_added, np.float32)
+    return tensors
+
+
+def write(tensors: dict[str, NDArray[np.generic]], output: Path, ict_path: Path) -> None:
     """Write the statistics and their card."""
-    tensors = {"mean": mean.astype(np.float32), "modes": modes.astype(np.float32)}
     save_file(tensors, output)
     licence = ict_path.with_name("ict_facekit_light.LICENSE").read_text(encoding="utf-8")
     card = {

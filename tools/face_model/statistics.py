@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from .assembly import Assembly
-from .gaussian_process import smooth_head_modes
 from .identity import Modes
 from .makehuman import EYE_HELPER
 
@@ -38,40 +37,38 @@ def artists_people(assembly: Assembly, index: NDArray[np.int64], modes: Modes) -
     return People(mean, spread)
 
 
-def calibrated_people(
-    people: People,
-    assembly: Assembly,
-    control: NDArray[np.float64],
-    centres: NDArray[np.float64],
-    statistics: Path,
-) -> People:
-    """Return people as measured: Gaussian statistics of coefficients of artists' and smooth modes.
+def calibrated_people(people: People, assembly: Assembly, statistics: Path) -> People:
+    """Return people as measured.
 
     Args:
         people: the artists' people.
         assembly: the parts of the head.
-        control: (C, 3) their mean head, metres, origin between the eyes.
-        centres: (2, 3) its eyeball centres.
-        statistics: file with `mean` (N,) and `modes` (K, N), written by the calibration.
+        statistics: file written by the calibration: `mean` (N,) and `modes` (K, N) are coefficients
+            of the artists' modes; `smooth_mean` (S, 3) and `smooth_modes` (K, S, 3) what the
+            smooth modes add to the skin's control vertices, `smooth_eye_mean` (2, 3) and
+            `smooth_eye_modes` (K, 2, 3) to the eyeball centres, millimetres.
+
+    Raises:
+        ValueError: the file belongs to another head.
     """
-    stored = load_file(statistics)
-    smooth, eyes = smooth_head_modes(
-        control, assembly.control_counts, assembly.control_mirror, centres
-    )
-    skin = assembly.skin.base_index
-    widened = np.zeros((len(smooth), *people.mean.shape))
-    widened[:, skin] = smooth[:, : len(skin)]
-    half = (EYE_HELPER.start + EYE_HELPER.stop) // 2
-    widened[:, EYE_HELPER.start : half] = eyes[:, :1]
-    widened[:, half : EYE_HELPER.stop] = eyes[:, 1:]
-    basis = np.concatenate([people.modes, widened])
-    if stored["modes"].shape[1] != len(basis):
+    stored = {name: tensor.astype(float) for name, tensor in load_file(statistics).items()}
+    artists, skin = len(people.modes), assembly.skin.base_index
+    if stored["modes"].shape[1] != artists or stored["smooth_mean"].shape[0] != len(skin):
         raise ValueError(
-            f"{statistics} describes {stored['modes'].shape[1]} modes, the head has {len(basis)}: "
+            f"{statistics} describes {stored['modes'].shape[1]} modes of "
+            f"{stored['smooth_mean'].shape[0]} vertices, this head has {artists} of {len(skin)}: "
             "run tools/calibrate_face_model.py again."
         )
-    mean = people.mean + np.tensordot(stored["mean"].astype(float), basis, 1)
-    return People(mean, np.tensordot(stored["modes"].astype(float), basis, 1))
+    mean = people.mean + np.tensordot(stored["mean"], people.modes, 1)
+    modes = np.tensordot(stored["modes"], people.modes, 1)
+    half = (EYE_HELPER.start + EYE_HELPER.stop) // 2
+    for shape, prefix in ((mean[None], "mean"), (modes, "modes")):
+        surface = stored[f"smooth_{prefix}"].reshape(len(shape), -1, 3) / 1000
+        eyes = stored[f"smooth_eye_{prefix}"].reshape(len(shape), 2, 1, 3) / 1000
+        shape[:, skin] += surface
+        shape[:, EYE_HELPER.start : half] += eyes[:, 0]
+        shape[:, half : EYE_HELPER.stop] += eyes[:, 1]
+    return People(mean, modes)
 
 
 def symmetric_mean(people: People, mirror: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -108,8 +105,8 @@ def symmetric_modes(
         variance, turn = np.linalg.eigh(flat @ flat.T)
         found.append((variance, np.tensordot(turn.T, part, 1), np.tensordot(turn.T, eye_part, 1)))
     variance, basis, centres = (np.concatenate(pieces) for pieces in zip(*found, strict=True))
-    order = np.argsort(-variance)[:count]
-    basis, centres = basis[order], centres[order]
+    order = np.argsort(-variance)
+    basis, centres = basis[order[:count]], centres[order[:count]]
     largest = np.abs(basis.reshape(count, -1)).argmax(1)
     sign = np.sign(basis.reshape(count, -1)[np.arange(count), largest])[:, None, None]
-    return basis * sign, centres * sign, variance
+    return basis * sign, centres * sign, variance[order]

@@ -29,9 +29,7 @@ def load_head(folder: Path = HEAD_FOLDER, *, identity_modes: int = 100) -> Morph
     available = len(stored["identity"])
     if not 0 <= identity_modes <= available:
         raise ValueError(f"identity_modes is {identity_modes}; this head has 0 to {available}.")
-    counts = dict(zip(
-            header["parts"].split(","), stored["part_sizes"].tolist(), strict=True
-        ))
+    counts = dict(zip(header["parts"].split(","), stored["part_sizes"].tolist(), strict=True))
     skin = counts["skin"]
     subdivision = catmull_clark(stored["skin_quads"].long(), skin)
     shift = subdivision.matrix.shape[0] - skin
