@@ -405,7 +405,7 @@ def test_mirror_is_an_involution_that_maps_the_mean_to_itself(model: MorphableMo
 
 def test_head_files_are_small() -> None:
     total = sum(path.stat().st_size for path in Path(HEAD_FOLDER).iterdir())
-    assert total < 12 * 2**20
+    assert total < 12e6
 
 
 def test_models_without_eyeballs_refuse_to_place_a_gaze() -> None:

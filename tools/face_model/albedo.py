@@ -166,7 +166,7 @@ def build_albedo(
     control: NDArray[np.float64],
     *,
     size: int = 256,
-    skin_modes: int = 8,
+    skin_modes: int = 5,
 ) -> tuple[dict[str, NDArray[np.generic]], tuple[str, ...]]:
     """Return the tensors of the albedo model and the names of its modes.
 
