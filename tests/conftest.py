@@ -7,11 +7,15 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+if TYPE_CHECKING:
+    from lifemask.pipeline.reconstruction import FaceReconstruction
+    from lifemask.pipeline.reconstructor import FaceReconstructor
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -32,6 +36,21 @@ def shared_data() -> Path:
 def samples() -> Path:
     """Return the folder of sample portraits that ship with the package."""
     return REPOSITORY / "src" / "lifemask" / "assets" / "samples"
+
+
+@pytest.fixture(scope="session")
+def reconstructor() -> "FaceReconstructor":
+    """Return the released recipe with a small texture."""
+    from lifemask.pipeline.reconstructor import FaceReconstructor
+
+    return FaceReconstructor.from_pretrained(texture_size=512)
+
+
+@pytest.fixture(scope="session")
+def face(reconstructor: "FaceReconstructor", samples: Path) -> "FaceReconstruction":
+    """Return a sample portrait, reconstructed once; nothing may change it."""
+    (face,) = reconstructor(samples / "portrait_1.jpg")
+    return face
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,46 @@
+"""The JSON document holds what is needed to place the head in its photo."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lifemask.morphable.assets import list_models
+from lifemask.pipeline.reconstruction import FaceReconstruction
+
+
+@pytest.fixture(scope="module")
+def document(face: FaceReconstruction) -> dict[str, Any]:
+    return json.loads(json.dumps(face.to_json_dict(), allow_nan=False))
+
+
+def test_its_camera_puts_the_head_where_it_was_seen(
+    face: FaceReconstruction, document: dict[str, Any]
+) -> None:
+    camera = document["camera"]
+    pose = np.array(camera["head_to_camera"])
+    points = face.landmarks68().numpy() @ pose[:3, :3].T + pose[:3, 3]
+    seen = camera["focal_pixels"] * points[:, :2] / points[:, 2:] + camera["principal_point"]
+    np.testing.assert_allclose(seen, document["landmarks68"], atol=0.05)
+
+
+def test_its_landmarks_lie_around_the_face(document: dict[str, Any]) -> None:
+    left, top, right, bottom = document["box_xyxy"]
+    middle = np.mean(document["landmarks68"], axis=0)
+    assert left < middle[0] < right
+    assert top < middle[1] < bottom
+
+
+def test_numbers_are_in_their_ranges(document: dict[str, Any]) -> None:
+    weights = document["coefficients"]["expression"].values()
+    assert len(weights) == 52
+    assert all(0 <= weight <= 1 for weight in weights)
+    texture = document["texture"]
+    assert 0 < texture["observed_share"] + texture["mirrored_share"] < 1
+    assert 0 <= document["confidence"] <= 1
+
+
+def test_it_names_what_the_head_was_made_with(document: dict[str, Any]) -> None:
+    assert [asset["name"] for asset in document["assets"]] == [card.name for card in list_models()]
+    assert "head/head" in {asset["name"] for asset in document["assets"]}

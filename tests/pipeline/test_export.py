@@ -1,0 +1,83 @@
+"""A saved head is the fitted head: same shape, same colours, ready to be animated."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.spatial import cKDTree
+
+from lifemask.io.gltf import read_glb
+from lifemask.io.scenes import Scene
+from lifemask.morphable import ARKIT_EXPRESSIONS
+from lifemask.pipeline.reconstruction import FaceReconstruction
+
+
+@pytest.fixture(scope="module")
+def glb(face: FaceReconstruction, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "head.glb"
+    face.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def scene(glb: Path) -> Scene:
+    return read_glb(glb)
+
+
+def test_rest_pose_and_weights_make_the_fitted_head(face: FaceReconstruction, scene: Scene) -> None:
+    """Lids slide over eyeballs and eyeballs turn, which morph targets can only approximate."""
+    positions = np.concatenate([surface.positions for _, surface in scene.at_rest()])
+    away, _ = cKDTree(positions).query(face.mesh.vertices.numpy())
+    eyeballs, regions = face.model.eyeballs, face.model.regions
+    assert eyeballs is not None
+    eyes = regions["eyeball_left"] + regions["eyeball_right"] + regions["lashes"] > 0.5
+    eyes[eyeballs.lids.flatten()] = True
+    assert eyes.float().mean() < 0.3
+    assert away[~eyes.numpy()].max() < 0.0005
+    assert away.max() < 0.004
+
+
+def test_morph_targets_have_the_names_of_arkit(scene: Scene) -> None:
+    (node,) = scene.nodes
+    assert node.morph_names == ARKIT_EXPRESSIONS
+    assert all(0 <= weight <= 1 for weight in node.morph_weights)
+    jaw = ARKIT_EXPRESSIONS.index("jawOpen")
+    for surface in node.surfaces:
+        assert surface.morphs is not None
+        assert len(surface.morphs) == 52
+    assert max(np.abs(s.morphs[jaw]).max() for s in node.surfaces if s.morphs is not None) > 0.01
+
+
+def test_every_triangle_has_one_material(face: FaceReconstruction, scene: Scene) -> None:
+    surfaces = {s.material.name: s for _, s in scene.at_rest() if s.material is not None}
+    assert {"Skin", "Eyes"} <= set(surfaces)
+    assert sum(len(s.triangles) for s in surfaces.values()) == len(face.model.triangles)
+
+
+def test_the_skin_wears_the_texture(face: FaceReconstruction, scene: Scene) -> None:
+    (skin,) = (s for _, s in scene.at_rest() if s.material and s.material.name == "Skin")
+    assert skin.material is not None
+    assert skin.material.base_colour_image is not None
+    assert skin.material.normal_image is not None
+    with Image.open(io.BytesIO(skin.material.base_colour_image)) as image:
+        srgb = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+    linear = torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    assert (linear - face.texture.albedo).abs().mean() < 0.01
+
+
+def test_the_validator_finds_no_error(
+    glb: Path, validate_glb: Callable[[Path], dict[str, Any]]
+) -> None:
+    issues = validate_glb(glb)
+    assert issues["numErrors"] == 0, issues["messages"]
+
+
+@pytest.mark.parametrize("suffix", [".obj", ".ply"])
+def test_other_formats_are_written(face: FaceReconstruction, tmp_path: Path, suffix: str) -> None:
+    face.save(tmp_path / f"head{suffix}")
+    assert (tmp_path / f"head{suffix}").stat().st_size > 100_000
