@@ -1,0 +1,100 @@
+"""The fit of one photo explains its landmarks, and both qualities agree on where the head is."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from lifemask.fitting.config import FitConfig
+from lifemask.fitting.fit import FACE_OVAL, FaceFit, FaceFitter, face_size, fit, landmark_targets
+from lifemask.morphable import MorphableModel
+from lifemask.pipeline.reconstruction import FaceReconstruction
+
+
+@pytest.fixture(scope="module")
+def fitter(face: FaceReconstruction) -> FaceFitter:
+    return FaceFitter(face.model, FitConfig(quality="fast"))
+
+
+@pytest.fixture(scope="module")
+def fast(face: FaceReconstruction, fitter: FaceFitter) -> FaceFit:
+    return fitter(face.photo.pixels, face.observation)
+
+
+def test_fast_and_full_agree_on_the_pose(face: FaceReconstruction, fast: FaceFit) -> None:
+    a, b = (camera.world_to_camera[:3, :3] for camera in (face.camera, fast.camera))
+    cosine = (float(torch.trace(a.T @ b)) - 1) / 2
+    assert math.degrees(math.acos(min(cosine, 1.0))) < 4
+    assert fast.colour_error is None
+    assert face.fit.colour_error is not None
+
+
+def test_the_function_is_the_fitter_used_once(face: FaceReconstruction, fast: FaceFit) -> None:
+    once = fit(face.photo.pixels, face.observation, face.model, FitConfig(quality="fast"))
+    assert torch.equal(once.camera.world_to_camera, fast.camera.world_to_camera)
+    assert torch.equal(once.coefficients.expression, fast.coefficients.expression)
+
+
+def test_the_models_landmarks_lie_on_the_photos(face: FaceReconstruction, fast: FaceFit) -> None:
+    model, seen = face.model, face.observation.landmarks478[:468, :2]
+    embedding = model.dense478
+    assert embedding is not None
+    inner = (embedding.weight[:468] > 0.5) & ~torch.isin(torch.arange(468), torch.tensor(FACE_OVAL))
+    size = face_size(face.observation.landmarks478.double())
+    for found, allowed in ((fast, 0.015), (face.fit, 0.02)):
+        points = embedding.points(model.vertices(found.coefficients), model.triangles)[:468]
+        away = (found.camera.project(points)[:, :2] - seen).norm(dim=-1)[inner]
+        assert away.mean() < allowed * size
+
+
+def test_a_known_focal_length_is_kept(face: FaceReconstruction, fitter: FaceFitter) -> None:
+    for focal in (900.0, 2500.0):
+        found = fitter(face.photo.pixels, face.observation, focal_pixels=focal)
+        assert abs(float(found.camera.focal_pixels) / focal - 1) < 0.1
+
+
+def test_twice_the_photo_is_the_same_head(
+    face: FaceReconstruction, fitter: FaceFitter, fast: FaceFit
+) -> None:
+    """Twice as many pixels: twice the focal length, same pose and shape."""
+    seen = face.observation
+    twice = dataclasses.replace(
+        seen, landmarks478=seen.landmarks478 * 2, landmark_sigma=seen.landmark_sigma * 2
+    )
+    found = fitter(face.photo.pixels.repeat(2, 0).repeat(2, 1), twice)
+    torch.testing.assert_close(
+        found.camera.world_to_camera, fast.camera.world_to_camera, atol=1e-3, rtol=0
+    )
+    shapes = (face.model.vertices(other.coefficients) for other in (found, fast))
+    torch.testing.assert_close(*shapes, atol=1e-4, rtol=0)
+    assert abs(float(found.camera.focal_pixels / fast.camera.focal_pixels) - 2) < 0.01
+
+
+def test_the_outline_counts_only_across_itself(face: FaceReconstruction) -> None:
+    seen = face.observation
+    targets = landmark_targets(seen, torch.ones(478), sigma_pixels=2.0)
+    ranks = torch.linalg.matrix_rank(targets.whitening)
+    oval = torch.tensor(FACE_OVAL)
+    assert (ranks[oval] == 1).all()
+    assert (ranks[468:] == 0).all()
+    inner = ~torch.isin(torch.arange(468), oval)
+    assert (ranks[:468][inner] == 2).all()
+    along = targets.points[oval].roll(-1, 0) - targets.points[oval].roll(1, 0)
+    residual = (targets.whitening[oval] @ along[..., None]).squeeze(-1)
+    torch.testing.assert_close(residual, torch.zeros_like(residual), atol=1e-9, rtol=0)
+
+
+def test_models_without_dense_landmarks_are_refused() -> None:
+    triangle = torch.tensor([[0, 1, 2]])
+    bare = MorphableModel(
+        mean=torch.eye(3),
+        identity_basis=torch.zeros(1, 3, 3),
+        expression_basis=torch.zeros(0, 3, 3),
+        expression_names=(),
+        triangles=triangle,
+        uv=torch.zeros(3, 2),
+        uv_triangles=triangle,
+    )
+    with pytest.raises(ValueError, match="no dense landmarks"):
+        FaceFitter(bare)

@@ -1,0 +1,64 @@
+"""Relief from colour: darker is deeper, on skin that was seen."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from lifemask.fitting.skin_detail import normal_map
+from lifemask.fitting.texture import FaceTexture, TexelOrigin
+from lifemask.pipeline.reconstruction import FaceReconstruction
+
+
+@pytest.fixture(scope="module")
+def plain(face: FaceReconstruction) -> FaceTexture:
+    """A texture of one colour, all of it seen."""
+    origin = torch.full_like(face.texture.origin, int(TexelOrigin.OBSERVED))
+    return dataclasses.replace(
+        face.texture, albedo=torch.full_like(face.texture.albedo, 0.3), origin=origin
+    )
+
+
+def cheek_texel(face: FaceReconstruction) -> tuple[int, int]:
+    """Return row and column of a place of plain skin."""
+    model = face.model
+    vertex = int((model.mean - torch.tensor([0.035, -0.03, 0.03])).norm(dim=-1).argmin())
+    u, v = model.uv[model.uv_triangles[model.triangles == vertex][0]].tolist()
+    size = face.texture.albedo.shape[-1]
+    return int(v * size), int(u * size)
+
+
+def test_normals_are_unit_and_point_outwards(face: FaceReconstruction) -> None:
+    normals = normal_map(face.texture, face.model)
+    torch.testing.assert_close(normals.norm(dim=0), torch.ones_like(normals[0]))
+    assert normals[2].min() > 0.5
+
+
+def test_even_colour_is_flat(face: FaceReconstruction, plain: FaceTexture) -> None:
+    normals = normal_map(plain, face.model)
+    flat = torch.tensor([0.0, 0.0, 1.0])[:, None, None].expand_as(normals)
+    torch.testing.assert_close(normals, flat, atol=1e-5, rtol=0)
+
+
+def test_a_dark_line_is_a_groove(face: FaceReconstruction, plain: FaceTexture) -> None:
+    """Its banks lean towards it; the map's green points up, against v."""
+    row, column = cheek_texel(face)
+    upright = plain.albedo.clone()
+    upright[:, :, column] *= 0.5
+    normals = normal_map(dataclasses.replace(plain, albedo=upright), face.model)
+    assert normals[0, row, column - 1] > 0.01
+    assert normals[0, row, column + 1] < -0.01
+    level = plain.albedo.clone()
+    level[:, row] *= 0.5
+    normals = normal_map(dataclasses.replace(plain, albedo=level), face.model)
+    assert normals[1, row - 1, column] < -0.01
+    assert normals[1, row + 1, column] > 0.01
+
+
+def test_nothing_is_invented_where_nothing_was_seen(
+    face: FaceReconstruction, plain: FaceTexture
+) -> None:
+    imagined = dataclasses.replace(
+        plain, albedo=face.texture.albedo, origin=torch.zeros_like(plain.origin)
+    )
+    assert normal_map(imagined, face.model)[:2].abs().max() == 0

@@ -1,0 +1,116 @@
+"""What of the model is compared with the photo, and where the photo shows it."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from lifemask.fitting.landmark_fit import PoseAndShape
+from lifemask.fitting.photometric import SurfacePatch
+from lifemask.fitting.surface import (
+    opaque_mesh,
+    photo_crop,
+    segmentation_at,
+    skin_probability,
+    surface_patch,
+    visibility,
+)
+from lifemask.geometry.rotations import matrix_from_rotation_vector
+from lifemask.io.colour import image_from_pixels
+from lifemask.pipeline.reconstruction import FaceReconstruction
+
+MODES = 80
+
+
+@pytest.fixture(scope="module")
+def patch(face: FaceReconstruction) -> SurfacePatch:
+    return surface_patch(face.model, MODES)
+
+
+def state_of(face: FaceReconstruction, *, turned_radians: float = 0.0) -> PoseAndShape:
+    """The fitted pose and shape, with the head turned about its own vertical axis."""
+    pose = face.camera.world_to_camera.double()
+    turn = matrix_from_rotation_vector(torch.tensor([0.0, turned_radians, 0.0]).double())
+    coefficients = torch.cat([face.coefficients.identity[:MODES], face.coefficients.expression])
+    return PoseAndShape(
+        pose[:3, :3] @ turn, pose[:3, 3], float(face.camera.focal_pixels), coefficients.double()
+    )
+
+
+def test_samples_are_skin_of_the_face(face: FaceReconstruction, patch: SurfacePatch) -> None:
+    samples, regions = patch.vertex_index[: patch.samples], face.model.regions
+    torch.testing.assert_close(patch.points.mean, face.model.mean[patch.vertex_index])
+    assert regions["face"][samples].min() > 0.3
+    for hidden in ("teeth", "tongue", "mouth_bag", "lashes", "eyeball_left", "eyeball_right"):
+        assert regions[hidden][samples].max() < 0.7
+    assert patch.weight.min() > 0.3
+    assert patch.weight.max() <= 1
+
+
+def test_every_triangle_of_a_sample_is_kept(face: FaceReconstruction, patch: SurfacePatch) -> None:
+    samples = set(patch.vertex_index[: patch.samples].tolist())
+    around = [t for t in face.model.triangles.tolist() if samples & set(t)]
+    assert patch.vertex_index[patch.triangles].tolist() == around
+
+
+def test_a_mesh_without_lashes_keeps_its_other_triangles(face: FaceReconstruction) -> None:
+    model = face.model
+    solid = opaque_mesh(model, model.mean).triangles
+    assert torch.equal(solid, model.triangles[: len(solid)])
+    lashes = model.regions["lashes"] > 0.5
+    assert lashes.any()
+    assert not lashes[solid].any()
+
+
+def test_samples_that_turn_away_are_not_seen(face: FaceReconstruction, patch: SurfacePatch) -> None:
+    everywhere = dataclasses.replace(face.observation, segmentation=None)
+    seen = {
+        turned: visibility(
+            state_of(face, turned_radians=turned),
+            patch,
+            face.model,
+            everywhere,
+            face.camera.principal_point.double(),
+        )
+        for turned in (0.0, 1.2, -1.2)
+    }
+    left = patch.points.mean[: patch.samples, 0] > 0.03
+    right = patch.points.mean[: patch.samples, 0] < -0.03
+    assert seen[0.0][left].mean() > 0.5
+    assert seen[0.0][right].mean() > 0.5
+    # A positive turn brings +z towards +x: the subject looks to its left and shows its right.
+    assert seen[1.2][right].mean() > 0.8
+    assert seen[1.2][left].mean() < 0.2
+    assert seen[-1.2][left].mean() > 0.8
+    assert seen[-1.2][right].mean() < 0.2
+    for share in seen.values():
+        assert share.min() >= 0
+        assert share.max() <= 1
+
+
+def test_the_crop_shows_the_same_colours(face: FaceReconstruction, patch: SurfacePatch) -> None:
+    centre = face.camera.principal_point.double()
+    crop = photo_crop(face.photo.pixels, state_of(face), patch, centre)
+    assert crop.scale <= 1
+    x, y = (torch.tensor([320.0, 300.0]) - torch.tensor(crop.corner)) * crop.scale
+    photo = image_from_pixels(face.photo.pixels)[:, 296:304, 316:324].mean((1, 2))
+    around = crop.linear[:, int(y) - 2 : int(y) + 2, int(x) - 2 : int(x) + 2].mean((1, 2))
+    torch.testing.assert_close(around, photo, atol=0.03, rtol=0.1)
+
+
+def test_segmentation_is_read_at_its_own_pixels(face: FaceReconstruction) -> None:
+    observation = face.observation
+    assert observation.segmentation is not None
+    size = observation.segmentation.shape[-1]
+    rows, columns = np.random.default_rng(0).integers(0, size, (2, 50))
+    crop_points = torch.tensor(np.stack([columns, rows], -1) + 0.5).float()
+    affine = observation.segmentation_to_photo
+    found = segmentation_at(observation, crop_points @ affine[:, :2].T + affine[:, 2])
+    expected = observation.segmentation[:, rows, columns].T
+    torch.testing.assert_close(found, expected, atol=1e-2, rtol=0)
+
+
+def test_without_segmentation_everything_is_skin(face: FaceReconstruction) -> None:
+    plain = dataclasses.replace(face.observation, segmentation=None)
+    assert skin_probability(plain, torch.rand(5, 2) * 600).tolist() == [1.0] * 5

@@ -1,0 +1,94 @@
+"""Textures come from the photo where it shows skin, and do not depend on how bright it was."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from lifemask.fitting.surface import opaque_mesh
+from lifemask.fitting.texture import (
+    FaceTexture,
+    TexelOrigin,
+    face_texture,
+    texels_per_millimetre,
+    uv_fragments,
+)
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.io.colour import image_from_pixels, pixels_from_image
+from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.rendering import unwrap_photo
+
+
+def again(face: FaceReconstruction, pixels: np.ndarray, light: torch.Tensor) -> FaceTexture:
+    """The texture of the same face under other conditions."""
+    fit = dataclasses.replace(face.fit, light=SphericalHarmonicsLight(light))
+    return face_texture(pixels, fit, face.model, face.observation, resolution=512)
+
+
+def test_texels_are_observed_mirrored_or_imagined(face: FaceReconstruction) -> None:
+    origin = face.texture.origin
+    assert set(origin.unique().tolist()) == {int(kind) for kind in TexelOrigin}
+    mirrored = origin == TexelOrigin.MIRRORED
+    assert (origin.flip(-1)[mirrored] == TexelOrigin.OBSERVED).all()
+
+
+def test_observed_texels_are_seen_in_the_photo(face: FaceReconstruction) -> None:
+    photo = image_from_pixels(face.photo.pixels)
+    fragments = uv_fragments(face.model, 512)
+    seen = unwrap_photo(photo, face.mesh, face.camera, fragments)
+    observed = face.texture.origin == TexelOrigin.OBSERVED
+    assert observed.sum() > 10_000
+    assert seen.visibility[observed].min() > 0.5
+    assert seen.cosine[observed].min() > 0.15
+
+
+def test_albedo_can_be_reflectance(face: FaceReconstruction) -> None:
+    albedo = face.texture.albedo
+    assert albedo.min() >= 0
+    assert albedo.max() <= 1
+    skin = albedo[:, face.texture.origin == TexelOrigin.OBSERVED].mean(-1)
+    # Skin of every tone reflects most red and least blue.
+    assert skin[0] > skin[1] > skin[2]
+
+
+def test_half_the_light_in_the_photo_leaves_the_texture(face: FaceReconstruction) -> None:
+    dark = pixels_from_image(image_from_pixels(face.photo.pixels) / 2)
+    texture = again(face, dark, face.light.coefficients / 2)
+    observed = face.texture.origin == TexelOrigin.OBSERVED
+    difference = (texture.albedo - face.texture.albedo)[:, observed].abs()
+    assert difference.mean() < 0.005
+    assert (texture.origin == face.texture.origin).float().mean() > 0.999
+
+
+def test_what_the_fit_does_not_explain_is_in_the_texture(face: FaceReconstruction) -> None:
+    """A mark on the cheek of the photo is a mark at its place in the texture, and only there."""
+    pixels = face.photo.pixels.copy()
+    x, y = face.camera.project(face.mesh.vertices)[:, :2].T
+    cheek = int((face.mesh.vertices - torch.tensor([0.035, -0.03, 0.03])).norm(dim=-1).argmin())
+    row, column = int(y[cheek]), int(x[cheek])
+    pixels[row - 6 : row + 7, column - 6 : column + 7] //= 2
+    marked = again(face, pixels, face.light.coefficients)
+    darker = (face.texture.albedo / marked.albedo.clamp(min=1e-3)).mean(0)
+    fragments = uv_fragments(face.model, 512)
+    mesh = opaque_mesh(face.model, face.mesh.vertices)
+    mark = torch.zeros(1, *face.photo.pixels.shape[:2])
+    mark[0, row - 4 : row + 5, column - 4 : column + 5] = 1
+    texels = unwrap_photo(mark, mesh, face.camera, fragments).texture[0] > 0.9
+    assert texels.sum() > 4
+    # Half of an sRGB value is less than a quarter of the light.
+    assert darker[texels].median() > 2.5
+    assert abs(float(darker[face.texture.origin == TexelOrigin.OBSERVED].median()) - 1) < 0.01
+
+
+def test_sizes_that_do_not_divide_are_refused(face: FaceReconstruction) -> None:
+    with pytest.raises(ValueError, match="multiple of 512"):
+        face_texture(face.photo.pixels, face.fit, face.model, face.observation, resolution=700)
+
+
+def test_a_texel_is_half_as_large_in_twice_the_texture(face: FaceReconstruction) -> None:
+    coarse, fine = (
+        texels_per_millimetre(face.model, uv_fragments(face.model, size), size)
+        for size in (256, 512)
+    )
+    assert abs(fine / coarse - 2) < 0.01
