@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -44,13 +43,6 @@ Progress = Callable[[str, int, int], None]
 
 def silent(label: str, done: int, total: int) -> None:
     """Report nothing."""
-
-
-def progress_line(label: str, done: int, total: int) -> None:
-    """Keep one line on a terminal up to date; print nothing into a pipe."""
-    if sys.stderr.isatty():
-        end = "\n" if done == total else ""
-        print(f"\r{label}: {done}/{total}", end=end, file=sys.stderr, flush=True)
 
 
 def collect(

@@ -1,7 +1,7 @@
 """Whether neutral shapes tell people apart: distances after rigid alignment, and their AUC."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 
 def shape_distances(shapes: Float[np.ndarray, "N V 3"]) -> Float[np.ndarray, "N N"]:
@@ -50,8 +50,3 @@ def same_person_auc(
     below = np.searchsorted(near, far, side="left")
     up_to = np.searchsorted(near, far, side="right")
     return float((below + up_to).mean() / 2 / len(near))
-
-
-def common_vertices(masks: list[Bool[np.ndarray, "V"]]) -> Bool[np.ndarray, "V"]:
-    """Return the vertices that all masks contain."""
-    return np.logical_and.reduce(masks)
