@@ -12,7 +12,6 @@ from lifemask.fitting.gaze import gaze_from_iris
 from lifemask.fitting.landmark_fit import (
     FittingPriors,
     LandmarkTargets,
-    LinearPoints,
     PoseAndShape,
     add_geometry_priors,
     add_landmark_term,
@@ -149,10 +148,14 @@ class FaceFitter:
         """Gauss-Newton on landmarks and colours together, from coarse to fine."""
         patch, config = self.patch, self.config
         n_albedo = patch.log_albedo_basis.shape[-1]
-        layout = ParameterLayout(self.points.layout.identity, self.points.layout.expression, n_albedo)
+        layout = ParameterLayout(
+            self.points.layout.identity, self.points.layout.expression, n_albedo
+        )
         crop = photo_crop(pixels, state, patch, principal_point)
         levels = [
-            make_level(crop.linear, millimetres * crop.pixels_per_millimetre, crop.corner, crop.scale)
+            make_level(
+                crop.linear, millimetres * crop.pixels_per_millimetre, crop.corner, crop.scale
+            )
             for millimetres in (3.0, 1.5)
         ]
         seen = visibility(state, patch, self.model, observation, principal_point)

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from lifemask.fitting.filters import gaussian_blur
 from lifemask.fitting.landmark_fit import (
-    LinearPoints,
     PoseAndShape,
     posed_points,
     projected_points,
@@ -369,5 +368,3 @@ def facing(
     posed, _ = posed_points(state, patch.points)
     view = torch.nn.functional.normalize(-posed[: patch.samples], dim=-1)
     return (sample_normals(state, patch) * view).sum(-1) > minimum_cosine
-
-
