@@ -127,7 +127,9 @@ def face_texture(
     brightest = float(shading.mean(0)[weight > 0.5].max()) if (weight > 0.5).any() else 1.0
     log_shading = shading.clamp(min=0.08 * brightest).log()
 
-    model_log = resized(model.albedo.texture(fit.coefficients.albedo).clamp(min=_DARKEST).log(), size)
+    model_log = resized(
+        model.albedo.texture(fit.coefficients.albedo).clamp(min=_DARKEST).log(), size
+    )
     residual = coarse.texture.clamp(min=_DARKEST).log() - log_shading - model_log
     residual = residual.clamp(-1.5, 0.9)
     light_left = _light_left(residual, weight, scale)
@@ -142,7 +144,9 @@ def face_texture(
 
     # Detail: the same composition, with the photo sampled at the texture's own resolution.
     fine = unwrap_photo(photo, mesh, camera, uv_fragments(model, resolution))
-    observed_log = fine.texture.clamp(min=_DARKEST).log() - resized(log_shading + light_left, resolution)
+    observed_log = fine.texture.clamp(min=_DARKEST).log() - resized(
+        log_shading + light_left, resolution
+    )
     fine_weight = resized(weight[None], resolution)
     painted = model.albedo.fine_texture(fit.coefficients.albedo, resolution)
     log_albedo = painted.clamp(min=_DARKEST).log() + resized(unseen, resolution)
@@ -152,9 +156,7 @@ def face_texture(
     sheltered = (eyeballs + regions["teeth"] + regions["tongue"]).clamp(max=1)
     log_albedo += resized(sheltered[None], resolution) * math.log(_SHELTERED_LIGHT)
     albedo = log_albedo.exp().clamp(0, 1)
-    hair = estimate_hair(
-        coarse.texture, coarse.visibility, segments, regions["scalp"], log_shading
-    )
+    hair = estimate_hair(coarse.texture, coarse.visibility, segments, regions["scalp"], log_shading)
     albedo = hair.paint(albedo, regions["scalp"])
     offset = fit.camera.principal_point - camera.principal_point
     towards_camera = fit.light.shade(torch.tensor([[0.0, 0.0, 1.0]]))[0]
@@ -218,7 +220,9 @@ def _photo_around(
     height, width = camera.image_size
     low, high = points.amin(0).tolist(), points.amax(0).tolist()
     left, top = (int(min(max(low[k] - 8, 0), (width, height)[k] - 16)) for k in range(2))
-    right, bottom = (int(max(min(high[k] + 8, (width, height)[k]), (left, top)[k] + 16)) for k in range(2))
+    right, bottom = (
+        int(max(min(high[k] + 8, (width, height)[k]), (left, top)[k] + 16)) for k in range(2)
+    )
     part = image_from_pixels(np.ascontiguousarray(pixels[top:bottom, left:right]))
     return part, camera.cropped(left, top, (part.shape[1], part.shape[2]))
 
