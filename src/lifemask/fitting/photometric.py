@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lifemask.fitting.filters import gaussian_blur
 from lifemask.fitting.landmark_fit import (
+    LinearPoints,
     PoseAndShape,
     posed_points,
     projected_points,
