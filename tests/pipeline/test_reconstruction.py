@@ -27,11 +27,6 @@ def largest_millimetres(a: Tensor, b: Tensor) -> float:
     return 1000 * float((a - b).norm(dim=-1).max())
 
 
-def neutral(face: FaceReconstruction) -> FaceCoefficients:
-    rest = face.model.neutral()
-    return FaceCoefficients(face.coefficients.identity, rest.expression, rest.gaze, rest.albedo)
-
-
 def degrees_apart(a: Tensor, b: Tensor) -> float:
     cosine = (float(torch.trace(a.T @ b)) - 1) / 2
     return math.degrees(math.acos(min(cosine, 1.0)))
@@ -71,7 +66,11 @@ def test_the_mirrored_photo_has_the_mirrored_head(
     mirror, names = face.model.mirror, face.model.expression_names
     assert mirror is not None
     (other,) = reconstructor(np.ascontiguousarray(face.photo.pixels[:, ::-1]))
-    for mine, theirs in ((neutral(face), neutral(other)), (face.coefficients, other.coefficients)):
+    pairs = (
+        (face.neutral_coefficients, other.neutral_coefficients),
+        (face.coefficients, other.coefficients),
+    )
+    for mine, theirs in pairs:
         mirrored = face_vertices(face, theirs)[mirror] * ACROSS
         assert largest_millimetres(face_vertices(face, mine), mirrored) < 1.5
     sides = {"Left": "Right", "Right": "Left"}

@@ -27,14 +27,10 @@ def face_arrays(face: FaceReconstruction) -> dict[str, np.ndarray]:
     view = camera.cropped(left, top, (bottom - top, right - left))
     drawn = render(face.mesh, view, texture=face.texture.albedo, light=face.light)
     landmarks = face.landmarks68()
-    neutral = model.neutral()
-    neutral = type(neutral)(
-        face.coefficients.identity, neutral.expression, neutral.gaze, neutral.albedo
-    )
     arrays = {
         "vertices_camera": camera.to_camera(vertices),
         "vertices_head": vertices,
-        "vertices_neutral": model.vertices(neutral),
+        "vertices_neutral": model.vertices(face.neutral_coefficients),
         "triangles": model.triangles.int(),
         "face_vertices": model.regions["face"] > 0.5,
         "landmarks68": camera.project(landmarks)[:, :2],

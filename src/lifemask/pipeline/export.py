@@ -29,10 +29,7 @@ def head_scene(face: FaceReconstruction) -> Scene:
     ARKit's names. The eyeballs turn in the `eyeLook…` targets.
     """
     model = face.model
-    neutral = model.neutral()
-    person = type(neutral)(
-        face.coefficients.identity, neutral.expression, neutral.gaze, neutral.albedo
-    )
+    person = face.neutral_coefficients
     vertices = model.vertices(person)
     morphs = model.eye_look_basis(identity=person.identity)
     normals = vertex_normals(vertices, model.triangles)

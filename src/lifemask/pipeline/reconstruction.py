@@ -1,7 +1,7 @@
 """One reconstructed face: geometry, texture, light and camera, and everything made of them."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,11 @@ class FaceReconstruction:
     def coefficients(self) -> FaceCoefficients:
         """Identity, expression, gaze and albedo."""
         return self.fit.coefficients
+
+    @property
+    def neutral_coefficients(self) -> FaceCoefficients:
+        """The same person with a neutral face, looking straight ahead, in the model's mean skin."""
+        return replace(self.model.neutral(), identity=self.coefficients.identity)
 
     @property
     def camera(self) -> PerspectiveCamera:
