@@ -89,6 +89,24 @@ def test_texture_seam_does_not_show(head_file: Path) -> None:
     assert steps.max() <= 4
 
 
+def test_lashes_show_what_lies_behind_them(head_file: Path) -> None:
+    """A ball around the first, of one texture whose left half is clear and right half is red."""
+    scene = read_glb(head_file)
+    red = np.zeros((32, 32, 4), np.uint8)
+    red[..., 0], red[:, 16:, 3] = 255, 255
+    veil = SurfaceMaterial(
+        "Veil", base_colour_image=encode_image(red, "png"), alpha_mode="BLEND", double_sided=False
+    )
+    (head,) = scene.nodes
+    # First in the file, so that the order of drawing does not follow that of the surfaces.
+    veiled = dataclasses.replace(head, surfaces=(ball(0.11, veil), *head.surfaces), children=())
+    write_glb(head_file, Scene((veiled,), scene.extras))
+    picture = read_head(head_file).draw(SphericalHarmonicsLight.ambient(1.0), size=64)
+    np.testing.assert_allclose(picture[32, 20], [188, 188, 188, 255], atol=1)
+    np.testing.assert_allclose(picture[32, 44], [255, 0, 0, 255], atol=1)
+    assert picture[32, 3, 3] == 0, "the clear half covers nothing"
+
+
 def test_json_beside_the_head_names_it_too(head_file: Path) -> None:
     assert read_head(head_file.with_suffix(".json")).camera.image_size == (300, 400)
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from lifemask.fitting.skin_detail import normal_map
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.io.colour import pixels_from_image
+from lifemask.io.images import encode_image
 from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
 from lifemask.morphable.assets import attribution
 from lifemask.pipeline.reconstruction import FaceReconstruction
@@ -20,6 +22,8 @@ Part = Callable[[FaceReconstruction], Bool[Tensor, "T"]]
 """Chooses the triangles of one material."""
 
 _JPEG_QUALITY = 92
+_CUTOUT_MARGIN = 4
+"""Texels around a cut-out, for filtering."""
 
 
 def head_scene(face: FaceReconstruction) -> Scene:
@@ -36,14 +40,18 @@ def head_scene(face: FaceReconstruction) -> Scene:
     morph_normals = vertex_normals(vertices + morphs, model.triangles) - normals
     colour = _jpeg(face.texture.albedo)
     materials = _materials(colour, _png(normal_map(face.texture, model)))
-    surfaces = tuple(
+    surfaces = [
         _surface(face, part, material, vertices, normals, morphs, morph_normals)
         for part, material in materials
         if part(face).any()
-    )
+    ]
+    if _lashes(face).any():
+        material = SurfaceMaterial("Lashes", roughness=0.8, alpha_mode="BLEND", double_sided=True)
+        cards = _surface(face, _lashes, material, vertices, normals, morphs, morph_normals)
+        surfaces.append(_with_cutout(face, cards, material))
     node = Node(
         "Head",
-        surfaces,
+        tuple(surfaces),
         morph_names=tuple(model.expression_names),
         morph_weights=tuple(float(w) for w in face.coefficients.expression),
     )
@@ -82,10 +90,7 @@ def _materials(colour: bytes, normal: bytes) -> tuple[tuple[Part, SurfaceMateria
         "Skin", base_colour_image=colour, normal_image=normal, roughness=0.55, double_sided=False
     )
     eyes = SurfaceMaterial("Eyes", base_colour_image=colour, roughness=0.12)
-    lashes = SurfaceMaterial(
-        "Lashes", base_colour=(0.02, 0.015, 0.012, 1.0), roughness=0.8, double_sided=True
-    )
-    return ((_skin, skin), (_eyes, eyes), (_lashes, lashes))
+    return ((_skin, skin), (_eyes, eyes))
 
 
 def _surface(
@@ -112,6 +117,32 @@ def _surface(
         material=material,
         morphs=morphs[:, used].numpy(),
         morph_normals=morph_normals[:, used].numpy(),
+    )
+
+
+def _with_cutout(face: FaceReconstruction, surface: Surface, material: SurfaceMaterial) -> Surface:
+    """Give a surface its own part of the texture, transparent where the atlas is.
+
+    JPEG holds no opacity, and a PNG of the whole texture would be ten times larger.
+    """
+    albedo = face.texture.albedo
+    assert surface.uv is not None, "Every surface of the head has texture coordinates."
+    size = albedo.shape[-1]
+    first = np.floor(surface.uv.min(axis=0) * size).astype(int) - _CUTOUT_MARGIN
+    last = np.ceil(surface.uv.max(axis=0) * size).astype(int) + _CUTOUT_MARGIN
+    (left, top), (right, bottom) = first.clip(0, size).tolist(), last.clip(0, size).tolist()
+    colour = pixels_from_image(albedo[:, top:bottom, left:right])
+    opacity = np.full(colour.shape[:2], 255, np.uint8)
+    if face.model.albedo is not None:
+        shown = face.model.albedo.fine_opacity(size)[0, top:bottom, left:right]
+        opacity = (shown * 255).round().to(torch.uint8).numpy()
+    uv = (surface.uv * size - (left, top)) / (right - left, bottom - top)
+    return replace(
+        surface,
+        uv=uv.astype(np.float32),
+        material=replace(
+            material, base_colour_image=encode_image(np.dstack([colour, opacity]), "png")
+        ),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 from lifemask.geometry.cameras import PerspectiveCamera
@@ -54,6 +55,8 @@ class SavedHead:
             opaque: RGB on grey instead of RGBA.
         """
         surfaces = [surface for _, surface in self.scene.at_rest()]
+        # What light passes through is drawn over what lies behind it.
+        surfaces.sort(key=_is_transparent)
         points = torch.from_numpy(np.concatenate([s.positions for s in surfaces])).float()
         camera, _ = face_camera(self.camera, points, size, margin=0.04)
         large_size = size * _SUPERSAMPLING
@@ -61,17 +64,19 @@ class SavedHead:
         colour, mask = torch.zeros(3, *large.image_size), torch.zeros(large.image_size)
         nearest = torch.full(large.image_size, torch.inf)
         for surface in surfaces:
-            drawn = render(
-                _welded(surface),
-                large,
-                texture=_texture(surface.material),
-                light=light,
-                cull="none" if surface.material and surface.material.double_sided else "back",
-            )
+            mesh, texture = _welded(surface), _texture(surface.material)
+            cull = "none" if surface.material and surface.material.double_sided else "back"
+            drawn = render(mesh, large, texture=texture[:3], light=light, cull=cull)
             wins = (drawn.mask > 0) & (drawn.depth < nearest)
-            nearest = torch.where(wins, drawn.depth, nearest)
-            colour = torch.where(wins, drawn.colour.clamp(0, 1), colour)
-            mask = torch.where(wins, drawn.mask, mask)
+            cover = torch.where(wins, drawn.mask, 0)
+            if _is_transparent(surface):
+                opacity = texture[3:].expand(3, -1, -1)
+                cover = cover * render(mesh, large, texture=opacity, cull=cull).albedo[0]
+            else:
+                nearest = torch.where(wins, drawn.depth, nearest)
+            # Colour is premultiplied by opacity.
+            colour = cover * drawn.colour.clamp(0, 1) + (1 - cover) * colour
+            mask = cover + (1 - cover) * mask
         pooled = torch.nn.functional.avg_pool2d(torch.cat([colour, mask[None]])[None], 2)[0]
         colour, opacity = pooled[:3], pooled[3:]
         if opaque:
@@ -139,10 +144,22 @@ def _welded(surface: Surface) -> Mesh:
     )
 
 
-def _texture(material: SurfaceMaterial | None) -> Float[Tensor, "3 R S"]:
-    """Return the base colour as a linear image, of one texel where there is no texture."""
-    factor = torch.tensor((1.0, 1.0, 1.0) if material is None else material.base_colour[:3])
+def _is_transparent(surface: Surface) -> bool:
+    return surface.material is not None and surface.material.alpha_mode != "OPAQUE"
+
+
+def _texture(material: SurfaceMaterial | None) -> Float[Tensor, "4 R S"]:
+    """Return base colour (linear) and opacity, of one texel where there is no texture."""
+    factor = torch.tensor((1.0, 1.0, 1.0, 1.0) if material is None else material.base_colour)
     if material is None or material.base_colour_image is None:
-        return factor.view(3, 1, 1)
-    image = decode_photo(io.BytesIO(material.base_colour_image), name="texture").pixels
-    return image_from_pixels(image) * factor.view(3, 1, 1)
+        return factor.view(4, 1, 1)
+    file = io.BytesIO(material.base_colour_image)
+    pixels = decode_photo(file, name="texture").pixels
+    opacity = torch.ones(1, *pixels.shape[:2])
+    if material.alpha_mode != "OPAQUE":
+        # A photo's transparent parts are put on white; of a texture, what is under them counts.
+        file.seek(0)
+        with Image.open(file) as image:
+            layers = np.array(image.convert("RGBA"))
+        pixels, opacity[0] = layers[..., :3].copy(), torch.from_numpy(layers[..., 3] / 255.0)
+    return torch.cat([image_from_pixels(pixels), opacity]) * factor.view(4, 1, 1)
