@@ -144,6 +144,34 @@ def test_relight_explains_what_it_cannot_use(
         assert message in capsys.readouterr().err
 
 
+def test_relight_refuses_sizes_and_damaged_textures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lifemask.io.gltf import write_glb
+    from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
+
+    output = str(tmp_path / "a.png")
+    assert main(["relight", "a.glb", "--light", "left", "--output", output, "--size", "0"]) == 2
+    assert "Allowed: 16 to 8192" in capsys.readouterr().err
+    surface = Surface(
+        np.eye(3, dtype=np.float32),
+        np.array([[0, 1, 2]]),
+        uv=np.zeros((3, 2), np.float32),
+        material=SurfaceMaterial("Skin", base_colour_image=b"\xff\xd8\xff and no more"),
+    )
+    camera = {
+        "focal_pixels": 100.0,
+        "principal_point": [50.0, 50.0],
+        "head_to_camera": [[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 3], [0, 0, 0, 1]],
+        "image_size": [100, 100],
+    }
+    write_glb(tmp_path / "a.glb", Scene((Node("Head", (surface,)),), {"camera": camera}))
+    head = str(tmp_path / "a.glb")
+    assert main(["relight", head, "--light", "left", "--output", output]) == 1
+    assert "texture" in capsys.readouterr().err
+    assert not Path(output).exists()
+
+
 def test_reader_that_leaves_early_is_no_error() -> None:
     """As in `lifemask models | head -1`."""
     code = "import sys; from lifemask.cli.main import main; sys.exit(main(['models', '--json']))"

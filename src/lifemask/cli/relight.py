@@ -42,11 +42,14 @@ class Relight:
         """Draw, write, and return the exit code."""
         from lifemask.io.files import OutputError
         from lifemask.io.gltf import GltfError
-        from lifemask.io.images import write_image
+        from lifemask.io.images import PhotoError, write_image
         from lifemask.pipeline.saved import SavedHeadError, read_head
 
         if self.output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
             print(f"Cannot write {str(self.output)!r}. Known: .png, .jpg.", file=sys.stderr)
+            return USAGE
+        if not 16 <= self.size <= 8192:
+            print(f"Cannot draw --size {self.size}. Allowed: 16 to 8192.", file=sys.stderr)
             return USAGE
         try:
             light = _light(self.light)
@@ -57,7 +60,7 @@ class Relight:
             head = read_head(self.head)
             opaque = self.output.suffix.lower() != ".png"
             write_image(self.output, head.draw(light, size=self.size, opaque=opaque))
-        except (SavedHeadError, GltfError, OutputError) as error:
+        except (SavedHeadError, GltfError, PhotoError, OutputError) as error:
             print(error, file=sys.stderr)
             return FAILED
         print(self.output)
