@@ -11,12 +11,13 @@ BIN := $(VENV)/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check
 TORCH := $(shell grep '^torch==' constraints.txt)
 SAMPLE := src/lifemask/assets/samples/portrait_1.jpg
+DEMO := demo-output/portrait_1.glb
+SHIPPED := $(shell find src/lifemask -name '*.py' -o -name '*.safetensors')
 WORKERS ?= 2
 
 .PHONY: demo test check format lint types docs setup setup-dev clean
 
-demo: setup
-	@$(BIN)/lifemask reconstruct $(SAMPLE) --output demo-output
+demo: $(DEMO)
 	@echo "Open demo-output/portrait_1_preview.png to look, demo-output/portrait_1.glb in Blender or any glTF viewer."
 
 test: setup-dev
@@ -36,6 +37,10 @@ types: setup-dev
 docs: setup-dev
 	@$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+# Made anew when the program or its data changed.
+$(DEMO): $(SAMPLE) $(SHIPPED) $(VENV)/.lifemask-run
+	@$(BIN)/lifemask reconstruct $(SAMPLE) --output $(@D)
 
 setup: $(VENV)/.lifemask-run
 setup-dev: $(VENV)/.lifemask-dev
