@@ -89,7 +89,7 @@ class AppearancePriors:
     """Standard deviation of degree-1 light relative to degree 0, around light from the front."""
     second_order: float = 0.12
     """The same for degree 2."""
-    chroma: float = 0.05
+    chroma: float = 0.1
     """Standard deviation of a channel's light from the mean over channels, relative to degree 0."""
     tone_precision: float = 10.0
     """Strength of the unit Gaussian prior on the first albedo mode, which is the tone."""

@@ -36,7 +36,7 @@ SETTLED = 0.005
 PROFILE_TOLERANCE = 0.04
 """Disagreement at which the presence of a profile has fallen to 1/e."""
 
-CROP_SCALE = 1.1
+CROP_SCALE = 1.6
 """Side of the first region in a crop that is the face, in units of the crop."""
 
 SEGMENTATION_SCALE = 2.0
