@@ -14,6 +14,7 @@ _CLAY = 0.5
 _BACKGROUND = 0.85
 """Linear grey behind the renderings."""
 _GAP = 6
+_BLOCKS_A_STRIP = 32
 
 
 def preview_sheet(face: FaceReconstruction, *, size: int = 384) -> UInt8[np.ndarray, "h w 3"]:
@@ -57,16 +58,29 @@ def photo_square(
     height, width = pixels.shape[:2]
     x0, y0 = max(int(left) - 2, 0), max(int(top) - 2, 0)
     x1, y1 = min(int(left + side) + 3, width), min(int(top + side) + 3, height)
-    image = image_from_pixels(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
     factor = max(1, int(side / size))
+    image = _reduced(pixels[y0:y1, x0:x1], factor)
     image = torch.cat([image, torch.ones_like(image[:1])])
-    image = torch.nn.functional.avg_pool2d(image[None], factor, ceil_mode=True)[0]
     steps = (torch.arange(size) + 0.5) / size * side
     x = (left + steps - x0) / factor / image.shape[-1] * 2 - 1
     y = (top + steps - y0) / factor / image.shape[-2] * 2 - 1
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None]
     sampled = torch.nn.functional.grid_sample(image[None], grid, align_corners=False)[0]
     return sampled[:3] + (1 - sampled[3]) * _BACKGROUND
+
+
+def _reduced(pixels: UInt8[np.ndarray, "H W 3"], factor: int) -> Float[Tensor, "3 h w"]:
+    """Return the means of blocks in linear light, a strip at a time: large photos need no more."""
+    rows = factor * _BLOCKS_A_STRIP
+    strips = [
+        torch.nn.functional.avg_pool2d(
+            image_from_pixels(np.ascontiguousarray(pixels[row : row + rows]))[None],
+            factor,
+            ceil_mode=True,
+        )[0]
+        for row in range(0, len(pixels), rows)
+    ]
+    return torch.cat(strips, dim=-2)
 
 
 def _on_grey(drawn: tuple[Tensor, Tensor]) -> Float[Tensor, "3 H W"]:
