@@ -106,6 +106,18 @@ def test_disk_that_fills_up_while_staging_gives_a_clear_error(tmp_path: Path) ->
     assert os.listdir(tmp_path) == []
 
 
+def test_messages_do_not_speak_of_the_hidden_folder(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with (
+        pytest.raises(OutputError, match="disk is full") as caught,
+        staged(tmp_path) as folder,
+        atomic_write(folder / "face.glb"),
+    ):
+        raise full
+    assert repr(str(tmp_path / "face.glb")) in str(caught.value)
+    assert ".part" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("photos", "names"),
     [

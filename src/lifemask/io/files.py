@@ -88,9 +88,10 @@ def staged(folder: Path) -> Generator[Path]:
         yield hidden
         for file in sorted(hidden.iterdir()):
             os.replace(file, folder / file.name)
+    except OutputError as error:
+        # Nobody has asked for the hidden folder, so no message may speak of it.
+        raise OutputError(str(error).replace(hidden.name + os.sep, "")) from error
     except OSError as error:
-        if isinstance(error, OutputError):
-            raise
         raise _output_error(folder, error) from error
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
