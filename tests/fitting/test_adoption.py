@@ -43,8 +43,6 @@ def test_a_fit_with_ict_works_through_the_same_code(shared_data: Path, samples: 
     photo = next(iter(sorted(samples.glob("*.jpg"))))
     pixels = read_photo(photo).pixels
     observation = perception.observe(pixels, perception.detect(pixels)[0], quality="fast")
-    errors = []
-    for fitted_model in (head, model):
-        fitter = FaceFitter(fitted_model, FitConfig(quality="fast"))
-        errors.append(float(fitter(pixels, observation).landmark_error))
-    assert errors[1] < 1.5 * errors[0]
+    error = FaceFitter(model, FitConfig(quality="fast"))(pixels, observation).landmark_error
+    # Of the face's size; the default head reaches 0.003 where real portraits placed its landmarks.
+    assert error < 0.009
