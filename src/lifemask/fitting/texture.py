@@ -49,8 +49,10 @@ _GLOSS_FROM = 0.18
 """Log brightness above the skin around it from which skin is taken for glossy."""
 _GLOSS_SHARE = 0.75
 """How much of what is above that is removed."""
-_SHELTERED_LIGHT = 0.65
-"""Share of the light that reaches eyeballs and teeth between lids and lips, painted into them."""
+_SOCKET_LIGHT = 0.7
+"""Share of the light that reaches an eyeball between its lids, painted into its texture."""
+_MOUTH_LIGHT = 0.85
+"""The same for teeth between the lips."""
 _BORDER_MILLIMETRES = 2.5
 """Skin this near to hair, background or anything unseen is not trusted."""
 _DARKEST = 1e-3
@@ -153,8 +155,8 @@ def face_texture(
     log_albedo += fine_weight * (observed_log.clamp(-6.5, 0) - log_albedo)
 
     eyeballs = regions["eyeball_left"] + regions["eyeball_right"]
-    sheltered = (eyeballs + regions["teeth"] + regions["tongue"]).clamp(max=1)
-    log_albedo += resized(sheltered[None], resolution) * math.log(_SHELTERED_LIGHT)
+    log_albedo += resized(eyeballs[None], resolution) * math.log(_SOCKET_LIGHT)
+    log_albedo += resized(regions["teeth"][None], resolution) * math.log(_MOUTH_LIGHT)
     albedo = log_albedo.exp().clamp(0, 1)
     hair = estimate_hair(coarse.texture, coarse.visibility, segments, regions["scalp"], log_shading)
     albedo = hair.paint(albedo, regions["scalp"])

@@ -16,6 +16,8 @@ from lifemask.io.colour import pixels_from_image
 from lifemask.io.images import encode_image
 from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
 from lifemask.morphable.assets import attribution
+from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.model import MorphableModel
 from lifemask.pipeline.reconstruction import FaceReconstruction
 
 Part = Callable[[FaceReconstruction], Bool[Tensor, "T"]]
@@ -35,7 +37,7 @@ def head_scene(face: FaceReconstruction) -> Scene:
     model = face.model
     person = face.neutral_coefficients
     vertices = model.vertices(person)
-    morphs = model.eye_look_basis(identity=person.identity)
+    morphs = person_morphs(model, person, vertices)
     normals = vertex_normals(vertices, model.triangles)
     morph_normals = vertex_normals(vertices + morphs, model.triangles) - normals
     colour = _jpeg(face.texture.albedo)
@@ -66,6 +68,32 @@ def head_scene(face: FaceReconstruction) -> Scene:
         "light_sh": face.light.coefficients.tolist(),
     }
     return Scene((node,), extras=extras, copyright=attribution())
+
+
+def person_morphs(
+    model: MorphableModel, person: FaceCoefficients, neutral: Float[Tensor, "V 3"]
+) -> Float[Tensor, "E V 3"]:
+    """Return what each expression at weight 1 moves on this very person, metres.
+
+    Lids close on the person's own eyeballs, which the model's linear basis knows of the mean person
+    only; the eyeballs turn in the `eyeLook…` targets.
+
+    Args:
+        person: without expression.
+        neutral: their vertices.
+    """
+    count = len(model.expression_names)
+    alone = FaceCoefficients(
+        person.identity.expand(count, -1),
+        torch.eye(count),
+        torch.zeros(count, 2, 2),
+        person.albedo.expand(count, -1),
+    )
+    morphs = model.vertices(alone) - neutral
+    if model.eyeballs is not None:
+        balls = model.eyeballs.vertices.flatten()
+        morphs[:, balls] = model.eye_look_basis(identity=person.identity)[:, balls]
+    return morphs
 
 
 def _eyes(face: FaceReconstruction) -> Bool[Tensor, "T"]:

@@ -46,7 +46,7 @@ class FaceReconstructor:
             texture_size: texels along each side of the head's texture, a multiple of 512.
         """
         perception = FacePerception.from_pretrained(device)
-        fitter = FaceFitter(MorphableModel.from_pretrained(), FitConfig(quality=quality))
+        fitter = FaceFitter(MorphableModel.from_pretrained(), FitConfig.preset(quality))
         return cls(perception, fitter, texture_size=texture_size)
 
     def __call__(

@@ -32,8 +32,8 @@ class FitSystem:
         self.version = version
         self._perception = perception
         self._fitters: dict[Quality, FaceFitter] = {
-            "fast": FaceFitter(model, FitConfig(quality="fast")),
-            "full": FaceFitter(model, FitConfig(quality="full")),
+            "fast": FaceFitter(model, FitConfig.preset("fast")),
+            "full": FaceFitter(model, FitConfig.preset("full")),
         }
 
     @classmethod
