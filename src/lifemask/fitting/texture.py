@@ -144,11 +144,12 @@ def face_texture(
     unseen = mirrored_weight * mirrored + (1 - mirrored_weight) * extended
     unseen = unseen * skin_region
 
-    # Detail: the same composition, with the photo sampled at the texture's own resolution.
-    fine = unwrap_photo(photo, mesh, camera, uv_fragments(model, resolution))
-    observed_log = fine.texture.clamp(min=_DARKEST).log() - resized(
-        log_shading + light_left, resolution
-    )
+    # Detail: the same composition, with the photo sampled as finely as it is.
+    detail = _detail_size(fit.camera, vertices, scale, resolution)
+    fine = unwrap_photo(photo, mesh, camera, uv_fragments(model, detail))
+    observed_log = fine.texture.clamp(min=_DARKEST).log()
+    observed_log -= resized(log_shading + light_left, detail)
+    observed_log = resized(observed_log, resolution)
     fine_weight = resized(weight[None], resolution)
     painted = model.albedo.fine_texture(fit.coefficients.albedo, resolution)
     log_albedo = painted.clamp(min=_DARKEST).log() + resized(unseen, resolution)
@@ -170,6 +171,23 @@ def face_texture(
     repeat = resolution // size
     origin = origin.repeat_interleave(repeat, 0).repeat_interleave(repeat, 1)
     return FaceTexture(albedo, origin, hair)
+
+
+def _detail_size(
+    camera: PerspectiveCamera, vertices: Float[Tensor, "V 3"], scale: float, resolution: int
+) -> int:
+    """Return the smallest texture size whose texels are finer than the photo's pixels on the face.
+
+    Args:
+        scale: texels per millimetre at the analysis size.
+        resolution: largest size allowed.
+    """
+    distance = camera.to_camera(vertices)[:, 2].amin()
+    pixels_per_millimetre = float(camera.focal_pixels / distance) / 1000
+    size = _ANALYSIS_SIZE
+    while size < resolution and scale * size / _ANALYSIS_SIZE < 1.3 * pixels_per_millimetre:
+        size *= 2
+    return min(size, resolution)
 
 
 def outer_skin(regions: dict[str, Float[Tensor, "R R"]]) -> Float[Tensor, "R R"]:
