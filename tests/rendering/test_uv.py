@@ -180,3 +180,14 @@ def test_a_huge_photo_is_unwrapped_like_a_large_one():
     seen = huge.visibility > 0.9
     assert seen.float().mean() > 0.15
     torch.testing.assert_close(huge.texture[:, seen], torch.full_like(huge.texture[:, seen], 0.25))
+
+
+def test_a_broken_vertex_hides_its_texels_and_no_others():
+    mesh, camera = scenes.head(), scenes.camera(128)
+    vertices = mesh.vertices.clone()
+    vertices[len(vertices) // 2] = torch.nan
+    broken = Mesh(vertices, mesh.triangles, mesh.uv, mesh.uv_triangles)
+    fragments = rasterize_uv(mesh.uv, mesh.uv_triangles, 64)
+    unwrapped = unwrap_photo(torch.ones(3, 128, 128), broken, camera, fragments)
+    assert torch.isfinite(unwrapped.visibility).all()
+    assert (unwrapped.visibility > 0.9).any()

@@ -121,7 +121,8 @@ def face_texture(
     scale = texels_per_millimetre(model, fragments, size)
     # Segmentation borders are uncertain by millimetres, and hair shades the skin beside it.
     weight = eroded(coarse.visibility * skin, _BORDER_MILLIMETRES * scale) * facing * skin_region
-    weight = torch.minimum(weight, gaussian_blur(weight[None], 2.5)[0]) ** 1.5
+    # Barycentric weights may leave [0, 1] by the rasteriser's snap, and regions with them.
+    weight = torch.minimum(weight, gaussian_blur(weight[None], 2.5)[0]).clamp(0, 1) ** 1.5
 
     normals = vertex_normals(fit.camera.to_camera(vertices), model.triangles)
     shading = fit.light.shade(light_axes_from_camera(normals))

@@ -222,7 +222,8 @@ def _seen(drawn: Tensor, x: Tensor, y: Tensor, depth: Tensor, margin: Tensor) ->
             clear = (2 - (depth - surface) / margin).clamp(0, 1)
             # A pixel beside the mesh shows something else, which spoils a texel that reaches it.
             seen += across * down * clear * (surface > 0)
-    return seen
+    # A texel on a degenerate triangle has no place in the photo: it is not seen.
+    return seen.nan_to_num(0.0)
 
 
 def _sample_pyramid(
