@@ -1,0 +1,1 @@
+"""Faces to learn from: photos, clips and faces that never existed."""

@@ -1,0 +1,62 @@
+"""Faces in the form that every network, loss and step shares."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.morphable.coefficients import FaceCoefficients
+
+
+@dataclass(frozen=True)
+class FaceTruth:
+    """All that is known of a face that was rendered."""
+
+    coefficients: FaceCoefficients
+    """Identity, expression, gaze and albedo of the default head."""
+    camera: PerspectiveCamera
+    """The camera of the crop, in the crop's pixels."""
+    light: SphericalHarmonicsLight
+    """The nearest distant light without shadows and shine; camera axes, +y up, +z to the viewer."""
+    depth: Float[Tensor, "*batch H W"]
+    """Metres along the optical axis to the bare head; 0 beside it."""
+    normals: Float[Tensor, "*batch 3 H W"]
+    """Unit normals of the displaced head in light axes; 0 beside it."""
+    albedo: Float[Tensor, "*batch 3 H W"]
+    """Linear RGB of the bare head without light, in the crop; 0 beside it."""
+    albedo_texture: Float[Tensor, "*batch 3 R R"]
+    """Linear RGB of the whole head in UV."""
+    displacement: Float[Tensor, "*batch R R"]
+    """Metres along the surface normal in UV; positive is outwards."""
+    visible68: Bool[Tensor, "*batch 68"]
+    """The point is neither turned away nor hidden by the head, hair, glasses or anything else."""
+    visible478: Bool[Tensor, "*batch 478"]
+    """As `visible68`, for the dense points."""
+
+
+@dataclass(frozen=True)
+class FaceBatch:
+    """Square crops of faces from one source; a clip has its frames as the last batch axis."""
+
+    photo: Float[Tensor, "*batch 3 H W"]
+    """Linear RGB in [0, 1]."""
+    landmarks68: Float[Tensor, "*batch 68 2"]
+    """Crop pixels (x, y); anything where the weight is 0."""
+    landmarks68_weight: Float[Tensor, "*batch 68"]
+    """0 (unknown) to 1."""
+    landmarks478: Float[Tensor, "*batch 478 2"]
+    """Crop pixels (x, y); anything where the weight is 0."""
+    landmarks478_weight: Float[Tensor, "*batch 478"]
+    """0 (unknown) to 1."""
+    aflw21: Float[Tensor, "*batch 21 2"]
+    """Crop pixels (x, y) of AFLW's points; anything where the weight is 0."""
+    aflw21_weight: Float[Tensor, "*batch 21"]
+    """0 (unknown) to 1."""
+    skin: Float[Tensor, "*batch H W"]
+    """How surely the pixel shows the skin of this face and nothing in front of it, in [0, 1]."""
+    person: Int[Tensor, "*batch"]
+    """Equal numbers are the same person; -1 is unknown."""
+    truth: FaceTruth | None
+    """None for photos."""
