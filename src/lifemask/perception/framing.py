@@ -1,0 +1,192 @@
+"""The one square in which every network sees a face: upright, and one and a half faces wide.
+
+A frame lies in a photo; crop pixels and photo pixels (x right, y down, pixel centres at +0.5)
+follow from each other by a rotation, a scale and a shift. The camera of a crop absorbs all three
+exactly: the rotation turns the camera about its optical axis.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.io.colour import image_from_pixels
+from lifemask.perception.landmarks import turn
+from lifemask.perception.regions import square_regions, to_photo
+
+FOREHEAD, CHIN = 10, 152
+"""The dense points whose line tells the roll, in profiles too."""
+
+FRAME_SCALE = 1.5
+"""Side of the frame, in units of the larger extent of the upright points."""
+
+
+@dataclass(frozen=True)
+class FaceFrame:
+    """A square of a photo around a face. Photo pixels."""
+
+    centre: Float[Tensor, "*batch 2"]
+    """Its middle (x, y)."""
+    side: Float[Tensor, "*batch"]
+    """Length of an edge."""
+    roll: Float[Tensor, "*batch"]
+    """Radians by which the crop's +x is turned towards the photo's +y: 0 for an upright head."""
+
+
+def face_frame(landmarks478: Float[Tensor, "*batch 478 dimensions"]) -> FaceFrame:
+    """Return the frame of a face: upright by forehead and chin, around the first 468 points.
+
+    Args:
+        landmarks478: dense points in photo pixels; a third coordinate is ignored.
+    """
+    points = landmarks478[..., :468, :2]
+    down = points[..., CHIN, :] - points[..., FOREHEAD, :]
+    roll = torch.atan2(-down[..., 0], down[..., 1])
+    upright = turn(points, -roll)
+    low, high = upright.amin(-2), upright.amax(-2)
+    centre = turn(((low + high) / 2).unsqueeze(-2), roll).squeeze(-2)
+    return FaceFrame(centre, (high - low).amax(-1) * FRAME_SCALE, roll)
+
+
+def crop_points(
+    points: Float[Tensor, "*batch N 2"], frame: FaceFrame, size: int
+) -> Float[Tensor, "*batch N 2"]:
+    """Take photo points to the pixels of a crop of `size` x `size`."""
+    scale = (size / frame.side)[..., None, None]
+    return turn(points - frame.centre.unsqueeze(-2), -frame.roll) * scale + size / 2
+
+
+def photo_points(
+    points: Float[Tensor, "*batch N 2"], frame: FaceFrame, size: int
+) -> Float[Tensor, "*batch N 2"]:
+    """Take the pixels of a crop of `size` x `size` to the photo; undoes `crop_points`."""
+    scale = (frame.side / size)[..., None, None]
+    return turn((points - size / 2) * scale, frame.roll) + frame.centre.unsqueeze(-2)
+
+
+def crop_photo(
+    photo: Float[Tensor, "*batch C H W"], frame: FaceFrame, size: int
+) -> Float[Tensor, "*batch C size size"]:
+    """Return the frame's part of a photo; what lies outside the photo repeats its border.
+
+    Every crop pixel is the mean of bilinear samples no further apart than photo pixels, so that
+    fine photos do not alias. Differentiable in the photo and in the frame.
+    """
+    batch = photo.shape[:-3]
+    images = photo.reshape(-1, *photo.shape[-3:])
+    coarsest = float(frame.side.detach().max()) / size
+    # A photo far finer than the crop is first averaged in whole blocks: that is much cheaper.
+    factor = max(1, math.floor(coarsest / 2))
+    if factor > 1:
+        rows, columns = -images.shape[-2] % factor, -images.shape[-1] % factor
+        images = F.pad(images, (0, columns, 0, rows), mode="replicate")
+        images = F.avg_pool2d(images, factor)
+    samples = max(1, math.ceil(coarsest / factor - 1e-3))
+    regions = square_regions(frame.centre / factor, frame.side / factor, frame.roll)
+    regions = regions.expand(*batch, 2, 3).reshape(-1, 2, 3)
+    fine = size * samples
+    steps = (torch.arange(fine, dtype=images.dtype, device=images.device) + 0.5) / fine
+    unit = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).reshape(-1, 2)
+    points = to_photo(regions.to(images), unit.expand(len(regions), -1, -1))
+    extent = points.new_tensor([images.shape[-1], images.shape[-2]])
+    grid = (points * 2 / extent - 1).unflatten(1, (fine, fine))
+    crops = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return F.avg_pool2d(crops, samples).reshape(*batch, -1, size, size)
+
+
+def crop_pixels(
+    pixels: UInt8[np.ndarray, "H W 3"], frame: FaceFrame, size: int
+) -> Float[Tensor, "3 size size"]:
+    """Return the frame's part of an sRGB photo of any size as linear RGB in [0, 1].
+
+    Only the part of the photo under the frame is touched.
+    """
+    height, width = pixels.shape[:2]
+    # Half a diagonal, and what averaging and interpolation touch beyond it.
+    reach = float(frame.side) * (0.7072 + 2 / size) + 2
+    x, y = frame.centre.tolist()
+    left, top = (round(min(max(v - reach, 0), n - 1)) for v, n in ((x, width), (y, height)))
+    right, bottom = (
+        round(max(min(v + reach, n), start + 1))
+        for v, n, start in ((x, width, left), (y, height, top))
+    )
+    part = image_from_pixels(pixels[top:bottom, left:right])
+    corner = frame.centre.new_tensor([left, top])
+    return crop_photo(part, FaceFrame(frame.centre - corner, frame.side, frame.roll), size)
+
+
+def crop_camera(camera: PerspectiveCamera, frame: FaceFrame, size: int) -> PerspectiveCamera:
+    """Return the camera that sees the crop of `size` x `size` as `camera` sees the photo."""
+    principal_point = crop_points(camera.principal_point.unsqueeze(-2), frame, size).squeeze(-2)
+    return PerspectiveCamera(
+        camera.focal_pixels * size / frame.side,
+        principal_point,
+        _about_optical_axis(-frame.roll) @ camera.world_to_camera,
+        (size, size),
+    )
+
+
+def photo_camera(
+    camera: PerspectiveCamera, frame: FaceFrame, size: int, image_size: tuple[int, int]
+) -> PerspectiveCamera:
+    """Return the camera of the photo from that of its crop of `size` x `size`.
+
+    Args:
+        camera: as `crop_camera` returns it.
+        frame: where the crop lies.
+        size: pixels on a side of the crop.
+        image_size: (height, width) of the photo in pixels.
+    """
+    principal_point = photo_points(camera.principal_point.unsqueeze(-2), frame, size).squeeze(-2)
+    return PerspectiveCamera(
+        camera.focal_pixels * frame.side / size,
+        principal_point,
+        _about_optical_axis(frame.roll) @ camera.world_to_camera,
+        image_size,
+    )
+
+
+def crop_light(light: SphericalHarmonicsLight, frame: FaceFrame) -> SphericalHarmonicsLight:
+    """Return the photo's light in the axes of the crop's camera."""
+    return _turned(light, frame.roll)
+
+
+def photo_light(light: SphericalHarmonicsLight, frame: FaceFrame) -> SphericalHarmonicsLight:
+    """Return the crop's light in the axes of the photo's camera."""
+    return _turned(light, -frame.roll)
+
+
+def _turned(
+    light: SphericalHarmonicsLight, angle_radians: Float[Tensor, "*batch"]
+) -> SphericalHarmonicsLight:
+    """Turn light about the line of sight, image +y (down) towards +x for a positive angle.
+
+    Harmonics of azimuthal order one turn by the angle, those of order two by twice the angle.
+    """
+    constant, y, z, x, xy, yz, zz, xz, xx_yy = light.coefficients.unbind(-2)
+
+    def pair(first: Tensor, second: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
+        cosine, sine = angle.cos().unsqueeze(-1), angle.sin().unsqueeze(-1)
+        return cosine * first - sine * second, sine * first + cosine * second
+
+    # Light axes have y up, so that a crop turned by +roll sees the light turned by +roll.
+    x, y = pair(x, y, angle_radians)
+    xz, yz = pair(xz, yz, angle_radians)
+    xx_yy, xy = pair(xx_yy, xy, 2 * angle_radians)
+    rows = torch.broadcast_tensors(constant, y, z, x, xy, yz, zz, xz, xx_yy)
+    return SphericalHarmonicsLight(torch.stack(rows, dim=-2))
+
+
+def _about_optical_axis(angle_radians: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 4 4"]:
+    """Return the motion of a camera's axes that turns +x towards +y."""
+    cosine, sine = angle_radians.cos(), angle_radians.sin()
+    zero, one = torch.zeros_like(cosine), torch.ones_like(cosine)
+    rows = [cosine, -sine, zero, zero, sine, cosine, zero, zero]
+    rows += [zero, zero, one, zero, zero, zero, zero, one]
+    return torch.stack(rows, dim=-1).unflatten(-1, (4, 4))
