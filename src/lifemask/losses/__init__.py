@@ -1,0 +1,1 @@
+"""Losses: one idea per file, one value per image, unweighted."""

@@ -1,0 +1,1 @@
+"""Networks that look at framed faces, and their released weights."""
