@@ -20,12 +20,15 @@ def gaussian_blur(image: Float[Tensor, "C H W"], sigma: float) -> Float[Tensor, 
     radius = max(1, round(3 * sigma))
     offsets = torch.arange(-radius, radius + 1, dtype=image.dtype)
     kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
-    batched = image.unsqueeze(1)
-    for axes in ((radius, radius, 0, 0), (0, 0, radius, radius)):
-        padded = F.pad(batched, axes, mode="replicate")
-        batched = F.conv2d(padded, kernel if axes[0] else kernel.transpose(-1, -2))
-    return batched.squeeze(1)
+    kernel = (kernel / kernel.sum()).tolist()
+    # Shifted sums are several times faster than a convolution of few channels.
+    for axis, margins in ((-1, (radius, radius, 0, 0)), (-2, (0, 0, radius, radius))):
+        length = image.shape[axis]
+        padded = F.pad(image[None], margins, mode="replicate")[0]
+        image = torch.zeros_like(image)
+        for shift, share in enumerate(kernel):
+            image.add_(padded.narrow(axis, shift, length), alpha=share)
+    return image
 
 
 def blur_weighted(
