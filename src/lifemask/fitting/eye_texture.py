@@ -7,7 +7,7 @@ from torch import Tensor
 from lifemask.fitting.filters import gaussian_blur
 from lifemask.morphable.eyes import IRIS_ANGLE_RADIANS
 from lifemask.morphable.model import MorphableModel
-from lifemask.rendering import Fragments, interpolate
+from lifemask.rendering import interpolate, rasterize
 
 _IRIS_LANDMARKS = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
 """Centre and four border points of the subject's right and left iris."""
@@ -62,39 +62,44 @@ def iris_colour(
 
 
 def paint_irises(
-    albedo: Float[Tensor, "3 R R"],
-    colour: Float[Tensor, "3"] | None,
-    model: MorphableModel,
-    fragments: Fragments,
+    albedo: Float[Tensor, "3 R R"], colour: Float[Tensor, "3"] | None, model: MorphableModel
 ) -> Float[Tensor, "3 R R"]:
-    """Return the texture with its irises in another colour, their pattern kept.
-
-    Args:
-        fragments: of the model's texture at the texture's resolution.
-    """
-    if colour is None:
+    """Return the texture with its irises in another colour, their pattern kept."""
+    if colour is None or model.eyeballs is None:
         return albedo
-    iris = iris_texels(model, fragments)
+    rows, iris = iris_texels(model, albedo.shape[-1])
     if not iris.any():
         return albedo
-    pattern = albedo[:, iris].mean(0)
+    painted = albedo.clone()
+    band = painted[:, rows]
+    pattern = band[:, iris].mean(0)
     # The pupil is dark already; only what is brighter than it takes the new colour.
     typical = pattern[pattern > 0.3 * pattern.median()].median()
     tinted = colour[:, None] * (pattern / typical).clamp(max=2.5)
     soft = gaussian_blur(iris[None].float(), 1.0)[0][iris]
-    painted = albedo.clone()
-    painted[:, iris] += soft * (tinted - painted[:, iris])
+    band[:, iris] += soft * (tinted - band[:, iris])
     return painted
 
 
-def iris_texels(model: MorphableModel, fragments: Fragments) -> Bool[Tensor, "R R"]:
-    """Return which texels lie on an iris (or its pupil)."""
+def iris_texels(model: MorphableModel, resolution: int) -> tuple[slice, Bool[Tensor, "rows R"]]:
+    """Return which rows of a texture hold eyeballs, and which texels in them lie on an iris.
+
+    Pupils count as iris. For models with eyeballs.
+    """
+    assert model.eyeballs is not None, "The model has no eyeballs."
+    regions = model.regions
+    balls = (regions["eyeball_left"] + regions["eyeball_right"])[model.triangles] > 0.5
+    own = balls.all(-1)
+    points = model.uv * resolution
+    extent = points[model.uv_triangles[own], 1]
+    first, last = int(extent.min()), min(int(extent.max()) + 1, resolution)
+    points = torch.cat([points - points.new_tensor([0, first]), torch.ones_like(points[:, :1])], -1)
+    size = (last - first, resolution)
+    fragments = rasterize(points, model.uv_triangles[own], size, cull="none")
     inside = torch.zeros_like(fragments.mask)
-    if model.eyeballs is None:
-        return inside
     for centre, name in zip(model.eyeballs.centres, ("eyeball_left", "eyeball_right"), strict=True):
         direction = torch.nn.functional.normalize(model.mean - centre, dim=-1)[:, 2:]
-        part = model.regions[name][:, None]
-        baked = interpolate(torch.cat([direction, part], -1), model.triangles, fragments)
+        part = regions[name][:, None]
+        baked = interpolate(torch.cat([direction, part], -1), model.triangles[own], fragments)
         inside |= (baked[0] > torch.cos(torch.tensor(IRIS_ANGLE_RADIANS))) & (baked[1] > 0.5)
-    return inside
+    return slice(first, last), inside

@@ -30,9 +30,12 @@ class HairEstimate:
         size = albedo.shape[-1]
         noise = _strands(size)
         edge = resized(gaussian_blur(scalp[None], 7.0), size) + 0.3 * (noise - 0.5)
-        amount = ((edge - 0.3) / 0.6).clamp(0, 1) ** 1.5
-        painted = self.colour[:, None, None] * (0.65 + 0.7 * noise)
-        return albedo + amount * (painted - albedo)
+        amount = ((edge[0] - 0.3) / 0.6).clamp_(0, 1) ** 1.5
+        painted = albedo * (1 - amount)
+        amount *= 0.65 + 0.7 * noise
+        for channel, value in zip(painted, self.colour.tolist(), strict=True):
+            channel.add_(amount, alpha=value)
+        return painted
 
 
 def estimate_hair(

@@ -148,24 +148,26 @@ def face_texture(
     # Detail: the same composition, with the photo sampled as finely as it is.
     detail = _detail_size(fit.camera, vertices, scale, resolution)
     fine = unwrap_photo(photo, mesh, camera, uv_fragments(model, detail))
-    observed_log = fine.texture.clamp(min=_DARKEST).log()
+    # Large images from here on: changed in place, as new memory costs more than the arithmetic.
+    observed_log = fine.texture.clamp_(min=_DARKEST).log_()
     observed_log -= resized(log_shading + light_left, detail)
     observed_log = resized(observed_log, resolution)
-    fine_weight = resized(weight[None], resolution)
     painted = model.albedo.fine_texture(fit.coefficients.albedo, resolution)
-    log_albedo = painted.clamp(min=_DARKEST).log() + resized(unseen, resolution)
-    log_albedo += fine_weight * (observed_log.clamp(-6.5, 0) - log_albedo)
+    log_albedo = painted.clamp_(min=_DARKEST).log_()
+    log_albedo += resized(unseen, resolution)
+    observed_log.clamp_(-6.5, 0).sub_(log_albedo).mul_(resized(weight[None], resolution))
+    log_albedo += observed_log
 
     eyeballs = regions["eyeball_left"] + regions["eyeball_right"]
-    log_albedo += resized(eyeballs[None], resolution) * math.log(_SOCKET_LIGHT)
-    log_albedo += resized(regions["teeth"][None], resolution) * math.log(_MOUTH_LIGHT)
-    albedo = log_albedo.exp().clamp(0, 1)
+    inner_light = eyeballs * math.log(_SOCKET_LIGHT) + regions["teeth"] * math.log(_MOUTH_LIGHT)
+    log_albedo += resized(inner_light[None], resolution)
+    albedo = log_albedo.exp_().clamp_(0, 1)
     hair = estimate_hair(coarse.texture, coarse.visibility, segments, regions["scalp"], log_shading)
     albedo = hair.paint(albedo, regions["scalp"])
     offset = fit.camera.principal_point - camera.principal_point
     towards_camera = fit.light.shade(torch.tensor([[0.0, 0.0, 1.0]]))[0]
     colour = iris_colour(photo, observation.landmarks478[:, :2] - offset, towards_camera)
-    albedo = paint_irises(albedo, colour, model, uv_fragments(model, resolution))
+    albedo = paint_irises(albedo, colour, model)
     origin = torch.full((size, size), int(TexelOrigin.IMAGINED), dtype=torch.uint8)
     origin[mirrored_weight > 0.5] = int(TexelOrigin.MIRRORED)
     origin[weight > 0.5] = int(TexelOrigin.OBSERVED)
