@@ -87,3 +87,16 @@ def yaw_pitch_roll_from_matrix(
     yaw = torch.atan2(-matrix[..., 2, 0], matrix[..., 2, 2])
     roll = torch.atan2(-matrix[..., 0, 1], matrix[..., 1, 1])
     return yaw, pitch, roll
+
+
+def matrix_from_columns(columns: Float[Tensor, "*batch 2 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Return the rotation whose first two columns are nearest to these, the first one first.
+
+    Gram and Schmidt's method: continuous over all rotations, unlike angles (Zhou et al., "On the
+    continuity of rotation representations in neural networks", 2019).
+    """
+    first = torch.nn.functional.normalize(columns[..., 0, :], dim=-1)
+    rest = columns[..., 1, :]
+    rest = rest - (first * rest).sum(-1, keepdim=True) * first
+    second = torch.nn.functional.normalize(rest, dim=-1)
+    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)

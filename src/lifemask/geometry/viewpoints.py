@@ -1,0 +1,74 @@
+"""How a head is seen, apart from where in the image the optical axis happens to be.
+
+A photo cut differently has another principal point, and with it another rotation in camera axes
+for the same appearance. What is seen stays the same: the rotation about the line of sight, the
+place and the size in the image, and the strength of perspective.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
+from lifemask.geometry.rotations import cross_product_matrix
+
+
+@dataclass(frozen=True)
+class Viewpoint:
+    """A pose without a principal point."""
+
+    rotation: Float[Tensor, "*batch 3 3"]
+    """Head axes to those of a camera that looks straight at the head's origin."""
+    place: Float[Tensor, "*batch 2"]
+    """Where the head's origin is seen: (x, y) in pixels."""
+    pixels_per_metre: Float[Tensor, "*batch"]
+    """Size in the image at the depth of the head's origin."""
+    distance: Float[Tensor, "*batch"]
+    """Depth of the head's origin in metres."""
+
+
+def viewpoint_of(camera: PerspectiveCamera) -> Viewpoint:
+    """Return how a camera sees the head; its origin must lie before the camera."""
+    translation = camera.world_to_camera[..., :3, 3]
+    rotation = sight_rotation(translation).transpose(-1, -2) @ camera.world_to_camera[..., :3, :3]
+    distance = translation[..., 2]
+    pixels_per_metre = camera.focal_pixels / distance
+    place = translation[..., :2] * pixels_per_metre.unsqueeze(-1) + camera.principal_point
+    return Viewpoint(rotation, place, pixels_per_metre, distance)
+
+
+def camera_of(
+    viewpoint: Viewpoint, principal_point: Float[Tensor, "*batch 2"], image_size: tuple[int, int]
+) -> PerspectiveCamera:
+    """Return the camera with a given principal point that sees the head so; undoes `viewpoint_of`.
+
+    Args:
+        viewpoint: how the head is seen.
+        principal_point: (x, y) in pixels.
+        image_size: (height, width) in pixels.
+    """
+    beside = (viewpoint.place - principal_point) / viewpoint.pixels_per_metre.unsqueeze(-1)
+    translation = torch.cat([beside, viewpoint.distance.unsqueeze(-1)], dim=-1)
+    return PerspectiveCamera(
+        viewpoint.pixels_per_metre * viewpoint.distance,
+        principal_point,
+        rigid_transform(sight_rotation(translation) @ viewpoint.rotation, translation),
+        image_size,
+    )
+
+
+def recentred(
+    camera: PerspectiveCamera, principal_point: Float[Tensor, "*batch 2"]
+) -> PerspectiveCamera:
+    """Return the camera with another principal point that sees the head most nearly the same."""
+    return camera_of(viewpoint_of(camera), principal_point, camera.image_size)
+
+
+def sight_rotation(direction: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Return the smallest rotation that takes +Z to a direction; not for -Z."""
+    x, y, z = torch.nn.functional.normalize(direction, dim=-1).unbind(-1)
+    skew = cross_product_matrix(torch.stack([-y, x, torch.zeros_like(x)], dim=-1))
+    identity = torch.eye(3, dtype=direction.dtype, device=direction.device)
+    return identity + skew + skew @ skew / (1 + z)[..., None, None]

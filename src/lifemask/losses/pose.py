@@ -1,0 +1,30 @@
+"""How far a predicted pose is from the true one: turn, place and size apart."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def rotation_loss(
+    predicted: Float[Tensor, "*batch 3 3"], true: Float[Tensor, "*batch 3 3"]
+) -> Float[Tensor, "*batch"]:
+    """Return the angle between two rotations in radians, 0 to pi; zero gradient at both ends."""
+    chord = (predicted - true).flatten(-2).norm(dim=-1) / (2 * math.sqrt(2))
+    # The sine of half the angle; its arc has no slope at 1.
+    return 2 * torch.asin(chord.clamp(max=1 - 1e-6))
+
+
+def place_loss(
+    predicted: Float[Tensor, "*batch 2"], true: Float[Tensor, "*batch 2"], *, frame_side: float
+) -> Float[Tensor, "*batch"]:
+    """Return the distance of image points in units of the face's frame."""
+    return (predicted - true).norm(dim=-1) / frame_side
+
+
+def ratio_loss(
+    predicted: Float[Tensor, "*batch"], true: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch"]:
+    """Return |log(predicted / true)| of two positive sizes or distances."""
+    return (predicted.clamp(min=1e-8) / true).log().abs()

@@ -1,0 +1,23 @@
+"""How far predicted surface points lie from true ones."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+FACE_SIZE_METRES = 0.15
+"""Unit of the loss: about the height of a face."""
+
+
+def vertex_loss(
+    predicted: Float[Tensor, "*batch N 3"], true: Float[Tensor, "*batch N 3"]
+) -> Float[Tensor, "*batch"]:
+    """Return the mean distance in units of a face's size.
+
+    In head space it compares shapes; give points turned into camera axes to compare shape and
+    pose together (the geometry loss of Richardson et al., "Learning detailed face reconstruction
+    from a single image", 2017, with distances for squares).
+
+    Args:
+        predicted: metres.
+        true: metres, point for point the same.
+    """
+    return (predicted - true).norm(dim=-1).mean(-1) / FACE_SIZE_METRES
