@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -121,7 +122,8 @@ class _Scene:
         light = SphericalHarmonicsLight.ambient() if light is None else light
         if texture is None and colours is None:
             colours = vertices.new_ones(vertices.shape[-2], 3)
-        batch = torch.broadcast_shapes(
+        # Torch's own function of that name imports sympy: half a second for the first picture.
+        shape = np.broadcast_shapes(
             vertices.shape[:-2],
             camera.focal_pixels.shape,
             camera.principal_point.shape[:-1],
@@ -130,6 +132,7 @@ class _Scene:
             () if texture is None else texture.shape[:-3],
             () if colours is None else colours.shape[:-2],
         )
+        batch = torch.Size(shape)
         mesh = Mesh(
             vertices.expand(*batch, *vertices.shape[-2:]),
             mesh.triangles,
