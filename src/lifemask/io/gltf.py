@@ -230,24 +230,26 @@ class _Writer:
         )
 
     def morph(self, values: Float[np.ndarray, "V 3"], negligible: float) -> int:
-        moved = np.flatnonzero(np.abs(values).max(axis=-1) > negligible)
+        x, y, z = np.abs(values).T
+        moved = np.flatnonzero(np.maximum(np.maximum(x, y), z) > negligible)
         if len(moved) > _SPARSE_UNTIL * len(values):
             return self.floats(values, bounds=True)
         # "Sparse accessors" must hold at least one element.
         moved = moved if len(moved) else np.array([0])
         short = len(values) <= 0xFFFF
-        kept = np.zeros_like(values, "<f4")
-        kept[moved] = values[moved]
+        kept = values[moved].astype("<f4")
         sparse = {
             "count": len(moved),
             "indices": {
                 "bufferView": self.view(moved.astype("<u2" if short else "<u4").tobytes()),
                 "componentType": _SHORT if short else _INT,
             },
-            "values": {"bufferView": self.view(kept[moved].tobytes())},
+            "values": {"bufferView": self.view(kept.tobytes())},
         }
         value = {"componentType": _FLOAT, "count": len(values), "type": "VEC3", "sparse": sparse}
-        return self.add("accessors", value | _bounds(kept))
+        # Of all vertices: those that are not listed do not move.
+        resting = kept[:0] if len(kept) == len(values) else np.zeros_like(kept[:1])
+        return self.add("accessors", value | _bounds(np.concatenate([kept, resting])))
 
 
 class _Reader:

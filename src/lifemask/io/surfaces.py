@@ -15,9 +15,10 @@ def split_at_seams(surface: Surface) -> Surface:
     """
     if surface.uv is None or surface.uv_triangles is None:
         return surface
-    corners = np.stack([surface.triangles.reshape(-1), surface.uv_triangles.reshape(-1)], axis=-1)
-    pairs, index = np.unique(corners, axis=0, return_inverse=True)
-    vertex, place = pairs[:, 0], pairs[:, 1]
+    corners = surface.triangles.reshape(-1).astype(np.int64) * len(surface.uv)
+    corners += surface.uv_triangles.reshape(-1)
+    pairs, index = np.unique(corners, return_inverse=True)
+    vertex, place = np.divmod(pairs, len(surface.uv))
     return replace(
         surface,
         positions=surface.positions[vertex],
