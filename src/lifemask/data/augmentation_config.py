@@ -1,0 +1,40 @@
+"""How strongly photos are varied before a network sees them; imports nothing heavy."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strengths of all variations; zero switches one off, `Augmentation.none()` all of them."""
+
+    mirror: float = 0.5
+    """Share of faces that are mirrored, with left and right swapped in all that is known of them."""
+    shift: float = 0.04
+    """Largest shift of the frame, in units of its side."""
+    scale: float = 0.08
+    """Largest enlargement or reduction: 0.08 is from 1 / 1.08 to 1.08."""
+    turn_degrees: float = 12.0
+    """Largest rotation in the image plane."""
+    exposure: float = 0.35
+    """Largest change of brightness, as a power of e; the true light changes with it."""
+    tint: float = 0.08
+    """Standard deviation of each channel's gain, as a power of e; the true light changes too."""
+    gamma: float = 0.15
+    """Largest change of contrast: exponents from 1 / 1.15 to 1.15 on linear light."""
+    grey: float = 0.05
+    """Share of photos without colour."""
+    blur: float = 0.3
+    """Share of blurred photos."""
+    blur_pixels: float = 1.5
+    """Largest standard deviation of the blur at 224 pixels a side."""
+    noise: float = 0.03
+    """Largest standard deviation of sensor noise in sRGB."""
+    compression: float = 0.3
+    """Share of photos that go through something like JPEG."""
+    occlusion: float = 0.2
+    """Share of photos with patches in front."""
+
+    @classmethod
+    def none(cls) -> "Augmentation":
+        """Return strengths that change nothing."""
+        return cls(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)

@@ -1,0 +1,135 @@
+"""Batches mixed from several sources in fixed proportions, the same for the same step."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lifemask.data.batch import FaceBatch
+
+
+@runtime_checkable
+class FaceSource(Protocol):
+    """Where batches come from. It can be sent to another process, so it loads lazily."""
+
+    def batch(self, index: int, size: int) -> FaceBatch:
+        """Return a batch: the same for the same index, whatever was asked for before."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Several sources and what each gives to a batch."""
+
+    sources: Mapping[str, FaceSource]
+    """By name."""
+    sizes: Mapping[str, int]
+    """Images (or clips) of each source."""
+
+    def batches(self, index: int) -> list[FaceBatch]:
+        """Return one batch of each source, in the order of their names in `sources`."""
+        return [source.batch(index, self.sizes[name]) for name, source in self.sources.items()]
+
+
+def batch_sizes(shares: Mapping[str, float], total: int) -> dict[str, int]:
+    """Split a batch by shares: whole images, the total exact, sources of share 0 left out.
+
+    Raises:
+        ValueError: a share is negative, all are zero, or a source would get nothing.
+    """
+    if any(not share >= 0 for share in shares.values()) or not any(shares.values()):
+        raise ValueError(
+            f"Shares came as {dict(shares)}; they must be 0 or more, and not all of them 0."
+        )
+    wanted = {name: share for name, share in shares.items() if share > 0}
+    scale = total / sum(wanted.values())
+    exact = {name: share * scale for name, share in wanted.items()}
+    sizes = {name: int(value) for name, value in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: sizes[name] - exact[name])
+    for name in by_remainder[: total - sum(sizes.values())]:
+        sizes[name] += 1
+    if empty := [name for name, size in sizes.items() if size == 0]:
+        raise ValueError(
+            f"A batch of {total} leaves nothing for {', '.join(empty)}. Enlarge batch_size, or "
+            "set the share to 0."
+        )
+    return sizes
+
+
+def mixed_batches(
+    mixture: Mixture, *, start: int, stride: int = 1, workers: int = 0, ahead: int = 2
+) -> Iterator[list[FaceBatch]]:
+    """Yield batches forever: those of index `start`, `start + stride` and so on.
+
+    Args:
+        mixture: what to mix.
+        start: first index.
+        stride: distance of the indices: the number of training processes.
+        workers: processes that make batches ahead of time, each with one thread; 0 makes them
+            here when they are asked for. The batches are the same.
+        ahead: batches that each worker makes in advance.
+    """
+    if workers == 0:
+        for index in count(start, stride):
+            yield mixture.batches(index)
+        return
+    loader: DataLoader[list[FaceBatch]] = DataLoader(
+        _ByIndex(mixture),
+        batch_size=None,
+        sampler=_Endless(start, stride),
+        num_workers=workers,
+        prefetch_factor=ahead,
+        # A fork would inherit the threads of numba and torch in an undefined state.
+        multiprocessing_context="spawn",
+        worker_init_fn=_start_worker,
+    )
+    yield from loader
+
+
+class _ByIndex(Dataset[list[FaceBatch]]):
+    def __init__(self, mixture: Mixture) -> None:
+        self.mixture = mixture
+
+    def __getitem__(self, index: int) -> list[FaceBatch]:
+        return self.mixture.batches(index)
+
+
+@dataclass(frozen=True)
+class _Endless:
+    """Indices without end."""
+
+    start: int
+    stride: int
+
+    def __iter__(self) -> Iterator[int]:
+        return count(self.start, self.stride)
+
+    def __len__(self) -> int:
+        return 2**62
+
+
+def _start_worker(worker: int) -> None:
+    """Run torch on one thread, and leave Ctrl-C to the training process."""
+    import signal
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def generator_for(*key: int | str) -> torch.Generator:
+    """Return a generator for what these numbers and names stand for, unlike any other's."""
+    return torch.Generator().manual_seed(seed_for(*key))
+
+
+def seed_for(*key: int | str) -> int:
+    """Return a seed for what these numbers and names stand for, such as seed, source and step."""
+    entropy: list[int] = []
+    for part in key:
+        entropy += [part & (2**64 - 1)] if isinstance(part, int) else list(part.encode())
+        entropy.append(len(entropy))
+    words: Any = np.random.SeedSequence(entropy).generate_state(2, np.uint32)
+    return (int(words[0]) << 31) ^ int(words[1])

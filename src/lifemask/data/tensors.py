@@ -1,0 +1,63 @@
+"""Every tensor inside nested dataclasses at once: to move, slice, join, name and store batches."""
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+Structure = TypeVar("Structure")
+
+
+def map_tensors(change: Callable[[Tensor], Tensor], value: Structure) -> Structure:
+    """Return a copy of a dataclass (of dataclasses …) with every tensor changed."""
+    if isinstance(value, Tensor):
+        return typing.cast(Structure, change(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changed = {
+            field.name: map_tensors(change, getattr(value, field.name))
+            for field in dataclasses.fields(value)
+        }
+        return dataclasses.replace(value, **changed)
+    return value
+
+
+def joined(values: Sequence[Structure]) -> Structure:
+    """Return one structure whose tensors are those of all, joined along the first axis.
+
+    Everything that is no tensor must be equal in all.
+
+    Raises:
+        ValueError: a part is missing in some, or differs.
+    """
+    first = values[0]
+    if isinstance(first, Tensor):
+        return typing.cast(Structure, torch.cat(typing.cast(list[Tensor], list(values))))
+    if dataclasses.is_dataclass(first) and not isinstance(first, type):
+        if any(type(value) is not type(first) for value in values):
+            raise ValueError("Cannot join: some values have a part that others lack.")
+        parts = {
+            field.name: joined([getattr(value, field.name) for value in values])
+            for field in dataclasses.fields(first)
+        }
+        return dataclasses.replace(first, **parts)
+    if any(value != first for value in values):
+        raise ValueError(f"Cannot join: {first!r} differs among the values.")
+    return first
+
+
+def named_tensors(value: Any, prefix: str = "") -> dict[str, Tensor]:
+    """Return all tensors by their path: `truth.camera.focal_pixels`."""
+    if isinstance(value, Tensor):
+        return {prefix: value}
+    found: dict[str, Tensor] = {}
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            path = f"{prefix}.{field.name}" if prefix else field.name
+            found |= named_tensors(getattr(value, field.name), path)
+    elif isinstance(value, Mapping):
+        for key, child in typing.cast(Mapping[str, Any], value).items():
+            found |= named_tensors(child, f"{prefix}.{key}" if prefix else str(key))
+    return found

@@ -1,0 +1,1 @@
+"""One trainer for every system: recipes, the loop, checkpoints and what it writes down."""

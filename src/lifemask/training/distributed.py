@@ -1,0 +1,94 @@
+"""One training over several processes: which of them this is, and what they agree upon."""
+
+import os
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from lifemask.training.config import TrainingError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which of the processes that train together runs here."""
+
+    rank: int
+    """Its number, from 0."""
+    count: int
+    """How many there are."""
+    device: torch.device
+    """Where it computes."""
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes files."""
+        return self.rank == 0
+
+    def largest(self, values: Sequence[float]) -> list[float]:
+        """Return for each value the largest of all processes; all of them must call."""
+        if self.count == 1:
+            return list(values)
+        device = self.device if self.device.type == "cuda" else "cpu"
+        tensor = torch.tensor(values, dtype=torch.float64, device=device)
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return tensor.tolist()
+
+    def mean(self, values: Sequence[float]) -> list[float]:
+        """Return for each value the mean over all processes; all of them must call."""
+        if self.count == 1:
+            return list(values)
+        device = self.device if self.device.type == "cuda" else "cpu"
+        tensor = torch.tensor(values, dtype=torch.float64, device=device)
+        dist.all_reduce(tensor, dist.ReduceOp.SUM)
+        return (tensor / self.count).tolist()
+
+
+@contextmanager
+def processes(device: str = "auto") -> Generator[Processes]:
+    """Join the processes that `torchrun` started, or be alone; leave them at the end.
+
+    Args:
+        device: auto, cpu, cuda, cuda:1, mps. With several processes each takes its own GPU.
+
+    Raises:
+        TrainingError: the device is not there.
+    """
+    rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    chosen = _device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    if count == 1:
+        yield Processes(0, 1, chosen)
+        return
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Processes(rank, count, chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def _device(name: str, local_rank: int) -> torch.device:
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = torch.backends.mps.is_available()
+    if name == "auto":
+        name = "cuda" if cuda else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise TrainingError(f"There is no device {name!r}. Use auto, cpu, cuda or mps.") from error
+    if device.type == "cuda":
+        index = local_rank if ":" not in name else device.index
+        if index >= cuda:
+            raise TrainingError(
+                f"Device cuda:{index} was asked for; this machine has {cuda} CUDA devices. Use "
+                "--device cpu, or start fewer processes."
+            )
+        return torch.device("cuda", index)
+    if device.type == "mps" and not mps:
+        raise TrainingError("Device mps was asked for; this machine has none. Use --device cpu.")
+    if device.type not in ("cpu", "mps"):
+        raise TrainingError(f"Cannot train on {name!r}. Use auto, cpu, cuda or mps.")
+    return device
