@@ -19,8 +19,19 @@ from lifemask.perception.framing import crop_camera, face_frame
 STANDARD_DISTANCE_METRES = 0.9
 """Distance of the untrained answer: that of the fit's prior."""
 
-GAZE_SCALE = 0.3
-"""Radians per unit of the gaze outputs, so that all outputs are of the order of one."""
+SCALES = {
+    "identity": 1.0,
+    "expression": 0.3,
+    "gaze": 0.3,
+    "albedo": 1.0,
+    "light": 0.3,
+    "rotation": 0.5,
+    "place": 0.1,
+    "size": 0.2,
+    "distance": 0.3,
+}
+"""What one unit of each kind of output is worth: about how much faces differ, so that all outputs
+are of the order of one and learn at the same pace."""
 
 
 @dataclass(frozen=True)
@@ -78,18 +89,9 @@ class FaceRegressor(nn.Module):
         self.hidden = nn.Sequential(
             nn.Linear(CHANNELS * features.output_size**2, hidden), nn.PReLU(hidden)
         )
-        self._parts = {
-            "identity": sizes.identity,
-            "expression": sizes.expression,
-            "gaze": 4,
-            "albedo": sizes.albedo,
-            "light": 27,
-            "rotation": 6,
-            "place": 2,
-            "size": 1,
-            "distance": 1,
-        }
-        self.heads = nn.Linear(hidden, sum(self._parts.values()))
+        counts = {"gaze": 4, "light": 27, "rotation": 6, "place": 2, "size": 1, "distance": 1}
+        self._counts = {name: {**vars(sizes), **counts}[name] for name in SCALES}
+        self.heads = nn.Linear(hidden, sum(self._counts.values()))
         nn.init.zeros_(self.heads.weight)
         nn.init.zeros_(self.heads.bias)
         self.register_buffer("place", standard.place / crop_size)
@@ -128,9 +130,8 @@ class FaceRegressor(nn.Module):
         batch = photo.shape[:-3]
         features = self.features(photo.reshape(-1, *photo.shape[-3:]))
         output = self.heads(self.hidden(features.flatten(1))).reshape(*batch, -1)
-        parts = dict(
-            zip(self._parts, output.split(list(self._parts.values()), dim=-1), strict=True)
-        )
+        split = output.split(list(self._counts.values()), dim=-1)
+        parts = {name: part * SCALES[name] for name, part in zip(SCALES, split, strict=True)}
         light = parts["light"].unflatten(-1, (9, 3))
         middle = output.new_full((*batch, 2), self.crop_size / 2)
         camera = camera_of(
@@ -142,7 +143,7 @@ class FaceRegressor(nn.Module):
             FaceCoefficients(
                 parts["identity"],
                 clamped_straight_through(parts["expression"]),
-                parts["gaze"].unflatten(-1, (2, 2)) * GAZE_SCALE,
+                parts["gaze"].unflatten(-1, (2, 2)),
                 parts["albedo"],
             ),
             camera,
