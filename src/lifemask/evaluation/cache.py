@@ -78,7 +78,7 @@ class PredictionCache:
             raise
 
 
-_HALF = ("normals", "albedo", "shading")
+_HALF = ("normals", "albedo", "shading", "vertices_albedo")
 
 
 def fingerprint(*packages: str) -> str:

@@ -28,6 +28,8 @@ class Prediction:
     """Vertex indices, counter-clockwise seen from outside."""
     face_vertices: Bool[np.ndarray, "V"] | None = None
     """Which vertices are the face; None: all of them."""
+    vertices_albedo: Float[np.ndarray, "V 3"] | None = None
+    """Linear RGB reflectance at each vertex, hidden ones too."""
     landmarks68: Float[np.ndarray, "68 2"] | None = None
     """iBUG points, photo pixels."""
     landmarks68_camera: Float[np.ndarray, "68 3"] | None = None
@@ -88,6 +90,7 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
     "vertices_neutral": (None, 3),
     "triangles": (None, 3),
     "face_vertices": (None,),
+    "vertices_albedo": (None, 3),
     "landmarks68": (68, 2),
     "landmarks68_camera": (68, 3),
     "aflw21": (21, 2),

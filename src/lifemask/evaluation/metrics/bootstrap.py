@@ -1,6 +1,6 @@
 """How sure a figure is: 95 % intervals by resampling what could have been drawn differently."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -43,10 +43,31 @@ def bootstrap_half_width(
 
 
 def mean_and_half_width(
-    values: Float[np.ndarray, "N"], *, seed: int, samples: int = 1000
+    values: Float[np.ndarray, "N"],
+    *,
+    seed: int,
+    people: Sequence[object] | None = None,
+    samples: int = 1000,
 ) -> tuple[float, float]:
-    """Return the mean of values and half the width of its 95 % interval over them."""
-    half_width = bootstrap_half_width(
-        lambda drawn: float(values[drawn].mean()), len(values), seed=seed, samples=samples
-    )
+    """Return the mean of values and half the width of its 95 % interval over people.
+
+    Args:
+        values: one for each photo.
+        seed: seed of the draws.
+        people: who is on each photo; a draw takes all photos of a person or none, because they
+            err together. None: each photo shows somebody else.
+        samples: number of draws.
+    """
+    if people is None:
+        groups = [np.array([i]) for i in range(len(values))]
+    else:
+        rows: dict[object, list[int]] = {}
+        for index, person in enumerate(people):
+            rows.setdefault(person, []).append(index)
+        groups = [np.array(members) for members in rows.values()]
+
+    def mean_of(drawn: Int[np.ndarray, "N"]) -> float:
+        return float(values[np.concatenate([groups[g] for g in drawn])].mean())
+
+    half_width = bootstrap_half_width(mean_of, len(groups), seed=seed, samples=samples)
     return float(values.mean()), half_width

@@ -1,0 +1,78 @@
+"""Who is photographed and how, at random: identities, expressions, poses."""
+
+import numpy as np
+from jaxtyping import Float
+
+from lifemask.evaluation.ict_faces.head import IctHead
+from lifemask.evaluation.ict_faces.light import random_light
+from lifemask.evaluation.ict_faces.photo import Person, Shot, look_at_face
+from lifemask.evaluation.ict_faces.skin import random_appearance
+
+Array = np.ndarray
+
+# Expressions as people make them: what moves together, both sides at once, and how far.
+_MOODS: tuple[dict[str, float], ...] = (
+    {},
+    {"mouthSmile": 0.6, "cheekSquint": 0.4, "eyeSquint": 0.2},
+    {"mouthSmile": 0.9, "jawOpen": 0.25, "cheekSquint": 0.6, "mouthUpperUp": 0.3},
+    {"jawOpen": 0.6, "browInnerUp": 0.5, "browOuterUp": 0.6, "eyeWide": 0.6},
+    {"browDown": 0.8, "noseSneer": 0.4, "mouthPress": 0.4, "eyeSquint": 0.4},
+    {"mouthFrown": 0.7, "browInnerUp": 0.6, "mouthShrugLower": 0.3},
+    {"mouthPucker": 0.7},
+    {"mouthFunnel": 0.5, "jawOpen": 0.2},
+    {"jawOpen": 0.35, "mouthLowerDown": 0.3},
+    {"eyeBlink": 1.0},
+)
+
+
+def random_person(head: IctHead, generator: np.random.Generator) -> Person:
+    """Return a random identity, all modes drawn as often as they occur, with random colours."""
+    identity = generator.normal(0, 0.8, len(head.model.identity_basis)).clip(-2.5, 2.5)
+    return Person(identity, random_appearance(head, generator))
+
+
+def random_expression(head: IctHead, generator: np.random.Generator) -> Float[Array, "E"]:
+    """Return a mood of random strength, not quite symmetric, and a few weak movements more."""
+    names = head.model.expression_names
+    weights = np.zeros(len(names))
+    mood = _MOODS[generator.choice(len(_MOODS), p=_chances())]
+    strength = generator.uniform(0.3, 1.0)
+    for index, name in enumerate(names):
+        wanted = mood.get(name.removesuffix("_L").removesuffix("_R"), 0.0)
+        weights[index] = strength * wanted * generator.uniform(0.8, 1.2)
+    for index in generator.choice(len(names), 4, replace=False):
+        if not names[index].startswith(("eyeLook", "jaw", "mouthClose")):
+            weights[index] += generator.uniform(0, 0.25)
+    # Between wide open and a blink, which is rare.
+    if "eyeBlink" not in mood and generator.random() < 0.4:
+        lids = [i for i, name in enumerate(names) if name.startswith("eyeBlink")]
+        weights[lids] = generator.uniform(0, 0.25)
+    return weights.clip(0, 1)
+
+
+def _chances() -> Float[Array, "M"]:
+    weights = np.array([4.0, *[1.0] * (len(_MOODS) - 2), 0.4])
+    return weights / weights.sum()
+
+
+def random_shot(
+    head: IctHead,
+    person: Person,
+    generator: np.random.Generator,
+    *,
+    yaw_range_degrees: tuple[float, float],
+) -> Shot:
+    """Return a random moment: expression, gaze, pose, camera and light.
+
+    Args:
+        head: what the person is made of.
+        person: who.
+        generator: where the chance comes from.
+        yaw_range_degrees: absolute yaw, uniform between these; either side.
+    """
+    expression = random_expression(head, generator)
+    gaze = generator.normal(0, [0.12, 0.08]).clip(-0.35, 0.35)
+    yaw = generator.uniform(*yaw_range_degrees) * generator.choice([-1, 1])
+    camera = look_at_face(head, person, expression, generator, yaw_degrees=yaw)
+    light = random_light(generator)
+    return Shot(expression, gaze, camera, yaw, light, int(generator.integers(2**31)))

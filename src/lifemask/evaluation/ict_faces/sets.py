@@ -1,0 +1,204 @@
+"""The three sets of test faces, each drawn once and kept: stills, clips of one person, relit people."""
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from lifemask.evaluation.cache import default_cache_folder, fingerprint
+from lifemask.evaluation.ict_faces.head import IctHead, load_head
+from lifemask.evaluation.ict_faces.light import TestLight, random_light
+from lifemask.evaluation.ict_faces.people import random_person, random_shot
+from lifemask.evaluation.ict_faces.photo import FaceTruth, photograph, photograph_lit
+
+Array = np.ndarray
+
+STILLS, CLIPS, FRAMES, RELIT, LIGHTS = 300, 60, 4, 60, 3
+"""How many faces, clips and frames of each, and people with how many unseen lights."""
+
+YAW_BINS_DEGREES = ((0.0, 30.0), (30.0, 60.0), (60.0, 90.0))
+"""The stills take them in turn, so that any first few are balanced."""
+
+_HALF = ("normals", "albedo", "albedo_points")
+_STILL, _CLIP, _RELIT = range(3)
+
+
+@dataclass(frozen=True)
+class TestFace:
+    """One test photo on disk."""
+
+    key: str
+    """Name within its set."""
+    folder: Path
+    """Holds KEY.png and KEY.npz."""
+
+    __test__ = False  # Not a test class, whatever its name begins with.
+
+    def pixels(self) -> UInt8[Array, "H W 3"]:
+        """Return the photo, sRGB."""
+        return _read_png(self.folder / f"{self.key}.png")
+
+    def truth(self) -> FaceTruth:
+        """Return everything that is known about it."""
+        with np.load(self.folder / f"{self.key}.npz", allow_pickle=False) as arrays:
+            values = {f.name: arrays[f.name] for f in fields(FaceTruth)}
+        for name in _HALF:
+            values[name] = values[name].astype(np.float32)
+        return FaceTruth(**(values | {"yaw_degrees": float(values["yaw_degrees"])}))
+
+
+@dataclass(frozen=True)
+class RelitFace(TestFace):
+    """A test photo with the same moment under lights that no program saw."""
+
+    def relit(self) -> list[tuple[TestLight, UInt8[Array, "H W 3"]]]:
+        """Return the lights, and what a perfect camera sees under each."""
+        with np.load(self.folder / f"{self.key}_lights.npz", allow_pickle=False) as arrays:
+            parts = zip(arrays["environment"], arrays["direction"], arrays["lamp"], strict=True)
+            lights = [TestLight(*part) for part in parts]
+        return [
+            (light, _read_png(self.folder / f"{self.key}_light{index}.png"))
+            for index, light in enumerate(lights)
+        ]
+
+
+class TestFaces:
+    """Draws the sets from a seed and keeps them in a folder."""
+
+    __test__ = False  # Not a test class, whatever its name begins with.
+
+    def __init__(self, model: Path, *, seed: int, cache: Path | None = None) -> None:
+        """Use ICT-FaceKit Light at `model`; keep the photos under the cache folder."""
+        root = default_cache_folder() if cache is None else cache
+        # Photos and truth are kept together, so only what draws them makes them stale.
+        version = fingerprint("evaluation/ict_faces")
+        self.folder = root / "evaluate" / "ict_faces" / version / f"seed{seed}"
+        self.seed = seed
+        self._model = model
+
+    @property
+    def head(self) -> IctHead:
+        """The head that all people are made of.
+
+        Raises:
+            EvaluationError: the model is missing or damaged.
+        """
+        return load_head(self._model)
+
+    def stills(
+        self, count: int = STILLS, progress: Callable[[int, int], None] | None = None
+    ) -> list[TestFace]:
+        """Return photos of different people whose yaw takes the bins in turn."""
+        faces = [TestFace(f"still_{i:03d}", self.folder) for i in range(count)]
+
+        def draw(index: int) -> None:
+            generator = np.random.default_rng([self.seed, _STILL, index])
+            person = random_person(self.head, generator)
+            bin_range = YAW_BINS_DEGREES[index % len(YAW_BINS_DEGREES)]
+            shot = random_shot(self.head, person, generator, yaw_range_degrees=bin_range)
+            self._write(faces[index].key, *photograph(self.head, person, shot))
+
+        self._complete([face.key for face in faces], draw, progress)
+        return faces
+
+    def clips(
+        self, count: int = CLIPS, progress: Callable[[int, int], None] | None = None
+    ) -> list[list[TestFace]]:
+        """Return frames of one person each: pose, expression, camera and light differ."""
+        clips = [
+            [TestFace(f"clip_{i:02d}_{frame}", self.folder) for frame in range(FRAMES)]
+            for i in range(count)
+        ]
+
+        def draw(index: int) -> None:
+            generator = np.random.default_rng([self.seed, _CLIP, index])
+            person = random_person(self.head, generator)
+            for face in clips[index]:
+                shot = random_shot(self.head, person, generator, yaw_range_degrees=(0, 60))
+                self._write(face.key, *photograph(self.head, person, shot))
+
+        self._complete([clip[-1].key for clip in clips], draw, progress)
+        return clips
+
+    def relit(
+        self, count: int = RELIT, progress: Callable[[int, int], None] | None = None
+    ) -> list[RelitFace]:
+        """Return photos of different people with three more lights each."""
+        faces = [RelitFace(f"relit_{i:02d}", self.folder) for i in range(count)]
+
+        def draw(index: int) -> None:
+            generator = np.random.default_rng([self.seed, _RELIT, index])
+            person = random_person(self.head, generator)
+            shot = random_shot(self.head, person, generator, yaw_range_degrees=(0, 50))
+            key = faces[index].key
+            lights = [
+                random_light(generator, lamp_share=generator.uniform(0.3, 0.7))
+                for _ in range(LIGHTS)
+            ]
+            for number, light in enumerate(lights):
+                pixels = photograph_lit(self.head, person, shot, light)
+                _write_png(self.folder / f"{key}_light{number}.png", pixels)
+            _write_arrays(
+                self.folder / f"{key}_lights.npz",
+                {
+                    "environment": np.stack([light.environment for light in lights]),
+                    "direction": np.stack([light.direction for light in lights]),
+                    "lamp": np.stack([light.lamp for light in lights]),
+                },
+            )
+            self._write(key, *photograph(self.head, person, shot))
+
+        self._complete([face.key for face in faces], draw, progress)
+        return faces
+
+    def _complete(
+        self,
+        last_keys: list[str],
+        draw: Callable[[int], None],
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        """Draw what is not there yet; the truth is written last and so tells what is finished."""
+        for index, key in enumerate(last_keys):
+            if not _is_whole(self.folder / f"{key}.npz"):
+                draw(index)
+                if progress is not None:
+                    progress(index + 1, len(last_keys))
+
+    def _write(self, key: str, pixels: UInt8[Array, "H W 3"], truth: FaceTruth) -> None:
+        _write_png(self.folder / f"{key}.png", pixels)
+        arrays = {f.name: np.asarray(getattr(truth, f.name)) for f in fields(FaceTruth)}
+        small = {k: v.astype(np.float16) if k in _HALF else v for k, v in arrays.items()}
+        _write_arrays(self.folder / f"{key}.npz", small)
+
+
+def _is_whole(path: Path) -> bool:
+    return path.exists() and zipfile.is_zipfile(path)
+
+
+def _read_png(path: Path) -> UInt8[Array, "H W 3"]:
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB"))
+
+
+def _write_png(path: Path, pixels: UInt8[Array, "H W 3"]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, compress_level=3)
+
+
+def _write_arrays(path: Path, arrays: dict[str, Array]) -> None:
+    """Write whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]  # names are fields
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,46 @@
+"""Errors of albedo and light that share one free scale, and of a photo predicted under new light."""
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from lifemask.io.colour import srgb_from_linear
+
+
+def best_scale(predicted: Float[np.ndarray, "*N"], true: Float[np.ndarray, "*N"]) -> float:
+    """Return the factor that takes predicted to true with the least squared error; 0 for nothing."""
+    predicted = predicted.astype(np.float64)
+    energy = float((predicted**2).sum())
+    return float((predicted * true).sum()) / energy if energy > 0 else 0.0
+
+
+def relative_rms(predicted: Float[np.ndarray, "*N"], true: Float[np.ndarray, "*N"]) -> float:
+    """Return the RMS difference over the RMS of the truth, in percent."""
+    difference = predicted.astype(np.float64) - true
+    return 100 * float(np.sqrt(np.mean(difference**2) / np.mean(true.astype(np.float64) ** 2)))
+
+
+def chroma_angle(predicted: Float[np.ndarray, "N 3"], true: Float[np.ndarray, "N 3"]) -> float:
+    """Return the mean angle between RGB vectors, degrees; a missing colour (black) counts 90."""
+    lengths = np.linalg.norm(predicted, axis=1) * np.linalg.norm(true, axis=1)
+    cosine = (predicted.astype(np.float64) * true).sum(1) / np.maximum(lengths, 1e-12)
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean())
+
+
+def relit_psnr(
+    predicted: Float[np.ndarray, "H W 3"],
+    true: Float[np.ndarray, "H W 3"],
+    mask: Bool[np.ndarray, "H W"],
+) -> float:
+    """Return the PSNR in decibels over the mask, sRGB values, after one scale in linear light.
+
+    Args:
+        predicted: linear RGB; black where the program is silent.
+        true: linear RGB.
+        mask: where to measure.
+    """
+    p, t = predicted[mask].astype(np.float64), true[mask].astype(np.float64)
+    scaled = torch.from_numpy((best_scale(p, t) * p).clip(0, 1))
+    wanted = srgb_from_linear(torch.from_numpy(t.clip(0, 1)))
+    squared = (srgb_from_linear(scaled) - wanted).square().mean()
+    return float(-10 * np.log10(max(float(squared), 1e-12)))
