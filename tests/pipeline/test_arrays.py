@@ -72,3 +72,16 @@ def test_landmarks_in_the_image_and_in_space_are_the_same(
     focal = float(face.camera.focal_pixels)
     seen = np.stack([focal * x / z + x0, focal * y / z + y0], -1)
     np.testing.assert_allclose(arrays["landmarks68"], seen, atol=0.01)
+
+
+def test_colours_of_vertices_are_those_of_the_pixels_they_fall_on(
+    face: FaceReconstruction, arrays: Arrays
+) -> None:
+    x, y, depth = face.camera.project(face.mesh.vertices).T
+    height, width = arrays["depth"].shape
+    column, row = x.long().clamp(0, width - 1).numpy(), y.long().clamp(0, height - 1).numpy()
+    seen = arrays["depth"][row, column]
+    front = arrays["face_vertices"] & (np.abs(depth.numpy() - seen) < 5e-4)
+    difference = arrays["vertices_albedo"][front] - arrays["albedo"][row, column][front]
+    assert front.sum() > 1000
+    assert np.median(np.abs(difference)) < 0.01

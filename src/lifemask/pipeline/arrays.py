@@ -1,9 +1,11 @@
 """A reconstruction as plain arrays: meshes, and maps in the photo's own pixels."""
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
 from lifemask.pipeline.reconstruction import FaceReconstruction
-from lifemask.rendering import render
+from lifemask.rendering import render, sample_texture
 
 _MEGAPIXELS_FOR_WHOLE_PHOTO = 4.0
 
@@ -33,6 +35,7 @@ def face_arrays(face: FaceReconstruction) -> dict[str, np.ndarray]:
         "vertices_neutral": model.vertices(face.neutral_coefficients),
         "triangles": model.triangles.int(),
         "face_vertices": model.regions["face"] > 0.5,
+        "vertices_albedo": _vertex_colours(face),
         "landmarks68": camera.project(landmarks)[:, :2],
         "landmarks68_camera": camera.to_camera(landmarks),
         "normals": drawn.normals.permute(1, 2, 0),
@@ -47,3 +50,11 @@ def face_arrays(face: FaceReconstruction) -> dict[str, np.ndarray]:
         arrays["aflw21"] = camera.project(points)[:, :2]
     as_numpy = {name: np.ascontiguousarray(value.numpy()) for name, value in arrays.items()}
     return as_numpy | {"offset": np.array([left, top], np.float32)}
+
+
+def _vertex_colours(face: FaceReconstruction) -> Float[Tensor, "V 3"]:
+    """Return the texture at each vertex; on a seam, from one of its sides."""
+    model = face.model
+    uv = model.uv.new_zeros(len(model.mean), 2)
+    uv[model.triangles.flatten()] = model.uv[model.uv_triangles.flatten()]
+    return sample_texture(face.texture.albedo, uv.T[:, None])[:, 0].T
