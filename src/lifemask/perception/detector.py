@@ -17,11 +17,13 @@ from lifemask.perception.yunet import Candidates, YuNet, decode
 SMALL_FACE = 32.0
 """Pixels in the reduced copy: below this a second look at twice the size pays."""
 
-CONFIDENT = 0.9
-"""Upright faces score more than this and lying ones less, so below it the photo is turned."""
+CONFIDENT = 0.93
+"""Lying faces score less than this, those upside down up to 0.906, and six of seven upright ones
+more; below it the photo is turned."""
 
 TURN_MARGIN = 0.02
-"""A turned photo must score this much better before it is believed."""
+"""A turned photo must score this much better before it is believed; the right way up it scores at
+least 0.03 more than any other."""
 
 
 class FaceDetector:
@@ -83,7 +85,8 @@ class FaceDetector:
     ) -> list[FaceDetection]:
         """Look at the photo after counter-clockwise quarter turns, with extended edges."""
         height, width = pixels.shape[:2]
-        image = torch.from_numpy(np.array(pixels)).to(self.device).permute(2, 0, 1)[None]
+        readable = np.require(pixels, requirements=("C", "W"))
+        image = torch.from_numpy(readable).to(self.device).permute(2, 0, 1)[None]
         scale = min(1.0, long_side / (max(height, width) * (1.0 + 2.0 * margin)))
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         if size != (height, width):

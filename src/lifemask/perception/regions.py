@@ -10,10 +10,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
+from PIL import Image
 from torch import Tensor
 
 Border = Literal["zeros", "border", "reflection"]
 """What lies outside the photo: black, the nearest pixel, or the photo mirrored at its edge."""
+
+_BLOCKS_A_STRIP = 64
 
 
 def square_regions(
@@ -88,11 +91,16 @@ def crop_photo(
     # At least one block of pixels remains, whatever was asked for.
     x0, y0 = int(min(max(low[0], 0), width - 1)), int(min(max(low[1], 0), height - 1))
     x1, y1 = int(max(min(high[0], width), x0 + 1)), int(max(min(high[1], height), y0 + 1))
-    part = torch.from_numpy(np.array(pixels[y0:y1, x0:x1])).to(regions.device)
-    image = part.permute(2, 0, 1).float() / 255.0
-    if factor > 1:
-        rows, columns = -image.shape[1] % factor, -image.shape[2] % factor
-        image = F.pad(image[None], (0, columns, 0, rows), mode="replicate")
-        image = F.avg_pool2d(image, factor)[0]
+    part = _block_means(pixels[y0:y1, x0:x1], factor)
+    image = torch.from_numpy(part).to(regions.device).permute(2, 0, 1).float() / 255.0
     offset = regions.new_tensor([[0.0, 0.0, x0], [0.0, 0.0, y0]])
     return sample_regions(image, (regions - offset) / factor, size, border=border)
+
+
+def _block_means(pixels: UInt8[np.ndarray, "H W 3"], factor: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the rounded means of blocks of pixels, a strip at a time to save memory."""
+    if factor == 1:
+        return np.array(pixels)
+    rows = factor * _BLOCKS_A_STRIP
+    strips = (Image.fromarray(pixels[row : row + rows]) for row in range(0, len(pixels), rows))
+    return np.concatenate([np.asarray(strip.reduce(factor)) for strip in strips])
