@@ -1,0 +1,76 @@
+"""What lies behind a person: walls, rooms, lights and greenery out of focus, all made up."""
+
+import numpy as np
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+_CANVAS = 48
+
+
+def sample_background(rng: np.random.Generator) -> Float[np.ndarray, "3 48 48"]:
+    """Return a small linear RGB picture to be enlarged smoothly; mean brightness varies widely."""
+    kind = rng.choice(
+        ["plain", "studio", "room", "lights", "nature"], p=[0.2, 0.25, 0.3, 0.1, 0.15]
+    )
+    rows, columns = np.mgrid[0:_CANVAS, 0:_CANVAS] / (_CANVAS - 1.0)
+    base = _colour(rng)
+    canvas = np.ones((3, _CANVAS, _CANVAS)) * base[:, None, None]
+    if kind == "studio":
+        centre = rng.uniform(0.2, 0.8, 2)
+        distance = np.hypot(columns - centre[0], rows - centre[1])
+        canvas *= np.exp(-rng.uniform(0.3, 2.5) * distance)
+    elif kind == "room":
+        for _ in range(rng.integers(3, 12)):
+            left, top = rng.uniform(-0.2, 1.0, 2)
+            width, height = rng.uniform(0.05, 0.7, 2)
+            soft = rng.uniform(0.01, 0.08)
+            inside = _edge((columns - left) / soft) * _edge((left + width - columns) / soft)
+            inside = inside * _edge((rows - top) / soft) * _edge((top + height - rows) / soft)
+            canvas += inside * (_colour(rng)[:, None, None] - canvas)
+    elif kind == "lights":
+        canvas *= 0.3
+        for _ in range(rng.integers(5, 30)):
+            centre, radius = rng.uniform(0, 1, 2), rng.uniform(0.02, 0.12)
+            disc = _edge((radius - np.hypot(columns - centre[0], rows - centre[1])) / 0.012)
+            canvas += disc * _colour(rng)[:, None, None] * rng.uniform(0.5, 2.5)
+    elif kind == "nature":
+        green = np.array([0.12, 0.2, 0.06]) * np.exp(0.5 * rng.standard_normal())
+        horizon = rng.uniform(0, 0.8)
+        sky = np.array([0.45, 0.6, 0.85]) * rng.uniform(0.4, 1.2)
+        share = _edge((horizon - rows) / rng.uniform(0.02, 0.3))
+        canvas = green[:, None, None] * (1 - share) + sky[:, None, None] * share
+    for cells, amount in ((4, 0.35), (10, 0.2), (24, 0.08)):
+        strength = amount * rng.random() * (0.35 if kind in ("plain", "studio") else 1.3)
+        noise = _smooth_noise(rng, cells)
+        colour = rng.normal(1, 0.08, 3)
+        canvas = canvas * np.exp(strength * noise[None] * colour[:, None, None])
+    return np.clip(canvas, 0, 4).astype(np.float32)
+
+
+def enlarge(canvases: Float[Tensor, "N 3 h w"], size: int) -> Float[Tensor, "N 3 size size"]:
+    """Return the canvases in full size, without edges sharper than theirs."""
+    large = F.interpolate(canvases, (size, size), mode="bicubic", align_corners=False)
+    return large.clamp(min=0)
+
+
+def _colour(rng: np.random.Generator) -> np.ndarray:
+    """Return linear RGB; most things are dull, many are wood or shade, few are bright."""
+    brightness = np.exp(rng.normal(-1.5, 0.9))
+    warmth = 0.5 * rng.standard_normal()
+    dye = rng.standard_normal(3) * (0.6 if rng.random() < 0.15 else 0.08)
+    return brightness * np.exp(np.array([0.5, 0.05, -0.55]) * warmth + dye)
+
+
+def _edge(distance: np.ndarray) -> np.ndarray:
+    return np.clip(distance + 0.5, 0, 1)
+
+
+def _smooth_noise(rng: np.random.Generator, cells: int) -> np.ndarray:
+    """Return a field (48,48) of variance about one, as smooth as so many cells a side."""
+    coarse = rng.standard_normal((cells + 2, cells + 2))
+    place = np.linspace(0.5, cells + 0.499, _CANVAS)
+    first, share = place.astype(int), place % 1
+    share = share * share * (3 - 2 * share)
+    rows = coarse[first] * (1 - share[:, None]) + coarse[first + 1] * share[:, None]
+    return rows[:, first] * (1 - share) + rows[:, first + 1] * share

@@ -1,0 +1,111 @@
+"""What the synthetic faces are drawn from: sizes, probabilities and ranges."""
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """Which faces to make. The defaults cover people as phones, cameras and films show them."""
+
+    size: int = 224
+    """Pixels on a side of the crop."""
+    texture_size: int = 256
+    """Texels on a side of the textures in the truth; skin is painted twice as finely."""
+    samples: int = 2
+    """Drawn pixels per photo pixel along each axis, averaged before the camera's faults."""
+
+    identity_spread: float = 0.9
+    """Standard deviation of identity coefficients of most people."""
+    identity_limit: float = 2.5
+    """No coefficient of identity or albedo is drawn beyond this many standard deviations."""
+    tone_range: tuple[float, float] = (-1.25, 2.4)
+    """Melanin of the lightest and the darkest skin, standard deviations; drawn evenly."""
+    make_up: float = 0.4
+    """Probability of make-up on a feminine face."""
+    freckles: float = 0.15
+    """Probability of freckles on light skin."""
+    moles: float = 0.35
+    """Probability that a face has moles."""
+    blemishes: float = 0.2
+    """Probability of spots and blotches."""
+    beard: float = 0.45
+    """Probability of a shadow, stubble or short beard on a masculine face."""
+    wrinkles: float = 1.0
+    """Factor on the depth of all wrinkles; 0 turns them off."""
+    expression_wrinkles: float = 1.0
+    """Factor on those that come and go with the expression."""
+    pores: float = 1.0
+    """Factor on the finest relief of the skin."""
+
+    neutral: float = 0.25
+    """Probability of a face at rest."""
+    camera_gaze: float = 0.6
+    """Probability that the eyes look into the camera."""
+
+    uniform_yaw: float = 0.5
+    """Part of the faces whose yaw is drawn evenly over all angles; the others are near-frontal."""
+    yaw_limit_degrees: float = 100.0
+    """Largest yaw to either side."""
+    pitch_limit_degrees: float = 40.0
+    """Largest pitch up or down."""
+    distance_range_metres: tuple[float, float] = (0.3, 3.0)
+    """From a selfie to a telephoto lens; drawn evenly in the logarithm."""
+    frame_shift: float = 0.06
+    """Largest shift of the frame's centre on each axis, in parts of its side."""
+    frame_scale: float = 0.10
+    """Largest change of the frame's side, in parts of it."""
+    frame_roll_degrees: float = 10.0
+    """Largest turn of the frame."""
+    loose_frame: float = 0.1
+    """Probability of a frame with three times as much of all that."""
+
+    directional_light: float = 0.75
+    """Probability of a lamp or sun that casts shadows."""
+    exposure_spread: float = 0.25
+    """Standard deviation of the logarithm of the exposure."""
+    grey: float = 0.05
+    """Probability of a photo without colour."""
+    faults: float = 1.0
+    """Factor on the strength of blur, noise and compression; 0 leaves the photo as drawn."""
+
+    def __post_init__(self) -> None:
+        _check(self.size >= 32, f"size is {self.size}", "at least 32 pixels")
+        _check(self.texture_size >= 32, f"texture_size is {self.texture_size}", "at least 32")
+        _check(self.samples in (1, 2, 3, 4), f"samples is {self.samples}", "1, 2, 3 or 4")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in _PROBABILITIES:
+                _check(0 <= value <= 1, f"{field.name} is {value}", "a probability from 0 to 1")
+            elif isinstance(value, float):
+                _check(value >= 0, f"{field.name} is {value}", "0 or more")
+        _check(
+            self.yaw_limit_degrees <= 120,
+            f"yaw_limit_degrees is {self.yaw_limit_degrees}",
+            "at most 120: behind that there is no face",
+        )
+        _check(
+            self.pitch_limit_degrees <= 60,
+            f"pitch_limit_degrees is {self.pitch_limit_degrees}",
+            "at most 60",
+        )
+        near, far = self.distance_range_metres
+        _check(
+            0.2 <= near <= far,
+            f"distance_range_metres is {self.distance_range_metres}",
+            "the nearer one first, and not under 0.2 m",
+        )
+        light, dark = self.tone_range
+        _check(light <= dark, f"tone_range is {self.tone_range}", "the lightest skin first")
+
+
+_PROBABILITIES = frozenset(
+    {
+        "make_up", "freckles", "moles", "blemishes", "beard", "neutral", "camera_gaze",
+        "uniform_yaw", "loose_frame", "directional_light", "grey",
+    }
+)  # fmt: skip
+
+
+def _check(valid: bool, came: str, allowed: str) -> None:
+    if not valid:
+        raise ValueError(f"These synthetic faces cannot be made: {came}. Allowed: {allowed}.")

@@ -1,0 +1,158 @@
+"""Expressions as people make them: a few muscles at a time, the eyes where the lids say."""
+
+import numpy as np
+
+from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
+
+_INDEX = {name: index for index, name in enumerate(ARKIT_EXPRESSIONS)}
+
+# What moves together, with the largest weight of each shape. "*" stands for both sides.
+_MOUTHS: dict[str, dict[str, tuple[float, float]]] = {
+    "rest": {},
+    "smile": {
+        "mouthSmile*": (0.3, 0.8), "cheekSquint*": (0.1, 0.6), "mouthDimple*": (0.0, 0.3),
+        "mouthPress*": (0.0, 0.2),
+    },
+    "open smile": {
+        "mouthSmile*": (0.5, 1.0), "cheekSquint*": (0.2, 0.8), "mouthUpperUp*": (0.15, 0.5),
+        "mouthLowerDown*": (0.05, 0.4), "jawOpen": (0.03, 0.2), "mouthStretch*": (0.0, 0.2),
+    },
+    "laugh": {
+        "mouthSmile*": (0.6, 1.0), "cheekSquint*": (0.4, 1.0), "mouthUpperUp*": (0.2, 0.6),
+        "mouthLowerDown*": (0.2, 0.6), "jawOpen": (0.2, 0.6),
+    },
+    "talk": {
+        "jawOpen": (0.05, 0.4), "mouthLowerDown*": (0.0, 0.4), "mouthUpperUp*": (0.0, 0.3),
+        "mouthFunnel": (0.0, 0.5), "mouthPucker": (0.0, 0.4), "mouthStretch*": (0.0, 0.25),
+    },
+    "closed lips": {
+        "mouthPress*": (0.1, 0.7), "mouthRollLower": (0.0, 0.6), "mouthRollUpper": (0.0, 0.5),
+        "mouthShrugLower": (0.0, 0.3),
+    },
+    "frown": {
+        "mouthFrown*": (0.2, 0.8), "mouthShrugLower": (0.1, 0.6), "mouthPress*": (0.0, 0.4),
+    },
+    "pucker": {"mouthPucker": (0.3, 1.0), "mouthFunnel": (0.0, 0.3)},
+    "surprise": {"jawOpen": (0.15, 0.7), "mouthFunnel": (0.0, 0.4)},
+    "disgust": {
+        "noseSneer*": (0.3, 0.9), "mouthUpperUp*": (0.1, 0.6), "mouthFrown*": (0.0, 0.5),
+    },
+    "yawn": {"jawOpen": (0.6, 1.0), "mouthStretch*": (0.0, 0.3)},
+    "puff": {"cheekPuff": (0.3, 1.0), "mouthPress*": (0.1, 0.4)},
+    "tongue": {"tongueOut": (0.4, 1.0), "jawOpen": (0.2, 0.5)},
+}  # fmt: skip
+_MOUTH_PROBABILITIES: dict[str, float] = {
+    "rest": 0.16, "smile": 0.18, "open smile": 0.15, "laugh": 0.07, "talk": 0.2,
+    "closed lips": 0.06, "frown": 0.05, "pucker": 0.03, "surprise": 0.04, "disgust": 0.03,
+    "yawn": 0.01, "puff": 0.01, "tongue": 0.01,
+}  # fmt: skip
+_BROWS: dict[str, dict[str, tuple[float, float]]] = {
+    "rest": {},
+    "raised": {"browInnerUp": (0.2, 0.9), "browOuterUp*": (0.2, 0.9)},
+    "worried": {"browInnerUp": (0.4, 1.0), "browDown*": (0.0, 0.3)},
+    "angry": {"browDown*": (0.3, 1.0), "noseSneer*": (0.0, 0.3)},
+}
+_BROW_PROBABILITIES = {"rest": 0.55, "raised": 0.22, "worried": 0.08, "angry": 0.15}
+# Mouths that bring their brows with them.
+_BROWS_OF = {"surprise": "raised", "disgust": "angry"}
+# Shapes that pull one corner of the face; they come alone and weak.
+_SIDEWAYS = ("jawLeft", "jawRight", "mouthLeft", "mouthRight", "jawForward")
+
+EYE_LOOK_RADIANS = 0.5
+"""Turn of an eyeball at which its eyeLook* shape has weight 1."""
+
+
+def sample_expression(rng: np.random.Generator, *, neutral: float) -> np.ndarray:
+    """Return the 52 ARKit weights in [0, 1] of one face, those of the gaze left at zero.
+
+    Args:
+        rng: source of chance.
+        neutral: probability of a face at rest, up to a trace.
+    """
+    weights = np.zeros(len(ARKIT_EXPRESSIONS), np.float32)
+    at_rest = rng.random() < neutral
+    if at_rest:
+        trace = rng.integers(0, len(weights), 3)
+        weights[trace] = rng.uniform(0, 0.12, 3)
+        weights[[_INDEX["jawOpen"], _INDEX["tongueOut"]]] = 0
+    else:
+        mouth = rng.choice(list(_MOUTH_PROBABILITIES), p=list(_MOUTH_PROBABILITIES.values()))
+        _apply(weights, _MOUTHS[mouth], rng)
+        brows = _BROWS_OF.get(mouth) or rng.choice(
+            list(_BROW_PROBABILITIES), p=list(_BROW_PROBABILITIES.values())
+        )
+        _apply(weights, _BROWS[brows], rng)
+        if rng.random() < 0.1:
+            weights[_INDEX[str(rng.choice(_SIDEWAYS))]] = rng.uniform(0.1, 0.5)
+    _set_lids(weights, rng)
+    return weights
+
+
+def _apply(
+    weights: np.ndarray, shapes: dict[str, tuple[float, float]], rng: np.random.Generator
+) -> None:
+    """Set shapes with a common strength, each a little its own, and a little lopsided."""
+    strength = rng.random()
+    lean = 0.12 * rng.standard_normal() * (4.0 if rng.random() < 0.08 else 1.0)
+    for name, (low, high) in shapes.items():
+        amount = low + (high - low) * np.clip(strength + 0.25 * rng.standard_normal(), 0, 1)
+        sides = ((name, 0.0),)
+        if name.endswith("*"):
+            sides = ((name[:-1] + "Left", 1.0), (name[:-1] + "Right", -1.0))
+        for side, sign in sides:
+            weight = amount * (1 + sign * lean)
+            weights[_INDEX[side]] = np.clip(max(weights[_INDEX[side]], weight), 0, 1)
+
+
+def _set_lids(weights: np.ndarray, rng: np.random.Generator) -> None:
+    """Open, narrow or close the eyes as the rest of the face asks."""
+    cheek = weights[[_INDEX["cheekSquintLeft"], _INDEX["cheekSquintRight"]]]
+    squint = np.clip(0.6 * cheek + 0.15 * abs(rng.standard_normal()), 0, 1)
+    blink = np.full(2, 0.12 * rng.random() + 0.1 * (rng.random() < 0.3))
+    kind = rng.random()
+    if kind < 0.06:
+        blink[:] = rng.uniform(0.6, 1.0)
+    elif kind < 0.08:
+        blink[rng.integers(2)] = rng.uniform(0.8, 1.0)
+    elif kind < 0.14 and weights[_INDEX["browInnerUp"]] > 0.3:
+        weights[[_INDEX["eyeWideLeft"], _INDEX["eyeWideRight"]]] = rng.uniform(0.3, 1.0)
+        squint[:] = 0
+    for side, name in enumerate(("Left", "Right")):
+        weights[_INDEX[f"eyeSquint{name}"]] = squint[side]
+        weights[_INDEX[f"eyeBlink{name}"]] = blink[side]
+
+
+def sample_gaze(
+    rng: np.random.Generator, camera_in_head: np.ndarray, *, camera_gaze: float
+) -> np.ndarray:
+    """Return the eyeballs' (left, right) x (yaw, pitch) in radians.
+
+    Args:
+        rng: source of chance.
+        camera_in_head: where the camera is, head space, metres.
+        camera_gaze: probability that the eyes turn to the camera as far as eyes can.
+    """
+    if rng.random() < camera_gaze:
+        target = camera_in_head + 0.02 * rng.standard_normal(3)
+    else:
+        yaw, pitch = 0.3 * rng.standard_normal(), 0.18 * rng.standard_normal() - 0.05
+        target = np.array([np.tan(yaw), np.tan(pitch), 1.0]) * rng.uniform(0.4, 4.0)
+    gaze = np.empty((2, 2), np.float32)
+    for side, x in enumerate((0.0315, -0.0315)):
+        offset = target - np.array([x, 0.0, 0.0])
+        gaze[side, 0] = np.arctan2(offset[0], max(offset[2], 1e-3))
+        gaze[side, 1] = np.arctan2(offset[1], max(np.hypot(offset[0], offset[2]), 1e-3))
+    # Eyes turn together: clip the pair, not each.
+    mean = gaze.mean(0)
+    gaze += np.clip(mean, (-0.6, -0.45), (0.6, 0.35)) - mean
+    return gaze
+
+
+def follow_gaze(weights: np.ndarray, gaze: np.ndarray) -> np.ndarray:
+    """Return the expression with the eyeLook* weights that belong to a gaze (2,2)."""
+    weights = weights.copy()
+    for side, (name, outward) in enumerate((("Left", 1.0), ("Right", -1.0))):
+        across, up = gaze[side, 0] * outward / EYE_LOOK_RADIANS, gaze[side, 1] / EYE_LOOK_RADIANS
+        for direction, amount in (("Out", across), ("In", -across), ("Up", up), ("Down", -up)):
+            weights[_INDEX[f"eyeLook{direction}{name}"]] = np.clip(amount, 0, 1)
+    return weights

@@ -1,0 +1,234 @@
+"""What lenses, sensors and files do to a picture: blur, noise, tone, compression."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from lifemask.data.synthetic.config import SyntheticConfig
+from lifemask.io.colour import linear_from_srgb, srgb_from_linear
+
+_NOISE_POOL = 1 << 20
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What a camera and its file do to one picture."""
+
+    blur: float
+    """Standard deviation in pixels, at 224 pixels a side."""
+    motion: tuple[float, float]
+    """Blur along a line (right, down), pixels at 224."""
+    resolution: float
+    """Pixels on a side that carry information, in parts of the picture's."""
+    read_noise: float
+    """Standard deviation in the dark, linear."""
+    shot_noise: float
+    """Variance per unit of light, linear."""
+    noise_size: float
+    """Grain in pixels: 1 is the sensor's, more comes from smoothing or enlarging."""
+    contrast: float
+    """Exponent around middle grey; 1 leaves it."""
+    black: float
+    """Stray light added everywhere, linear."""
+    vignette: float
+    """Part of the light lost in the corners."""
+    saturation: float
+    """1 leaves colours, 0 is a grey photo."""
+    quality: float
+    """JPEG quality from 1 to 100; above 99 there is no compression."""
+    half_colour: bool
+    """Colour stored at half resolution."""
+    noise_seed: int
+    """Where in the noise the picture's grain begins."""
+
+
+def sample_faults(rng: np.random.Generator, config: SyntheticConfig) -> Faults:
+    """Return the faults of one picture; most are slight, some photos are bad."""
+    amount = config.faults
+    poor = rng.random() < 0.2
+    blur = (0.35 + 0.35 * rng.random() + (rng.uniform(0, 2.0) if poor else 0.0)) * amount
+    angle, length = rng.uniform(0, math.pi), 0.0
+    if rng.random() < 0.08:
+        length = rng.uniform(1, 7) * amount
+    small = rng.random() < 0.3
+    resolution = math.exp(rng.uniform(math.log(0.22), 0)) if small and amount > 0 else 1.0
+    iso = math.exp(rng.uniform(math.log(0.02), math.log(1.0))) * amount
+    grain = float(rng.choice([1.0, 1.0, 1.6, 2.2]))
+    if amount == 0:
+        return Faults(0, (0, 0), 1, 0, 0, 1, 1, 0, 0, 1, 100, False, 0)
+    return Faults(
+        blur=blur,
+        motion=(length * math.cos(angle), length * math.sin(angle)),
+        resolution=resolution,
+        read_noise=0.004 * iso,
+        shot_noise=0.0006 * iso,
+        noise_size=grain,
+        contrast=float(np.clip(1 + 0.14 * rng.standard_normal(), 0.7, 1.4)),
+        black=max(0.0, 0.004 * rng.standard_normal()) * amount,
+        vignette=float(rng.random() < 0.3) * rng.uniform(0, 0.35),
+        saturation=0.0 if rng.random() < config.grey else float(
+            np.clip(1 + 0.15 * rng.standard_normal(), 0.5, 1.4)
+        ),
+        quality=float(rng.uniform(30, 98)) if rng.random() < 0.8 else 100.0,
+        half_colour=bool(rng.random() < 0.7),
+        noise_seed=int(rng.integers(0, _NOISE_POOL)),
+    )  # fmt: skip
+
+
+def photograph(scene: Float[Tensor, "3 H W"], faults: Faults) -> Float[Tensor, "3 H W"]:
+    """Return a picture as a camera stores it: linear RGB in [0, 1] of 8-bit sRGB values.
+
+    Args:
+        scene: linear RGB, exposed, at least 0.
+        faults: of the camera.
+    """
+    size = scene.shape[-1]
+    unit = size / 224
+    image = _blurred(scene, faults.blur * unit)
+    image = _dragged(image, (faults.motion[0] * unit, faults.motion[1] * unit))
+    small = max(round(size * faults.resolution), 16)
+    if small < size:
+        image = F.interpolate(image[None], (small, small), mode="bilinear", antialias=True)[0]
+    if faults.vignette > 0:
+        image = image * _falloff(image.shape[-1], faults.vignette, image)
+    image = image + faults.black
+    if faults.read_noise > 0:
+        sigma = (image.clamp(min=0) * faults.shot_noise + faults.read_noise**2).sqrt()
+        image = image + sigma * _grain(image.shape[-1], faults, image)
+    if faults.saturation != 1:
+        grey = (image * image.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(0)
+        image = grey + (image - grey) * faults.saturation
+    if small < size:
+        image = F.interpolate(image[None], (size, size), mode="bicubic", align_corners=False)[0]
+    encoded = srgb_from_linear(_shoulder(image.clamp(min=0)))
+    if faults.contrast != 1:
+        encoded = 0.45 + (encoded - 0.45) * faults.contrast
+    encoded = encoded.clamp(0, 1)
+    if faults.quality <= 99:
+        encoded = jpeg(encoded, faults.quality, half_colour=faults.half_colour)
+    return linear_from_srgb((encoded * 255).round().clamp(0, 255) / 255)
+
+
+def _shoulder(image: Tensor) -> Tensor:
+    """Roll highlights off above 0.8 as cameras do; 1 is reached at about 1.6."""
+    over = (image - 0.8).clamp(min=0)
+    return image.clamp(max=0.8) + 0.2 * (1 - torch.exp(-over / 0.2 * 0.8))
+
+
+def _blurred(image: Tensor, sigma: float) -> Tensor:
+    if sigma < 0.25:
+        return image
+    reach = max(1, math.ceil(2.5 * sigma))
+    steps = torch.arange(-reach, reach + 1, dtype=image.dtype, device=image.device)
+    kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    padded = F.pad(image[None], (reach, reach, reach, reach), mode="replicate")[0][:, None]
+    rows = F.conv2d(padded, kernel.view(1, 1, 1, -1))
+    return F.conv2d(rows, kernel.view(1, 1, -1, 1))[:, 0]
+
+
+def _dragged(image: Tensor, motion: tuple[float, float]) -> Tensor:
+    """Return the mean of the image along a line."""
+    length = math.hypot(*motion)
+    if length < 1:
+        return image
+    steps = math.ceil(length) + 1
+    total = torch.zeros_like(image)
+    for k in range(steps):
+        share = k / (steps - 1) - 0.5
+        shift = (round(motion[1] * share), round(motion[0] * share))
+        total += _shifted(image, shift)
+    return total / steps
+
+
+def _shifted(image: Tensor, shift: tuple[int, int]) -> Tensor:
+    """Return the image moved by whole pixels (down, right); the border repeats."""
+    rows = torch.arange(image.shape[-2], device=image.device) - shift[0]
+    columns = torch.arange(image.shape[-1], device=image.device) - shift[1]
+    rows, columns = rows.clamp(0, image.shape[-2] - 1), columns.clamp(0, image.shape[-1] - 1)
+    return image[:, rows][:, :, columns]
+
+
+def _falloff(size: int, amount: float, like: Tensor) -> Tensor:
+    steps = torch.linspace(-1, 1, size, dtype=like.dtype, device=like.device)
+    return 1 - amount * (steps[:, None] ** 2 + steps**2) / 2
+
+
+_pools: dict[str, Tensor] = {}
+
+
+def _grain(size: int, faults: Faults, like: Tensor) -> Tensor:
+    """Return noise (3,size,size) of variance about one from a pool that all pictures share."""
+    key = str(like.device)
+    if key not in _pools:
+        values = np.random.default_rng(3).standard_normal(2 * _NOISE_POOL, np.float32)
+        _pools[key] = torch.from_numpy(values).to(like.device)
+    cells = math.ceil(size / faults.noise_size)
+    needed = 3 * cells * cells
+    start = faults.noise_seed % max(2 * _NOISE_POOL - needed, 1)
+    noise = _pools[key][start : start + needed].view(3, cells, cells)
+    if cells == size:
+        return noise
+    return 1.3 * F.interpolate(noise[None], (size, size), mode="bilinear", align_corners=False)[0]
+
+
+# Annex K of ITU-T T.81 (JPEG): brightness, then colour.
+_TABLES = (
+    (
+        16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69,
+        56, 14, 17, 22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81,
+        104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+    ),
+    (
+        17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99,
+        99, 47, 66, *[99] * 38,
+    ),
+)  # fmt: skip
+
+
+def jpeg(
+    image: Float[Tensor, "3 H W"], quality: float, *, half_colour: bool
+) -> Float[Tensor, "3 H W"]:
+    """Return an sRGB image as JPEG would give it back, before rounding to whole values.
+
+    Args:
+        image: sRGB in [0, 1].
+        quality: 1 to 100, as in the library of the Independent JPEG Group.
+        half_colour: store colour at half resolution (4:2:0).
+    """
+    height, width = image.shape[-2:]
+    padded = F.pad(image[None], (0, -width % 16, 0, -height % 16), mode="replicate")[0] * 255
+    red, green, blue = padded
+    bright = 0.299 * red + 0.587 * green + 0.114 * blue
+    colour = torch.stack([(blue - bright) / 1.772, (red - bright) / 1.402])
+    if half_colour:
+        colour = F.avg_pool2d(colour, 2)
+    scale = 50 / quality if quality < 50 else 2 - quality / 50
+    bright = _quantized((bright - 128)[None], _TABLES[0], scale)[0] + 128
+    colour = _quantized(colour, _TABLES[1], scale)
+    if half_colour:
+        colour = F.interpolate(colour[None], scale_factor=2, mode="bilinear", align_corners=False)[
+            0
+        ]
+    blue_less, red_less = colour
+    red, blue = bright + 1.402 * red_less, bright + 1.772 * blue_less
+    green = (bright - 0.299 * red - 0.114 * blue) / 0.587
+    result = torch.stack([red, green, blue])[:, :height, :width] / 255
+    return result.clamp(0, 1)
+
+
+def _quantized(planes: Tensor, table: tuple[int, ...], scale: float) -> Tensor:
+    count, height, width = planes.shape
+    steps = torch.arange(8, dtype=planes.dtype, device=planes.device)
+    basis = torch.cos(math.pi / 8 * steps[:, None] * (steps + 0.5)) / 2
+    basis[0] /= math.sqrt(2)
+    divisor = planes.new_tensor(table).view(8, 8).mul(scale).round().clamp(min=1)
+    blocks = planes.view(count, height // 8, 8, width // 8, 8).transpose(2, 3)
+    coefficients = basis @ blocks @ basis.T
+    coefficients = (coefficients / divisor).round() * divisor
+    return (basis.T @ coefficients @ basis).transpose(2, 3).reshape(count, height, width)

@@ -1,0 +1,405 @@
+"""Photos of people who never existed, with everything known about them, made as fast as needed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lifemask.data.batch import FaceBatch, FaceTruth
+from lifemask.data.synthetic.backgrounds import enlarge, sample_background
+from lifemask.data.synthetic.cameras import (
+    View,
+    between_views,
+    camera_positions,
+    frame_camera,
+    head_to_camera,
+    sample_view,
+)
+from lifemask.data.synthetic.config import SyntheticConfig
+from lifemask.data.synthetic.expressions import follow_gaze, sample_expression, sample_gaze
+from lifemask.data.synthetic.faults import Faults, photograph, sample_faults
+from lifemask.data.synthetic.lights import LightRig, sample_light
+from lifemask.data.synthetic.people import Person, sample_person
+from lifemask.data.synthetic.scenes import HeadMaterial, Scene, draw_heads, openness
+from lifemask.data.synthetic.skin import SkinPainter
+from lifemask.data.synthetic.wrinkles import wrinkle_weights
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.lighting import light_axes_from_camera
+from lifemask.geometry.meshes import vertex_normals
+from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.landmarks import LandmarkEmbedding
+from lifemask.morphable.model import MorphableModel
+from lifemask.rendering.backends import BackendName
+
+
+@dataclass(frozen=True)
+class Moment:
+    """All that differs between two photos of one person."""
+
+    expression: Float[np.ndarray, "52"]
+    """ARKit weights."""
+    gaze: Float[np.ndarray, "2 2"]
+    """As in `FaceCoefficients`."""
+    view: View
+    """Where the camera is."""
+    soft: Float[np.ndarray, "9 3"]
+    """Soft light's harmonics."""
+    direction: Float[np.ndarray, "3"]
+    """To the lamp, light axes."""
+    lamp: Float[np.ndarray, "3"]
+    """The lamp's linear RGB."""
+    lamp_size: float
+    """Tangent of its half angle."""
+    exposure: Float[np.ndarray, "3"]
+    """Gain of exposure and white balance, before the automatic one."""
+    background: Float[np.ndarray, "3 h w"]
+    """Small linear RGB picture."""
+    faults: Faults
+    """Of the camera."""
+
+
+class SyntheticFaces:
+    """Makes photos of synthetic faces: photo k of a seed is the same whoever makes it, and when.
+
+    Holds the head, its painted layers and nothing that changes.
+    """
+
+    def __init__(
+        self,
+        config: SyntheticConfig | None = None,
+        *,
+        model: MorphableModel | None = None,
+        device: torch.device | str = "cpu",
+        backend: BackendName = "auto",
+    ) -> None:
+        """Take a head (the default one if none is given) and prepare it.
+
+        Args:
+            config: what to draw; the default covers all people and cameras.
+            model: needs albedo, regions, 68, 478 and AFLW's landmarks.
+            device: where to draw. Chance is the CPU's, so that every device draws the same.
+            backend: of the rasteriser.
+
+        Raises:
+            ValueError: the model lacks something.
+        """
+        self.config = config or SyntheticConfig()
+        self.device = torch.device(device)
+        self._backend: BackendName = backend
+        model = model or MorphableModel.from_pretrained()
+        if None in (model.landmarks68, model.dense478, model.aflw21, model.albedo):
+            raise ValueError(
+                "Synthetic faces need a head with albedo and with 68, 478 and AFLW's landmarks. "
+                "Use the default head."
+            )
+        self.model = model.to(self.device)
+        self._painter = SkinPainter(self.model, 2 * self.config.texture_size, self.device)
+        self.material = _head_material(self.model, self._painter.skin)
+
+    def batch(self, seed: int, index: int, size: int) -> FaceBatch:
+        """Return photos index * size to index * size + size - 1 of a seed, one person each.
+
+        Args:
+            seed: of the endless stream of photos, 0 or more.
+            index: of the batch.
+            size: of the batch.
+        """
+        clips = self.clips(seed, index, size, 1)
+        return _without_frames(clips)
+
+    def clips(self, seed: int, index: int, size: int, frames: int) -> FaceBatch:
+        """Return clips with batch axes (size, frames): person, albedo and skin are a clip's own.
+
+        In half of the clips head, face and light move smoothly, in the others each frame is
+        another occasion. The first frame is the photo that `batch` gives for the same number.
+
+        Args:
+            seed: of the endless stream.
+            index: of the batch.
+            size: number of clips.
+            frames: of each clip.
+        """
+        if min(seed, index) < 0 or min(size, frames) < 1:
+            raise ValueError(
+                f"Got seed {seed}, index {index}, size {size} and frames {frames}. "
+                "Seed and index start at 0, size and frames at 1."
+            )
+        numbers = [index * size + k for k in range(size)]
+        people = [self._person(seed, number) for number in numbers]
+        moments = [
+            moment
+            for number, person in zip(numbers, people, strict=True)
+            for moment in self._moments(seed, number, person, frames)
+        ]
+        flat = self._draw(people, moments, frames)
+        person = torch.tensor([seed * 2**32 + number for number in numbers], device=self.device)
+        return _with_frames(flat, size, frames, person)
+
+    def stream(self, seed: int, size: int, *, first: int = 0, step: int = 1) -> Iterator[FaceBatch]:
+        """Yield batches first, first + step, first + 2 step, … without end.
+
+        With `first` a worker's number and `step` the number of workers, workers share a stream.
+        """
+        index = first
+        while True:
+            yield self.batch(seed, index, size)
+            index += step
+
+    def _person(self, seed: int, number: int) -> Person:
+        albedo = self.model.albedo
+        assert albedo is not None
+        return sample_person(
+            np.random.default_rng([seed, number, 0]),
+            self.config,
+            identity_modes=len(self.model.identity_basis),
+            albedo_modes=albedo.mode_names,
+        )
+
+    def _moments(self, seed: int, number: int, person: Person, frames: int) -> list[Moment]:
+        occasions = [
+            self._moment(np.random.default_rng([seed, number, 1, k]), person) for k in range(frames)
+        ]
+        smooth = np.random.default_rng([seed, number, 2]).random() < 0.5
+        if not smooth or frames < 2:
+            return occasions
+        first, last = occasions[0], occasions[-1]
+        return [_between(first, last, k / (frames - 1), occasions[k].faults) for k in range(frames)]
+
+    def _moment(self, rng: np.random.Generator, person: Person) -> Moment:
+        config = self.config
+        view = sample_view(rng, config)
+        expression = sample_expression(rng, neutral=config.neutral)
+        camera = camera_positions(head_to_camera([view]))[0].numpy()
+        gaze = sample_gaze(rng, camera, camera_gaze=config.camera_gaze)
+        soft, direction, lamp, lamp_size = sample_light(rng, config)
+        exposure = np.exp(
+            config.exposure_spread * rng.standard_normal() + 0.06 * rng.standard_normal(3)
+        )
+        return Moment(
+            follow_gaze(expression, gaze), gaze, view, soft, direction, lamp, lamp_size, exposure,
+            sample_background(rng), sample_faults(rng, config),
+        )  # fmt: skip
+
+    def _tensor(self, arrays: list[np.ndarray] | list[float]) -> Tensor:
+        return torch.from_numpy(np.asarray(arrays, np.float32)).to(self.device)
+
+    @torch.no_grad()
+    def _draw(self, people: list[Person], moments: list[Moment], frames: int) -> FaceBatch:
+        config, model = self.config, self.model
+        coefficients = self._coefficients(people, moments, frames)
+        vertices = model.vertices(coefficients)
+        albedo, relief = self._skin(people, moments, frames)
+        points = {
+            name: _points(getattr(model, name), model, vertices)
+            for name in ("landmarks68", "dense478", "aflw21")
+        }
+        views = [m.view for m in moments]
+        world_to_camera = head_to_camera(views).to(self.device)
+        camera = frame_camera(views, world_to_camera, points["dense478"], config.size)
+        light = self._light(moments, albedo, frames)
+        shine = self._tensor([p.shine for p in people for _ in range(frames)])
+        scene = self._scene(
+            vertices, _enlarged(camera, config.samples), light, albedo, relief, shine
+        )
+        plain = scene
+        if config.samples > 1:
+            plain = self._scene(vertices, camera, light, albedo, relief, shine)
+        photo = self._photograph(scene, moments)
+        projected = {name: camera.project(p) for name, p in points.items()}
+        truth = FaceTruth(
+            coefficients,
+            camera,
+            light.nearest_harmonics(),
+            plain.fragments.depth,
+            plain.normals,
+            plain.albedo,
+            F.avg_pool2d(albedo, 2),
+            F.avg_pool2d(relief, 2),
+            self._visible("landmarks68", projected["landmarks68"], plain),
+            self._visible("dense478", projected["dense478"], plain),
+        )
+        ones = {name: torch.ones_like(p[..., 0]) for name, p in projected.items()}
+        return FaceBatch(
+            photo,
+            projected["landmarks68"][..., :2], ones["landmarks68"],
+            projected["dense478"][..., :2], ones["dense478"],
+            projected["aflw21"][..., :2], ones["aflw21"],
+            plain.skin,
+            torch.zeros(len(moments), dtype=torch.int64, device=self.device),
+            truth,
+        )  # fmt: skip
+
+    def _coefficients(
+        self, people: list[Person], moments: list[Moment], frames: int
+    ) -> FaceCoefficients:
+        def per_frame(name: str) -> Tensor:
+            values = self._tensor([getattr(p, name) for p in people])
+            return values.repeat_interleave(frames, 0)
+
+        return FaceCoefficients(
+            per_frame("identity"),
+            self._tensor([m.expression for m in moments]),
+            self._tensor([m.gaze for m in moments]),
+            per_frame("albedo"),
+        )
+
+    def _skin(
+        self, people: list[Person], moments: list[Moment], frames: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return albedo (N,3,D,D) and relief (N,D,D) of all frames."""
+        painter, config = self._painter, self.config
+        albedo = painter.albedo(people)
+        reliefs = []
+        for k, person in enumerate(people):
+            own = moments[k * frames : (k + 1) * frames]
+            rest, _ = wrinkle_weights(own[0].expression, person.age_years)
+            at_rest = painter.rest_relief(person, rest * config.wrinkles)
+            for moment in own:
+                _, folded = wrinkle_weights(moment.expression, person.age_years)
+                factor = config.wrinkles * config.expression_wrinkles
+                reliefs.append(painter.folded_relief(at_rest, person, folded * factor))
+        return albedo.repeat_interleave(frames, 0), torch.stack(reliefs)
+
+    def _light(self, moments: list[Moment], albedo: Tensor, frames: int) -> LightRig:
+        """Return the light through each photo's exposure: darker skin is exposed a little more."""
+        rig = LightRig(
+            self._tensor([m.soft for m in moments]),
+            self._tensor([m.direction for m in moments]),
+            self._tensor([m.lamp for m in moments]),
+            self._tensor([m.lamp_size for m in moments]),
+        )
+        edge = albedo.shape[-1]
+        face = albedo[:, :, edge // 5 : edge * 3 // 5 : 8, edge // 4 : edge * 3 // 4 : 8]
+        middle = face.mean((1, 2, 3))
+        # What a surface that faces the camera, or half of the lamp, would show.
+        front = rig.nearest_harmonics().shade(
+            F.normalize(rig.direction + rig.direction.new_tensor([0, 0, 1.5]), dim=-1)[:, None]
+        )[:, 0].mean(-1).clamp(min=0.15)  # fmt: skip
+        automatic = (0.21 / middle) ** 0.45 / front
+        return rig.scaled(automatic[:, None] * self._tensor([m.exposure for m in moments]))
+
+    def _scene(
+        self,
+        vertices: Tensor,
+        camera: PerspectiveCamera,
+        light: LightRig,
+        albedo: Tensor,
+        relief: Tensor,
+        shine: Tensor,
+    ) -> Scene:
+        return draw_heads(
+            self.material, vertices, camera, light, albedo, relief, shine, backend=self._backend
+        )
+
+    def _photograph(self, scene: Scene, moments: list[Moment]) -> Tensor:
+        size, samples = self.config.size, self.config.samples
+        covered = scene.fragments.mask.to(scene.colour.dtype).unsqueeze(1)
+        colour, alpha = (F.avg_pool2d(image, samples) for image in (scene.colour, covered))
+        background = enlarge(self._tensor([m.background for m in moments]), size)
+        composed = colour + background * (1 - alpha)
+        return torch.stack(
+            [photograph(c, m.faults) for c, m in zip(composed, moments, strict=True)]
+        )
+
+    def _visible(
+        self, name: str, points: Float[Tensor, "N K 3"], scene: Scene
+    ) -> Bool[Tensor, "N K"]:
+        """Return which points face the camera and lie on what the picture shows there."""
+        embedding = getattr(self.model, name)
+        in_light = light_axes_from_camera(scene.camera.to_camera(scene.vertices))
+        normals = vertex_normals(in_light, self.model.triangles)
+        normal = F.normalize(embedding.points(normals, self.model.triangles), dim=-1)
+        position = embedding.points(in_light, self.model.triangles)
+        facing = -(normal * position).sum(-1) / position.norm(dim=-1) > 0.03
+        height, width = scene.camera.image_size
+        x, y = points[..., 0].floor().long(), points[..., 1].floor().long()
+        inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+        depth = scene.fragments.depth
+        # The farthest surface within a pixel: beside an outline the point may be one pixel off.
+        farthest = F.max_pool2d(depth[:, None], 3, 1, 1)[:, 0].flatten(1)
+        place = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+        behind = points[..., 2] - farthest.gather(1, place)
+        on_top = behind < 0.004
+        # Points on eyeballs: a lid is thinner than that, so the eyeball itself must be seen.
+        on_eye = self.material.wet[self.model.triangles[embedding.triangle_index, 0]] > 0.5
+        if on_eye.any():
+            triangle = scene.fragments.triangle_index
+            corner = self.material.triangles[triangle.clamp(min=0), 0]
+            wet = self.material.wet[corner] * (triangle >= 0)
+            near = F.max_pool2d(wet[:, None], 3, 1, 1)[:, 0].flatten(1)
+            on_top &= ~on_eye | (near.gather(1, place) > 0.5)
+        return facing & (on_top | ~inside)
+
+
+def _head_material(model: MorphableModel, skin: Float[Tensor, "D D"]) -> HeadMaterial:
+    """Return what all heads share of a model."""
+    parts, vertices = model.triangle_parts, model.vertex_parts
+    drawn = parts["lashes"][0] if "lashes" in parts else len(model.triangles)
+    triangles = model.triangles[:drawn].contiguous()
+    sky = openness(model.mean, triangles)
+    wet, gloss = torch.zeros_like(sky), torch.ones_like(sky)
+    for name in ("eyeball_left", "eyeball_right", "teeth_upper", "teeth_lower", "tongue"):
+        if name in vertices:
+            first, last = vertices[name]
+            wet[first:last] = 1
+            gloss[first:last] = 1.0 if "eye" in name else 0.5
+            # Behind closed lids and lips all is dark; what an open mouth shows is not.
+            least = 0.55 if "eye" in name else 0.35
+            sky[first:last] = sky[first:last].clamp(min=least)
+    regions = model.regions
+    gloss = gloss * (1 + 0.5 * regions["lips"] - 0.5 * regions["scalp"] - 0.4 * regions["neck"])
+    sky = sky.clamp(min=0.04) * (1 - 0.5 * regions["mouth_bag"])
+    low, high = model.mean.amin(0), model.mean.amax(0)
+    return HeadMaterial(
+        triangles, model.uv, model.uv_triangles[:drawn].contiguous(), sky, gloss, wet, skin,
+        (low + high) / 2,
+    )  # fmt: skip
+
+
+def _points(
+    embedding: LandmarkEmbedding, model: MorphableModel, vertices: Tensor
+) -> Float[Tensor, "N K 3"]:
+    return embedding.points(vertices, model.triangles)
+
+
+def _enlarged(camera: PerspectiveCamera, factor: int) -> PerspectiveCamera:
+    height, width = camera.image_size
+    return camera.cropped(0, 0, (height * factor, width * factor), scale=float(factor))
+
+
+def _between(first: Moment, last: Moment, share: float, faults: Faults) -> Moment:
+    """Return a moment on the way from one to another, as a camera that keeps running sees it."""
+
+    def mix(name: str) -> np.ndarray:
+        a, b = getattr(first, name), getattr(last, name)
+        return (a + (b - a) * share).astype(a.dtype)
+
+    direction = mix("direction")
+    return Moment(
+        mix("expression"), mix("gaze"), between_views(first.view, last.view, share), mix("soft"),
+        direction / max(float(np.linalg.norm(direction)), 1e-6), mix("lamp"),
+        first.lamp_size, mix("exposure"), first.background, faults,
+    )  # fmt: skip
+
+
+def _map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return a nest of dataclasses with every tensor changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{k: _map_tensors(v, change) for k, v in vars(value).items()})
+    return value
+
+
+def _with_frames(flat: FaceBatch, size: int, frames: int, person: Tensor) -> FaceBatch:
+    clips: FaceBatch = _map_tensors(flat, lambda tensor: tensor.unflatten(0, (size, frames)))
+    return replace(clips, person=person[:, None].expand(size, frames).contiguous())
+
+
+def _without_frames(clips: FaceBatch) -> FaceBatch:
+    return _map_tensors(clips, lambda tensor: tensor.squeeze(1))

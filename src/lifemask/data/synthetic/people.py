@@ -1,0 +1,156 @@
+"""Who the synthetic people are: shape, age, skin, and what marks it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lifemask.data.synthetic.config import SyntheticConfig
+from lifemask.data.synthetic.wrinkles import FAMILIES, VARIANTS
+
+NOISES = 6
+"""How many fields of each kind of noise there are to choose from."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """All that stays the same from photo to photo of one person."""
+
+    identity: np.ndarray
+    """(I,) standard deviations."""
+    albedo: np.ndarray
+    """(A,) standard deviations."""
+    age_years: float
+    """16 to 85."""
+    masculine: bool
+    """Decides beards and make-up."""
+    shine: float
+    """Factor on the mirror-like reflection of the skin."""
+    paint: dict[str, np.ndarray]
+    """Layer's name to what it adds to the log of (red, green, blue) where the layer is 1."""
+    noise: np.ndarray
+    """(3,) which field of freckles, stubble and blotches."""
+    spots: np.ndarray
+    """(K, 7): u, v, radius in texture widths, log colour (3), height in metres."""
+    relief: np.ndarray
+    """(2,) amplitude in metres of pores and of lumps."""
+    relief_noise: np.ndarray
+    """(2,) which field of each."""
+    wrinkle_variants: np.ndarray
+    """(families, 2) which drawing on the left and on the right."""
+
+
+_DARKER = np.array([1.0, 1.0, 1.0])
+# What blood and melanin take away from the log of red, green and blue.
+_BLOOD = np.array([0.06, 0.42, 0.36])
+_MELANIN = np.array([0.55, 0.75, 0.85])
+
+
+def sample_person(
+    rng: np.random.Generator,
+    config: SyntheticConfig,
+    *,
+    identity_modes: int,
+    albedo_modes: tuple[str, ...],
+) -> Person:
+    """Return a person; the head's coefficients are truncated Gaussians, some people plainer."""
+    limit = config.identity_limit
+    spread = config.identity_spread * rng.choice([0.6, 1.0, 1.25], p=[0.2, 0.6, 0.2])
+    identity = np.clip(spread * rng.standard_normal(identity_modes), -limit, limit)
+    age = float(np.clip(16 + 70 * rng.beta(1.2, 1.6), 16, 85))
+    old = (age - 16) / 69
+    masculine = bool(rng.random() < 0.5)
+    tone = rng.uniform(*config.tone_range)
+    light = np.clip((1.2 - tone) / 2.4, 0, 1)
+
+    paint: dict[str, np.ndarray] = {}
+    bearded = masculine and rng.random() < config.beard
+    made_up = not masculine and rng.random() < config.make_up
+    hair_darkness = rng.normal(0.2 + 0.3 * (1 - light), 0.8) - 1.2 * old * rng.random()
+    known = {
+        "melanin": tone,
+        "blood": rng.normal(0.0, 0.7),
+        "undertone": rng.normal(0, 0.8),
+        "brow_darkness": hair_darkness + rng.normal(0, 0.4),
+        "brow_shape_1": rng.normal(0, 0.4),
+        "brow_shape_2": rng.normal(0, 0.4),
+        "scalp_darkness": hair_darkness + rng.normal(0.3, 0.4),
+        "beard_shadow": rng.uniform(-0.1, 1.3) if masculine else rng.normal(-0.15, 0.1),
+        "lip_darkness": rng.normal(0, 0.8),
+        "lip_redness": rng.normal(0, 0.8),
+        "iris_lightness": rng.normal(-1.0 + 2.2 * light * rng.random(), 0.5),
+        "iris_hue": rng.normal(0, 1.0),
+    }
+    albedo = np.array([known.get(name, 0.8 * rng.standard_normal()) for name in albedo_modes])
+    albedo = np.clip(albedo, -max(limit, 3), max(limit, 3)).astype(np.float32)
+
+    if bearded:
+        paint["stubble"] = -rng.uniform(0.3, 1.6) * _DARKER * (0.6 + 0.4 * rng.random())
+        if rng.random() < 0.5:
+            paint["beard"] = -rng.uniform(0.2, 0.9) * np.array([0.85, 1.0, 1.05])
+        if rng.random() < 0.4:
+            paint["moustache"] = -rng.uniform(0.4, 1.2) * np.array([0.85, 1.0, 1.05])
+    if made_up:
+        lipstick = rng.choice([0.0, 0.4, 1.0], p=[0.25, 0.4, 0.35]) * rng.uniform(0.4, 1.0)
+        paint["lips"] = lipstick * np.array(
+            [rng.uniform(-0.25, 0.25), rng.uniform(-1.2, -0.3), rng.uniform(-0.9, -0.1)]
+        )
+        paint["lids"] = -rng.uniform(0, 0.8) * np.exp(0.35 * rng.standard_normal(3))
+        paint["liner"] = -rng.uniform(0.2, 1.6) * _DARKER
+        paint["blush"] = -rng.uniform(0, 0.6) * np.array([0.0, 0.5, 0.35])
+    paint["under eye"] = -rng.uniform(0, 0.3) * (0.5 + old) * np.array([0.7, 1.0, 0.9])
+    paint["socket"] = -abs(rng.normal(0, 0.10)) * np.array([0.8, 1.0, 1.0])
+    paint["flush"] = rng.normal(0.15, 0.25) * -_BLOOD
+    paint["nose"] = rng.normal(0.15, 0.3) * -_BLOOD * (0.5 + 0.5 * light)
+    blotches = rng.uniform(0.02, 0.15) * (0.3 if made_up else 1.0)
+    paint["blotches"] = blotches * (-_BLOOD if rng.random() < 0.75 else -0.6 * _MELANIN)
+    paint["mottle"] = -rng.uniform(0.01, 0.05) * (0.4 if made_up else 1.0) * _MELANIN
+    if rng.random() < config.freckles * (0.3 + light):
+        paint["freckles"] = -rng.uniform(0.25, 0.9) * _MELANIN
+    elif rng.random() < 0.8 * old:
+        paint["freckles"] = -rng.uniform(0.05, 0.4) * _MELANIN
+
+    wrinkle_variants = rng.integers(0, VARIANTS, (len(FAMILIES), 1)).repeat(2, 1)
+    # Most wrinkles mirror each other roughly; some do not.
+    other = rng.random(len(FAMILIES)) < 0.35
+    wrinkle_variants[other, 1] = rng.integers(0, VARIANTS, int(other.sum()))
+    return Person(
+        identity=identity.astype(np.float32),
+        albedo=albedo,
+        age_years=age,
+        masculine=masculine,
+        shine=float(np.exp(0.4 * rng.standard_normal())) * (1.15 - 0.3 * old),
+        paint={name: value.astype(np.float32) for name, value in paint.items()},
+        noise=rng.integers(0, NOISES, 3),
+        spots=_sample_spots(rng, config),
+        relief=np.array(
+            [
+                config.pores * rng.uniform(0.5e-5, 2.5e-5) * (0.7 + 0.6 * masculine),
+                config.pores * rng.uniform(1e-5, 3.5e-5) * (0.6 + 0.9 * old),
+            ],
+            np.float32,
+        ),
+        relief_noise=rng.integers(0, NOISES, 2),
+        wrinkle_variants=wrinkle_variants,
+    )
+
+
+def _sample_spots(rng: np.random.Generator, config: SyntheticConfig) -> np.ndarray:
+    """Return moles and blemishes (K,7): u, v, radius, log colour, height."""
+    spots = []
+    if rng.random() < config.moles:
+        for _ in range(rng.integers(1, 7)):
+            radius = 0.0011 + 0.0022 * rng.random() ** 2
+            colour = -rng.uniform(0.4, 1.4) * _MELANIN
+            height = 0.0004 * rng.random() if radius > 0.002 else 0.0
+            spots.append([*_place(rng), radius, *colour, height])
+    if rng.random() < config.blemishes:
+        for _ in range(rng.integers(2, 14)):
+            radius = 0.0015 + 0.0035 * rng.random() ** 2
+            colour = -rng.uniform(0.2, 0.9) * _BLOOD * 1.3
+            spots.append([*_place(rng), radius, *colour, 0.0004 * rng.random()])
+    return np.array(spots, np.float32).reshape(-1, 7)
+
+
+def _place(rng: np.random.Generator) -> tuple[float, float]:
+    """Return a place on the face's part of the texture, mostly off its middle."""
+    return float(rng.uniform(0.2, 0.8)), float(rng.uniform(0.15, 0.85))

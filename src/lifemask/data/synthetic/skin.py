@@ -1,0 +1,253 @@
+"""Skin painted in texture space: tones, make-up, hairs and spots over the head's own albedo."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from lifemask.data.synthetic.people import NOISES, Person
+from lifemask.data.synthetic.wrinkles import WrinkleDrawings, texture_points
+from lifemask.morphable.albedo import AlbedoModel
+from lifemask.morphable.model import MorphableModel
+from lifemask.rendering.interpolation import interpolate
+from lifemask.rendering.uv import rasterize_uv
+
+_LIPS_OUTLINE = (
+    61,
+    185,
+    40,
+    39,
+    37,
+    0,
+    267,
+    269,
+    270,
+    409,
+    291,
+    375,
+    321,
+    405,
+    314,
+    17,
+    84,
+    181,
+    91,
+    146,
+)
+# Of the subject's left eye, from the inner to the outer corner.
+_UPPER_LID = (362, 398, 384, 385, 386, 387, 388, 466, 263)
+_LOWER_LID = (362, 382, 381, 380, 374, 373, 390, 249, 263)
+_LID_FOLD = (413, 414, 286, 258, 257, 259, 260, 467, 359)
+_BROW_LOWER = (285, 295, 282, 283, 276)
+
+
+class SkinPainter:
+    """Layers and noise from which skins are composed, in `resolution` texels a side."""
+
+    def __init__(self, model: MorphableModel, resolution: int, device: torch.device | str) -> None:
+        albedo = model.albedo
+        if albedo is None:
+            raise ValueError("This model has no albedo. Use the default head.")
+        self.resolution = resolution
+        self._device = torch.device(device)
+        self._mean_log, self._basis_log = _fine_albedo(albedo, resolution)
+        fragments = rasterize_uv(model.uv, model.uv_triangles, resolution)
+        region_names = ("skin", "face", "lips", "brows", "eyes", "scalp", "neck", "mouth_bag")
+        stacked = torch.stack([model.regions[name] for name in region_names], -1)
+        painted = interpolate(stacked, model.triangles, fragments)
+        regions: dict[str, np.ndarray] = dict(zip(region_names, painted.cpu().numpy(), strict=True))
+        self.layers = {
+            name: torch.from_numpy(np.ascontiguousarray(layer, dtype=np.float32)).to(device)
+            for name, layer in _draw_layers(model, regions, resolution).items()
+        }
+        inner = regions["skin"] * (1 - regions["mouth_bag"])
+        self.skin = torch.from_numpy(
+            (inner * (1 - regions["scalp"]) * (1 - regions["neck"])).astype(np.float32)
+        ).to(device)
+        """Where the surface is the skin of the face."""
+        self.rough = torch.from_numpy(
+            (inner * (1 - regions["eyes"]) * (1 - 0.7 * regions["lips"])).astype(np.float32)
+        ).to(device)
+        """Where skin has pores and wrinkles."""
+        self.wrinkles = WrinkleDrawings(model, resolution)
+        rng = np.random.default_rng(11)
+        # Wavelengths in texture widths; the face's part is about 0.27 m wide.
+        self._pores = _noise(rng, resolution, 1 / 150, 1 / 60).to(device)
+        self._lumps = _noise(rng, resolution, 1 / 60, 1 / 14).to(device)
+        self._blotches = _noise(rng, resolution, 1 / 24, 1 / 5).to(device)
+        self._mottle = _noise(rng, resolution, 1 / 128, 1 / 20).to(device)
+        speckles = _noise(rng, resolution, 1 / 110, 1 / 45).to(device)
+        self._freckles = ((speckles - 1.0) * 1.5).clamp(0, 1)
+        self._stubble = 0.55 + 0.45 * _noise(rng, resolution, 1 / 250, 1 / 90).to(device).clamp(
+            -1, 1
+        )
+
+    def albedo(self, people: list[Person]) -> Float[Tensor, "N 3 D D"]:
+        """Return the painted albedo of some people."""
+        coefficients = torch.from_numpy(np.stack([p.albedo for p in people])).to(self._device)
+        log = torch.addmm(self._mean_log, coefficients, self._basis_log)
+        log = log.view(-1, 3, self.resolution, self.resolution)
+        for image, person in zip(log, people, strict=True):
+            for name, colour in person.paint.items():
+                layer = self._layer(name, person)
+                for channel in range(3):
+                    image[channel].add_(layer, alpha=float(colour[channel]))
+            for spot in person.spots:
+                self._add_spot(image, spot[:3], torch.from_numpy(spot[3:6]).to(image))
+        return log.clamp_(max=-0.03).exp_()
+
+    def rest_relief(
+        self, person: Person, rest_weights: Float[np.ndarray, "F 2"]
+    ) -> Float[Tensor, "D D"]:
+        """Return a person's relief at rest, metres."""
+        pores, lumps = (float(a) for a in person.relief)
+        relief = self._pores[person.relief_noise[0]] * pores
+        relief.add_(self._lumps[person.relief_noise[1]], alpha=lumps)
+        self.wrinkles.add_to(relief, rest_weights, person.wrinkle_variants)
+        for spot in person.spots:
+            if spot[6] > 0:
+                self._add_spot(relief[None], spot[:3], relief.new_tensor([float(spot[6])]))
+        return relief.mul_(self.rough)
+
+    def folded_relief(
+        self, rest: Float[Tensor, "D D"], person: Person, weights: Float[np.ndarray, "F 2"]
+    ) -> Float[Tensor, "D D"]:
+        """Return the relief with what an expression folds, metres."""
+        folded = torch.zeros_like(rest)
+        self.wrinkles.add_to(folded, weights, person.wrinkle_variants)
+        return (rest + folded * self.rough).clamp_(-0.002, 0.002)
+
+    def _layer(self, name: str, person: Person) -> Tensor:
+        if name == "freckles":
+            return self.layers["freckled"] * self._freckles[person.noise[0]]
+        if name == "stubble":
+            return self.layers["beard"] * self._stubble[person.noise[1]]
+        if name == "blotches":
+            return self.layers["skin"] * self._blotches[person.noise[2]]
+        if name == "mottle":
+            return self.layers["skin"] * self._mottle[person.noise[2]]
+        return self.layers[name]
+
+    def _add_spot(self, image: Tensor, place: np.ndarray, colour: Tensor) -> None:
+        """Add a round spot with soft border to (C,D,D) in place."""
+        u, v, radius = (float(x) * self.resolution for x in place)
+        reach = math.ceil(2.5 * radius) + 1
+        top, left = max(int(v) - reach, 0), max(int(u) - reach, 0)
+        part = image[:, top : int(v) + reach + 1, left : int(u) + reach + 1]
+        rows = torch.arange(part.shape[1], device=image.device) + (top + 0.5 - v)
+        columns = torch.arange(part.shape[2], device=image.device) + (left + 0.5 - u)
+        squared = rows[:, None] ** 2 + columns**2
+        part += torch.exp(-((squared / radius**2) ** 1.5) * 0.7) * colour[:, None, None]
+
+
+def _fine_albedo(
+    albedo: AlbedoModel, resolution: int
+) -> tuple[Float[Tensor, "1 P"], Float[Tensor, "A P"]]:
+    """Return the albedo model at another resolution, with the finely painted parts; P = 3 D D."""
+    step = 0.1
+    count = len(albedo.basis_log)
+    steps = step * torch.eye(count, device=albedo.mean_log.device)
+    mean = albedo.fine_texture(torch.zeros_like(steps[0]), resolution).log()
+    basis = [(albedo.fine_texture(row, resolution).log() - mean) / step for row in steps]
+    return mean.reshape(1, -1), torch.stack(basis).reshape(count, -1)
+
+
+def _draw_layers(
+    model: MorphableModel, regions: dict[str, np.ndarray], resolution: int
+) -> dict[str, np.ndarray]:
+    """Return the named layers (D,D) in [0, 1]."""
+    uv = texture_points(model) * resolution
+    mirrored = uv.copy()
+    mirrored[:, 0] = resolution - mirrored[:, 0]
+    rows, columns = np.mgrid[0:resolution, 0:resolution].astype(np.float32) + 0.5
+    unit = resolution / 512
+    skin = regions["skin"] * (1 - regions["mouth_bag"])
+
+    def both(layer: np.ndarray) -> np.ndarray:
+        return np.maximum(layer, layer[:, ::-1])
+
+    def blob(indices: tuple[int, ...], size: tuple[float, float], angle: float = 0.0) -> np.ndarray:
+        x, y = uv[list(indices)].mean(0)
+        dx, dy = columns - x, rows - y
+        along = dx * np.cos(angle) + dy * np.sin(angle)
+        across = -dx * np.sin(angle) + dy * np.cos(angle)
+        return np.exp(-0.5 * ((along / (size[0] * unit)) ** 2 + (across / (size[1] * unit)) ** 2))
+
+    def between(upper: np.ndarray, lower: np.ndarray, soft: float) -> np.ndarray:
+        """1 between two curves of points sorted by x, fading over `soft` texels."""
+        x = columns[0]
+        low_x, high_x = (
+            max(upper[:, 0].min(), lower[:, 0].min()),
+            min(upper[:, 0].max(), lower[:, 0].max()),
+        )
+        top = np.interp(x, *upper[np.argsort(upper[:, 0])].T)
+        foot = np.interp(x, *lower[np.argsort(lower[:, 0])].T)
+        inside = np.minimum(rows - top, foot - rows) / (soft * unit) + 0.5
+        ends = np.minimum(x - low_x, high_x - x) / (2 * soft * unit) + 0.5
+        return np.clip(np.minimum(inside, ends[None]), 0, 1)
+
+    upper, lower = uv[list(_UPPER_LID)], uv[list(_LOWER_LID)]
+    brow = uv[list(_BROW_LOWER)]
+    fold = upper.copy()
+    fold[:, 1] = 0.45 * upper[:, 1] + 0.55 * np.interp(upper[:, 0], *brow[np.argsort(brow[:, 0])].T)
+    line = np.full_like(rows, np.inf)
+    for a, b in pairwise(upper[1:]):
+        t = np.clip(((columns - a[0]) * (b - a)[0] + (rows - a[1]) * (b - a)[1])
+                    / max(((b - a) ** 2).sum(), 1e-6), 0, 1)  # fmt: skip
+        line = np.minimum(
+            line, np.hypot(columns - a[0] - t * (b - a)[0], rows - a[1] - t * (b - a)[1])
+        )
+    beard_mode = None
+    albedo = model.albedo
+    if albedo is not None and "beard_shadow" in albedo.mode_names:
+        mode = albedo.basis_log[albedo.mode_names.index("beard_shadow")].mean(0)
+        mode = F.interpolate(mode[None, None], (resolution, resolution), mode="bilinear")[0, 0]
+        beard_mode = np.clip((-mode / (-mode).max()).cpu().numpy(), 0, 1)
+    beard = blob((152,), (80, 50)) if beard_mode is None else beard_mode
+    lip_top = np.minimum(uv[37, 1], uv[0, 1])
+    nose_foot = uv[2, 1]
+    moustache = (
+        np.clip((rows - nose_foot) / (6 * unit), 0, 1)
+        * np.clip((lip_top + 3 * unit - rows) / (5 * unit), 0, 1)
+        * np.clip((34 * unit - np.abs(columns - resolution / 2)) / (10 * unit), 0, 1)
+    )
+    under = lower.copy()
+    under[:, 1] += 22 * unit
+    layers = {
+        "skin": skin,
+        "lips": regions["lips"],
+        "lids": both(between(fold, upper, 8)),
+        "liner": both(np.exp(-0.5 * (line / (1.6 * unit)) ** 2)),
+        "blush": both(blob((280, 330), (34, 22), -0.5)),
+        "under eye": both(between(lower, under, 10)),
+        "socket": both(blob((386, 374), (42, 26))),
+        "flush": both(blob((280, 425), (42, 42))),
+        "nose": blob((4, 5), (22, 24)),
+        "freckled": np.clip(
+            both(blob((280,), (60, 40))) + blob((5,), (40, 40)) + 0.25 * blob((9,), (90, 60)), 0, 1
+        ),
+        "beard": beard,
+        "moustache": moustache,
+    }
+    return {name: layer * skin for name, layer in layers.items()}
+
+
+def _noise(
+    rng: np.random.Generator, resolution: int, shortest: float, longest: float
+) -> Float[Tensor, "K D D"]:
+    """Return fields of variance one with wavelengths between two parts of the texture's width."""
+    frequency = np.hypot(np.fft.fftfreq(resolution)[:, None], np.fft.rfftfreq(resolution)[None])
+    frequency = frequency * resolution
+    low, high = 1 / longest, 1 / shortest
+    band = np.exp(-((frequency / high) ** 4)) * (1 - np.exp(-((frequency / low) ** 4)))
+    band = band / np.maximum(frequency, 1) ** 0.5
+    fields = []
+    for _ in range(NOISES):
+        spectrum = np.fft.rfft2(rng.standard_normal((resolution, resolution))) * band
+        field = np.fft.irfft2(spectrum, (resolution, resolution))
+        fields.append((field / field.std()).astype(np.float32))
+    return torch.from_numpy(np.stack(fields))

@@ -1,0 +1,217 @@
+"""Synthetic faces: the same for every worker, and true in all they say of themselves."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lifemask.data.batch import FaceBatch
+from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
+from lifemask.geometry.rotations import yaw_pitch_roll_from_matrix
+
+SMALL = SyntheticConfig(size=96, texture_size=64)
+
+
+@pytest.fixture(scope="module")
+def faces() -> SyntheticFaces:
+    return SyntheticFaces(SMALL)
+
+
+@pytest.fixture(scope="module")
+def batch(faces: SyntheticFaces) -> FaceBatch:
+    return faces.batch(3, 0, 12)
+
+
+def _tensors(value: object) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if dataclasses.is_dataclass(value):
+        return [t for v in vars(value).values() for t in _tensors(v)]
+    return []
+
+
+def test_the_same_seed_and_index_give_the_same_photos(
+    faces: SyntheticFaces, batch: FaceBatch
+) -> None:
+    again = SyntheticFaces(SMALL).batch(3, 0, 12)
+    for a, b in zip(_tensors(batch), _tensors(again), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_photos_are_counted_through_batches_of_any_size(
+    faces: SyntheticFaces, batch: FaceBatch
+) -> None:
+    small = faces.batch(3, 2, 3)
+    for a, b in zip(_tensors(batch), _tensors(small), strict=True):
+        if a.dtype.is_floating_point and a.shape[2:] != batch.photo.shape[2:]:
+            assert torch.allclose(a[6:9], b, atol=1e-3)
+    assert torch.equal(batch.person[6:9], small.person)
+    # Sums in another order may round to the neighbouring of 256 values.
+    assert (batch.photo[6:9] - small.photo).abs().mean() < 1e-3
+
+
+def test_other_seeds_and_numbers_are_other_people(faces: SyntheticFaces, batch: FaceBatch) -> None:
+    other = faces.batch(4, 0, 2)
+    assert not torch.allclose(other.photo, batch.photo[:2])
+    assert len(torch.cat([other.person, batch.person]).unique()) == 14
+
+
+def test_landmarks_are_the_projected_head(faces: SyntheticFaces, batch: FaceBatch) -> None:
+    truth, model = batch.truth, faces.model
+    assert truth is not None
+    assert model.landmarks68 is not None
+    vertices = model.vertices(truth.coefficients)
+    points = truth.camera.project(model.landmarks68.points(vertices, model.triangles))
+    assert torch.allclose(points[..., :2], batch.landmarks68, atol=1e-3)
+
+
+def test_visible_points_lie_where_the_depth_says(faces: SyntheticFaces, batch: FaceBatch) -> None:
+    truth, model = batch.truth, faces.model
+    assert truth is not None
+    assert model.dense478 is not None
+    points = model.dense478.points(model.vertices(truth.coefficients), model.triangles)
+    projected = truth.camera.project(points)
+    within = ((projected[..., :2] > 1) & (projected[..., :2] < SMALL.size - 1)).all(-1)
+    seen = truth.visible478 & within
+    assert 0.3 < seen.float().mean() < 0.95
+    x, y = projected[..., 0].long(), projected[..., 1].long()
+    rows = torch.arange(len(x))[:, None].expand_as(x)
+    depth = truth.depth[rows[seen], y[seen], x[seen]]
+    error = (depth - projected[..., 2][seen]).abs()
+    assert error[depth > 0].median() < 0.001
+    assert (depth > 0).float().mean() > 0.97
+    hidden = ~truth.visible478 & within
+    behind = projected[..., 2][hidden] - truth.depth[rows[hidden], y[hidden], x[hidden]]
+    assert behind.median() > 0.005
+
+
+def test_normals_are_unit_where_there_is_depth_and_zero_elsewhere(batch: FaceBatch) -> None:
+    truth = batch.truth
+    assert truth is not None
+    length = truth.normals.norm(dim=1)
+    there = truth.depth > 0
+    assert torch.allclose(length[there], torch.ones_like(length[there]), atol=1e-4)
+    assert (length[~there] == 0).all()
+    assert (truth.albedo[:, 0][there] > 0).all()
+
+
+def test_yaw_reaches_both_sides_and_stays_within_its_limit() -> None:
+    from lifemask.data.synthetic.cameras import head_to_camera, sample_view
+
+    views = [sample_view(np.random.default_rng(k), SMALL) for k in range(2000)]
+    matrices = head_to_camera(views)[:, :3, :3] * torch.tensor([1.0, -1, -1])[:, None]
+    yaw, _, _ = yaw_pitch_roll_from_matrix(matrices)
+    degrees = torch.rad2deg(yaw)
+    assert degrees.abs().max() <= 100.001
+    assert (degrees > 60).float().mean() > 0.07
+    assert (degrees < -60).float().mean() > 0.07
+    assert (degrees.abs() < 30).float().mean() > 0.5
+
+
+def test_skin_tones_are_drawn_evenly() -> None:
+    from lifemask.data.synthetic.people import sample_person
+
+    people = [
+        sample_person(np.random.default_rng(k), SMALL, identity_modes=4, albedo_modes=("melanin",))
+        for k in range(1000)
+    ]
+    tones = np.array([p.albedo[0] for p in people])
+    counts, _ = np.histogram(tones, 4, SMALL.tone_range)
+    assert counts.min() > 200
+
+
+def test_clips_keep_the_person_and_change_the_occasion(faces: SyntheticFaces) -> None:
+    clips = faces.clips(5, 0, 2, 3)
+    truth = clips.truth
+    assert truth is not None
+    assert clips.photo.shape[:2] == (2, 3)
+    for same in (truth.coefficients.identity, truth.albedo_texture, clips.person):
+        assert torch.equal(same[:, 0], same[:, 1])
+        assert torch.equal(same[:, 0], same[:, 2])
+    for differs in (
+        truth.coefficients.expression, truth.camera.world_to_camera, truth.light.coefficients
+    ):  # fmt: skip
+        assert not torch.allclose(differs[:, 0], differs[:, 2])
+    still = faces.batch(5, 0, 2)
+    assert torch.allclose(still.landmarks68, clips.landmarks68[:, 0], atol=0.01)
+
+
+def test_skin_folds_only_where_the_expression_folds_it(faces: SyntheticFaces) -> None:
+    from lifemask.data.synthetic.wrinkles import FAMILIES, wrinkle_weights
+    from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
+
+    expression = np.zeros(52, np.float32)
+    expression[ARKIT_EXPRESSIONS.index("browInnerUp")] = 1
+    rest, folded = wrinkle_weights(expression, 70)
+    names = [family.name for family in FAMILIES]
+    assert folded[names.index("forehead")].min() > 0.3
+    assert np.delete(folded, names.index("forehead"), 0).max() == 0
+    young, _ = wrinkle_weights(expression, 20)
+    assert young.max() == 0
+    assert rest.max() > 0.3
+
+    wink = np.zeros(52, np.float32)
+    wink[ARKIT_EXPRESSIONS.index("eyeSquintLeft")] = 1
+    _, folded = wrinkle_weights(wink, 40)
+    assert folded[:, 0].max() > 0
+    assert folded[:, 1].max() == 0
+
+
+def test_without_wrinkles_or_pores_the_skin_is_smooth() -> None:
+    config = dataclasses.replace(SMALL, wrinkles=0.0, pores=0.0, moles=0.0, blemishes=0.0)
+    truth = SyntheticFaces(config).batch(0, 0, 2).truth
+    assert truth is not None
+    assert truth.displacement.abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"size": 8}, "size is 8"),
+        ({"samples": 0}, "samples is 0"),
+        ({"grey": 1.5}, "probability"),
+        ({"yaw_limit_degrees": 180.0}, "at most 120"),
+        ({"distance_range_metres": (3.0, 0.3)}, "nearer one first"),
+        ({"faults": -1.0}, "0 or more"),
+    ],
+)
+def test_nonsense_configurations_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SMALL, **change)
+
+
+def test_negative_numbers_are_refused(faces: SyntheticFaces) -> None:
+    with pytest.raises(ValueError, match="Seed and index start at 0"):
+        faces.batch(-1, 0, 2)
+    with pytest.raises(ValueError, match="size 0"):
+        faces.batch(0, 0, 0)
+
+
+def test_jpeg_of_quality_100_changes_nothing_visible_and_of_10_much() -> None:
+    from lifemask.data.synthetic.faults import jpeg
+
+    rows = torch.linspace(0, 1, 40)
+    image = torch.stack(
+        [rows.expand(40, 40), rows[:, None].expand(40, 40), rows.flip(0).expand(40, 40)]
+    )
+    assert (jpeg(image, 100, half_colour=False) - image).abs().max() < 0.01
+    worse = (jpeg(image, 10, half_colour=True) - image).abs().mean()
+    assert 0.01 < worse < 0.2
+
+
+def test_a_lamp_in_harmonics_shades_like_a_clamped_cosine() -> None:
+    from lifemask.data.synthetic.lights import LightRig
+
+    direction = torch.nn.functional.normalize(torch.tensor([0.4, 0.5, 0.7]), dim=0)
+    rig = LightRig(torch.zeros(9, 3), direction, torch.ones(3), torch.tensor(0.1))
+    points = torch.nn.functional.normalize(
+        torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)), dim=-1
+    )
+    shaded = rig.nearest_harmonics().shade(points)[:, 0]
+    cosine = (points @ direction).clamp(min=0)
+    # Ramamoorthi and Hanrahan: nine harmonics hold over 99 % of the energy.
+    assert ((shaded - cosine) ** 2).mean() < 0.01 * (cosine**2).mean()
+    assert math.isclose(shaded.mean(), cosine.mean(), abs_tol=0.005)
