@@ -5,6 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
+from lifemask.io.images import read_photo
+from lifemask.morphable.assets import asset_path
 from lifemask.perception.detector import roll_radians, suppress_overlaps
 from lifemask.perception.observation import FaceDetection
 
@@ -44,6 +46,14 @@ def test_a_photo_turned_by_quarters_gives_points_in_its_own_pixels(
     expected = torch.stack([x, y], dim=-1)
     assert (face.keypoints5 - expected).norm(dim=-1).max() < 0.04 * face_size(found)
     assert abs(np.sin(roll_radians(face.keypoints5) + turns * np.pi / 2)) < 0.1
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_upside_down_photos_are_not_taken_for_upright_ones(perception, number):
+    """Some upside-down faces score above 0.9, the right way up all score more."""
+    pixels = read_photo(asset_path(f"samples/portrait_{number}")).pixels
+    face = perception.detect(pixels[::-1, ::-1])[0]
+    assert abs(abs(roll_radians(face.keypoints5)) - np.pi) < 0.5
 
 
 @pytest.mark.parametrize("factor", [0.5, 3.0])

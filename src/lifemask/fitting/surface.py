@@ -10,7 +10,7 @@ from torch import Tensor
 from lifemask.fitting.landmark_fit import LinearPoints, PoseAndShape, posed_points, projected_points
 from lifemask.fitting.photometric import SurfacePatch, facing
 from lifemask.geometry.meshes import Mesh
-from lifemask.io.colour import linear_from_srgb
+from lifemask.io.colour import image_from_pixels
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
 from lifemask.rendering import rasterize, sample_texture
@@ -109,8 +109,7 @@ def photo_crop(
     top = int(max(0, min(height - 2, float(low[1]) - margin)))
     right = int(min(width, max(left + 2, float(high[0]) + margin)))
     bottom = int(min(height, max(top + 2, float(high[1]) + margin)))
-    cut = torch.from_numpy(np.ascontiguousarray(pixels[top:bottom, left:right]))
-    linear = linear_from_srgb(cut.permute(2, 0, 1).float() / 255)
+    linear = image_from_pixels(pixels[top:bottom, left:right])
     per_metre = state.focal_pixels / float(state.translation[2])
     scale = min(1.0, _WORKING_PIXELS_PER_METRE / per_metre)
     if scale < 1:

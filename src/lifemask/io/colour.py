@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+_ROWS_AT_ONCE = 64
+
 
 def linear_from_srgb(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return linear light of sRGB values; both nominally in [0, 1], not clamped.
@@ -31,8 +33,13 @@ def srgb_from_linear(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]
 
 def image_from_pixels(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[Tensor, "3 H W"]:
     """Return the linear RGB image in [0, 1] of 8-bit sRGB pixels."""
-    linear = _linear_of_byte()[pixels]
-    return torch.from_numpy(np.ascontiguousarray(linear.transpose(2, 0, 1)))
+    table = _linear_of_byte()
+    image = np.empty((3, *pixels.shape[:2]), np.float32)
+    # Numpy widens indices to 64 bits, which of a large photo at once would be a gigabyte.
+    for row in range(0, len(pixels), _ROWS_AT_ONCE):
+        rows = slice(row, row + _ROWS_AT_ONCE)
+        image[:, rows] = table[pixels[rows]].transpose(2, 0, 1)
+    return torch.from_numpy(image)
 
 
 def pixels_from_image(image: Float[Tensor, "3 H W"]) -> UInt8[np.ndarray, "H W 3"]:
