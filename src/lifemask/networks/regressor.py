@@ -19,6 +19,10 @@ from lifemask.perception.framing import crop_camera, face_frame
 STANDARD_DISTANCE_METRES = 0.9
 """Distance of the untrained answer: that of the fit's prior."""
 
+LIMITS = {"identity": 4.0, "albedo": 4.0, "gaze": 1.0, "size": 2.0, "distance": 1.2}
+"""No answer lies further from the mean face's, in the outputs' units (logarithms for size and
+distance): whatever the network says, no head is a monster or has its nose in the camera."""
+
 SCALES = {
     "identity": 1.0,
     "expression": 0.3,
@@ -132,6 +136,8 @@ class FaceRegressor(nn.Module):
         output = self.heads(self.hidden(features.flatten(1))).reshape(*batch, -1)
         split = output.split(list(self._counts.values()), dim=-1)
         parts = {name: part * SCALES[name] for name, part in zip(SCALES, split, strict=True)}
+        for name, limit in LIMITS.items():
+            parts[name] = limit * torch.tanh(parts[name] / limit)
         light = parts["light"].unflatten(-1, (9, 3))
         middle = output.new_full((*batch, 2), self.crop_size / 2)
         camera = camera_of(
@@ -155,15 +161,11 @@ class FaceRegressor(nn.Module):
     def _viewpoint(self, parts: dict[str, Tensor]) -> Viewpoint:
         turn = parts["rotation"].unflatten(-1, (2, 3))
         frontal = turn.new_tensor(FRONTAL_HEAD_TO_CAMERA)[:, :2].T
-        # Bounded, so that no answer is infinitely large, near or far.
-        size, distance = (
-            2 * torch.tanh(parts[name].squeeze(-1) / 2) for name in ("size", "distance")
-        )
         return Viewpoint(
             matrix_from_columns(frontal + turn),
             (self.place + parts["place"]) * self.crop_size,
-            self.size_per_metre * self.crop_size * size.exp(),
-            STANDARD_DISTANCE_METRES * distance.exp(),
+            self.size_per_metre * self.crop_size * parts["size"].squeeze(-1).exp(),
+            STANDARD_DISTANCE_METRES * parts["distance"].squeeze(-1).exp(),
         )
 
 
