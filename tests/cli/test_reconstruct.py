@@ -33,8 +33,8 @@ class FakeFace:
     def to_json_dict(self) -> dict[str, Any]:
         return {"photo": {"width": 64}, "colour": self.colour}
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {"vertices_head": np.zeros((4, 3), np.float32)}
+    def save_arrays(self, path: Path) -> None:
+        np.savez(path, vertices_head=np.zeros((4, 3), np.float32))
 
 
 class FakeReconstructor:

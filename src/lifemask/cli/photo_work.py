@@ -16,7 +16,6 @@ from lifemask.cli.exit_codes import DONE, FAILED, NO_FACE
 from lifemask.cli.reconstruct import Reconstruct
 from lifemask.io.files import (
     OutputError,
-    atomic_write,
     make_folder,
     staged,
     unique_names,
@@ -43,7 +42,7 @@ class Face(Protocol):
     def save(self, path: Path) -> None: ...  # noqa: D102
     def preview(self) -> np.ndarray: ...  # noqa: D102
     def to_json_dict(self) -> dict[str, Any]: ...  # noqa: D102
-    def arrays(self) -> dict[str, np.ndarray]: ...  # noqa: D102
+    def save_arrays(self, path: Path) -> None: ...  # noqa: D102
 
 
 @runtime_checkable
@@ -192,9 +191,7 @@ class _Work:
             face.save(folder / f"{name}.{suffix}")
         write_image(folder / f"{name}_preview.png", face.preview())
         if self.options.arrays:
-            with atomic_write(folder / f"{name}.npz") as file:
-                arrays: dict[str, Any] = face.arrays()
-                np.savez_compressed(file, **arrays)
+            face.save_arrays(folder / f"{name}.npz")
 
 
 @contextmanager

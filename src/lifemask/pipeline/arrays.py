@@ -1,13 +1,27 @@
 """A reconstruction as plain arrays: meshes, and maps in the photo's own pixels."""
 
+import zipfile
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.pipeline.reconstruction import FaceReconstruction
-from lifemask.rendering import render, sample_texture
+from lifemask.rendering import Rendering, render, sample_texture
 
 _MEGAPIXELS_FOR_WHOLE_PHOTO = 4.0
+_PIXELS_AT_ONCE = 2_000_000
+_MAPS: dict[str, Callable[[Rendering], Tensor]] = {
+    "normals": lambda drawn: drawn.normals.permute(1, 2, 0),
+    "mask": lambda drawn: drawn.mask > 0,
+    "depth": lambda drawn: drawn.depth,
+    "albedo": lambda drawn: drawn.albedo.permute(1, 2, 0),
+    "shading": lambda drawn: (drawn.shading * drawn.mask).permute(1, 2, 0),
+}
+"""What each pixel tells, rows first."""
 
 
 def face_arrays(face: FaceReconstruction) -> dict[str, np.ndarray]:
@@ -17,17 +31,62 @@ def face_arrays(face: FaceReconstruction) -> dict[str, np.ndarray]:
     top left corner in photo pixels. Normals are +x right, +y up, +z to the viewer; albedo and
     shading are linear RGB; all are zero outside the head's mask.
     """
-    model, camera = face.model, face.camera
+    left, top, view = _view(face)
+    strips = [[_plain(values(drawn)) for values in _MAPS.values()] for drawn in _strips(face, view)]
+    maps = [np.concatenate(parts) for parts in zip(*strips, strict=True)]
+    return _small_arrays(face, left, top) | dict(zip(_MAPS, maps, strict=True))
+
+
+def write_arrays(file: BinaryIO, face: FaceReconstruction) -> None:
+    """Write what `face_arrays` returns as an NPZ file, with little memory however large the photo.
+
+    Maps are drawn a strip at a time, anew for each map.
+    """
+    left, top, view = _view(face)
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, values in _small_arrays(face, left, top).items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, values, allow_pickle=False)
+        for name, values in _MAPS.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                for index, drawn in enumerate(_strips(face, view)):
+                    strip = _plain(values(drawn))
+                    if index == 0:
+                        _write_header(member, strip, rows=view.image_size[0])
+                    member.write(strip.tobytes())
+
+
+def _write_header(member: Any, strip: np.ndarray, *, rows: int) -> None:
+    header = np.lib.format.header_data_from_array_1_0(strip)
+    header["shape"] = (rows, *strip.shape[1:])
+    np.lib.format.write_array_header_1_0(member, header)
+
+
+def _view(face: FaceReconstruction) -> tuple[int, int, PerspectiveCamera]:
+    """Return the corner of the maps in the photo, and the camera that sees just them."""
+    camera = face.camera
     height, width = camera.image_size
     left, top, right, bottom = 0, 0, width, height
-    vertices = face.mesh.vertices
     if height * width > _MEGAPIXELS_FOR_WHOLE_PHOTO * 1e6:
-        points = camera.project(vertices)[:, :2]
+        points = camera.project(face.mesh.vertices)[:, :2]
         low, high = points.amin(0).floor().tolist(), points.amax(0).ceil().tolist()
         left, top = max(0, int(low[0])), max(0, int(low[1]))
         right, bottom = min(width, int(high[0])), min(height, int(high[1]))
-    view = camera.cropped(left, top, (bottom - top, right - left))
-    drawn = render(face.mesh, view, texture=face.texture.albedo, light=face.light)
+    return left, top, camera.cropped(left, top, (bottom - top, right - left))
+
+
+def _strips(face: FaceReconstruction, view: PerspectiveCamera) -> Iterator[Rendering]:
+    """Draw the head from the top, as many rows at a time as memory is given for."""
+    height, width = view.image_size
+    rows = max(1, _PIXELS_AT_ONCE // width)
+    for top in range(0, height, rows):
+        strip = view.cropped(0, top, (min(rows, height - top), width))
+        yield render(face.mesh, strip, texture=face.texture.albedo, light=face.light)
+
+
+def _small_arrays(face: FaceReconstruction, left: int, top: int) -> dict[str, np.ndarray]:
+    """Return everything but the maps."""
+    model, camera, vertices = face.model, face.camera, face.mesh.vertices
     landmarks = face.landmarks68()
     arrays = {
         "vertices_camera": camera.to_camera(vertices),
@@ -38,18 +97,17 @@ def face_arrays(face: FaceReconstruction) -> dict[str, np.ndarray]:
         "vertices_albedo": _vertex_colours(face),
         "landmarks68": camera.project(landmarks)[:, :2],
         "landmarks68_camera": camera.to_camera(landmarks),
-        "normals": drawn.normals.permute(1, 2, 0),
-        "mask": drawn.mask > 0,
-        "depth": drawn.depth,
-        "albedo": drawn.albedo.permute(1, 2, 0),
-        "shading": (drawn.shading * drawn.mask).permute(1, 2, 0),
         "light_sh": face.light.coefficients,
     }
     if model.aflw21 is not None:
         points = model.aflw21.points(vertices, model.triangles)
         arrays["aflw21"] = camera.project(points)[:, :2]
-    as_numpy = {name: np.ascontiguousarray(value.numpy()) for name, value in arrays.items()}
+    as_numpy = {name: _plain(values) for name, values in arrays.items()}
     return as_numpy | {"offset": np.array([left, top], np.float32)}
+
+
+def _plain(values: Tensor) -> np.ndarray:
+    return np.ascontiguousarray(values.numpy())
 
 
 def _vertex_colours(face: FaceReconstruction) -> Float[Tensor, "V 3"]:

@@ -136,6 +136,18 @@ class FaceReconstruction:
 
         return face_arrays(self)
 
+    def save_arrays(self, path: str | os.PathLike[str]) -> None:
+        """Write `arrays` as a compressed NPZ file, with little memory however large the photo.
+
+        Raises:
+            OutputError: if the file cannot be written; nothing half-written is left.
+        """
+        from lifemask.io.files import atomic_write
+        from lifemask.pipeline.arrays import write_arrays
+
+        with atomic_write(path) as file:
+            write_arrays(file, self)
+
     def landmarks68(self) -> Float[Tensor, "68 3"]:
         """Return the iBUG points in head space, the jaw's on the outline that the camera sees."""
         from lifemask.morphable.contour import visible_landmarks68
