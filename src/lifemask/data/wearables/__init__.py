@@ -1,0 +1,1 @@
+"""Hair, brows, lashes, glasses, hats and clothes that synthetic people wear."""

@@ -1,0 +1,142 @@
+"""Draw what is worn over pictures of heads: many transparent layers, nearest first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lifemask.data.wearables import _torch
+from lifemask.data.wearables.dressing import Dressed
+from lifemask.data.wearables.pictures import Pyramids, pyramids
+from lifemask.data.wearables.shading import vertex_colours
+from lifemask.geometry.cameras import PerspectiveCamera
+
+LAYERS = 12
+"""How many surfaces are seen behind each other in one pixel; farther ones are left out."""
+LayerBackend = Literal["auto", "numba", "torch"]
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Pictures of dressed heads."""
+
+    colour: Float[Tensor, "N 3 H W"]
+    """Linear RGB: what is worn over what came."""
+    opacity: Float[Tensor, "N H W"]
+    """How much of what came is hidden, in [0, 1]."""
+    depth: Float[Tensor, "N H W"]
+    """Metres to the surface at which half of the light is stopped; the given depth behind."""
+
+
+@dataclass(frozen=True)
+class Sheets:
+    """All that is drawn, in pixels: the input of both backends."""
+
+    points: Float[Tensor, "V 3"]
+    """x, y in pixels and depth in metres."""
+    triangles: Tensor
+    """(T, 3) int64."""
+    image: Tensor
+    """(T,) int64: the picture each triangle is drawn in, ascending."""
+    uv: Float[Tensor, "V 2"]
+    """Texture coordinates."""
+    colour: Float[Tensor, "V 3"]
+    """Light that leaves each vertex where luminance is 1."""
+    opacity: Float[Tensor, "V"]
+    """Factor on the pictures' opacity."""
+    lift: Float[Tensor, "T"]
+    """Metres towards the camera."""
+    page: Tensor
+    """(T,) int64: row of `pyramids`, of the level that suits the triangle's size."""
+    pyramids: Pyramids
+    """All pictures."""
+
+
+def draw_layers(
+    colour: Float[Tensor, "N 3 H W"],
+    depth: Float[Tensor, "N H W"],
+    dressed: Sequence[Dressed],
+    camera: PerspectiveCamera,
+    *,
+    soft: Float[Tensor, "N 9 3"],
+    direction: Float[Tensor, "N 3"],
+    lamp: Float[Tensor, "N 3"],
+    backend: LayerBackend = "auto",
+) -> Layers:
+    """Return pictures of heads with what they wear, drawn over pictures of the bare heads.
+
+    Every pixel sees the `LAYERS` nearest surfaces in front of the head, of which those behind an
+    opaque one do not count. Pictures of the cards are sampled from a pyramid that suits their size
+    on the image; for smooth strands draw at twice the size and average.
+
+    Args:
+        colour: linear RGB with the background in it.
+        depth: metres; 0 where there is no head.
+        dressed: one for each image.
+        camera: of the images.
+        soft: harmonics of the surrounding light's irradiance over pi, in light axes.
+        direction: unit vectors to the lamps, light axes.
+        lamp: linear RGB shading that the lamps give surfaces facing them.
+        backend: "torch" (any device; the definition of correct), "numba" (CPU), or "auto".
+
+    Raises:
+        ValueError: the counts differ, or the backend is unknown or cannot use the device.
+    """
+    if backend not in get_args(LayerBackend):
+        raise ValueError(f"Unknown backend {backend!r}. Known: {sorted(get_args(LayerBackend))}.")
+    if len(dressed) != len(colour):
+        raise ValueError(f"Got {len(colour)} images and {len(dressed)} outfits: give one for each.")
+    if backend == "numba" and colour.device.type != "cpu":
+        raise ValueError(f"The numba backend draws on the CPU, not on {colour.device}.")
+    cameras = [
+        PerspectiveCamera(
+            camera.focal_pixels.expand(len(colour))[k],
+            camera.principal_point.expand(len(colour), 2)[k],
+            camera.world_to_camera.expand(len(colour), 4, 4)[k],
+            camera.image_size,
+        )
+        for k in range(len(colour))
+    ]
+    lit = [
+        vertex_colours(d, c, soft=soft[k], direction=direction[k], lamp=lamp[k])
+        for k, (d, c) in enumerate(zip(dressed, cameras, strict=True))
+    ]
+    sheets = gather(dressed, cameras, lit)
+    if backend == "torch" or (backend == "auto" and colour.device.type != "cpu"):
+        return Layers(*_torch.draw(colour, depth, sheets, LAYERS))
+    from lifemask.data.wearables import _numba
+
+    return Layers(*_numba.draw(colour, depth, sheets, LAYERS))
+
+
+def gather(
+    dressed: Sequence[Dressed], cameras: Sequence[PerspectiveCamera], lit: Sequence[Tensor]
+) -> Sheets:
+    """Return all that is worn in all images as one set of triangles."""
+    points, triangles, image, pages = [], [], [], []
+    pictures: list[Tensor] = []
+    start = 0
+    for k, (one, camera) in enumerate(zip(dressed, cameras, strict=True)):
+        points.append(camera.project(one.vertices))
+        triangles.append(one.triangles + start)
+        image.append(torch.full_like(one.picture, k))
+        pages.append(one.picture + len(pictures))
+        pictures += one.pictures
+        start += len(one.vertices)
+    all_points, corners = torch.cat(points), torch.cat(triangles)
+    uv = torch.cat([one.uv for one in dressed])
+    stack = pyramids(pictures, all_points.device)
+    return Sheets(
+        all_points,
+        corners,
+        torch.cat(image),
+        uv,
+        torch.cat(list(lit)),
+        torch.cat([one.opacity for one in dressed]),
+        torch.cat([one.lift for one in dressed]),
+        stack.pages(torch.cat(pages), uv[corners], all_points[corners]),
+        stack,
+    )

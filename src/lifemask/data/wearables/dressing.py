@@ -1,0 +1,290 @@
+"""From an outfit to one mesh with materials, on one person's head."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lifemask.data.wearables.outfit import Outfit
+from lifemask.data.wearables.wardrobe import Wardrobe, Wearable
+from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.model import MorphableModel
+
+HAIR, CLOTH, SKIN, GLASS = range(4)
+"""Kinds of surface, which reflect light differently."""
+
+
+@dataclass(frozen=True)
+class Dressed:
+    """All that one person wears as one mesh."""
+
+    vertices: Float[Tensor, "V 3"]
+    """Head space, metres."""
+    triangles: Int[Tensor, "T 3"]
+    """Seen from both sides."""
+    uv: Float[Tensor, "V 2"]
+    """Coordinates in the triangle's picture."""
+    picture: Int[Tensor, "T"]
+    """Row of `pictures`."""
+    pictures: tuple[Float[Tensor, "2 h w"], ...]
+    """Luminance relative to its mean, and opacity."""
+    colour: Float[Tensor, "V 3"]
+    """Linear RGB reflectance of luminance 1."""
+    opacity: Float[Tensor, "V"]
+    """Factor on the picture's opacity."""
+    openness: Float[Tensor, "V"]
+    """How much of the surrounding light arrives, 0 to 1."""
+    surface: Int[Tensor, "V"]
+    """`HAIR`, `CLOTH`, `SKIN` or `GLASS`."""
+    shine: Float[Tensor, "V"]
+    """Strength of the highlight, 0 to 1."""
+    lift: Float[Tensor, "T"]
+    """Metres by which a triangle is drawn nearer than it lies, so that the skin does not cut it."""
+    kind: tuple[str, ...]
+    """Per picture, the kind of wearable it belongs to."""
+    skin_cover: Float[Tensor, "V_head"]
+    """How surely hair hides the head's skin, 0 to 1: there it should have `hair_colour`."""
+    skin_openness: Float[Tensor, "V_head"]
+    """How much of the surrounding light hair, hat and glasses let through to the head's skin."""
+    hair_colour: Float[Tensor, "3"]
+    """Linear RGB."""
+    own_lashes: bool
+    """Whether the head should draw its own lashes."""
+
+    def skin_tinted(self, albedo: Float[Tensor, "V_head 3"]) -> Float[Tensor, "V_head 3"]:
+        """Return reflectances of the head's vertices with hair's colour where hair covers them."""
+        share = self.skin_cover[:, None]
+        return albedo * (1 - share) + share * self.hair_colour
+
+
+def worn(
+    item: Wearable,
+    model: MorphableModel,
+    vertices: Float[Tensor, "*batch V_head 3"],
+    neutral: Float[Tensor, "*batch V_head 3"],
+) -> Float[Tensor, "*batch V 3"]:
+    """Return where a wearable lies on some heads, head space, metres.
+
+    Args:
+        item: of the same head's wardrobe.
+        model: the default head.
+        vertices: of the heads.
+        neutral: of the same people without expression; hair, hats and glasses follow these.
+    """
+    head = vertices if item.follows_expression else neutral
+    moved = head[..., item.anchor, :] - model.mean[item.anchor]
+    return item.position + (moved * item.anchor_weight[..., None]).sum(-2)
+
+
+def neutral_vertices(
+    model: MorphableModel, coefficients: FaceCoefficients
+) -> Float[Tensor, "*batch V_head 3"]:
+    """Return the same people's heads without expression, looking ahead."""
+    identity = coefficients.identity
+    return model.mean + torch.tensordot(identity, model.identity_basis, dims=1)
+
+
+def dress(
+    outfit: Outfit,
+    wardrobe: Wardrobe,
+    model: MorphableModel,
+    vertices: Float[Tensor, "V_head 3"],
+    neutral: Float[Tensor, "V_head 3"],
+    *,
+    skin_colour: Float[Tensor, "3"] | None = None,
+    seed: int = 0,
+) -> Dressed:
+    """Return an outfit on one head.
+
+    Args:
+        outfit: what is worn.
+        wardrobe: of the head.
+        model: the default head.
+        vertices: of the person's head, head space, metres.
+        neutral: the same without expression, from `neutral_vertices`.
+        skin_colour: linear RGB reflectance of neck and chest; needed with clothes.
+        seed: of the cloth's grain.
+    """
+    layers = _layers(outfit, wardrobe, skin_colour, seed)
+    hat = None if outfit.hat is None else wardrobe[outfit.hat]
+    pieces: list[Tensor] = []
+    for layer in layers:
+        points = worn(layer.item, model, vertices, neutral)
+        if layer.item.kind in ("torso", "cloth"):
+            points = _turned(points, outfit.torso_turn)
+        if hat is not None and layer.item.kind == "hair":
+            points = tucked(points, worn(hat, model, vertices, neutral))
+        pieces.append(points)
+    sizes = [len(points) for points in pieces]
+    starts = [sum(sizes[:k]) for k in range(len(sizes))]
+    triangles = [layer.item.triangles + start for layer, start in zip(layers, starts, strict=True)]
+    like = vertices.new_zeros
+    count = len(vertices)
+    cover, openness = like(count), like(count) + 1
+    for layer in layers:
+        if layer.item.cover is not None:
+            cover = torch.maximum(cover, layer.item.cover)
+        if layer.item.shade is not None:
+            openness = torch.minimum(openness, layer.item.shade)
+
+    def per_vertex(values: list[Tensor | float]) -> Tensor:
+        return torch.cat(
+            [
+                torch.as_tensor(value, dtype=vertices.dtype, device=vertices.device).expand(size)
+                for value, size in zip(values, sizes, strict=True)
+            ]
+            or [like(0)]
+        )
+
+    colours = [
+        torch.as_tensor(layer.colour, device=vertices.device).to(vertices).expand(size, 3)
+        for layer, size in zip(layers, sizes, strict=True)
+    ]
+    return Dressed(
+        vertices=torch.cat([*pieces, like(0, 3)]),
+        triangles=torch.cat([*triangles, like(0, 3).long()]),
+        uv=torch.cat([*(layer.item.uv for layer in layers), like(0, 2)]),
+        picture=torch.cat(
+            [
+                *(torch.full_like(t[:, 0], k) for k, t in enumerate(triangles)),
+                like(0).long(),
+            ]
+        ),
+        pictures=tuple(layer.picture for layer in layers),
+        colour=torch.cat([*colours, like(0, 3)]),
+        opacity=per_vertex([layer.opacity for layer in layers]),
+        openness=torch.cat([*(layer.item.openness for layer in layers), like(0)]),
+        surface=per_vertex([float(layer.surface) for layer in layers]).long(),
+        shine=per_vertex([layer.shine for layer in layers]),
+        lift=torch.cat(
+            [
+                *(like(len(t)) + layer.lift for layer, t in zip(layers, triangles, strict=True)),
+                like(0),
+            ]
+        ),
+        kind=tuple(layer.item.kind for layer in layers),
+        skin_cover=cover,
+        skin_openness=openness,
+        hair_colour=like(3) + torch.tensor(outfit.hair_colour, device=vertices.device),
+        own_lashes=outfit.lashes is None,
+    )
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One wearable and what it is made of."""
+
+    item: Wearable
+    surface: int
+    colour: tuple[float, float, float] | Tensor
+    picture: Tensor
+    opacity: float = 1.0
+    shine: float = 0.0
+    lift: float = 0.0
+
+
+def _layers(
+    outfit: Outfit, wardrobe: Wardrobe, skin_colour: Tensor | None, seed: int
+) -> list[_Layer]:
+    """Return the layers of an outfit, opaque ones first: they hide the others cheaply."""
+    layers: list[_Layer] = []
+
+    def add(name: str, surface: int, colour: object, **options: float) -> None:
+        item = wardrobe[name]
+        layers.append(_Layer(item, surface, colour, item.picture, **options))  # pyright: ignore[reportArgumentType]
+
+    if outfit.clothes:
+        if skin_colour is None:
+            raise ValueError("Clothes show the neck: give dress() a skin_colour, or no clothes.")
+        add("torso", SKIN, skin_colour)
+        cloth = wardrobe["cloth"]
+        layers.append(_Layer(cloth, CLOTH, (1.0, 1.0, 1.0), fabric(outfit, seed).to(cloth.uv)))
+        layers[-1] = _Layer(cloth, CLOTH, outfit.cloth_colour, layers[-1].picture)
+    if outfit.hat is not None:
+        add(outfit.hat, CLOTH, outfit.hat_colour)
+    if outfit.glasses:
+        add("glasses_frame", GLASS, outfit.frame_colour, shine=0.6)
+    if outfit.hair is not None:
+        add(outfit.hair, HAIR, outfit.hair_colour, shine=outfit.shine)
+    if outfit.brows is not None:
+        add(outfit.brows, HAIR, outfit.brow_colour, opacity=outfit.brow_strength, lift=0.0015)
+    if outfit.lashes is not None:
+        dark = (0.012, 0.010, 0.009)
+        add(outfit.lashes, HAIR, dark, opacity=outfit.lash_strength, lift=0.001)
+    if outfit.glasses:
+        add("glasses_lenses", GLASS, outfit.lens_colour, opacity=outfit.lens_opacity, shine=1.0)
+    return layers
+
+
+_FABRIC_SIZE = (128, 64)
+
+
+def fabric(outfit: Outfit, seed: int) -> Float[Tensor, "2 h w"]:
+    """Return the picture of the cloth: grain, stripes and the edge of the neckline.
+
+    u runs from the front (0) around both sides to the back (1), v down from the neck.
+    """
+    height, width = _FABRIC_SIZE
+    v = ((torch.arange(height) + 0.5) / height)[:, None]
+    u = ((torch.arange(width) + 0.5) / width)[None, :]
+    noise = torch.randn(height, width, generator=torch.Generator().manual_seed(seed))
+    luminance = (outfit.weave * noise).exp()
+    if outfit.stripe_colour is not None:
+        ratio = sum(outfit.stripe_colour) / max(sum(outfit.cloth_colour), 1e-3)
+        wave = (torch.sin(2 * math.pi * outfit.stripes * v) * 4).clamp(-1, 1) / 2 + 0.5
+        luminance = luminance * (1 + (ratio - 1) * wave)
+    edge = neckline(outfit, u)
+    alpha = ((v - edge) * height / 1.5 + 0.5).clamp(0, 1)
+    return torch.stack([luminance.clamp(0, 8), alpha])
+
+
+def neckline(outfit: Outfit, u: Float[Tensor, "1 w"]) -> Float[Tensor, "1 w"]:
+    """Return how far down the cloth's texture begins, around the neck."""
+    deep = outfit.neckline_depth
+    front = (1 - u / 0.35).clamp(min=0)
+    if outfit.neckline == "v":
+        return 0.22 + 0.02 * deep + front * (0.14 + 0.22 * deep)
+    if outfit.neckline == "scoop":
+        return 0.25 + 0.05 * deep + (1 - (1 - front) ** 2) * (0.05 + 0.15 * deep)
+    if outfit.neckline == "high":
+        return 0.08 * deep + 0 * u
+    if outfit.neckline == "shirt":
+        return 0.14 + 0.04 * deep + front * (0.08 + 0.18 * deep)
+    return 0.20 + 0.06 * deep + 0.03 * front
+
+
+def _turned(points: Float[Tensor, "V 3"], angle: float) -> Float[Tensor, "V 3"]:
+    """Return shoulders turned about the neck; the neck itself twists between."""
+    share = ((-0.135 - points[:, 1]) / 0.11).clamp(0, 1)
+    turn = angle * share * share * (3 - 2 * share)
+    centre = points.new_tensor([0.0, 0.0, -0.105])
+    x, y, z = (points - centre).unbind(-1)
+    cosine, sine = turn.cos(), turn.sin()
+    return torch.stack([cosine * x + sine * z, y, cosine * z - sine * x], -1) + centre
+
+
+def tucked(
+    hair: Float[Tensor, "V 3"], hat: Float[Tensor, "H 3"], *, directions: int = 24
+) -> Float[Tensor, "V 3"]:
+    """Return hair pulled inside a hat, as seen from the middle of the head.
+
+    The hat's inner distance is taken per direction, from a grid in azimuth and height.
+    """
+    middle = hair.new_tensor([0.0, 0.02, -0.075])
+    rays, reach = hair - middle, (hair - middle).norm(dim=-1)
+    shell = hat - middle
+    shell_reach = shell.norm(dim=-1)
+
+    def cell(offset: Tensor, length: Tensor) -> Tensor:
+        azimuth = torch.atan2(offset[:, 0], offset[:, 2]) / (2 * math.pi) + 0.5
+        rise = (offset[:, 1] / length.clamp(min=1e-6)).clamp(-1, 1) / 2 + 0.5
+        column = (azimuth * directions).long().clamp(0, directions - 1)
+        row = (rise * directions).long().clamp(0, directions - 1)
+        return row * directions + column
+
+    limit = hair.new_full((directions * directions,), 10.0)
+    limit = limit.scatter_reduce(0, cell(shell, shell_reach), shell_reach, "amin")
+    inside = limit[cell(rays, reach)] - 0.006
+    return middle + rays * (inside / reach.clamp(min=1e-6)).clamp(max=1)[:, None]

@@ -1,0 +1,232 @@
+"""What one synthetic person wears, and how such outfits are drawn by chance."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+Colour = tuple[float, float, float]
+"""Linear RGB."""
+
+HAIR_COLOURS: dict[str, Colour] = {
+    "black": (0.011, 0.009, 0.008),
+    "soft black": (0.022, 0.016, 0.012),
+    "dark brown": (0.042, 0.025, 0.016),
+    "brown": (0.085, 0.048, 0.027),
+    "light brown": (0.15, 0.092, 0.052),
+    "dark blond": (0.23, 0.155, 0.085),
+    "blond": (0.38, 0.27, 0.145),
+    "light blond": (0.52, 0.41, 0.25),
+    "auburn": (0.11, 0.032, 0.015),
+    "red": (0.22, 0.068, 0.022),
+    "grey": (0.24, 0.235, 0.23),
+    "white": (0.55, 0.54, 0.52),
+}
+"""Mean reflectance of a head of hair."""
+
+# Probability of each hair style for masculine and feminine people.
+_STYLES: dict[str, tuple[float, float]] = {
+    "hair_short01": (0.24, 0.02),
+    "hair_short02": (0.22, 0.04),
+    "hair_short03": (0.10, 0.08),
+    "hair_short04": (0.28, 0.03),
+    "hair_afro01": (0.05, 0.06),
+    "hair_bob01": (0.01, 0.12),
+    "hair_bob02": (0.02, 0.19),
+    "hair_long01": (0.03, 0.24),
+    "hair_ponytail01": (0.05, 0.22),
+}
+_BROWS = tuple(f"brow_{k:03d}" for k in (1, 2, 3, 4, 5, 8, 9, 10, 11, 12))
+NECKLINES = ("crew", "v", "high", "scoop", "shirt")
+"""Shapes of the cloth's upper edge."""
+
+
+@dataclass(frozen=True)
+class OutfitConfig:
+    """How often people wear what."""
+
+    bald: float = 0.06
+    """Probability that a young masculine person has no hair; it grows sixfold with age."""
+    dyed: float = 0.04
+    """Probability of hair in a colour that does not grow."""
+    brows: float = 0.7
+    """Probability of modelled brows; the others have only what their skin's texture shows."""
+    lashes: float = 0.6
+    """Probability that modelled lashes replace the head's own."""
+    glasses: float = 0.25
+    """Probability of glasses of any kind."""
+    sunglasses: float = 0.2
+    """Part of the glasses that are tinted."""
+    hat: float = 0.07
+    """Probability of a hat."""
+    torso_turn_degrees: float = 25.0
+    """Standard deviation of the angle between head and shoulders."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            limit = 90 if field.name == "torso_turn_degrees" else 1
+            if not 0 <= value <= limit:
+                raise ValueError(
+                    f"{field.name} is {value}; outfits need a number from 0 to {limit}."
+                )
+
+
+@dataclass(frozen=True)
+class Outfit:
+    """All that one person wears; names are those of `Wardrobe`."""
+
+    hair: str | None = None
+    """None is bald."""
+    hair_colour: Colour = HAIR_COLOURS["dark brown"]
+    """Mean over the hair."""
+    shine: float = 0.5
+    """Strength of the hair's highlight, 0 to 1."""
+    brows: str | None = None
+    """None leaves the painted ones."""
+    brow_colour: Colour = HAIR_COLOURS["black"]
+    """Of their hairs."""
+    brow_strength: float = 0.9
+    """Factor on their opacity."""
+    lashes: str | None = None
+    """None leaves the head's own."""
+    lash_strength: float = 0.7
+    """Factor on their opacity."""
+    glasses: bool = False
+    """Whether there are any."""
+    frame_colour: Colour = (0.02, 0.02, 0.02)
+    """Of the glasses."""
+    lens_colour: Colour = (0.02, 0.02, 0.02)
+    """Of tinted glasses."""
+    lens_opacity: float = 0.05
+    """0 is clear, sunglasses have 0.6 to 0.97."""
+    hat: str | None = None
+    """None is bareheaded."""
+    hat_colour: Colour = (0.05, 0.05, 0.05)
+    """Mean over the hat."""
+    clothes: bool = True
+    """Whether shoulders and a shirt are drawn at all."""
+    neckline: str = "crew"
+    """One of `NECKLINES`."""
+    neckline_depth: float = 0.5
+    """How low it reaches, 0 to 1."""
+    cloth_colour: Colour = (0.1, 0.1, 0.15)
+    """Mean over the cloth."""
+    stripe_colour: Colour | None = None
+    """Second colour of a striped cloth."""
+    stripes: float = 12.0
+    """Their number along the cloth."""
+    weave: float = 0.1
+    """Contrast of the cloth's grain."""
+    torso_turn: float = 0.0
+    """Radians by which the shoulders are turned against the head, towards the subject's left."""
+
+
+def random_outfit(
+    rng: np.random.Generator,
+    config: OutfitConfig | None = None,
+    *,
+    masculine: bool | None = None,
+    age_years: float = 35.0,
+    darkness: float = 0.5,
+) -> Outfit:
+    """Return what somebody wears.
+
+    Args:
+        rng: the only source of chance; equal generators give equal outfits.
+        config: probabilities.
+        masculine: which hair styles are likely; None draws it.
+        age_years: the old are grey or bald more often.
+        darkness: of the skin, 0 (lightest) to 1; dark skin goes with dark hair.
+    """
+    config = OutfitConfig() if config is None else config
+    masculine = bool(rng.random() < 0.5) if masculine is None else masculine
+    old = float(np.clip((age_years - 25) / 50, 0, 1))
+    hair_colour = _hair_colour(rng, config, old, darkness)
+    names = list(_STYLES)
+    chance = np.array([_STYLES[name][0 if masculine else 1] for name in names])
+    # Tight curls grow on few light-skinned people.
+    chance[names.index("hair_afro01")] *= 0.3 + 3.0 * darkness
+    hair: str | None = str(rng.choice(names, p=chance / chance.sum()))
+    bald = config.bald * (1 + 5 * old) if masculine else config.bald * 0.1
+    if rng.random() < bald:
+        hair = None
+    factor = rng.uniform(0.35, 0.9)
+    brow_colour = _times(np.minimum(hair_colour, 0.16), factor)
+    lenses = (0.02, 0.02, 0.02)
+    tinted = bool(rng.random() < config.sunglasses)
+    if tinted:
+        lenses = _colour(np.exp(rng.normal(0, 0.5, 3)) * rng.uniform(0.005, 0.05))
+    frames = _FRAMES[rng.integers(len(_FRAMES))]
+    dark, light = sorted(np.exp(rng.uniform(np.log(0.012), np.log(0.75), 2)))
+    cloth = _fabric(rng, dark if rng.random() < 0.5 else light)
+    stripe = _fabric(rng, light) if rng.random() < 0.15 else None
+    return Outfit(
+        hair=hair,
+        hair_colour=_colour(hair_colour),
+        shine=float(rng.uniform(0.1, 1.0)),
+        brows=str(rng.choice(_BROWS)) if rng.random() < config.brows else None,
+        brow_colour=brow_colour,
+        brow_strength=float(rng.uniform(0.55, 1.0)),
+        lashes=_lashes(rng, masculine=masculine) if rng.random() < config.lashes else None,
+        lash_strength=float(rng.uniform(0.35, 0.6) if masculine else rng.uniform(0.5, 0.9)),
+        glasses=bool(rng.random() < config.glasses),
+        frame_colour=_times(frames, rng.uniform(0.7, 1.3)),
+        lens_colour=lenses,
+        lens_opacity=float(rng.uniform(0.55, 0.97) if tinted else rng.uniform(0.02, 0.12)),
+        hat="hat_fedora" if rng.random() < config.hat else None,
+        hat_colour=_fabric(rng, float(np.exp(rng.uniform(np.log(0.015), np.log(0.5))))),
+        neckline=str(rng.choice(NECKLINES, p=(0.45, 0.17, 0.12, 0.1, 0.16))),
+        neckline_depth=float(rng.random()),
+        cloth_colour=cloth,
+        stripe_colour=stripe,
+        stripes=float(rng.uniform(6, 30)),
+        weave=float(rng.uniform(0.02, 0.25)),
+        torso_turn=float(np.clip(rng.standard_normal(), -2, 2))
+        * np.radians(config.torso_turn_degrees),
+    )
+
+
+_FRAMES = np.array(
+    [
+        (0.008, 0.008, 0.008), (0.02, 0.02, 0.022), (0.05, 0.025, 0.012), (0.12, 0.055, 0.02),
+        (0.25, 0.24, 0.23), (0.45, 0.33, 0.14), (0.02, 0.025, 0.09), (0.16, 0.015, 0.02),
+        (0.6, 0.58, 0.55),
+    ]
+)  # fmt: skip
+
+
+def _hair_colour(
+    rng: np.random.Generator, config: OutfitConfig, old: float, darkness: float
+) -> np.ndarray:
+    names = list(HAIR_COLOURS)[:10]
+    weight = np.array([0.20, 0.16, 0.20, 0.16, 0.10, 0.06, 0.05, 0.02, 0.03, 0.02])
+    # Every step in darkness makes what is lighter than dark brown rarer.
+    fairness = np.array([0, 0, 0.5, 1.5, 2.5, 4, 5, 6, 3, 4.0])
+    weight = weight * np.exp(-fairness * np.clip(2 * darkness - 0.4, 0, 2) * 1.2)
+    own = np.array(HAIR_COLOURS[names[rng.choice(len(names), p=weight / weight.sum())]])
+    grey = np.array(HAIR_COLOURS["grey" if rng.random() < 0.7 else "white"])
+    amount = np.clip(rng.normal(1.5 * old - 0.55, 0.35), 0, 1)
+    colour = own * (1 - amount) + grey * amount
+    if rng.random() < config.dyed:
+        hue = rng.random() * 6
+        vivid = np.clip(np.abs((hue + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
+        colour = (0.05 + vivid * rng.uniform(0.2, 0.9)) * rng.uniform(0.15, 0.7)
+    return colour * np.exp(0.15 * rng.standard_normal() + 0.04 * rng.standard_normal(3))
+
+
+def _lashes(rng: np.random.Generator, *, masculine: bool) -> str:
+    return "lashes_01" if masculine else f"lashes_{rng.integers(1, 5):02d}"
+
+
+def _fabric(rng: np.random.Generator, brightness: float) -> Colour:
+    saturation = rng.beta(1.0, 2.5) * 1.6
+    return _colour(np.clip(brightness * np.exp(saturation * rng.standard_normal(3)), 0.006, 0.85))
+
+
+def _times(colour: np.ndarray, factor: float) -> Colour:
+    return _colour(np.asarray(colour) * factor)
+
+
+def _colour(values: np.ndarray) -> Colour:
+    red, green, blue = (float(x) for x in values)
+    return red, green, blue

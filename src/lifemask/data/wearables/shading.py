@@ -1,0 +1,80 @@
+"""Light on hair, cloth, skin and glass, at the vertices of what is worn."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from lifemask.data.wearables.dressing import CLOTH, GLASS, HAIR, SKIN, Dressed
+from lifemask.data.wearables.wardrobe import soft_normals
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.lighting import light_axes_from_camera, spherical_harmonics
+
+_MIDDLE = (0.0, 0.01, -0.07)
+_SOFTNESS = 0.45
+# How far light reaches around each kind of surface: hair scatters it forward.
+_WRAP = {HAIR: 0.25, CLOTH: 0.05, SKIN: 0.12, GLASS: 0.0}
+
+
+def vertex_colours(
+    dressed: Dressed,
+    camera: PerspectiveCamera,
+    *,
+    soft: Float[Tensor, "9 3"],
+    direction: Float[Tensor, "3"],
+    lamp: Float[Tensor, "3"],
+) -> Float[Tensor, "V 3"]:
+    """Return linear RGB that leaves each vertex towards the camera where luminance is 1.
+
+    Hair reflects as fibres do (Kajiya and Kay, "Rendering fur with three dimensional textures",
+    1989); its fibres run down from the crown. Glass mirrors the surrounding light.
+
+    Args:
+        dressed: what is worn.
+        camera: that looks, without batch axes.
+        soft: harmonics of the surrounding light's irradiance over pi.
+        direction: unit vector to the lamp, light axes.
+        lamp: linear RGB shading that the lamp gives a surface facing it.
+    """
+    vertices = dressed.vertices
+    middle = vertices.new_tensor(_MIDDLE)
+    softness = (dressed.surface == HAIR).to(vertices)[:, None] * _SOFTNESS
+    crisp = soft_normals(vertices, dressed.triangles, middle, softness=0.0)
+    away = F.normalize(vertices - middle, dim=-1)
+    # The body's and the clothes' own winding says what is outside; cards have two sides.
+    own = F.normalize((1 - softness) * crisp + softness * away, dim=-1)
+    rotation = camera.world_to_camera[:3, :3]
+    normals = light_axes_from_camera(own @ rotation.T)
+    position = light_axes_from_camera(camera.to_camera(vertices))
+    view = -F.normalize(position, dim=-1)
+    wrap = vertices.new_tensor([_WRAP[kind] for kind in sorted(_WRAP)])[dressed.surface][:, None]
+
+    surrounding = (spherical_harmonics(normals) @ soft).clamp(min=0.02)
+    toward = (normals * direction).sum(-1, keepdim=True)
+    lambert = ((toward + wrap) / (1 + wrap)).clamp(min=0)
+    open_sky = dressed.openness[:, None]
+    lit = ((open_sky - 0.08) / 0.45).clamp(0, 1)
+    diffuse = surrounding * open_sky + lamp * lambert * lit
+
+    down = light_axes_from_camera(vertices.new_tensor([0.0, -1.0, -0.25]) @ rotation.T)
+    fibre = F.normalize(down - (down * normals).sum(-1, keepdim=True) * normals, dim=-1)
+    half = F.normalize(view + direction, dim=-1)
+    along = (fibre * half).sum(-1, keepdim=True)
+    across = (1 - along * along).clamp(min=0).sqrt()
+    gloss = across**60 * 0.35 + across**14 * 0.12
+    facing = ((normals * half).sum(-1, keepdim=True)).clamp(0, 1)
+    # The first highlight has the light's colour, the broad one the hair's.
+    tint = dressed.colour / dressed.colour.amax(-1, keepdim=True).clamp(min=1e-4)
+    fibre_light = lamp * gloss * lit * (0.25 + 0.75 * facing) * (0.35 + 0.65 * tint)
+    sheen = surrounding * open_sky * 0.03 * across**14
+    hair = (fibre_light + sheen) * dressed.shine[:, None] * 0.35
+
+    mirrored = 2 * (normals * view).sum(-1, keepdim=True) * normals - view
+    around = (spherical_harmonics(mirrored) @ soft).clamp(min=0)
+    grazing = 0.05 + 0.95 * (1 - (normals * view).sum(-1, keepdim=True).abs()).clamp(0, 1) ** 5
+    glint = (facing**80) * 6 * lit
+    glass = (around * 0.9 + lamp * glint) * grazing * dressed.shine[:, None]
+
+    kind = dressed.surface[:, None]
+    mirror = torch.where(kind == HAIR, hair, torch.where(kind == GLASS, glass, 0.0))
+    return dressed.colour * diffuse + mirror

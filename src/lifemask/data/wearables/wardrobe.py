@@ -1,0 +1,191 @@
+"""The wearables that ship: meshes that follow the default head, their pictures, and how to load them.
+
+Made from MakeHuman's accessories (CC0; the glasses CC BY 3.0) by `tools/build_wearables.py`.
+"""
+
+import io
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor
+
+from lifemask.geometry.meshes import vertex_normals
+from lifemask.morphable.assets import load_asset
+from lifemask.morphable.model import MorphableModel, split_quads
+
+_UNIT = 2e-5
+_LUMINANCE_LIMIT = 2.5
+
+
+@dataclass(frozen=True)
+class Wearable:
+    """A textured mesh near the head, each vertex of which follows four vertices of the head."""
+
+    name: str
+    """Kind and style, as `hair_short01`."""
+    position: Float[Tensor, "V 3"]
+    """On the mean head, head space, metres."""
+    triangles: Int[Tensor, "T 3"]
+    """Seen from both sides."""
+    uv: Float[Tensor, "V 2"]
+    """Texture coordinates, v down."""
+    anchor: Int[Tensor, "V 4"]
+    """Vertices of the head that it follows."""
+    anchor_weight: Float[Tensor, "V 4"]
+    """How much it follows each; they sum to one."""
+    openness: Float[Tensor, "V"]
+    """How much of the surrounding light reaches the vertex, 0 to 1."""
+    picture: Float[Tensor, "2 H W"]
+    """Luminance relative to its mean, and opacity in [0, 1]."""
+    cover: Float[Tensor, "V_head"] | None
+    """How surely it hides the head's skin, 0 to 1; None where it hides none."""
+    shade: Float[Tensor, "V_head"] | None
+    """How much of the surrounding light it lets through to the head's skin; None for all."""
+
+    @property
+    def kind(self) -> str:
+        """`hair`, `brow`, `lashes`, `glasses`, `hat`, `torso` or `cloth`."""
+        return self.name.split("_")[0]
+
+    @property
+    def follows_expression(self) -> bool:
+        """Whether it moves with the face, as brows and lashes do; the others sit on the skull."""
+        return self.kind in ("brow", "lashes")
+
+
+@dataclass(frozen=True)
+class Wardrobe:
+    """All wearables of one head."""
+
+    wearables: dict[str, Wearable]
+    """By name."""
+
+    @classmethod
+    def from_pretrained(cls, model: MorphableModel) -> "Wardrobe":
+        """Load what ships, for the default head on its device.
+
+        Raises:
+            ValueError: the model is another head, which these do not fit.
+        """
+        stored = _stored()
+        names = dict.fromkeys(name.split(".")[0] for name in stored)
+        if "lashes" not in model.vertex_parts:
+            raise ValueError(
+                "Wearables fit the default head alone: use MorphableModel.from_pretrained()."
+            )
+        device = model.mean.device
+        wearables = {name: _wearable(name, stored, model) for name in names}
+        return cls({name: _moved(item, device) for name, item in wearables.items()})
+
+    def of_kind(self, kind: str) -> tuple[str, ...]:
+        """Return the names of one kind."""
+        return tuple(name for name, item in self.wearables.items() if item.kind == kind)
+
+    def __getitem__(self, name: str) -> Wearable:
+        """Return one wearable.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        if name not in self.wearables:
+            raise KeyError(f"There is no wearable {name!r}. Known: {sorted(self.wearables)}.")
+        return self.wearables[name]
+
+
+@cache
+def _stored() -> dict[str, Tensor]:
+    return load_asset("wearables/wearables")
+
+
+def _wearable(name: str, stored: dict[str, Tensor], model: MorphableModel) -> Wearable:
+    def find(field: str) -> Tensor | None:
+        return stored.get(f"{name}.{field}")
+
+    def get(field: str) -> Tensor:
+        return stored[f"{name}.{field}"]
+
+    on_skin = {field: find(field) for field in ("cover", "shade")}
+    return Wearable(
+        name,
+        get("position").float() * _UNIT,
+        split_quads(get("quads").long()),
+        get("uv").float() / 65535,
+        get("anchor").long(),
+        get("anchor_weight").float() / 255,
+        get("openness").float() / 255,
+        _picture(find("luminance"), find("alpha")),
+        **{
+            field: None if value is None else _on_all_vertices(value.float() / 255, model, empty)
+            for (field, value), empty in zip(on_skin.items(), (0.0, 1.0), strict=True)
+        },
+    )
+
+
+def _picture(luminance: Tensor | None, alpha: Tensor | None) -> Float[Tensor, "2 H W"]:
+    """Return the decoded picture; what is not stored is 1 everywhere."""
+    planes = [None if data is None else _decoded(data) for data in (luminance, alpha)]
+    sizes = [plane.shape for plane in planes if plane is not None]
+    size = sizes[0] if sizes else torch.Size((1, 1))
+    if planes[0] is not None:
+        planes[0] = planes[0] * _LUMINANCE_LIMIT
+    return torch.stack([torch.ones(size) if plane is None else plane for plane in planes])
+
+
+def _decoded(data: Tensor) -> Float[Tensor, "H W"]:
+    pixels = np.asarray(Image.open(io.BytesIO(data.numpy().tobytes())), np.float32)
+    return torch.from_numpy(pixels / 255)
+
+
+def _on_all_vertices(
+    control: Float[Tensor, "S"], model: MorphableModel, empty: float
+) -> Float[Tensor, "V_head"]:
+    """Return values of the control vertices on the head, in which each quad has one of them."""
+    count = len(model.mean)
+    first, last = model.vertex_parts["skin"]
+    quads = model.quads[(model.quads < last).all(1)].cpu()
+    own = (quads < len(control)).float()
+    value = (control[quads.clamp(max=len(control) - 1)] * own).sum(1) / own.sum(1).clamp(min=1)
+    total, share = torch.zeros(count), torch.zeros(count)
+    for k in range(4):
+        total.index_add_(0, quads[:, k], value)
+        share.index_add_(0, quads[:, k], torch.ones_like(value))
+    result = torch.where(share > 0, total / share.clamp(min=1), empty)
+    result[first : first + len(control)] = control
+    return result
+
+
+def _moved(item: Wearable, device: torch.device) -> Wearable:
+    return replace(
+        item,
+        **{
+            name: value.to(device)
+            for name, value in vars(item).items()
+            if isinstance(value, Tensor)
+        },
+    )
+
+
+def soft_normals(
+    vertices: Float[Tensor, "V 3"],
+    triangles: Int[Tensor, "T 3"],
+    middle: Float[Tensor, "3"],
+    *,
+    softness: float,
+) -> Float[Tensor, "V 3"]:
+    """Return normals of thin sheets: turned away from the head's middle, blended with that way.
+
+    Args:
+        vertices: head space.
+        triangles: of the sheets.
+        middle: of the head.
+        softness: 0 keeps the sheets' own normals, 1 makes a ball of them.
+    """
+    normals = vertex_normals(vertices, triangles)
+    away = torch.nn.functional.normalize(vertices - middle, dim=-1)
+    facing = torch.where((normals * away).sum(-1, keepdim=True) < 0, -1.0, 1.0)
+    mixed = (1 - softness) * normals * facing + softness * away
+    return torch.nn.functional.normalize(mixed, dim=-1)

@@ -1,0 +1,78 @@
+"""What MakeHuman's accessories are: their names, lengths of reference, and geometry on hm08."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from face_model.makehuman import read_accessory
+from face_model.sources import Sources
+from numpy.typing import NDArray
+
+_HM08 = (1.4800, 2.3298, 1.9221)
+_LONG = (1.3980, 2.2048, 1.8461)
+
+# The JSON files lack the lengths of their .mhclo originals. Community hair and the hair that hides
+# the face or looks poor (bob01 in part, Braid01) is left out; so are the brows 006 and 007.
+HAIR: dict[str, tuple[float, float, float]] = {
+    "afro01": (1.7412, 2.7409, 2.2613),
+    "bob01": _LONG,
+    "bob02": _LONG,
+    "long01": _LONG,
+    "ponytail01": _LONG,
+    "short01": (1.6682, 2.8351, 2.3542),
+    "short02": (1.4340, 2.4098, 2.0001),
+    "short03": _LONG,
+    "short04": _HM08,
+}
+BROWS = tuple(f"eyebrow{k:03d}" for k in (1, 2, 3, 4, 5, 8, 9, 10, 11, 12))
+LASH_HELPER = 14742
+"""First of the base vertices that carry lashes, in the order of the head's lash vertices."""
+LASHES = ("Eyelashes01", "eyelashes02", "eyelashes03", "eyelashes04")
+FOLDERS = (
+    "proxies/hair/",
+    "proxies/eyebrows/eyebrow0",
+    "proxies/eyelashes/",
+    "proxies/clothes/fedora/",
+    "proxies/clothes/glasses/",
+)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A textured mesh near the head; every vertex has one texture coordinate."""
+
+    points: NDArray[np.float64]
+    """(V, 3) metres in head space."""
+    quads: NDArray[np.int64]
+    """(Q, 4) vertices."""
+    uv: NDArray[np.float64]
+    """(V, 2) in [0, 1], origin at the top left, v down."""
+    source: NDArray[np.int64]
+    """(V,) vertex of the original mesh."""
+
+    def part(self, wanted: NDArray[np.bool_]) -> "Piece":
+        """Return some quads with the vertices they use."""
+        used, quads = np.unique(self.quads[wanted], return_inverse=True)
+        return Piece(self.points[used], quads.reshape(-1, 4), self.uv[used], self.source[used])
+
+
+def joined(
+    points: NDArray[np.float64],
+    quads: NDArray[np.int64],
+    uv: NDArray[np.float64],
+    uv_quads: NDArray[np.int64],
+) -> Piece:
+    """Return a mesh whose vertices are split where its texture has seams."""
+    pairs, corners = np.unique(
+        np.stack([quads, uv_quads], -1).reshape(-1, 2), axis=0, return_inverse=True
+    )
+    return Piece(
+        points[pairs[:, 0]], corners.reshape(-1, 4), np.clip(uv[pairs[:, 1]], 0, 1), pairs[:, 0]
+    )
+
+
+def fitted(sources: Sources, folder: str, name: str, base: NDArray[np.float64]) -> Piece:
+    """Return an accessory on a head given by all base vertices (19158, 3) in head space."""
+    accessory = read_accessory(sources, folder, name)
+    if folder == "hair":
+        accessory = replace(accessory, lengths=HAIR[name])
+    return joined(accessory.fit(base), accessory.quads, accessory.uv, accessory.uv_quads)
