@@ -16,6 +16,7 @@ from lifemask.cli.licenses import Licenses
 from lifemask.cli.models import Models
 from lifemask.cli.reconstruct import Reconstruct
 from lifemask.cli.relight import Relight
+from lifemask.cli.train import Train
 
 _DESCRIPTION = """One photo in; a detailed, relightable, animatable 3D head out.
 
@@ -28,6 +29,7 @@ Command = (
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Licenses, tyro.conf.subcommand("licenses")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
 )
 
 
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        command: Reconstruct | Relight | Models | Licenses | Evaluate = tyro.cli(
+        command: Reconstruct | Relight | Models | Licenses | Evaluate | Train = tyro.cli(
             Command,  # pyright: ignore[reportArgumentType] - a union of annotated types
             prog="lifemask",
             description=_DESCRIPTION,

@@ -17,6 +17,10 @@ Tier = Literal["open", "research"]
 """Licence of photos: open ones may train weights that ship, research ones may not."""
 
 
+_WORDS = {"description", "smoke"}
+"""Fields of a recipe that change nothing about its outcome."""
+
+
 class TrainingError(RuntimeError):
     """Training cannot start or go on; the message says why and what to do."""
 
@@ -168,6 +172,10 @@ class Recipe:
     """Images (or clips) of each source that validations look at, always the same."""
     seed: int = 0
     """Of everything drawn at random."""
+    start_from: str | None = None
+    """A file of weights to start from, as a training writes it at its end."""
+    smoke: tuple[str, ...] = ()
+    """Changes that make the recipe small for `--smoke`; part of the description."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +220,8 @@ def recipe_document(recipe: Recipe) -> dict[str, Any]:
 def recipe_hash(recipe: Recipe) -> str:
     """Return sixteen hexadecimal digits that differ for recipes with different outcomes."""
     document = recipe_document(recipe)
-    del document["description"]
+    for key in _WORDS:
+        del document[key]
     text = json.dumps(document, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -220,7 +229,7 @@ def recipe_hash(recipe: Recipe) -> str:
 def differences(ours: Any, theirs: Any, path: str = "") -> list[str]:
     """Return one line per value in which two recipe documents differ: `path: ours, not theirs`."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
-        keys = sorted({*ours, *theirs} - ({"description"} if not path else set()))
+        keys = sorted({*ours, *theirs} - (set() if path else _WORDS))
         return [
             line
             for key in keys

@@ -2,9 +2,9 @@
 
 import json
 import logging
-import time
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Journal:
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         """Append one line; numbers, also in nested mappings, go to TensorBoard too."""
-        line = {"kind": kind, "step": step, "time": round(time.time(), 3), **values}
+        line = {"kind": kind, "step": step, "time": _now(), **values}
         text = json.dumps(_rounded(line), ensure_ascii=False)
         try:
             with open(self._folder / "log.jsonl", "a", encoding="utf-8") as file:
@@ -80,6 +80,10 @@ def _tensorboard(folder: Path) -> Any:
         )
         return None
     return SummaryWriter(str(folder))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _rounded(value: Any) -> Any:

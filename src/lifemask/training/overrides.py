@@ -10,7 +10,7 @@ from lifemask.training.config import Recipe, TrainingError, Value
 
 Config = TypeVar("Config")
 
-_FIXED = ("name", "description")
+_FIXED = ("name", "description", "smoke")
 
 
 def with_overrides(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
@@ -47,6 +47,9 @@ def _changed(node: Config, keys: list[str], text: str, path: str) -> Config:
     key, rest = keys[0], keys[1:]
     parent = ".".join(path.split(".")[: -len(keys)])
     children = _children(node)
+    if parent.endswith("options") and not rest:
+        # What a system or a generator takes is only known to itself; it refuses the unknown.
+        children.setdefault(key, None)
     if key not in children:
         where = f" in {parent}" if parent else ""
         raise TrainingError(f"There is no {key!r}{where}. {_known(node, parent)}")

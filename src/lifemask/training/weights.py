@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from lifemask.io.files import write_bytes, write_json
+from lifemask.io.files import write_json
+from lifemask.systems.released import ReleasedWeights, read_weights
+from lifemask.systems.released import write_weights as write_released
 from lifemask.systems.system import System
 from lifemask.training.config import Recipe, TrainingError, recipe_document, recipe_hash
 
@@ -20,10 +20,8 @@ def write_weights(
     step: int,
     weights: Mapping[str, Tensor],
     about_data: Mapping[str, Any],
-    *,
-    half: bool = False,
 ) -> Path:
-    """Write `weights.safetensors` and `weights.json`, and return the former.
+    """Write `weights.safetensors`, which `load_system` reads, and `weights.json`; return the former.
 
     Args:
         folder: where.
@@ -31,17 +29,13 @@ def write_weights(
         step: finished steps.
         weights: the averaged weights.
         about_data: what is known of the data: licences, counts.
-        half: store floats in half the space, as float16.
 
     Raises:
         OutputError: a file could not be written.
+        ValueError: a weight is not finite in float16.
     """
-    tensors = {
-        name: (value.half() if half and value.is_floating_point() else value).cpu().contiguous()
-        for name, value in weights.items()
-    }
     path = folder / "weights.safetensors"
-    write_bytes(path, save(tensors))
+    write_released(path, ReleasedWeights(recipe.system.name, recipe.system.options, weights))
     write_json(
         folder / "weights.json",
         {
@@ -63,10 +57,7 @@ def start_from(system: System, path: Path) -> None:
         TrainingError: the file is missing, damaged, or of another system.
     """
     try:
-        stored = load_file(path)
-        own = system.state_dict()
-        system.load_state_dict(
-            {k: v.to(own[k].dtype) if k in own else v for k, v in stored.items()}
-        )
-    except (OSError, SafetensorError, RuntimeError) as error:
+        stored = read_weights(path)
+        system.load_state_dict({name: value.float() for name, value in stored.tensors.items()})
+    except (OSError, ValueError, RuntimeError) as error:
         raise TrainingError(f"Cannot start from the weights {str(path)!r}: {error}") from error

@@ -1,0 +1,256 @@
+"""Batches varied as cameras and life vary photos, with all that is known of them varied alike."""
+
+import math
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lifemask.data.augmentation_config import Augmentation
+from lifemask.data.batch import FaceBatch, FaceTruth
+from lifemask.data.compression import compressed
+from lifemask.data.mirroring import mirrored_batch
+from lifemask.data.tensors import map_tensors
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.io.colour import linear_from_srgb, srgb_from_linear
+from lifemask.perception.framing import (
+    FaceFrame,
+    crop_camera,
+    crop_light,
+    crop_photo,
+    crop_points,
+)
+from lifemask.perception.landmarks import turn
+from lifemask.perception.regions import square_regions, to_photo
+
+
+def augmented(batch: FaceBatch, strength: Augmentation, generator: torch.Generator) -> FaceBatch:
+    """Return a varied batch; the same for the same state of the generator.
+
+    The frames of a clip are mirrored together and otherwise varied each for itself.
+
+    Args:
+        batch: crops on the CPU.
+        strength: how much.
+        generator: what chance is drawn from.
+    """
+    if strength == Augmentation.none():
+        return batch
+    shape = batch.photo.shape[:-3]
+    flip = torch.rand(shape[0], generator=generator) < strength.mirror
+    flip = flip.reshape(-1, *[1] * (len(shape) - 1)).expand(shape).flatten()
+    flat = map_tensors(lambda t: t.flatten(0, len(shape) - 1), batch)
+    if flip.any():
+        flat = _where(flip, mirrored_batch(flat), flat)
+    if strength.shift or strength.scale or strength.turn_degrees:
+        size = flat.photo.shape[-1]
+        flat = reframed(flat, random_frames(len(flip), size, strength, generator))
+    if strength.occlusion:
+        flat = occluded(flat, strength.occlusion, generator)
+    flat = photographed(flat, strength, generator)
+    return map_tensors(lambda t: t.unflatten(0, shape), flat)
+
+
+def random_frames(
+    count: int, size: int, strength: Augmentation, generator: torch.Generator
+) -> FaceFrame:
+    """Return frames near the whole crop, in its pixels."""
+
+    def even(*shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=generator) * 2 - 1
+
+    return FaceFrame(
+        size / 2 + even(2) * strength.shift * size,
+        size * torch.exp(even() * math.log1p(strength.scale)),
+        even() * math.radians(strength.turn_degrees),
+    )
+
+
+def reframed(batch: FaceBatch, frame: FaceFrame) -> FaceBatch:
+    """Return what other frames, in crop pixels, show of each crop; cameras follow exactly.
+
+    Args:
+        batch: with one batch axis.
+        frame: one for each crop.
+    """
+    size = batch.photo.shape[-1]
+    return replace(
+        batch,
+        photo=crop_photo(batch.photo, frame, size),
+        landmarks68=crop_points(batch.landmarks68, frame, size),
+        landmarks478=crop_points(batch.landmarks478, frame, size),
+        aflw21=crop_points(batch.aflw21, frame, size),
+        skin=_sampled(batch.skin.unsqueeze(1), frame).squeeze(1),
+        truth=None if batch.truth is None else _reframed_truth(batch.truth, frame, size),
+    )
+
+
+def occluded(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch:
+    """Return the batch with soft patches in front of some faces; what they hide is not visible.
+
+    A patch shows a piece of another photo of the batch, or a plain colour with uneven light.
+    Landmarks keep their weights: where they are is still known.
+    """
+    photo = batch.photo
+    count, _, height, width = photo.shape
+
+    def even(*shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=generator)
+
+    chosen = even() < share
+    centre, radius, angle = even(2), 0.08 + 0.17 * even(2), even() * math.pi
+    steps_y = (torch.arange(height) + 0.5) / height
+    steps_x = (torch.arange(width) + 0.5) / width
+    grid = torch.stack(torch.meshgrid(steps_x, steps_y, indexing="xy"), -1).flatten(0, 1)
+    local = turn(grid - centre[:, None], -angle) / radius[:, None]
+    # Between an ellipse (2) and a rounded rectangle (8).
+    power = 2 * 4 ** even()[:, None]
+    distance = local.abs().pow(power[..., None]).sum(-1).pow(1 / power)
+    cover = ((1.05 - distance) / 0.1).clamp(0, 1).unflatten(1, (height, width))
+    cover = cover * chosen[:, None, None]
+    uneven = F.interpolate(even(1, 3, 3), (height, width), mode="bicubic", align_corners=False)
+    plain = even(3, 1, 1) * (0.5 + uneven).clamp(min=0.1)
+    other = photo.roll(1, 0).flip(-2) if count > 1 else plain
+    filling = torch.where((even() < 0.5)[:, None, None, None], plain, other).clamp(0, 1)
+    truth = batch.truth
+    if truth is not None:
+        truth = replace(
+            truth,
+            visible68=truth.visible68 & ~_under(batch.landmarks68, cover),
+            visible478=truth.visible478 & ~_under(batch.landmarks478, cover),
+        )
+    return replace(
+        batch,
+        photo=torch.lerp(photo, filling, cover.unsqueeze(1)),
+        skin=batch.skin * (1 - cover),
+        truth=truth,
+    )
+
+
+def photographed(batch: FaceBatch, strength: Augmentation, generator: torch.Generator) -> FaceBatch:
+    """Return the batch through other cameras: exposure, colour, blur, noise, compression.
+
+    Gains of exposure and tint are put into the true light, which stays exact where nothing clips.
+
+    Args:
+        batch: with one batch axis.
+        strength: how much.
+        generator: what chance is drawn from.
+    """
+    photo, truth = batch.photo, batch.truth
+    count, size = len(photo), photo.shape[-1]
+
+    def even(*shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=generator)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(count, *shape, generator=generator)
+
+    gain = torch.exp((even(1) * 2 - 1) * strength.exposure + normal(3) * strength.tint)
+    if strength.exposure or strength.tint:
+        photo = photo * gain[..., None, None]
+        if truth is not None:
+            light = truth.light.coefficients * gain[:, None]
+            truth = replace(truth, light=SphericalHarmonicsLight(light))
+    if strength.gamma:
+        exponent = torch.exp((even(1, 1, 1) * 2 - 1) * math.log1p(strength.gamma))
+        photo = photo.clamp(min=1e-6) ** exponent
+    if strength.grey:
+        grey = (photo * photo.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(1, True)
+        photo = torch.where((even(1, 1, 1) < strength.grey), grey, photo)
+    if strength.blur:
+        sigma = even() * strength.blur_pixels * size / 224
+        photo = _blurred(photo, torch.where(even() < strength.blur, sigma, 0.0))
+    seen = srgb_from_linear(photo.clamp(0, 1))
+    if strength.noise:
+        level = even(1, 1, 1).square() * strength.noise
+        seen = (seen + normal(3, size, size) * level).clamp(0, 1)
+    if strength.compression:
+        chosen, quality = even() < strength.compression, 20 + 70 * even()
+        if chosen.any():
+            seen = seen.clone()
+            seen[chosen] = compressed(seen[chosen], quality[chosen])
+    return replace(batch, photo=linear_from_srgb(seen), truth=truth)
+
+
+def _where(chosen: Bool[Tensor, "N"], yes: FaceBatch, no: FaceBatch) -> FaceBatch:
+    """Return the chosen rows of one batch and the other rows of another."""
+    values = iter(_tensors(yes))
+
+    def pick(other: Tensor) -> Tensor:
+        return torch.where(chosen.reshape(-1, *[1] * (other.ndim - 1)), next(values), other)
+
+    return map_tensors(pick, no)
+
+
+def _tensors(batch: FaceBatch) -> list[Tensor]:
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_tensors(note, batch)
+    return found
+
+
+def _reframed_truth(truth: FaceTruth, frame: FaceFrame, size: int) -> FaceTruth:
+    normals = _sampled(truth.normals, frame, nearest=True)
+    # The frame's x axis points along +roll in the picture, whose y is down; light axes have y up.
+    xy = turn(normals[:, :2].flatten(2).transpose(1, 2), frame.roll)
+    turned = xy.transpose(1, 2).unflatten(2, normals.shape[-2:])
+    return replace(
+        truth,
+        camera=crop_camera(truth.camera, frame, size),
+        light=crop_light(truth.light, frame),
+        depth=_sampled(truth.depth.unsqueeze(1), frame, nearest=True).squeeze(1),
+        normals=torch.cat([turned, normals[:, 2:]], 1),
+        albedo=_sampled(truth.albedo, frame, nearest=True),
+    )
+
+
+def _sampled(
+    images: Float[Tensor, "N C H W"], frame: FaceFrame, *, nearest: bool = False
+) -> Float[Tensor, "N C H W"]:
+    """Return the frames' part of the images, 0 outside; `nearest` where values must not mix."""
+    size = images.shape[-1]
+    regions = square_regions(frame.centre, frame.side, frame.roll)
+    steps = (torch.arange(size, dtype=images.dtype) + 0.5) / size
+    unit = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).flatten(0, 1)
+    points = to_photo(regions, unit.expand(len(regions), -1, -1))
+    grid = (points * 2 / size - 1).unflatten(1, (size, size))
+    mode = "nearest" if nearest else "bilinear"
+    return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
+def _under(points: Float[Tensor, "N K 2"], cover: Float[Tensor, "N H W"]) -> Bool[Tensor, "N K"]:
+    """Return which points lie under a patch."""
+    height, width = cover.shape[-2:]
+    places = points.nan_to_num(-1).floor().long()
+    x, y = places.unbind(-1)
+    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
+    return inside & (cover.flatten(1).gather(1, index) > 0.5)
+
+
+def _blurred(
+    photo: Float[Tensor, "N 3 H W"], sigma: Float[Tensor, "N"]
+) -> Float[Tensor, "N 3 H W"]:
+    """Return photos through Gaussians of different standard deviations in pixels; 0 is none."""
+    chosen = sigma > 0.2
+    if not chosen.any():
+        return photo
+    radius = max(1, math.ceil(float(sigma.max()) * 2.5))
+    offsets = torch.arange(-radius, radius + 1).to(photo)
+    kernel = torch.exp(-0.5 * (offsets / sigma[chosen, None]) ** 2)
+    kernel = (kernel / kernel.sum(-1, keepdim=True)).repeat_interleave(3, 0)[:, None]
+    images = photo[chosen]
+    rows = images.flatten(0, 1).unsqueeze(0)
+    rows = F.pad(rows, (radius, radius, radius, radius), mode="replicate")
+    rows = F.conv2d(rows, kernel.unsqueeze(2), groups=len(kernel))
+    rows = F.conv2d(rows, kernel.unsqueeze(3), groups=len(kernel))
+    result = photo.clone()
+    result[chosen] = rows.reshape(images.shape)
+    return result

@@ -1,0 +1,119 @@
+"""Faces seen in a mirror: which point, expression and coefficient takes whose place."""
+
+from dataclasses import replace
+from functools import cache
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lifemask.data.batch import FaceBatch, FaceTruth
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.model import MorphableModel
+from lifemask.perception.blendshapes import mirrored_expressions
+from lifemask.perception.landmarks import FaceMeshTopology
+
+MIRROR68: tuple[int, ...] = (
+    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
+)  # fmt: skip
+"""For each of the 68 iBUG points its mirror image."""
+
+MIRROR21: tuple[int, ...] = (
+    5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 16, 15, 14, 13, 12, 19, 18, 17, 20
+)  # fmt: skip
+"""For each of AFLW's 21 points its mirror image."""
+
+_ODD_IN_X = (1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0, -1.0, 1.0)
+
+
+def mirrored_batch(batch: FaceBatch) -> FaceBatch:
+    """Return the batch with all of its crops flipped left to right, and what is known of them.
+
+    A mirrored person counts as the same person only to themselves: `person` stays.
+    """
+    width = batch.photo.shape[-1]
+
+    def points(values: Tensor, order: tuple[int, ...]) -> Tensor:
+        flipped = values[..., list(order), :]
+        return torch.stack([width - flipped[..., 0], flipped[..., 1]], -1)
+
+    order478 = tuple(mirror478().tolist())
+    return replace(
+        batch,
+        photo=batch.photo.flip(-1),
+        landmarks68=points(batch.landmarks68, MIRROR68),
+        landmarks68_weight=batch.landmarks68_weight[..., list(MIRROR68)],
+        landmarks478=points(batch.landmarks478, order478),
+        landmarks478_weight=batch.landmarks478_weight[..., list(order478)],
+        aflw21=points(batch.aflw21, MIRROR21),
+        aflw21_weight=batch.aflw21_weight[..., list(MIRROR21)],
+        skin=batch.skin.flip(-1),
+        truth=None if batch.truth is None else mirrored_truth(batch.truth, width),
+    )
+
+
+def mirrored_truth(truth: FaceTruth, width: int) -> FaceTruth:
+    """Return the truth of crops `width` pixels wide after they were flipped left to right."""
+    normals = truth.normals.flip(-1)
+    return FaceTruth(
+        coefficients=mirrored_coefficients(truth.coefficients),
+        camera=mirrored_camera(truth.camera, width),
+        light=SphericalHarmonicsLight(
+            truth.light.coefficients * truth.light.coefficients.new_tensor(_ODD_IN_X)[:, None]
+        ),
+        depth=truth.depth.flip(-1),
+        normals=normals * normals.new_tensor([-1.0, 1.0, 1.0])[:, None, None],
+        albedo=truth.albedo.flip(-1),
+        albedo_texture=truth.albedo_texture.flip(-1),
+        displacement=truth.displacement.flip(-1),
+        visible68=truth.visible68[..., list(MIRROR68)],
+        visible478=truth.visible478[..., mirror478()],
+    )
+
+
+def mirrored_coefficients(given: FaceCoefficients) -> FaceCoefficients:
+    """Return the coefficients of the default head that make the mirror image of a face."""
+    identity = identity_mirror(given.identity.shape[-1]).to(given.identity)
+    gaze = given.gaze.flip(-2) * given.gaze.new_tensor([-1.0, 1.0])
+    return FaceCoefficients(
+        given.identity @ identity.T,
+        given.expression[..., list(mirrored_expressions())],
+        gaze,
+        given.albedo,  # every mode is symmetric
+    )
+
+
+def mirrored_camera(camera: PerspectiveCamera, width: int) -> PerspectiveCamera:
+    """Return the camera that sees the mirrored head as the flipped picture shows it."""
+    flip = camera.world_to_camera.new_tensor([-1.0, 1.0, 1.0, 1.0])
+    x, y = camera.principal_point.unbind(-1)
+    return PerspectiveCamera(
+        camera.focal_pixels,
+        torch.stack([width - x, y], -1),
+        flip[:, None] * camera.world_to_camera * flip,
+        camera.image_size,
+    )
+
+
+@cache
+def mirror478() -> Int[Tensor, "478"]:
+    """Return for each dense point its mirror image."""
+    return FaceMeshTopology.from_pretrained().mirror
+
+
+@cache
+def identity_mirror(modes: int) -> Float[Tensor, "I I"]:
+    """Return the matrix that takes identity coefficients of the default head to their mirror image.
+
+    The modes are symmetric or not one by one, but together they span the same faces: the
+    mirrored modes are combinations of the modes to within a tenth of a millimetre.
+    """
+    model = MorphableModel.from_pretrained(identity_modes=modes)
+    assert model.mirror is not None
+    basis = model.identity_basis.double()
+    flipped = basis[:, model.mirror] * basis.new_tensor([-1.0, 1.0, 1.0])
+    return torch.linalg.lstsq(basis.flatten(1).T, flipped.flatten(1).T).solution.float()

@@ -1,0 +1,75 @@
+"""From a recipe's names and numbers to the parts that train."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lifemask.data.mixture import FaceSource, Mixture, batch_sizes, seed_for
+from lifemask.morphable.model import MorphableModel
+from lifemask.systems.registry import build_system
+from lifemask.systems.system import System
+from lifemask.training.config import (
+    Recipe,
+    Source,
+    SyntheticSource,
+    TrainingError,
+)
+from lifemask.training.loop import TrainingParts
+from lifemask.training.sources import SyntheticFaceSource, synthetic_config
+from lifemask.training.weights import start_from
+
+
+def build_parts(recipe: Recipe, data: Path | None) -> TrainingParts:
+    """Build all that a recipe names, and check that its data is there.
+
+    Args:
+        recipe: what to build.
+        data: folder of photos and clips; only needed by recipes that use some.
+
+    Raises:
+        TrainingError: a name, an option or a file is wrong; says what is allowed.
+    """
+    # The first weights are part of the recipe's outcome, in every process the same.
+    torch.manual_seed(seed_for(recipe.seed, "first weights"))
+    try:
+        system = build_system(recipe.system.name, recipe.system.options)
+        sizes = batch_sizes({k: s.share for k, s in recipe.sources.items()}, recipe.batch_size)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(str(error)) from error
+    if recipe.start_from is not None:
+        start_from(system, Path(recipe.start_from))
+    training: dict[str, FaceSource] = {}
+    held_out: dict[str, FaceSource] = {}
+    about: dict[str, Any] = {}
+    for name in sizes:
+        training[name], held_out[name], about[name] = _sources(
+            name, recipe.sources[name], recipe, system, data
+        )
+    return TrainingParts(
+        system,
+        Mixture(training, sizes),
+        Mixture(held_out, dict.fromkeys(sizes, recipe.validation_images)),
+        MorphableModel.from_pretrained(),
+        about,
+    )
+
+
+def _sources(
+    name: str, source: Source, recipe: Recipe, system: System, data: Path | None
+) -> tuple[FaceSource, FaceSource, Mapping[str, Any]]:
+    """Return the source to train on, the one held out, and what the log says of them."""
+    training_seed, held_out_seed = (
+        seed_for(recipe.seed, name, use) % 2**31 for use in ("training", "held out")
+    )
+    match source:
+        case SyntheticSource():
+            config = synthetic_config(source.options, system.crop_size)
+            return (
+                SyntheticFaceSource(config, training_seed, source.augmentation),
+                SyntheticFaceSource(config, held_out_seed, source.augmentation),
+                {"kind": "synthetic", "tiers": []},
+            )
+        case _:
+            raise TrainingError(f"Source {name!r} of kind {type(source).__name__} is unknown.")

@@ -1,0 +1,57 @@
+"""Generated faces as sources of batches: made in the process that asks, the same for the same step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any
+
+from lifemask.data.augmentation import augmented
+from lifemask.data.augmentation_config import Augmentation
+from lifemask.data.batch import FaceBatch
+from lifemask.data.mixture import generator_for
+from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
+from lifemask.training.config import TrainingError, Value
+
+
+@dataclass(frozen=True)
+class SyntheticFaceSource:
+    """Faces that never existed."""
+
+    config: SyntheticConfig
+    """Which ones."""
+    seed: int
+    """Of the endless stream, 0 or more."""
+    augmentation: Augmentation
+    """Variations of the finished photos."""
+
+    def batch(self, index: int, size: int) -> FaceBatch:
+        """Return a batch; see `FaceSource`."""
+        batch = _faces(self.config).batch(self.seed, index, size)
+        return augmented(
+            batch, self.augmentation, generator_for(self.seed, "synthetic augmentation", index)
+        )
+
+
+def synthetic_config(options: Mapping[str, Value], size: int) -> SyntheticConfig:
+    """Return the generator's configuration for crops of a size.
+
+    Raises:
+        TrainingError: an unknown option, or a value that cannot be.
+    """
+    known = {field.name for field in fields(SyntheticConfig)} - {"size"}
+    if unknown := sorted(set(options) - known):
+        raise TrainingError(
+            f"Synthetic faces have no option {', '.join(unknown)}. They have: "
+            f"{', '.join(sorted(known))}."
+        )
+    values: dict[str, Any] = dict(options)
+    try:
+        return SyntheticConfig(size=size, **values)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(str(error)) from error
+
+
+@cache
+def _faces(config: SyntheticConfig) -> SyntheticFaces:
+    """Return the generator, built once in each process."""
+    return SyntheticFaces(config)
