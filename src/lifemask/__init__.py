@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lifemask.pipeline.reconstructor import FaceReconstructor as FaceReconstructor
     from lifemask.rendering import rasterize as rasterize
     from lifemask.rendering import render as render
+    from lifemask.systems.registry import load_system as load_system
 
 _HOMES = {
     "FaceCoefficients": "lifemask.morphable.coefficients",
@@ -39,6 +40,7 @@ _HOMES = {
     "SphericalHarmonicsLight": "lifemask.geometry.lighting",
     "fit": "lifemask.fitting.fit",
     "list_models": "lifemask.morphable.assets",
+    "load_system": "lifemask.systems.registry",
     "rasterize": "lifemask.rendering",
     "read_photo": "lifemask.io.images",
     "render": "lifemask.rendering",

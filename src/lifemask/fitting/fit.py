@@ -32,12 +32,14 @@ from lifemask.fitting.photometric import (
     make_level,
     moved_appearance,
 )
+from lifemask.fitting.start import Guide, led_observation, state_of
 from lifemask.fitting.surface import photo_crop, surface_patch, visibility
 from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
+from lifemask.networks.estimate import FaceEstimate
 from lifemask.perception.face_perception import single_thread
 from lifemask.perception.observation import FaceObservation
 
@@ -84,8 +86,16 @@ class FaceFitter:
         config: FitConfig | None = None,
         *,
         dense478: LandmarkEmbedding | None = None,
+        guide: Guide | None = None,
     ) -> None:
-        """Prepare a model; `dense478` stands in for the model's own dense landmarks."""
+        """Prepare a model.
+
+        Args:
+            model: the head.
+            config: options; the released recipe by default.
+            dense478: stands in for the model's own dense landmarks.
+            guide: looks at each face first; every fit starts from what it says.
+        """
         dense478 = dense478 or model.dense478
         if dense478 is None:
             raise ValueError(
@@ -93,6 +103,8 @@ class FaceFitter:
                 "Use the default head or give the model a `dense478` embedding."
             )
         self.model = model
+        self.dense478 = dense478
+        self.guide = guide
         self.config = config or FitConfig()
         self.points = linear_points(model, dense478, identity_modes=self.config.identity_modes)
         self.point_weight = dense478.weight.double()
@@ -111,6 +123,7 @@ class FaceFitter:
         observation: FaceObservation,
         *,
         focal_pixels: float | None = None,
+        start: FaceEstimate | None = None,
     ) -> FaceFit:
         """Fit one observed face of a photo.
 
@@ -118,15 +131,22 @@ class FaceFitter:
             pixels: the photo, sRGB.
             observation: one of its faces, from `FacePerception`.
             focal_pixels: the camera's focal length if the photo tells it.
+            start: where to start, in the photo's pixels, and what to lean on where landmarks are
+                weak; by default what the guide says, if there is one.
         """
         with single_thread(self.model.mean.device):
-            return self._fit(pixels, observation, focal_pixels)
+            if start is None and self.guide is not None:
+                start = self.guide(pixels, observation)
+            if start is not None:
+                observation = led_observation(observation, start, self.model, self.dense478)
+            return self._fit(pixels, observation, focal_pixels, start)
 
     def _fit(
         self,
         pixels: UInt8[np.ndarray, "H W 3"],
         observation: FaceObservation,
         focal_pixels: float | None,
+        estimate: FaceEstimate | None,
     ) -> FaceFit:
         config = self.config
         height, width = pixels.shape[:2]
@@ -142,7 +162,12 @@ class FaceFitter:
             distance_log_sigma=config.distance_log_sigma,
             focal_pixels=focal_pixels,
         )
-        start = initial_state(self.points, landmarks, self.point_weight, priors, principal_point)
+        if estimate is None:
+            start = initial_state(
+                self.points, landmarks, self.point_weight, priors, principal_point
+            )
+        else:
+            start = state_of(estimate, self.points, principal_point, focal_pixels=focal_pixels)
         coarse = fit_landmarks(self.points, targets, priors, start, principal_point)
         state, appearance, colour_error = coarse.state, None, None
         if config.quality == "full":

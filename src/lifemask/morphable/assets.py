@@ -31,6 +31,9 @@ any use, sale and change."""
 RUN_TIME = "run time"
 """What a card's `used_at` says of files that every reconstruction needs."""
 
+SYSTEMS = "systems"
+"""What it says of trained systems, which `load_system` loads."""
+
 _NOTICE_HEAD = """\
 lifemask
 Copyright 2026 The lifemask authors
@@ -86,7 +89,7 @@ class AssetCard:
     built_by: str
     """The program or hand that made it."""
     used_at: str
-    """'run time', 'training and grading', or 'demo and tests'."""
+    """'run time', 'systems', 'training and grading', or 'demo and tests'."""
 
     @property
     def path(self) -> Path:
@@ -125,8 +128,8 @@ def list_cards() -> list[AssetCard]:
 
 
 def list_models() -> list[AssetCard]:
-    """Return the cards of the head and the networks that every reconstruction uses, by name."""
-    return [card for card in list_cards() if card.used_at == RUN_TIME]
+    """Return the cards of the head, of the networks and of all trained systems, by name."""
+    return [card for card in list_cards() if card.used_at in (RUN_TIME, SYSTEMS)]
 
 
 def used_assets() -> list[dict[str, str]]:
@@ -139,17 +142,21 @@ def used_assets() -> list[dict[str, str]]:
             "attribution": card.attribution,
             "sha256": card.sha256,
         }
-        for card in list_models()
+        for card in _in_every_reconstruction()
     ]
 
 
 def attribution() -> str:
     """Return the credit lines that a reconstructed head carries, one per line."""
     lines = ["Made with lifemask."]
-    for card in list_models():
+    for card in _in_every_reconstruction():
         if card.attribution:
             lines.append(f"{card.attribution} ({card.licence})")
     return "\n".join(dict.fromkeys(lines))
+
+
+def _in_every_reconstruction() -> list[AssetCard]:
+    return [card for card in list_cards() if card.used_at == RUN_TIME]
 
 
 def notice() -> str:

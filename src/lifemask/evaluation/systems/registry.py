@@ -14,6 +14,18 @@ def _fit(development: Path) -> System:
     return FitSystem.from_pretrained()
 
 
+def _direct_regression(development: Path) -> System:
+    from lifemask.evaluation.systems.direct_regression import DirectRegressionSystem
+
+    return DirectRegressionSystem.from_pretrained()
+
+
+def _direct_regression_fit(development: Path) -> System:
+    from lifemask.evaluation.systems.direct_regression import DirectRegressionFitSystem
+
+    return DirectRegressionFitSystem.from_pretrained()
+
+
 def _landmarks(development: Path) -> System:
     from lifemask.evaluation.systems.landmarks import LandmarkSystem
 
@@ -39,6 +51,8 @@ def _three_ddfa(development: Path) -> StoredOutputs:
 
 
 _BUILDERS: dict[str, Callable[[Path], System | StoredOutputs]] = {
+    "direct_regression": _direct_regression,
+    "direct_regression_fit": _direct_regression_fit,
     "fit": _fit,
     "landmarks": _landmarks,
     "mean_face": _mean_face,
