@@ -14,7 +14,7 @@ class Evaluate:
     """Measure the reconstruction against ground truth; needs the development data."""
 
     benchmark: tyro.conf.Positional[str] = "all"
-    """aflw21, yaleb, photos, steadiness, speed, or all."""
+    """aflw21, synthetic, yaleb, photos, steadiness, robustness, speed, or all."""
     config: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How to run it."""
     json: bool = False
@@ -22,10 +22,18 @@ class Evaluate:
 
     def run(self) -> int:
         """Run the benchmarks, print each report when finished, and return the exit code."""
-        from lifemask.evaluation.run import evaluate
+        from lifemask.evaluation.run import evaluate, write_test_photos
         from lifemask.evaluation.tables import as_json, as_text
 
+        folder = self.config.write_photos
         try:
+            if folder is not None:
+                name = self.benchmark
+                written = write_test_photos(name, self.config, folder, progress=_progress)
+                print(
+                    f"{len(written)} photos in {folder / name}. Answer with NAME.npz for NAME.png."
+                )
+                return DONE
             for report in evaluate(self.benchmark, self.config, progress=_progress):
                 print(as_json(report) if self.json else as_text(report), flush=True)
         except EvaluationError as error:

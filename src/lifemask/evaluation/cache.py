@@ -4,6 +4,7 @@ import hashlib
 import os
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,18 +68,23 @@ class PredictionCache:
             name: value.astype(np.float16) if name in _HALF else value
             for name, value in arrays.items()
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, **small)  # pyright: ignore[reportArgumentType]  # names are fields
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_arrays(path, small)
 
 
 _HALF = ("normals", "albedo", "shading", "vertices_albedo")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a compressed `.npz`, whole or not at all; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]  # no option's name
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def fingerprint(*packages: str) -> str:
@@ -87,12 +93,14 @@ def fingerprint(*packages: str) -> str:
     It changes whenever the code or the weights of a system change, released or not.
 
     Args:
-        packages: such as "perception"; one that does not exist counts as empty.
+        packages: such as "perception", or a module such as "fitting/registration"; one that does
+            not exist counts as empty.
     """
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for package in sorted(packages):
-        for path in sorted((root / package).rglob("*")):
+        module = (root / package).with_suffix(".py")
+        for path in sorted((root / package).rglob("*")) or [module]:
             if path.suffix in (".py", ".safetensors", ".json", ".npz") and path.is_file():
                 digest.update(str(path.relative_to(root)).encode())
                 digest.update(path.read_bytes())

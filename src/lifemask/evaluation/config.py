@@ -32,6 +32,9 @@ class EvaluationConfig:
     output: Path | None = None
     """Folder for one Markdown and one JSON file per benchmark."""
 
+    write_photos: Path | None = None
+    """Judge nothing: write the photos that `synthetic` draws into this folder, for other programs."""
+
     cache: Path | None = None
     """Folder of finished predictions; default: LIFEMASK_CACHE, else ~/.cache/lifemask."""
 

@@ -13,7 +13,10 @@ from lifemask.evaluation.collect import Progress, silent
 from lifemask.evaluation.config import EvaluationConfig, EvaluationError
 from lifemask.evaluation.tables import Report, Table, write_report
 
-_BENCHMARKS = ("aflw21", "yaleb", "photos", "steadiness", "speed")
+_BENCHMARKS = ("aflw21", "synthetic", "yaleb", "photos", "steadiness", "robustness", "speed")
+
+# What one of them writes beside the table that has its own name.
+_MORE_TABLES = {"synthetic": ("synthetic_clips", "synthetic_relit")}
 
 
 def benchmark_names() -> tuple[str, ...]:
@@ -21,10 +24,32 @@ def benchmark_names() -> tuple[str, ...]:
     return _BENCHMARKS
 
 
+def table_names() -> tuple[str, ...]:
+    """Return the names of all tables, in the order in which `all` makes them."""
+    return tuple(table for name in _BENCHMARKS for table in (name, *_MORE_TABLES.get(name, ())))
+
+
+def write_test_photos(
+    name: str, config: EvaluationConfig, folder: Path, *, progress: Progress = silent
+) -> list[Path]:
+    """Write the photos that a benchmark draws itself, as `BENCHMARK/KEY.png`; return their paths.
+
+    Raises:
+        EvaluationError: a benchmark whose photos lie in the data folder, or missing data.
+    """
+    if name != "synthetic":
+        raise EvaluationError(
+            f"Only the photos of synthetic are written, not those of {name!r}: they lie in the "
+            "data folder. Say: lifemask evaluate synthetic --write-photos DIR."
+        )
+    module = import_module("lifemask.evaluation.benchmarks.synthetic")
+    return module.write_photos(config, folder, progress=progress)
+
+
 def evaluate(
     name: str, config: EvaluationConfig | None = None, *, progress: Progress = silent
 ) -> Iterator[Report]:
-    """Yield the report of one benchmark, or of each in turn for "all", as soon as it is finished.
+    """Yield the reports of one benchmark, or of each in turn for "all", as soon as it is finished.
 
     With `config.output`, each is also written there as Markdown and JSON.
 
@@ -37,13 +62,16 @@ def evaluate(
             f"Unknown benchmark {name!r}. Known: {', '.join(_BENCHMARKS)}, or all."
         )
     for benchmark in _BENCHMARKS if name == "all" else (name,):
-        run: Callable[..., Table] = import_module(f"lifemask.evaluation.benchmarks.{benchmark}").run
+        module = import_module(f"lifemask.evaluation.benchmarks.{benchmark}")
+        run: Callable[..., Table | tuple[Table, ...]] = module.run
         started = time.monotonic()
-        table = run(config, progress=progress)
-        report = Report(table, _provenance(config, time.monotonic() - started))
-        if config.output is not None:
-            write_report(report, config.output)
-        yield report
+        found = run(config, progress=progress)
+        provenance = _provenance(config, time.monotonic() - started)
+        for table in found if isinstance(found, tuple) else (found,):
+            report = Report(table, provenance)
+            if config.output is not None:
+                write_report(report, config.output)
+            yield report
 
 
 def _provenance(config: EvaluationConfig, seconds: float) -> dict[str, str]:

@@ -147,7 +147,7 @@ def _whole(triangles: Array, *spans: tuple[int, int]) -> Bool[Array, "T"]:
     inside = np.zeros(VERTEX_COUNT, bool)
     for start, stop in spans:
         inside[start:stop] = True
-    return inside[triangles].all(1)
+    return np.asarray(inside[triangles].all(1))
 
 
 def _hairline(points: Float[Array, "N 3"]) -> Float[Array, "N"]:

@@ -137,9 +137,8 @@ class _Scene:
             torso_triangles + len(vertices) + len(hair),
         ]
         triangles = np.concatenate(parts)
-        camera = shot.camera.cropped(
-            0, 0, (PHOTO_SIZE * _SUPERSAMPLING,) * 2, float(_SUPERSAMPLING)
-        )
+        size = PHOTO_SIZE * _SUPERSAMPLING
+        camera = shot.camera.cropped(0, 0, (size, size), float(_SUPERSAMPLING))
         points = torch.from_numpy(everything).float()
         corners = torch.from_numpy(triangles)
         in_camera = camera.to_camera(points)
@@ -151,7 +150,7 @@ class _Scene:
         )
         normals[:SKIN] = own[:SKIN]
         fragments = rasterize(camera.project_from_camera(in_camera), corners, camera.image_size)
-        face = (triangles < FACE).all(1)
+        face = np.asarray((triangles < FACE).all(1))
         albedo = _draw_albedo(head, person, everything, triangles, fragments)
         return _Scene(
             head, person, shot.camera, in_camera.numpy(), triangles, normals.numpy(), fragments,

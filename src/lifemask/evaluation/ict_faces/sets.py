@@ -1,7 +1,5 @@
 """The three sets of test faces, each drawn once and kept: stills, clips of one person, relit people."""
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -11,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from lifemask.evaluation.cache import default_cache_folder, fingerprint
+from lifemask.evaluation.cache import default_cache_folder, fingerprint, write_arrays
 from lifemask.evaluation.ict_faces.head import IctHead, load_head
 from lifemask.evaluation.ict_faces.light import TestLight, random_light
 from lifemask.evaluation.ict_faces.people import random_person, random_shot
@@ -26,6 +24,7 @@ YAW_BINS_DEGREES = ((0.0, 30.0), (30.0, 60.0), (60.0, 90.0))
 """The stills take them in turn, so that any first few are balanced."""
 
 _HALF = ("normals", "albedo", "albedo_points")
+_YAW = "yaw_degrees"
 _STILL, _CLIP, _RELIT = range(3)
 
 
@@ -47,10 +46,11 @@ class TestFace:
     def truth(self) -> FaceTruth:
         """Return everything that is known about it."""
         with np.load(self.folder / f"{self.key}.npz", allow_pickle=False) as arrays:
-            values = {f.name: arrays[f.name] for f in fields(FaceTruth)}
+            values = {f.name: arrays[f.name] for f in fields(FaceTruth) if f.name != _YAW}
+            yaw = float(arrays[_YAW])
         for name in _HALF:
             values[name] = values[name].astype(np.float32)
-        return FaceTruth(**(values | {"yaw_degrees": float(values["yaw_degrees"])}))
+        return FaceTruth(yaw_degrees=yaw, **values)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class TestFaces:
             for number, light in enumerate(lights):
                 pixels = photograph_lit(self.head, person, shot, light)
                 _write_png(self.folder / f"{key}_light{number}.png", pixels)
-            _write_arrays(
+            write_arrays(
                 self.folder / f"{key}_lights.npz",
                 {
                     "environment": np.stack([light.environment for light in lights]),
@@ -174,7 +174,7 @@ class TestFaces:
         _write_png(self.folder / f"{key}.png", pixels)
         arrays = {f.name: np.asarray(getattr(truth, f.name)) for f in fields(FaceTruth)}
         small = {k: v.astype(np.float16) if k in _HALF else v for k, v in arrays.items()}
-        _write_arrays(self.folder / f"{key}.npz", small)
+        write_arrays(self.folder / f"{key}.npz", small)
 
 
 def _is_whole(path: Path) -> bool:
@@ -189,16 +189,3 @@ def _read_png(path: Path) -> UInt8[Array, "H W 3"]:
 def _write_png(path: Path, pixels: UInt8[Array, "H W 3"]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path, compress_level=3)
-
-
-def _write_arrays(path: Path, arrays: dict[str, Array]) -> None:
-    """Write whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]  # names are fields
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

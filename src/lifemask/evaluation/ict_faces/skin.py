@@ -222,7 +222,7 @@ def _measure_texels(head: IctHead) -> _Texels:
         np.clip(1.6 - lash / 0.0011, 0, 1),
         beard,
         np.clip(flush, 0, 1),
-        (corner >= SKIN).all(1).astype(np.float64),
+        np.asarray((corner >= SKIN).all(1), np.float64),
     )
 
 

@@ -12,6 +12,7 @@ from lifemask.fitting.fit import FaceFitter
 from lifemask.morphable.contour import visible_landmarks68
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.face_perception import FacePerception
+from lifemask.perception.observation import FaceObservation
 from lifemask.pipeline.reconstructor import FaceReconstructor
 
 _SMALL_PHOTO = 256
@@ -66,13 +67,21 @@ class FitSystem:
 
     def _points(self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool) -> Prediction | None:
         """Return the points of the coarse fit alone; they are the same as with a texture."""
+        observation = self.observe(pixels, crop=crop)
+        return None if observation is None else self.predict_from(pixels, observation)
+
+    def observe(self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool) -> FaceObservation | None:
+        """Return what the coarse fit is given about the largest face."""
         if crop:
-            observation = self._perception.observe_crop(pixels, quality="fast")
-        else:
-            found = self._perception.detect(pixels)
-            if not found:
-                return None
-            observation = self._perception.observe(pixels, found[0], quality="fast")
+            return self._perception.observe_crop(pixels, quality="fast")
+        found = self._perception.detect(pixels)
+        return self._perception.observe(pixels, found[0], quality="fast") if found else None
+
+    @torch.no_grad()
+    def predict_from(
+        self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
+    ) -> Prediction:
+        """Return the points of the coarse fit to this observation."""
         fit = self._fitters["fast"](pixels, observation)
         model = self._fitters["fast"].model
         vertices = model.vertices(fit.coefficients)

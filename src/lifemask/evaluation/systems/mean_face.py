@@ -13,6 +13,7 @@ from lifemask.geometry.lighting import light_axes_from_camera
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.face_perception import FacePerception
+from lifemask.perception.observation import FaceObservation
 from lifemask.rendering.interpolation import interpolate
 from lifemask.rendering.rasterization import rasterize
 
@@ -47,14 +48,23 @@ class MeanFaceSystem:
         fields: tuple[str, ...] | None = None,
     ) -> Prediction | None:
         """Return the posed mean head, its points and normals, or None where no face is found."""
+        observation = self.observe(pixels, crop=crop)
+        return None if observation is None else self.predict_from(pixels, observation)
+
+    def observe(self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool) -> FaceObservation | None:
+        """Return the dense landmarks of the largest face."""
+        return observe_largest(self._perception, pixels, crop=crop)
+
+    @torch.no_grad()
+    def predict_from(
+        self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
+    ) -> Prediction:
+        """Return the head posed by these landmarks; one of infinite sigma does not count."""
         model = self._model
         if model.dense478 is None or model.landmarks68 is None or model.aflw21 is None:
             raise EvaluationError(
                 "The head has no dense, 68 or 21 landmarks, so its mean cannot be posed and judged."
             )
-        observation = observe_largest(self._perception, pixels, crop=crop)
-        if observation is None:
-            return None
         vertices, triangles = model.mean, model.triangles
         # The lashes are cards with holes, not a surface.
         lashes = slice(*model.triangle_parts["lashes"])
@@ -63,7 +73,7 @@ class MeanFaceSystem:
         camera = pose_points(
             model.dense478.points(vertices, triangles),
             observation.landmarks478,
-            model.dense478.weight,
+            model.dense478.weight * torch.isfinite(observation.landmark_sigma),
             (height, width),
         )
         points68 = model.landmarks68.points(vertices, triangles)

@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 
 from lifemask.evaluation.config import Quality
 from lifemask.evaluation.predictions import Prediction
+from lifemask.perception.observation import FaceObservation
 
 
 @runtime_checkable
@@ -47,6 +48,24 @@ class StoredOutputs(Protocol):
 
     def stored(self, benchmark: str, key: str) -> Prediction | None:
         """Return the answer for a photo of a benchmark, or None if none is stored."""
+        ...
+
+
+@runtime_checkable
+class FitsLandmarks(Protocol):
+    """A system whose dense landmarks can be changed before it fits them."""
+
+    name: str
+    """What its row is called."""
+
+    def observe(self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool) -> FaceObservation | None:
+        """Return what perception says about the largest face, or None if there is none."""
+        ...
+
+    def predict_from(
+        self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
+    ) -> Prediction:
+        """Return at least `landmarks68` for a photo observed like this."""
         ...
 
 

@@ -1,0 +1,112 @@
+"""`robustness`: how the fit's points suffer when the landmarks that it is given are bad."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from lifemask.evaluation.benchmarks.synthetic import test_faces
+from lifemask.evaluation.collect import Progress, silent
+from lifemask.evaluation.config import EvaluationConfig
+from lifemask.evaluation.datasets import development_folder
+from lifemask.evaluation.metrics.bootstrap import mean_and_half_width
+from lifemask.evaluation.metrics.box_error import box_error, box_size
+from lifemask.evaluation.systems.protocol import FitsLandmarks
+from lifemask.evaluation.systems.registry import load_system
+from lifemask.evaluation.tables import Cell, Column, Row, Table
+from lifemask.perception.observation import FaceObservation
+
+FACES = 60
+"""Stills of `synthetic`, yaw bins in turn."""
+
+_UNKNOWN_PERCENT = 20.0
+"""How far a missing landmark lies from its place: the program is told not to trust it."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What happens to the landmarks."""
+
+    name: str
+    """Heading of its column."""
+    jitter_percent: float = 0.0
+    """Standard deviation of each coordinate in % of the landmarks' box; the program is not told."""
+    missing_share: float = 0.0
+    """Share of the landmarks that are unknown; the program is told."""
+    missing_side: bool = False
+    """Whether all landmarks of one half of the image of the face are unknown."""
+
+
+DAMAGES = (
+    Damage("as found"),
+    *(Damage(f"jitter {p:g} %", jitter_percent=p) for p in (1.0, 2.0, 4.0, 8.0)),
+    *(Damage(f"{100 * s:.0f} % missing", missing_share=s) for s in (0.25, 0.5, 0.75)),
+    Damage("one side missing", missing_side=True),
+)
+
+
+def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
+    """Return the error of the 68 points by damage done to the dense landmarks."""
+    count = FACES if config.limit is None else min(FACES, config.limit)
+    faces = test_faces(config).stills(count, lambda a, b: progress("drawing stills", a, b))
+    rows: list[Row] = []
+    for name in config.systems:
+        system = load_system(name, development_folder(config.data))
+        errors: dict[str, list[float]] = {}
+        if isinstance(system, FitsLandmarks):
+            for index, face in enumerate(faces):
+                pixels, truth = face.pixels(), face.truth().landmarks68
+                seen = system.observe(pixels, crop=True)
+                if seen is None:
+                    continue
+                for damage in DAMAGES:
+                    generator = np.random.default_rng([config.seed, index])
+                    answer = system.predict_from(pixels, damaged(seen, damage, generator))
+                    assert answer.landmarks68 is not None
+                    error = box_error(answer.landmarks68, truth, truth)
+                    errors.setdefault(damage.name, []).append(error)
+                progress(f"robustness, {config.label(name)}", index + 1, len(faces))
+        cells = {
+            k: Cell(*mean_and_half_width(np.array(v), seed=config.seed)) for k, v in errors.items()
+        }
+        rows.append(Row(config.label(name), cells))
+    return Table(
+        "robustness",
+        "68 points of ICT-FaceKit faces in % of their box, when the dense landmarks are spoilt",
+        tuple(Column(damage.name) for damage in DAMAGES),
+        tuple(rows),
+        (
+            f"{len(faces)} stills of synthetic, quality fast; jitter: Gaussian noise on each "
+            "coordinate in % of the landmarks' box, which the program is not told; missing: "
+            f"landmarks drawn by chance, moved by {_UNKNOWN_PERCENT:.0f} % and marked as unknown "
+            "(infinite sigma); one side: those left of the face's middle in the image; expression "
+            "scores stay as found; ± over people.",
+            "dashes: a program whose landmarks cannot be changed from outside.",
+        ),
+    )
+
+
+def damaged(
+    observation: FaceObservation, damage: Damage, generator: np.random.Generator
+) -> FaceObservation:
+    """Return the observation with spoilt landmarks.
+
+    Args:
+        observation: as perception returned it.
+        damage: what to do.
+        generator: seed it alike for every damage, so that they differ in strength alone.
+    """
+    points = observation.landmarks478.double().numpy().copy()
+    size = box_size(points[:468, :2])
+    noise = generator.normal(size=(len(points), 2))
+    order = generator.permutation(len(points))
+    missing = np.zeros(len(points), bool)
+    missing[order[: round(damage.missing_share * len(points))]] = True
+    if damage.missing_side:
+        missing |= points[:, 0] < np.median(points[:468, 0])
+    percent = np.where(missing, _UNKNOWN_PERCENT, damage.jitter_percent)
+    points[:, :2] += percent[:, None] / 100 * size * noise
+    sigma = observation.landmark_sigma.clone()
+    sigma[torch.from_numpy(missing)] = torch.inf
+    moved = torch.from_numpy(points).to(observation.landmarks478)
+    return replace(observation, landmarks478=moved, landmark_sigma=sigma)

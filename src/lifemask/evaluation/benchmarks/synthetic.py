@@ -1,0 +1,75 @@
+"""`synthetic`: heads that no method was made from, with complete truth; three tables."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image
+
+from lifemask.evaluation.benchmarks.synthetic_clips import clips_table
+from lifemask.evaluation.benchmarks.synthetic_relit import relit_table
+from lifemask.evaluation.benchmarks.synthetic_stills import stills_table
+from lifemask.evaluation.collect import Progress, silent
+from lifemask.evaluation.config import EvaluationConfig
+from lifemask.evaluation.correspondence import head_to_ict
+from lifemask.evaluation.datasets import development_folder
+from lifemask.evaluation.ict_faces.sets import CLIPS, FRAMES, RELIT, STILLS, TestFace, TestFaces
+from lifemask.evaluation.tables import Table
+
+
+def run(config: EvaluationConfig, *, progress: Progress = silent) -> tuple[Table, ...]:
+    """Return the tables of stills, clips and relit faces.
+
+    Raises:
+        EvaluationError: ICT-FaceKit is missing, or a system failed.
+    """
+    sets = test_faces(config)
+    stills, clips, relit = _counts(config)
+    partners = head_to_ict(_model(config), cache=config.cache)
+    return (
+        stills_table(sets.stills(stills, _drawing(progress, "stills")), partners, config, progress),
+        clips_table(sets.clips(clips, _drawing(progress, "clips")), partners, config, progress),
+        relit_table(sets.relit(relit, _drawing(progress, "relit faces")), config, progress),
+    )
+
+
+def write_photos(
+    config: EvaluationConfig, folder: Path, *, progress: Progress = silent
+) -> list[Path]:
+    """Write all test photos as `synthetic/KEY.png` for programs that are run elsewhere.
+
+    Their answers are then judged from `FOLDER/synthetic/KEY.npz`.
+    """
+    sets = test_faces(config)
+    stills, clips, relit = _counts(config)
+    faces: list[TestFace] = [
+        *sets.stills(stills, _drawing(progress, "stills")),
+        *(face for clip in sets.clips(clips, _drawing(progress, "clips")) for face in clip),
+        *sets.relit(relit, _drawing(progress, "relit faces")),
+    ]
+    target = folder / "synthetic"
+    target.mkdir(parents=True, exist_ok=True)
+    paths = [target / f"{face.key}.png" for face in faces]
+    for face, path in zip(faces, paths, strict=True):
+        Image.fromarray(face.pixels()).save(path)
+    return paths
+
+
+def test_faces(config: EvaluationConfig) -> TestFaces:
+    """Return the sets of this data folder and seed."""
+    return TestFaces(_model(config), seed=config.seed, cache=config.cache)
+
+
+def _model(config: EvaluationConfig) -> Path:
+    return development_folder(config.data).parent / "models" / "ict_facekit_light.npz"
+
+
+def _counts(config: EvaluationConfig) -> tuple[int, int, int]:
+    """Return how many stills, clips and relit faces; a limit is one on the photos of each set."""
+    if config.limit is None:
+        return STILLS, CLIPS, RELIT
+    clips = max(2, config.limit // FRAMES)
+    return min(STILLS, config.limit), min(CLIPS, clips), min(RELIT, config.limit)
+
+
+def _drawing(progress: Progress, what: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(f"drawing {what}", done, total)

@@ -1,0 +1,166 @@
+"""The relit faces of `synthetic`: a person's photo predicted under lights that it does not show."""
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from lifemask.evaluation.collect import Progress, Request, collect
+from lifemask.evaluation.config import EvaluationConfig, Quality
+from lifemask.evaluation.ict_faces.head import light_reaches
+from lifemask.evaluation.ict_faces.light import TestLight
+from lifemask.evaluation.ict_faces.photo import FaceTruth
+from lifemask.evaluation.ict_faces.sets import RelitFace
+from lifemask.evaluation.metrics.appearance_error import relit_psnr
+from lifemask.evaluation.metrics.bootstrap import mean_and_half_width
+from lifemask.evaluation.metrics.normal_error import unit
+from lifemask.evaluation.predictions import Prediction
+from lifemask.evaluation.surface_maps import camera_of_prediction
+from lifemask.evaluation.tables import Cell, Column, Row, Table
+from lifemask.io.colour import image_from_pixels
+
+_KEEP = (
+    "vertices_camera", "triangles", "landmarks68", "landmarks68_camera",
+    "normals", "mask", "depth", "albedo",
+)  # fmt: skip
+
+_COLUMNS = (
+    Column("relit PSNR dB", 1),
+    Column("worst light dB", 1),
+    Column("without shadows dB", 1),
+)
+
+
+def relit_table(faces: list[RelitFace], config: EvaluationConfig, progress: Progress) -> Table:
+    """Return how close every system's albedo and geometry under the true lights come."""
+    quality: Quality = "fast" if config.fast else "full"
+    requests = [Request(f.key, f.pixels, True, quality, _KEEP) for f in faces]
+    rows: list[Row] = []
+    for system in config.systems:
+        answers = collect(system, "synthetic", requests, config, progress=progress)
+        values: dict[str, list[float]] = {}
+        for face in faces:
+            answer = answers[face.key]
+            if answer is not None:
+                _add(values, answer, face)
+        rows.append(Row(config.label(system), _cells(values, config.seed)))
+    rows += _references(faces, config.seed)
+    return Table(
+        "synthetic_relit",
+        "ICT-FaceKit people predicted under unseen lights",
+        _COLUMNS,
+        tuple(rows),
+        (
+            f"{len(faces)} people, {len(faces[0].relit()) if faces else 0} lights each (a smooth "
+            f"environment and a lamp), one photo given, yaw up to 50°, quality {quality}; ± over "
+            "people.",
+            "PSNR over the face's visible skin after one scale, sRGB values, of predicted albedo x "
+            "shading of the predicted normals under the true light, with the lamp's shadows cast "
+            "by the predicted mesh; worst light: the least of a person's lights; without shadows: "
+            "no shadow cast.",
+            "dashes: a program that gives no albedo or no normals cannot be relit, one without "
+            "mesh and depth casts no shadows.",
+        ),
+    )
+
+
+def _add(values: dict[str, list[float]], answer: Prediction, face: RelitFace) -> None:
+    truth = face.truth()
+    size = (truth.skin.shape[0], truth.skin.shape[1])
+    albedo, normals = answer.map("albedo", size), answer.map("normals", size)
+    if albedo is None or normals is None or not truth.skin.any():
+        return
+    points = _surface_points(answer, size)
+    shaded: list[float] = []
+    bare: list[float] = []
+    for light, pixels in face.relit():
+        target = _linear(pixels)
+        flat = albedo * _shading(light, normals, None)
+        bare.append(relit_psnr(flat, target, truth.skin))
+        if points is not None:
+            lit = _lit(light, answer, points, normals)
+            shaded.append(relit_psnr(albedo * _shading(light, normals, lit), target, truth.skin))
+    values.setdefault("without shadows dB", []).append(float(np.mean(bare)))
+    if shaded:
+        values.setdefault("relit PSNR dB", []).append(float(np.mean(shaded)))
+        values.setdefault("worst light dB", []).append(min(shaded))
+
+
+def _shading(
+    light: TestLight, normals: Float[np.ndarray, "H W 3"], lit: Float[np.ndarray, "H W"] | None
+) -> Float[np.ndarray, "H W 3"]:
+    answered = np.linalg.norm(normals, axis=-1, keepdims=True) > 0.5
+    return light.shading(unit(normals), lit=1.0 if lit is None else lit) * answered
+
+
+def _surface_points(answer: Prediction, size: tuple[int, int]) -> Float[np.ndarray, "H W 3"] | None:
+    """Return the point of the surface in each pixel, light axes, metres; None without a mesh."""
+    depth, camera = answer.map("depth", size), camera_of_prediction(answer, size)
+    if depth is None or camera is None:
+        return None
+    if answer.vertices_camera is None or answer.triangles is None:
+        return None
+    rows, columns = np.indices(size) + 0.5
+    x0, y0 = camera.principal_point.tolist()
+    focal = float(camera.focal_pixels)
+    return np.stack([(columns - x0) * depth / focal, -(rows - y0) * depth / focal, -depth], -1)
+
+
+def _lit(
+    light: TestLight,
+    answer: Prediction,
+    points: Float[np.ndarray, "H W 3"],
+    normals: Float[np.ndarray, "H W 3"],
+) -> Float[np.ndarray, "H W"]:
+    assert answer.vertices_camera is not None
+    assert answer.triangles is not None
+    seen = points[..., 2] < 0
+    vertices = answer.vertices_camera.astype(np.float64) * [1.0, -1.0, -1.0]
+    outside = points[seen] + 0.0025 * unit(normals)[seen]
+    result = np.zeros(seen.shape)
+    triangles = answer.triangles.astype(np.int64)
+    result[seen] = light_reaches(vertices, triangles, outside, light.direction)
+    return result
+
+
+def _references(faces: list[RelitFace], seed: int) -> list[Row]:
+    """Return what the photo unchanged reaches, and the true normals with two albedos."""
+    named: dict[str, dict[str, list[float]]] = {
+        "photo unchanged": {},
+        "true normals, constant albedo": {},
+        "true normals and albedo": {},
+    }
+    for face in faces:
+        truth = face.truth()
+        if not truth.skin.any():
+            continue
+        photo = _linear(face.pixels())
+        constant = np.broadcast_to(truth.albedo[truth.skin].mean(0), photo.shape)
+        for name, values in named.items():
+            figures: list[float] = []
+            for light, pixels in face.relit():
+                target = _linear(pixels)
+                figures.append(
+                    relit_psnr(_reference(name, photo, constant, truth, light), target, truth.skin)
+                )
+            values.setdefault("without shadows dB", []).append(float(np.mean(figures)))
+    return [Row(name, _cells(values, seed), reference=True) for name, values in named.items()]
+
+
+def _reference(
+    name: str,
+    photo: Float[np.ndarray, "H W 3"],
+    constant: Float[np.ndarray, "H W 3"],
+    truth: FaceTruth,
+    light: TestLight,
+) -> Float[np.ndarray, "H W 3"]:
+    if name == "photo unchanged":
+        return photo
+    albedo = constant if name == "true normals, constant albedo" else truth.albedo
+    return albedo * _shading(light, truth.normals, None)
+
+
+def _linear(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 3"]:
+    return image_from_pixels(pixels).permute(1, 2, 0).numpy()
+
+
+def _cells(values: dict[str, list[float]], seed: int) -> dict[str, Cell]:
+    return {k: Cell(*mean_and_half_width(np.array(v), seed=seed)) for k, v in values.items() if v}
