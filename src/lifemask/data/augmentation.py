@@ -163,16 +163,24 @@ def photographed(batch: FaceBatch, strength: Augmentation, generator: torch.Gene
     if strength.blur:
         sigma = even() * strength.blur_pixels * size / 224
         photo = _blurred(photo, torch.where(even() < strength.blur, sigma, 0.0))
-    seen = srgb_from_linear(photo.clamp(0, 1))
-    if strength.noise:
-        level = even(1, 1, 1).square() * strength.noise
-        seen = (seen + normal(3, size, size) * level).clamp(0, 1)
-    if strength.compression:
-        chosen, quality = even() < strength.compression, 20 + 70 * even()
-        if chosen.any():
-            seen = seen.clone()
-            seen[chosen] = compressed(seen[chosen], quality[chosen])
-    return replace(batch, photo=linear_from_srgb(seen), truth=truth)
+    photo = photo.clamp(0, 1)
+    if strength.noise or strength.compression:
+        photo = linear_from_srgb(_damaged(srgb_from_linear(photo), strength, generator))
+    return replace(batch, photo=photo, truth=truth)
+
+
+def _damaged(
+    seen: Float[Tensor, "N 3 H W"], strength: Augmentation, generator: torch.Generator
+) -> Float[Tensor, "N 3 H W"]:
+    """Return sRGB photos with sensor noise and the traces of compression."""
+    level = torch.rand(len(seen), 1, 1, 1, generator=generator).square() * strength.noise
+    noise = torch.randn(seen.shape, generator=generator)
+    seen = (seen + noise * level).clamp(0, 1)
+    chosen = torch.rand(len(seen), generator=generator) < strength.compression
+    quality = 20 + 70 * torch.rand(len(seen), generator=generator)
+    if chosen.any():
+        seen[chosen] = compressed(seen[chosen], quality[chosen])
+    return seen
 
 
 def _where(chosen: Bool[Tensor, "N"], yes: FaceBatch, no: FaceBatch) -> FaceBatch:

@@ -1,6 +1,6 @@
 """How strongly photos are varied before a network sees them; imports nothing heavy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -38,3 +38,8 @@ class Augmentation:
     def none(cls) -> "Augmentation":
         """Return strengths that change nothing."""
         return cls(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+    @classmethod
+    def patches(cls) -> "Augmentation":
+        """Return what faces need that a generator has already framed and photographed."""
+        return replace(cls.none(), occlusion=0.2)

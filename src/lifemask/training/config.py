@@ -43,8 +43,8 @@ class SyntheticSource:
     """Part of each batch, relative to the other sources' shares."""
     options: Mapping[str, Value] = field(default_factory=dict[str, Value])
     """What the generator's configuration takes."""
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    """Variations on top of the generator's own."""
+    augmentation: Augmentation = field(default_factory=Augmentation.patches)
+    """Variations on top of the generator's own frames, cameras and faults."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class ProfiledSource:
     """Part of each batch, relative to the other sources' shares."""
     options: Mapping[str, Value] = field(default_factory=dict[str, Value])
     """What its configuration takes."""
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    """Variations of the finished crops."""
+    augmentation: Augmentation = field(default_factory=Augmentation.patches)
+    """Variations on top of its own frames, cameras and faults."""
 
 
 @dataclass(frozen=True)
