@@ -1,0 +1,189 @@
+"""Fitted photos on disk: what a photo showed, and the head, camera, light and skin that explain it.
+
+A store is a tar of WebDataset form. Each face is three files: `KEY.jpg`, the photo's square around
+the head; `KEY.skin.jpg`, the light-free texture; `KEY.json`, all numbers. A grey `KEY.front.png`
+says where hair or a hat is seen.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.io.colour import image_from_pixels, pixels_from_image
+from lifemask.io.files import atomic_write
+from lifemask.morphable.coefficients import FaceCoefficients
+
+_QUALITY = 95
+
+
+class StoredFitError(ValueError):
+    """A store of fits is missing, damaged or made for another head; the message says which."""
+
+
+# Compared by identity: tensors do not compare to one truth value.
+@dataclass(frozen=True, eq=False)
+class StoredFit:
+    """One fitted photo, cut to a square with room around the head."""
+
+    key: str
+    """Name of the photo."""
+    photo: Float[Tensor, "3 S S"]
+    """Linear RGB in [0, 1]."""
+    front: Float[Tensor, "S S"]
+    """How surely a pixel shows hair or a hat, 0 to 1."""
+    skin: Float[Tensor, "3 R R"]
+    """Light-free linear RGB of the whole head in UV."""
+    coefficients: FaceCoefficients
+    """Without batch axes."""
+    camera: PerspectiveCamera
+    """Of the square, in its pixels."""
+    light: SphericalHarmonicsLight
+    """Of the photo, in the axes of the square's camera."""
+
+
+def write_fits(path: Path, fits: Iterable[StoredFit], *, head: str) -> int:
+    """Write a store, complete or not at all, and return how many fits it holds.
+
+    Args:
+        path: of the tar.
+        fits: taken one by one.
+        head: sha256 of the head model the coefficients belong to.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    count = 0
+    with atomic_write(path) as file, tarfile.open(fileobj=file, mode="w") as archive:
+        for fit in fits:
+            _add(archive, f"{fit.key}.jpg", _encoded(fit.photo))
+            _add(archive, f"{fit.key}.skin.jpg", _encoded(fit.skin))
+            grey = (fit.front.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+            _add(archive, f"{fit.key}.front.png", _image_bytes(Image.fromarray(grey), "PNG"))
+            _add(archive, f"{fit.key}.json", json.dumps(_numbers(fit, head)).encode())
+            count += 1
+    return count
+
+
+class FitStore:
+    """Fitted photos, read one at a time: the files stay compressed in memory.
+
+    `len(store)` is their number and `store[k]` reads one.
+    """
+
+    def __init__(self, paths: Iterable[Path], *, head: str) -> None:
+        """Open stores.
+
+        Args:
+            paths: tars that `write_fits` wrote.
+            head: sha256 of the head model in use.
+
+        Raises:
+            StoredFitError: a file is missing, is no store, or its fits are of another head.
+        """
+        self._files: dict[str, dict[str, bytes]] = {}
+        for path in paths:
+            self._files.update(_read(path))
+        for key, files in self._files.items():
+            if missing := sorted({"jpg", "skin.jpg", "front.png", "json"} - set(files)):
+                raise StoredFitError(
+                    f"The fit of {key} lacks {', '.join(missing)}. Make the store again with "
+                    "tools/fit_photos.py."
+                )
+            made_for = json.loads(files["json"]).get("head")
+            if made_for != head:
+                raise StoredFitError(
+                    f"The fit of {key} is of the head {str(made_for)[:12]}…, in use is "
+                    f"{head[:12]}…. Make the store again with tools/fit_photos.py."
+                )
+        self.keys = sorted(self._files)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, number: int) -> StoredFit:
+        key = self.keys[number]
+        files = self._files[key]
+        numbers = json.loads(files["json"])
+        front = np.array(Image.open(io.BytesIO(files["front.png"])), np.float32) / 255
+        return StoredFit(
+            key,
+            _decoded(files["jpg"]),
+            torch.from_numpy(front),
+            _decoded(files["skin.jpg"]),
+            FaceCoefficients(**{k: torch.tensor(v) for k, v in numbers["coefficients"].items()}),
+            PerspectiveCamera(
+                torch.tensor(numbers["camera"]["focal_pixels"]),
+                torch.tensor(numbers["camera"]["principal_point"]),
+                torch.tensor(numbers["camera"]["world_to_camera"]),
+                tuple(numbers["camera"]["image_size"]),
+            ),
+            SphericalHarmonicsLight(torch.tensor(numbers["light_sh"])),
+        )
+
+
+def _numbers(fit: StoredFit, head: str) -> dict[str, Any]:
+    camera = fit.camera
+    return {
+        "head": head,
+        "coefficients": {k: v.tolist() for k, v in vars(fit.coefficients).items()},
+        "camera": {
+            "focal_pixels": camera.focal_pixels.item(),
+            "principal_point": camera.principal_point.tolist(),
+            "world_to_camera": camera.world_to_camera.tolist(),
+            "image_size": list(camera.image_size),
+        },
+        "light_sh": fit.light.coefficients.tolist(),
+    }
+
+
+def _read(path: Path) -> dict[str, dict[str, bytes]]:
+    files: dict[str, dict[str, bytes]] = {}
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                content = archive.extractfile(member)
+                if content is not None:
+                    key, _, extension = member.name.partition(".")
+                    files.setdefault(key, {})[extension] = content.read()
+    except FileNotFoundError as error:
+        raise StoredFitError(
+            f"There is no store of fits at {path}. Make one with tools/fit_photos.py."
+        ) from error
+    except (tarfile.TarError, OSError) as error:
+        raise StoredFitError(
+            f"{path} cannot be read as a store of fits ({error}). Make it again with "
+            "tools/fit_photos.py."
+        ) from error
+    return files
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+def _encoded(image: Float[Tensor, "3 H W"]) -> bytes:
+    return _image_bytes(Image.fromarray(pixels_from_image(image)), "JPEG", quality=_QUALITY)
+
+
+def _image_bytes(image: Image.Image, kind: str, **options: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _decoded(content: bytes) -> Float[Tensor, "3 H W"]:
+    return image_from_pixels(np.array(Image.open(io.BytesIO(content)).convert("RGB")))
