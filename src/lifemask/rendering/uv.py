@@ -1,6 +1,7 @@
 """Textures from photos: rasterise in texture space and look up what each texel shows."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,8 @@ from lifemask.rendering.rasterization import rasterize
 
 # Samples along the longer axis of what a texel covers.
 _SAMPLES = 4
+# Texels treated at once, so that memory does not grow with the texture.
+_TEXELS_AT_ONCE = 500_000
 # Longer side of the depth image that decides what is hidden.
 _DEPTH_PIXELS = 2048
 
@@ -101,53 +104,72 @@ def unwrap_photo(
     vertices = mesh.vertices.expand(*batch, *mesh.vertices.shape[-2:])
     in_camera = camera.to_camera(vertices)
     drawn_points = camera.project_from_camera(in_camera.detach())
-
-    # From here on a list of texels: those that a triangle covers, then those that are seen.
-    covered = uv_fragments.mask.flatten().nonzero()[:, 0]
-    triangle = uv_fragments.triangle_index.flatten()[covered]
-    position = _over_texture(in_camera, mesh.triangles, uv_fragments, backend)[..., covered]
-    points = camera.project_from_camera(position.transpose(-1, -2)).transpose(-1, -2)
     with torch.no_grad():
-        normal = vertex_normals(in_camera, mesh.triangles)
-        normal = _over_texture(normal, mesh.triangles, uv_fragments, backend)[..., covered]
-        x, y, depth = points.unbind(-2)
-        cosine = -(normal * position).sum(-2) / (_length(normal) * _length(position)).clamp(
-            min=1e-12
-        )
-        usable = (depth > 0) & (cosine > 0)
-        usable &= (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
-        usable &= _faces_camera(in_camera, mesh.triangles)[..., triangle]
-        # How much the depth of the surface changes within a pixel, at most as at 80 degrees.
-        tangent = (1 / cosine.clamp(min=math.cos(math.radians(80))) ** 2 - 1).sqrt()
+        normals = vertex_normals(in_camera, mesh.triangles)
+        faces_camera = _faces_camera(in_camera, mesh.triangles)
         # Depth needs no more pixels than this, and a large photo has 40 million.
         scale = min(1.0, _DEPTH_PIXELS / max(height, width))
         size = (math.ceil(height * scale), math.ceil(width * scale))
         reduced = drawn_points * drawn_points.new_tensor([scale, scale, 1])
         drawn = rasterize(reduced, mesh.triangles, size, cull="none", backend=backend)
-        slope = depth / (camera.focal_pixels[..., None] * scale) * tangent
-        visibility = _seen(drawn.depth, x * scale, y * scale, depth, margin_metres + slope) * usable
-
-    seen = (visibility > 0).reshape(batch.numel(), len(covered)).any(0).nonzero()[:, 0]
     longer, shorter = _footprint(
         drawn_points, mesh.triangles, mesh.uv.to(photo) * resolution, mesh.uv_triangles
     )
-    xy = torch.where((visibility > 0).unsqueeze(-2), points[..., :2, :], points.new_zeros(()))[
-        ..., seen
-    ]
-    colours = _sample_pyramid(
-        photo, xy, longer[..., triangle[seen]], shorter[..., triangle[seen]], magnification
-    )
-    colours = colours * (visibility[..., seen] > 0).unsqueeze(-2)
+    pyramid = _pyramid(photo)
 
-    def texture(values: Tensor, where: Tensor) -> Tensor:
-        empty = values.new_zeros(*values.shape[:-1], resolution * resolution)
-        return empty.index_copy(-1, where, values).unflatten(-1, (resolution, resolution))
+    def band(fragments: Fragments) -> tuple[Tensor, Tensor, Tensor]:
+        """Return texture, visibility and cosine of some rows."""
+        # A list of texels: those that a triangle covers, then those that are seen.
+        covered = fragments.mask.flatten().nonzero()[:, 0]
+        triangle = fragments.triangle_index.flatten()[covered]
+        position = _over_texture(in_camera, mesh.triangles, fragments, backend)[..., covered]
+        points = camera.project_from_camera(position.transpose(-1, -2)).transpose(-1, -2)
+        with torch.no_grad():
+            normal = _over_texture(normals, mesh.triangles, fragments, backend)[..., covered]
+            x, y, depth = points.unbind(-2)
+            cosine = -(normal * position).sum(-2) / (_length(normal) * _length(position)).clamp(
+                min=1e-12
+            )
+            usable = (depth > 0) & (cosine > 0)
+            usable &= (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
+            usable &= faces_camera[..., triangle]
+            # How much the depth of the surface changes within a pixel, at most as at 80 degrees.
+            tangent = (1 / cosine.clamp(min=math.cos(math.radians(80))) ** 2 - 1).sqrt()
+            slope = depth / (camera.focal_pixels[..., None] * scale) * tangent
+            margin = margin_metres + slope
+            visibility = _seen(drawn.depth, x * scale, y * scale, depth, margin) * usable
+        seen = (visibility > 0).reshape(batch.numel(), len(covered)).any(0).nonzero()[:, 0]
+        xy = torch.where((visibility > 0).unsqueeze(-2), points[..., :2, :], points.new_zeros(()))[
+            ..., seen
+        ]
+        colours = _sample_pyramid(
+            pyramid, xy, longer[..., triangle[seen]], shorter[..., triangle[seen]], magnification
+        )
+        colours = colours * (visibility[..., seen] > 0).unsqueeze(-2)
+        rows = fragments.depth.shape[-2]
 
-    return UnwrappedPhoto(
-        texture(colours, covered[seen]),
-        texture(visibility, covered),
-        texture(cosine.clamp(min=0), covered),
-    )
+        def texture(values: Tensor, where: Tensor) -> Tensor:
+            empty = values.new_zeros(*values.shape[:-1], rows * resolution)
+            return empty.index_copy(-1, where, values).unflatten(-1, (rows, resolution))
+
+        return (
+            texture(colours, covered[seen]),
+            texture(visibility, covered),
+            texture(cosine.clamp(min=0), covered),
+        )
+
+    bands = [band(part) for part in _bands(uv_fragments)]
+    return UnwrappedPhoto(*(torch.cat(parts, dim=-2) for parts in zip(*bands, strict=True)))
+
+
+def _bands(fragments: Fragments) -> Iterator[Fragments]:
+    """Cut a texture's fragments into bands of rows."""
+    rows = max(1, _TEXELS_AT_ONCE // fragments.depth.shape[-1])
+    for row in range(0, fragments.depth.shape[-2], rows):
+        own = slice(row, row + rows)
+        yield Fragments(
+            fragments.triangle_index[own], fragments.barycentric[own], fragments.depth[own]
+        )
 
 
 def _over_texture(
@@ -226,42 +248,45 @@ def _seen(drawn: Tensor, x: Tensor, y: Tensor, depth: Tensor, margin: Tensor) ->
     return seen.nan_to_num(0.0)
 
 
+def _pyramid(photo: Tensor) -> list[Tensor]:
+    """Return the photos (N,C,H,W), each half as large as the one before, down to one pixel."""
+    levels = [photo.reshape(-1, *photo.shape[-3:])]
+    while max(levels[-1].shape[-2:]) > 1:
+        levels.append(
+            torch.nn.functional.avg_pool2d(levels[-1], 2, ceil_mode=True, count_include_pad=False)
+        )
+    return levels
+
+
 def _sample_pyramid(
-    photo: Tensor, xy: Tensor, longer: Tensor, shorter: Tensor, magnification: str
+    pyramid: list[Tensor], xy: Tensor, longer: Tensor, shorter: Tensor, magnification: str
 ) -> Tensor:
-    """Return the photo (*batch,C,P) at image points, averaged over ellipses with these axes.
+    """Return photos (*batch,C,P) at image points, averaged over ellipses with these axes.
 
     A level of a pyramid of halved photos covers the shorter axis and some samples the longer one.
     """
-    batch, channels, count = photo.shape[:-3], photo.shape[-3], xy.shape[-1]
-    images = batch.numel()
-    level_image = photo.reshape(images, *photo.shape[-3:])
+    batch, count = xy.shape[:-2], xy.shape[-1]
+    images, channels = pyramid[0].shape[:2]
     xy, longer = xy.reshape(images, 2, count), longer.reshape(images, 2, count)
     length = _length(longer)
     size = torch.maximum(shorter.reshape(images, count), length / _SAMPLES).clamp(min=1)
     beyond = (length**2 - size**2).clamp(min=0).sqrt() / length.clamp(min=1e-9)
     spread = longer * beyond.unsqueeze(-2)
-    highest = int(math.log2(max(photo.shape[-2:])))
-    level = size.log2().clamp(max=highest)
+    level = size.log2().clamp(max=len(pyramid) - 1)
     result = xy.new_zeros(images, channels, count)
-    for k in range(highest + 1):
+    steps = (torch.arange(_SAMPLES, device=xy.device) + 0.5) / _SAMPLES - 0.5
+    for k, image in enumerate(pyramid):
         weight = (1 - (level - k).abs()).clamp(min=0)
         own = weight.any(0).nonzero()[:, 0]
         if own.numel():
-            extent = xy.new_tensor([level_image.shape[-1], level_image.shape[-2]]) * 2**k
-            steps = (torch.arange(_SAMPLES, device=xy.device) + 0.5) / _SAMPLES - 0.5
+            extent = xy.new_tensor([image.shape[-1], image.shape[-2]]) * 2**k
             points = xy[..., own, None] + spread[..., own, None] * steps
             sampled = torch.nn.functional.grid_sample(
-                level_image,
+                image,
                 points.permute(0, 2, 3, 1) / extent * 2 - 1,
                 mode=magnification if k == 0 else "bilinear",
                 padding_mode="border",
                 align_corners=False,
             )
             result = result.index_add(-1, own, weight[:, None, own] * sampled.mean(-1))
-        if not bool((level > k).any()):
-            break
-        level_image = torch.nn.functional.avg_pool2d(
-            level_image, 2, ceil_mode=True, count_include_pad=False
-        )
     return result.view(*batch, channels, count)
