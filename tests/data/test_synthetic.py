@@ -215,3 +215,17 @@ def test_a_lamp_in_harmonics_shades_like_a_clamped_cosine() -> None:
     # Ramamoorthi and Hanrahan: nine harmonics hold over 99 % of the energy.
     assert ((shaded - cosine) ** 2).mean() < 0.01 * (cosine**2).mean()
     assert math.isclose(shaded.mean(), cosine.mean(), abs_tol=0.005)
+
+
+def test_plain_torch_draws_the_same_as_compiled_kernels() -> None:
+    config = dataclasses.replace(SMALL, faults=0.0)
+    compiled = SyntheticFaces(config, backend="numba").batch(2, 0, 3)
+    plain = SyntheticFaces(config, backend="torch").batch(2, 0, 3)
+    assert (compiled.photo - plain.photo).abs().max() < 0.02  # two of 256 values
+    assert (compiled.photo - plain.photo).abs().mean() < 1e-5
+    assert compiled.truth is not None
+    assert plain.truth is not None
+    assert torch.equal(compiled.truth.visible478, plain.truth.visible478)
+    for name in ("depth", "normals", "albedo"):
+        difference = getattr(compiled.truth, name) - getattr(plain.truth, name)
+        assert difference.abs().max() < 1e-4

@@ -10,9 +10,9 @@ class SyntheticConfig:
     size: int = 224
     """Pixels on a side of the crop."""
     texture_size: int = 256
-    """Texels on a side of the textures in the truth; skin is painted twice as finely."""
+    """Texels on a side of the textures."""
     samples: int = 2
-    """Drawn pixels per photo pixel along each axis, averaged before the camera's faults."""
+    """Samples per pixel along each axis, where one is not enough."""
 
     identity_spread: float = 0.9
     """Standard deviation of identity coefficients of most people."""

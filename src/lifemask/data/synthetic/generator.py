@@ -25,12 +25,16 @@ from lifemask.data.synthetic.expressions import follow_gaze, sample_expression, 
 from lifemask.data.synthetic.faults import Faults, photograph, sample_faults
 from lifemask.data.synthetic.lights import LightRig, sample_light
 from lifemask.data.synthetic.people import Person, sample_person
-from lifemask.data.synthetic.scenes import HeadMaterial, Scene, draw_heads, openness
+from lifemask.data.synthetic.scenes import (
+    HeadMaterial,
+    LitHeads,
+    Picture,
+    draw_heads,
+    light_heads,
+    openness,
+)
 from lifemask.data.synthetic.skin import SkinPainter
 from lifemask.data.synthetic.wrinkles import wrinkle_weights
-from lifemask.geometry.cameras import PerspectiveCamera
-from lifemask.geometry.lighting import light_axes_from_camera
-from lifemask.geometry.meshes import vertex_normals
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
@@ -98,7 +102,7 @@ class SyntheticFaces:
                 "Use the default head."
             )
         self.model = model.to(self.device)
-        self._painter = SkinPainter(self.model, 2 * self.config.texture_size, self.device)
+        self._painter = SkinPainter(self.model, self.config.texture_size, self.device)
         self.material = _head_material(self.model, self._painter.skin)
 
     def batch(self, seed: int, index: int, size: int) -> FaceBatch:
@@ -203,25 +207,23 @@ class SyntheticFaces:
         camera = frame_camera(views, world_to_camera, points["dense478"], config.size)
         light = self._light(moments, albedo, frames)
         shine = self._tensor([p.shine for p in people for _ in range(frames)])
-        scene = self._scene(
-            vertices, _enlarged(camera, config.samples), light, albedo, relief, shine
+        heads = light_heads(self.material, vertices, camera, light, shine, backend=self._backend)
+        picture = draw_heads(
+            heads, self.material, albedo, relief, samples=config.samples, backend=self._backend
         )
-        plain = scene
-        if config.samples > 1:
-            plain = self._scene(vertices, camera, light, albedo, relief, shine)
-        photo = self._photograph(scene, moments)
+        photo = self._photograph(picture, moments)
         projected = {name: camera.project(p) for name, p in points.items()}
         truth = FaceTruth(
             coefficients,
             camera,
             light.nearest_harmonics(),
-            plain.fragments.depth,
-            plain.normals,
-            plain.albedo,
-            F.avg_pool2d(albedo, 2),
-            F.avg_pool2d(relief, 2),
-            self._visible("landmarks68", projected["landmarks68"], plain),
-            self._visible("dense478", projected["dense478"], plain),
+            picture.depth,
+            picture.normals,
+            picture.albedo,
+            albedo,
+            relief,
+            self._visible("landmarks68", projected["landmarks68"], heads, picture),
+            self._visible("dense478", projected["dense478"], heads, picture),
         )
         ones = {name: torch.ones_like(p[..., 0]) for name, p in projected.items()}
         return FaceBatch(
@@ -229,7 +231,7 @@ class SyntheticFaces:
             projected["landmarks68"][..., :2], ones["landmarks68"],
             projected["dense478"][..., :2], ones["dense478"],
             projected["aflw21"][..., :2], ones["aflw21"],
-            plain.skin,
+            picture.skin,
             torch.zeros(len(moments), dtype=torch.int64, device=self.device),
             truth,
         )  # fmt: skip
@@ -263,7 +265,7 @@ class SyntheticFaces:
                 _, folded = wrinkle_weights(moment.expression, person.age_years)
                 factor = config.wrinkles * config.expression_wrinkles
                 reliefs.append(painter.folded_relief(at_rest, person, folded * factor))
-        return albedo.repeat_interleave(frames, 0), torch.stack(reliefs)
+        return albedo if frames == 1 else albedo.repeat_interleave(frames, 0), torch.stack(reliefs)
 
     def _light(self, moments: list[Moment], albedo: Tensor, frames: int) -> LightRig:
         """Return the light through each photo's exposure: darker skin is exposed a little more."""
@@ -283,56 +285,49 @@ class SyntheticFaces:
         automatic = (0.21 / middle) ** 0.45 / front
         return rig.scaled(automatic[:, None] * self._tensor([m.exposure for m in moments]))
 
-    def _scene(
-        self,
-        vertices: Tensor,
-        camera: PerspectiveCamera,
-        light: LightRig,
-        albedo: Tensor,
-        relief: Tensor,
-        shine: Tensor,
-    ) -> Scene:
-        return draw_heads(
-            self.material, vertices, camera, light, albedo, relief, shine, backend=self._backend
-        )
-
-    def _photograph(self, scene: Scene, moments: list[Moment]) -> Tensor:
-        size, samples = self.config.size, self.config.samples
-        covered = scene.fragments.mask.to(scene.colour.dtype).unsqueeze(1)
-        colour, alpha = (F.avg_pool2d(image, samples) for image in (scene.colour, covered))
-        background = enlarge(self._tensor([m.background for m in moments]), size)
-        composed = colour + background * (1 - alpha)
+    def _photograph(self, picture: Picture, moments: list[Moment]) -> Tensor:
+        background = enlarge(self._tensor([m.background for m in moments]), self.config.size)
+        composed = picture.colour + background * (1 - picture.alpha.unsqueeze(1))
         return torch.stack(
             [photograph(c, m.faults) for c, m in zip(composed, moments, strict=True)]
         )
 
     def _visible(
-        self, name: str, points: Float[Tensor, "N K 3"], scene: Scene
+        self,
+        name: str,
+        points: Float[Tensor, "N K 3"],
+        heads: LitHeads,
+        picture: Picture,
     ) -> Bool[Tensor, "N K"]:
         """Return which points face the camera and lie on what the picture shows there."""
         embedding = getattr(self.model, name)
-        in_light = light_axes_from_camera(scene.camera.to_camera(scene.vertices))
-        normals = vertex_normals(in_light, self.model.triangles)
-        normal = F.normalize(embedding.points(normals, self.model.triangles), dim=-1)
-        position = embedding.points(in_light, self.model.triangles)
-        facing = -(normal * position).sum(-1) / position.norm(dim=-1) > 0.03
-        height, width = scene.camera.image_size
+        normal, position = (
+            embedding.points(heads.attributes[..., k : k + 3], self.model.triangles) for k in (0, 4)
+        )
+        cosine = -F.cosine_similarity(normal, position, dim=-1)
+        facing = cosine > 0.03
+        height, width = heads.camera.image_size
         x, y = points[..., 0].floor().long(), points[..., 1].floor().long()
         inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-        depth = scene.fragments.depth
-        # The farthest surface within a pixel: beside an outline the point may be one pixel off.
-        farthest = F.max_pool2d(depth[:, None], 3, 1, 1)[:, 0].flatten(1)
-        place = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
-        behind = points[..., 2] - farthest.gather(1, place)
+        depth = picture.depth
+        # Within a pixel around: beside an outline the point may be one pixel off.
+        steps = torch.arange(-1, 2, device=x.device)
+        rows = (y[..., None] + steps).clamp(0, height - 1)
+        columns = (x[..., None] + steps).clamp(0, width - 1)
+        place = (rows[..., :, None] * width + columns[..., None, :]).flatten(1)
+
+        def around(image: Float[Tensor, "N H W"]) -> Float[Tensor, "N K"]:
+            return image.flatten(1).gather(1, place).unflatten(1, (x.shape[1], 9)).amax(-1)
+
+        behind = points[..., 2] - around(depth)
         on_top = behind < 0.004
         # Points on eyeballs: a lid is thinner than that, so the eyeball itself must be seen.
         on_eye = self.material.wet[self.model.triangles[embedding.triangle_index, 0]] > 0.5
         if on_eye.any():
-            triangle = scene.fragments.triangle_index
+            triangle = picture.triangle_index
             corner = self.material.triangles[triangle.clamp(min=0), 0]
             wet = self.material.wet[corner] * (triangle >= 0)
-            near = F.max_pool2d(wet[:, None], 3, 1, 1)[:, 0].flatten(1)
-            on_top &= ~on_eye | (near.gather(1, place) > 0.5)
+            on_top &= ~on_eye | (around(wet) > 0.5)
         return facing & (on_top | ~inside)
 
 
@@ -365,11 +360,6 @@ def _points(
     embedding: LandmarkEmbedding, model: MorphableModel, vertices: Tensor
 ) -> Float[Tensor, "N K 3"]:
     return embedding.points(vertices, model.triangles)
-
-
-def _enlarged(camera: PerspectiveCamera, factor: int) -> PerspectiveCamera:
-    height, width = camera.image_size
-    return camera.cropped(0, 0, (height * factor, width * factor), scale=float(factor))
 
 
 def _between(first: Moment, last: Moment, share: float, faults: Faults) -> Moment:

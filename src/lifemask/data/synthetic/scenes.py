@@ -1,17 +1,24 @@
-"""Heads under light: geometry, shadows, skin's shine and relief, drawn into linear pictures."""
+"""Heads under light: geometry, shadows, skin's shine and relief, drawn into linear pictures.
 
+Plain PyTorch says what is drawn, on any device; on a CPU with numba the same is drawn by `kernels`.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lifemask.data.synthetic import kernels
 from lifemask.data.synthetic.lights import LightRig
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import light_axes_from_camera, spherical_harmonics
 from lifemask.geometry.meshes import vertex_normals
-from lifemask.rendering.backends import BackendName
+from lifemask.rendering._backends._jit import run_in_threads, worker_count
+from lifemask.rendering.backends import BackendName, available_backends, load_backend
 from lifemask.rendering.fragments import Fragments
 from lifemask.rendering.interpolation import interpolate
 from lifemask.rendering.rasterization import rasterize
@@ -45,25 +52,268 @@ class HeadMaterial:
 
 
 @dataclass(frozen=True)
-class Scene:
-    """One picture of each head before background, hair and camera faults, and what made it."""
+class LitHeads:
+    """Heads where they stand before their cameras, with the light that reaches them."""
+
+    vertices: Float[Tensor, "N V 3"]
+    """Head space, metres."""
+    camera: PerspectiveCamera
+    """Of the photos."""
+    light: LightRig
+    """On these heads."""
+    attributes: Float[Tensor, "N V 11"]
+    """In light axes: normal (3), how much of the lamp arrives, position from the camera in metres
+    (3), openness, gloss, wet, and how much hair covers the vertex."""
+    shine: Float[Tensor, "N"]
+    """Factor on the mirror-like reflection of skin."""
+    cover_colour: Float[Tensor, "N 3"]
+    """Linear RGB of the hair that covers vertices."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The heads before background, hair and camera faults, and what is true of each pixel."""
 
     colour: Float[Tensor, "N 3 H W"]
-    """Linear RGB of the head; 0 beside it."""
-    fragments: Fragments
-    """Which triangle of the material each pixel shows, and its depth in metres."""
+    """Linear RGB over black, averaged over the pixel's samples."""
+    alpha: Float[Tensor, "N H W"]
+    """Part of the pixel's samples that see the head."""
+    sample_depth: Float[Tensor, "N HS WS"]
+    """Metres along the optical axis at each sample; 0 beside the head."""
+    triangle_index: Int[Tensor, "N H W"]
+    """Row of the material's triangles at the pixel's centre; -1 beside the head."""
+    depth: Float[Tensor, "N H W"]
+    """Metres along the optical axis at the pixel's centre; 0 beside the head."""
     normals: Float[Tensor, "N 3 H W"]
     """Unit normals of the displaced head in light axes; 0 beside it."""
     albedo: Float[Tensor, "N 3 H W"]
     """Linear RGB; 0 beside the head."""
     skin: Float[Tensor, "N H W"]
-    """Where the head's own skin of the face is seen."""
-    vertices: Float[Tensor, "N V 3"]
-    """Of the heads, head space, metres."""
-    camera: PerspectiveCamera
-    """Of these pictures."""
-    light: LightRig
-    """On these heads."""
+    """1 on the skin of the face."""
+
+
+def light_heads(
+    material: HeadMaterial,
+    vertices: Float[Tensor, "N V 3"],
+    camera: PerspectiveCamera,
+    light: LightRig,
+    shine: Float[Tensor, "N"],
+    *,
+    openness: Float[Tensor, "N V"] | None = None,
+    cover: Float[Tensor, "N V"] | None = None,
+    cover_colour: Float[Tensor, "N 3"] | None = None,
+    backend: BackendName = "auto",
+) -> LitHeads:
+    """Return heads with the lamp's shadows on them.
+
+    Args:
+        material: of the head.
+        vertices: head space, metres.
+        camera: of the photos.
+        light: on the heads.
+        shine: factor on the mirror-like reflection of skin.
+        openness: how much of the surrounding light hair and hats let through, 0 to 1.
+        cover: how surely hair hides a vertex: there the skin has its colour.
+        cover_colour: linear RGB, needed with `cover`.
+        backend: of the rasteriser.
+    """
+    count = len(vertices)
+    in_light = light_axes_from_camera(camera.to_camera(vertices))
+    compiled = is_compiled(backend, vertices.device)
+    normals = fast_normals(in_light, material.triangles, compiled=compiled)
+    middle = light_axes_from_camera(camera.to_camera(material.middle.expand(count, 1, 3)))
+    lit = light_on_vertices(in_light - middle, normals, material.triangles, light, backend=backend)
+    sky = material.openness.expand(count, -1)
+    if openness is not None:
+        sky = sky * openness
+    nothing = torch.zeros_like(lit) if cover is None else cover
+    attributes = torch.cat(
+        [
+            normals,
+            lit.unsqueeze(-1),
+            in_light,
+            sky.unsqueeze(-1),
+            torch.stack([material.gloss, material.wet], -1).expand(count, -1, -1),
+            nothing.unsqueeze(-1),
+        ],
+        -1,
+    )
+    colour = vertices.new_zeros(count, 3) if cover_colour is None else cover_colour
+    return LitHeads(vertices, camera, light, attributes, shine, colour)
+
+
+def draw_heads(
+    heads: LitHeads,
+    material: HeadMaterial,
+    albedo: Float[Tensor, "N 3 D D"],
+    relief: Float[Tensor, "N D D"],
+    *,
+    samples: int = 1,
+    backend: BackendName = "auto",
+) -> Picture:
+    """Return pictures of heads.
+
+    Soft light falls by nine harmonics of the displaced normal, dimmed where the head is hollow. The
+    lamp's light wraps a little around skin, more so red, as it does under the surface; its mirror
+    reflection has two lobes. Where all samples of a pixel see the same stretch of skin it is lit
+    once, at its centre.
+
+    Args:
+        heads: from `light_heads`.
+        material: of the head.
+        albedo: linear RGB textures.
+        relief: metres along the normal.
+        samples: per pixel along each axis.
+        backend: of the rasteriser.
+    """
+    points = heads.camera.project_from_camera(light_axes_from_camera(heads.attributes[..., 4:7]))
+    fine_points = points * points.new_tensor([samples, samples, 1])
+    count, (height, width) = len(points), heads.camera.image_size
+    fine_size = (height * samples, width * samples)
+    colour, normals, own = (points.new_zeros(count, 3, height, width) for _ in range(3))
+    alpha, depth, skin = (points.new_zeros(count, height, width) for _ in range(3))
+    light = heads.light
+    if is_compiled(backend, points.device):
+        fine_depth = points.new_zeros(count, *fine_size)
+        index = torch.empty(count, height, width, dtype=torch.int64)
+
+        def task(_: int, arrays: list[Any]) -> None:
+            kernels.draw(*arrays)
+
+        _for_each(
+            task,
+            points, fine_points, material.triangles, heads.attributes, material.uv,
+            material.uv_triangles, albedo, relief, material.skin, light.soft, light.direction,
+            light.lamp, light.size, heads.shine, heads.cover_colour, colour, alpha, fine_depth,
+            index, depth, normals, own, skin, shared=(2, 4, 5, 8),
+        )  # fmt: skip
+        return Picture(colour, alpha, fine_depth, index, depth, normals, own, skin)
+
+    fragments = rasterize(points, material.triangles, (height, width), backend=backend)
+    fine = rasterize(fine_points, material.triangles, fine_size, backend=backend)
+    along_u, along_v = _tangents(heads.attributes[..., 4:7], material)
+    textures = torch.cat([albedo, _slopes(relief)], 1)
+    wet = material.wet[material.triangles[:, 0]] > 0.5
+    for k in range(count):
+        gradients = (along_u[k], along_v[k])
+        one = (heads.attributes[k], textures[k], gradients, material, backend)
+        centre = _surface(_only(fragments, k), *one)
+        own[k].flatten(1)[:, centre.pixels] = centre.albedo
+        normals[k].flatten(1)[:, centre.pixels] = centre.normal
+        skin[k].flatten()[centre.pixels] = _sample(material.skin[None], centre.uv)[0]
+        # Samples of one pixel side by side.
+        index = _blocks(fine.triangle_index[k], samples)
+        seen = index >= 0
+        z = _blocks(fine.depth[k], samples)
+        spread = z.amax(-1) - z.amin(-1)
+        smooth = (
+            seen.all(-1) & (spread < kernels.SMOOTH) & ~(wet[index.clamp(min=0)] & seen).any(-1)
+        )
+        smooth &= fragments.triangle_index[k].flatten() >= 0
+        light_of_one = LightRig(light.soft[k], light.direction[k], light.lamp[k], light.size[k])
+        paint = (light_of_one, heads.shine[k], heads.cover_colour[k])
+        once = smooth[centre.pixels]
+        lit = points.new_zeros(3, height * width)
+        lit[:, centre.pixels[once]] = _lit(centre, *paint)[:, once]
+        edge = _surface(_only(fine, k), *one)
+        pixel = (edge.pixels // fine_size[1] // samples) * width + edge.pixels % fine_size[
+            1
+        ] // samples
+        often = ~smooth[pixel]
+        lit.index_add_(1, pixel[often], _lit(edge, *paint)[:, often] / samples**2)
+        colour[k] = lit.view(3, height, width)
+        alpha[k] = seen.float().mean(-1).view(height, width)
+    return Picture(
+        colour, alpha, fine.depth, fragments.triangle_index, fragments.depth, normals, own, skin
+    )
+
+
+def is_compiled(backend: BackendName, device: torch.device) -> bool:
+    """Return whether numba draws here, in which case everything around it is compiled too."""
+    if device.type != "cpu":
+        return False
+    return backend == "numba" or (backend == "auto" and available_backends(device)[0] == "numba")
+
+
+def fast_normals(
+    vertices: Float[Tensor, "N V 3"], triangles: Int[Tensor, "T 3"], *, compiled: bool
+) -> Float[Tensor, "N V 3"]:
+    """Return `vertex_normals`, by the numba backend if it is in use."""
+    if compiled:
+        return load_backend("numba", vertices.device).vertex_normals(vertices, triangles)
+    return vertex_normals(vertices, triangles)
+
+
+def _for_each(
+    task: Callable[[int, list[Any]], None], *tensors: Tensor, shared: tuple[int, ...]
+) -> None:
+    """Call task(k, arrays of image k) for all images; `shared` tensors have no batch axis."""
+    arrays = [tensor.contiguous().numpy() for tensor in tensors]
+    count = len(arrays[0])
+    workers = worker_count(count)
+
+    def work(worker: int) -> None:
+        for k in range(worker, count, workers):
+            task(k, [a if i in shared else a[k] for i, a in enumerate(arrays)])
+
+    run_in_threads(work, workers)
+
+
+def _blocks(image: Tensor, samples: int) -> Tensor:
+    """Return (H W, samples²) from (H samples, W samples)."""
+    height, width = (edge // samples for edge in image.shape)
+    blocks = image.view(height, samples, width, samples).transpose(1, 2)
+    return blocks.reshape(height * width, samples * samples)
+
+
+def _only(fragments: Fragments, k: int) -> Fragments:
+    return Fragments(fragments.triangle_index[k], fragments.barycentric[k], fragments.depth[k])
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """What the covered pixels of one image show, before light."""
+
+    pixels: Int[Tensor, "P"]
+    values: Float[Tensor, "11 P"]
+    uv: Float[Tensor, "2 P"]
+    albedo: Float[Tensor, "3 P"]
+    normal: Float[Tensor, "3 P"]
+
+
+def _surface(
+    fragments: Fragments,
+    attributes: Float[Tensor, "V 11"],
+    textures: Float[Tensor, "5 D D"],
+    gradients: tuple[Float[Tensor, "3 T"], Float[Tensor, "3 T"]],
+    material: HeadMaterial,
+    backend: BackendName,
+) -> _Surface:
+    """Return the surface of one image with its paint and its relief."""
+    index = fragments.triangle_index.flatten()
+    pixels = (index >= 0).nonzero()[:, 0]
+    triangle = index[pixels]
+    image = interpolate(attributes, material.triangles, fragments, backend=backend)
+    uv = interpolate(material.uv, material.uv_triangles, fragments, backend=backend)
+    values, at = image.flatten(1)[:, pixels], uv.flatten(1)[:, pixels]
+    painted = _sample(textures, at)
+    smooth = _unit(values[:3])
+    gradient = painted[3] * gradients[0][:, triangle] + painted[4] * gradients[1][:, triangle]
+    dry = 1 - values[9]
+    tilted = smooth - (gradient - (gradient * smooth).sum(0) * smooth) * dry
+    return _Surface(pixels, values, at, painted[:3], _unit(tilted))
+
+
+def _lit(
+    surface: _Surface, light: LightRig, shine: Tensor, hair: Float[Tensor, "3"]
+) -> Float[Tensor, "3 P"]:
+    """Return the colours of a surface under light, with hair's colour where hair covers it."""
+    values, cover = surface.values, surface.values[10]
+    own = surface.albedo + (hair[:, None] - surface.albedo) * cover
+    return shade(
+        own, surface.normal, values[3], values[4:7], values[7], values[8] * (1 - cover),
+        values[9], light, shine,
+    )  # fmt: skip
 
 
 def light_on_vertices(
@@ -101,12 +351,19 @@ def light_on_vertices(
     seen = (vertices @ axes.transpose(1, 2)) * unit + offset
     size = (_SHADOW_PIXELS, _SHADOW_PIXELS)
     depth = rasterize(seen, triangles, size, cull="none", backend=backend).depth
-    depth = torch.where(depth > 0, depth, 1e3)
-
     # Off the surface along the normal, so that it does not shade itself.
     lifted = ((vertices + 0.002 * normals) @ axes.transpose(1, 2)) * unit + offset
-    spread = (1.0 + light.size * 12).clamp(max=6)[:, None]
+    spread = (1.0 + light.size * 12).clamp(max=6)
     lit = torch.zeros_like(lifted[..., 0])
+    if is_compiled(backend, vertices.device):
+
+        def task(k: int, arrays: list[Any]) -> None:
+            kernels.light_vertices(*arrays)
+
+        _for_each(task, lifted, depth, spread, lit, shared=())
+        return lit
+    depth = torch.where(depth > 0, depth, 1e3)
+    spread = spread[:, None]
     steps = (-1.0, 0.0, 1.0)
     flat = depth.flatten(1)
     for dy in steps:
@@ -117,90 +374,6 @@ def light_on_vertices(
             # Soft over 3 mm: hides the steps of the map.
             lit += ((blocker - lifted[..., 2] + 0.0045) / 0.003).clamp(0, 1)
     return lit / len(steps) ** 2
-
-
-def draw_heads(
-    material: HeadMaterial,
-    vertices: Float[Tensor, "N V 3"],
-    camera: PerspectiveCamera,
-    light: LightRig,
-    albedo: Float[Tensor, "N 3 D D"],
-    relief: Float[Tensor, "N D D"],
-    shine: Float[Tensor, "N"],
-    *,
-    backend: BackendName = "auto",
-) -> Scene:
-    """Return pictures of heads.
-
-    Soft light falls by nine harmonics of the displaced normal, dimmed where the head is hollow. The
-    lamp's light wraps a little around skin, more so red, as it does under the surface; its mirror
-    reflection has two lobes.
-
-    Args:
-        material: of the head.
-        vertices: head space, metres.
-        camera: of the pictures.
-        light: on the heads.
-        albedo: linear RGB textures.
-        relief: metres along the normal.
-        shine: factor on the mirror-like reflection.
-        backend: of the rasteriser.
-    """
-    in_camera = camera.to_camera(vertices)
-    points = camera.project_from_camera(in_camera)
-    fragments = rasterize(
-        points, material.triangles, camera.image_size, cull="back", backend=backend
-    )
-    in_light = light_axes_from_camera(in_camera)
-    normals = vertex_normals(in_light, material.triangles)
-    middle = light_axes_from_camera(camera.to_camera(material.middle.expand(len(vertices), 1, 3)))
-    lit = light_on_vertices(in_light - middle, normals, material.triangles, light, backend=backend)
-    along_u, along_v = _tangents(in_light, material)
-    shared = torch.stack([material.openness, material.gloss, material.wet], -1)
-    attributes = torch.cat(
-        [normals, lit.unsqueeze(-1), in_light, shared.expand(len(vertices), -1, -1)], -1
-    )
-    image = interpolate(attributes, material.triangles, fragments, backend=backend)
-    uv = interpolate(material.uv, material.uv_triangles, fragments, backend=backend)
-    slopes = _slopes(relief)
-    textures = torch.cat([albedo, slopes], 1)
-    static = material.skin
-
-    size = camera.image_size
-    count = len(vertices)
-    colour = vertices.new_zeros(count, 3, size[0] * size[1])
-    normal_image, albedo_image = torch.zeros_like(colour), torch.zeros_like(colour)
-    skin_image = vertices.new_zeros(count, size[0] * size[1])
-    for k in range(count):
-        place = fragments.triangle_index[k].flatten()
-        pixels = (place >= 0).nonzero()[:, 0]
-        triangle = place[pixels]
-        values = image[k].flatten(1)[:, pixels]
-        at = uv[k].flatten(1)[:, pixels]
-        painted = _sample(textures[k], at)
-        surface = _unit(values[:3])
-        gradient = painted[3] * along_u[k][:, triangle] + painted[4] * along_v[k][:, triangle]
-        dry = 1 - values[9]
-        tilted = surface - (gradient - (gradient * surface).sum(0) * surface) * dry
-        normal = _unit(tilted)
-        lamp_light = LightRig(light.soft[k], light.direction[k], light.lamp[k], light.size[k])
-        colour[k][:, pixels] = shade(
-            painted[:3], normal, values[3], values[4:7], values[7], values[8], values[9],
-            lamp_light, shine[k],
-        )  # fmt: skip
-        normal_image[k][:, pixels] = normal
-        albedo_image[k][:, pixels] = painted[:3]
-        skin_image[k][pixels] = _sample(static[None], at)[0]
-    return Scene(
-        colour.view(count, 3, *size),
-        fragments,
-        normal_image.view(count, 3, *size),
-        albedo_image.view(count, 3, *size),
-        skin_image.view(count, *size),
-        vertices,
-        camera,
-        light,
-    )
 
 
 def shade(
@@ -230,11 +403,11 @@ def shade(
     basis = spherical_harmonics(normal.T)
     soft = (basis @ light.soft).T.clamp(min=0.02)
     # Light that bounces between skin in hollows comes out redder.
-    hollow = openness ** openness.new_tensor([0.8, 1.0, 1.08])[:, None]
+    hollow = _tinted(openness, (0.25, 0.0, -0.07))
     toward = (light.direction[:, None] * normal).sum(0)
     wrap = (toward.new_tensor([0.22, 0.10, 0.07])[:, None] + 0.3 * light.size) * (1 - wet)
     lambert = ((toward + wrap) / (1 + wrap)).clamp(min=0)
-    shadow = lit.clamp(0, 1) ** lit.new_tensor([0.75, 1.05, 1.15])[:, None]
+    shadow = _tinted(lit, (0.3, 0.0, -0.12))
     diffuse = soft * hollow + light.lamp[:, None] * lambert * shadow
 
     view = -_unit(position)
@@ -250,9 +423,15 @@ def shade(
     strength = gloss * torch.where(wet > 0.5, torch.ones_like(gloss), shine * 0.9)
     mirror = lobes * grazing * strength * lit * (toward > 0)
     reflected = 2 * facing * normal - view
-    around = (spherical_harmonics(reflected.T) @ light.soft).T.clamp(min=0)
+    # The mirror shows the surroundings' broad shape only: harmonics up to degree one.
+    around = (spherical_harmonics(reflected.T)[:, :4] @ light.soft[:4]).T.clamp(min=0)
     sheen = fresnel.clamp(max=0.35) * strength * openness * 0.45
     return albedo * diffuse + light.lamp[:, None] * mirror + around * sheen
+
+
+def _tinted(share: Float[Tensor, "P"], excess: tuple[float, float, float]) -> Float[Tensor, "3 P"]:
+    """Return a share of light in [0, 1] for red, green and blue, bent between its ends."""
+    return share * (1 + share.new_tensor(excess)[:, None] * (1 - share))
 
 
 def _unit(vectors: Float[Tensor, "3 P"]) -> Float[Tensor, "3 P"]:
