@@ -9,7 +9,7 @@ from scipy.spatial import ConvexHull
 from lifemask.evaluation.cache import fingerprint
 from lifemask.evaluation.config import Quality
 from lifemask.evaluation.predictions import Prediction
-from lifemask.evaluation.systems.landmarks import IBUG68_FROM_DENSE478
+from lifemask.perception.correspondences import IBUG68_FROM_DENSE478
 from lifemask.perception.face_perception import FacePerception
 from lifemask.perception.observation import FaceObservation
 from lifemask.perception.segmentation import SEGMENTATION_CLASSES
