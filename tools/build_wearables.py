@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.spatial import cKDTree
 from wearables.light import openness
 from wearables.pictures import LUMINANCE_LIMIT, jpeg, luminance, png, read_picture
-from wearables.pieces import BROWS, FOLDERS, HAIR, LASH_HELPER, LASHES, Piece, fitted
+from wearables.pieces import BROWS, FOLDERS, HAIR, LASH_HELPER, LASHES, Piece, fitted, simplified
 from wearables.placing import (
     HeadOnBody,
     anchors,
@@ -205,7 +205,9 @@ def clothes(sources: Sources, scene: Scene, quads: NDArray[np.int64]) -> Tensors
     middle = glasses.uv[glasses.quads].mean(1)
     texel = np.clip((middle * 512).astype(int), 0, 511)
     lens = picture[texel[:, 1], texel[:, 0], 3] < 0.9
-    tensors |= on_head("glasses_frame", glasses.part(~lens), scene, soft=0.0, shades=True)
+    tensors |= on_head(
+        "glasses_frame", simplified(glasses.part(~lens), 0.0018), scene, soft=0.0, shades=True
+    )
     tensors |= on_head("glasses_lenses", glasses.part(lens), scene, soft=0.0, shades=False)
     hat = fitted(sources, "clothes", "fedora", body.base)
     tensors |= on_head("hat_fedora", hat, scene, soft=0.0, shades=True)

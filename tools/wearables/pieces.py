@@ -76,3 +76,24 @@ def fitted(sources: Sources, folder: str, name: str, base: NDArray[np.float64]) 
     if folder == "hair":
         accessory = replace(accessory, lengths=HAIR[name])
     return joined(accessory.fit(base), accessory.quads, accessory.uv, accessory.uv_quads)
+
+
+def simplified(piece: Piece, cell: float) -> Piece:
+    """Return a mesh whose vertices within the same cell of a grid are merged; it has no texture.
+
+    Args:
+        piece: of closed parts with rounded edges that no picture shows.
+        cell: width of the grid, metres.
+    """
+    keys = np.rint(piece.points / cell).astype(np.int64)
+    _, group = np.unique(keys, axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    share = np.bincount(group)
+    points = np.stack([np.bincount(group, piece.points[:, k]) / share for k in range(3)], 1)
+    first = np.unique(group, return_index=True)[1]
+    quads = group[piece.quads]
+    distinct = np.array([len(set(quad)) for quad in quads.tolist()])
+    quads = quads[distinct > 2]
+    # A quad of three vertices repeats one: the triangle (0, 1, 2) or (0, 2, 3) then has no area.
+    unique = np.unique(np.sort(quads, 1), axis=0, return_index=True)[1]
+    return Piece(points, quads[np.sort(unique)], np.zeros((len(points), 2)), piece.source[first])

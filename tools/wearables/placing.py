@@ -102,7 +102,7 @@ def vertex_normals(points: NDArray[np.float64], quads: NDArray[np.int64]) -> NDA
 def torso(body: HeadOnBody, quads: NDArray[np.int64], *, lift: float) -> Piece:
     """Return shoulders and chest, or with a lift in metres the cloth over them.
 
-    The texture's u is 0 in front and 1 behind, on both sides; v runs down along the body.
+    The texture's u is 0 in front and 1 behind, on both sides; v is 0 at the neck and grows with the distance from it.
     """
     normals = vertex_normals(body.base, quads)
     used, local = np.unique(quads, return_inverse=True)
@@ -110,19 +110,17 @@ def torso(body: HeadOnBody, quads: NDArray[np.int64], *, lift: float) -> Piece:
     return Piece(points, local.reshape(-1, 4), torso_uv(body, points), used)
 
 
-TOP, LENGTH = -0.10, 0.30
-"""Height of the cloth texture's upper edge and the length it covers, metres."""
+LENGTH = 0.30
+"""Distance from the neck that the cloth texture covers, metres."""
 
 
 def torso_uv(body: HeadOnBody, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return texture coordinates of the torso: angle about the neck and height."""
-    centre = body.base[body.border_base].mean(0)
-    offset = points - centre
+    """Return texture coordinates of the torso: angle about the neck, and distance from it."""
+    ring = body.base[body.border_base]
+    offset = points - ring.mean(0)
     angle = np.abs(np.arctan2(offset[:, 0], offset[:, 2] + 0.01)) / np.pi
-    # A neckline lies as a necklace does: lower in front than behind, and out on the shoulders.
-    height = points[:, 1] + 0.35 * offset[:, 2] * (offset[:, 2] > 0) + 0.15 * offset[:, 2]
-    height = height - 0.25 * np.maximum(np.abs(offset[:, 0]) - 0.07, 0) * -1
-    return np.stack([angle, np.clip((TOP - height) / LENGTH, 0, 1)], 1)
+    distance = np.linalg.norm(points[:, None] - ring[None], axis=-1).min(1)
+    return np.stack([angle, np.clip(distance / LENGTH, 0, 1)], 1)
 
 
 def flange(body: HeadOnBody, skin_piece: Piece) -> Piece:

@@ -32,7 +32,7 @@ def draw(
     shared = [
         value.contiguous().numpy()
         for value in (
-            sheets.points, xy, usable, sheets.triangles, sheets.uv, sheets.colour, sheets.opacity,
+            sheets.points, xy, usable, sheets.triangles, sheets.one_sided, sheets.uv, sheets.colour, sheets.opacity,
             sheets.lift, sheets.page, stack.texels, stack.start, stack.height, stack.width,
         )
     ]  # fmt: skip
@@ -49,22 +49,26 @@ def draw(
 
 @kernel()
 def _draw_image(
-    points, xy, usable, triangles, uv, colour, opacity, lift, page, texels, start, heights, widths,
+    points, xy, usable, triangles, one_sided, uv, colour, opacity, lift, page, texels, start, heights, widths,
     first, last, layers, image, hidden, front,
 ):  # fmt: skip
     """Draw the triangles from `first` to `last` over one image; `front` comes as its depth."""
     rows, columns = front.shape
     head = np.full(rows * columns, -1, np.int32)
-    # Nothing behind the head, or behind a fragment that is opaque, needs to be kept.
-    limit = np.empty(rows * columns, np.float64)
+    # Per pixel: the depth behind which nothing shows any more; what the fragments so far let
+    # through; the farthest of them. Triangles come roughly from front to back, so most of what is
+    # hidden is never shaded.
+    state = np.empty((rows * columns, 3), np.float32)
     for row in range(rows):
         for column in range(columns):
             metres = front[row, column]
-            limit[row * columns + column] = metres if metres > 0 else np.inf
+            state[row * columns + column, 0] = metres if metres > 0 else np.inf
+            state[row * columns + column, 1] = 1
+            state[row * columns + column, 2] = 0
     capacity = 1 << 17
     count = 0
     following = np.empty(capacity, np.int32)
-    depths = np.empty(capacity, np.float64)
+    depths = np.empty(capacity, np.float32)
     values = np.empty((capacity, 4), np.float32)
     for t in range(first, last):
         i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -81,7 +85,7 @@ def _draw_image(
         if left > right:
             continue
         area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
-        if area == 0:
+        if area == 0 or (area > 0 and one_sided[t]):
             continue
         if area < 0:
             i1, i2 = i2, i1
@@ -103,6 +107,7 @@ def _draw_image(
         px, py, pz = np.float64(points[i0, 0]), np.float64(points[i0, 1]), np.float64(points[i0, 2])
         qx, qy, qz = np.float64(points[i1, 0]), np.float64(points[i1, 1]), np.float64(points[i1, 2])
         rx, ry, rz = np.float64(points[i2, 0]), np.float64(points[i2, 1]), np.float64(points[i2, 2])
+        double_area = (qx - px) * (ry - py) - (qy - py) * (rx - px)
         ux, uy = (qy - ry) / pz, (rx - qx) / pz
         vx, vy = (ry - py) / qz, (px - rx) / qz
         wx, wy = (py - qy) / rz, (qx - px) / rz
@@ -115,70 +120,75 @@ def _draw_image(
         widest, highest = np.float64(width - 1), np.float64(height - 1)
         su, sv = np.float64(width), np.float64(height)
         raised = np.float64(lift[t])
+        # Read once: the writes below might change them for all the compiler knows.
+        s0, s1, s2 = uv[i0, 0] * su, uv[i1, 0] * su, uv[i2, 0] * su
+        t0, t1, t2 = uv[i0, 1] * sv, uv[i1, 1] * sv, uv[i2, 1] * sv
+        f0, f1, f2 = opacity[i0], opacity[i1], opacity[i2]
+        r0, r1, r2 = colour[i0, 0], colour[i1, 0], colour[i2, 0]
+        g0, g1, g2 = colour[i0, 1], colour[i1, 1], colour[i2, 1]
+        b0, b1, b2 = colour[i0, 2], colour[i1, 2], colour[i2, 2]
         for row in range(top, bottom + 1):
-            inside_a, inside_b, inside_c = row_a, row_b, row_c
-            u, v, w = u_row, v_row, w_row
-            for column in range(left, right + 1):
-                if (inside_a | inside_b | inside_c) >= 0:
-                    total = u + v + w
-                    if total != 0:
-                        inverse = 1.0 / total
-                        a = min(max(u * inverse, 0.0), 1.0)
-                        b = min(max(v * inverse, 0.0), 1.0)
-                        c = min(max(w * inverse, 0.0), 1.0)
+            low, high = _span(row_a, -ay << _SHIFT, 0, right - left)
+            low, high = _span(row_b, -by << _SHIFT, low, high)
+            low, high = _span(row_c, -cy << _SHIFT, low, high)
+            u, v, w = u_row + ux * low, v_row + vx * low, w_row + wx * low
+            for column in range(left + low, left + high + 1):
+                total = u + v + w
+                place = row * columns + column
+                metres = np.float32(np.inf)
+                if total * double_area > 0:
+                    metres = np.float32(double_area / total - raised)
+                if metres < state[place, 0]:
+                    inverse = 1.0 / total
+                    a, b, c = u * inverse, v * inverse, w * inverse
+                    if a < 0 or b < 0 or c < 0:
+                        a, b, c = max(a, 0.0), max(b, 0.0), max(c, 0.0)
                         inverse = 1.0 / (a + b + c)
-                        a *= inverse
-                        b *= inverse
-                        c *= inverse
-                    else:
-                        a = b = c = 1.0 / 3.0
-                    metres = a * pz + b * qz + c * rz - raised
-                    place = row * columns + column
-                    if metres < limit[place]:
-                        x = (a * uv[i0, 0] + b * uv[i1, 0] + c * uv[i2, 0]) * su - 0.5
-                        y = (a * uv[i0, 1] + b * uv[i1, 1] + c * uv[i2, 1]) * sv - 0.5
-                        x = min(max(x, 0.0), widest)
-                        y = min(max(y, 0.0), highest)
-                        x_low, y_low = np.int64(x), np.int64(y)
-                        x_high, y_high = min(x_low + 1, width - 1), min(y_low + 1, height - 1)
-                        across, down = x - x_low, y - y_low
-                        upper, lower = base + y_low * width, base + y_high * width
-                        k00, k01 = (1 - across) * (1 - down), across * (1 - down)
-                        k10, k11 = (1 - across) * down, across * down
-                        factor = a * opacity[i0] + b * opacity[i1] + c * opacity[i2]
-                        alpha = factor * (
-                            k00 * texels[upper + x_low, 1]
-                            + k01 * texels[upper + x_high, 1]
-                            + k10 * texels[lower + x_low, 1]
-                            + k11 * texels[lower + x_high, 1]
+                        a, b, c = a * inverse, b * inverse, c * inverse
+                    x = min(max(a * s0 + b * s1 + c * s2 - 0.5, 0.0), widest)
+                    y = min(max(a * t0 + b * t1 + c * t2 - 0.5, 0.0), highest)
+                    x_low, y_low = np.int64(x), np.int64(y)
+                    upper = base + y_low * width + x_low
+                    lower = upper + (width if y_low < height - 1 else 0)
+                    step = 1 if x_low < width - 1 else 0
+                    across, down = x - x_low, y - y_low
+                    k00, k01 = (1 - across) * (1 - down), across * (1 - down)
+                    k10, k11 = (1 - across) * down, across * down
+                    factor = a * f0 + b * f1 + c * f2
+                    alpha = factor * (
+                        k00 * texels[upper, 1]
+                        + k01 * texels[upper + step, 1]
+                        + k10 * texels[lower, 1]
+                        + k11 * texels[lower + step, 1]
+                    )
+                    alpha = min(max(alpha, 0.0), 1.0)
+                    if alpha >= FAINTEST:
+                        bright = factor * (
+                            k00 * texels[upper, 0]
+                            + k01 * texels[upper + step, 0]
+                            + k10 * texels[lower, 0]
+                            + k11 * texels[lower + step, 0]
                         )
-                        alpha = min(max(alpha, 0.0), 1.0)
-                        if alpha >= FAINTEST:
-                            bright = factor * (
-                                k00 * texels[upper + x_low, 0]
-                                + k01 * texels[upper + x_high, 0]
-                                + k10 * texels[lower + x_low, 0]
-                                + k11 * texels[lower + x_high, 0]
-                            )
-                            if count == capacity:
-                                following = _doubled(following)
-                                depths = _doubled(depths)
-                                values = _doubled_rows(values)
-                                capacity *= 2
-                            for e in range(3):
-                                values[count, e] = bright * (
-                                    a * colour[i0, e] + b * colour[i1, e] + c * colour[i2, e]
-                                )
-                            values[count, 3] = alpha
-                            depths[count] = metres
-                            following[count] = head[place]
-                            head[place] = count
-                            count += 1
-                            if alpha >= OPAQUE:
-                                limit[place] = metres
-                inside_a -= ay << _SHIFT
-                inside_b -= by << _SHIFT
-                inside_c -= cy << _SHIFT
+                        if count == capacity:
+                            following = _doubled(following)
+                            depths = _doubled(depths)
+                            values = _doubled_rows(values)
+                            capacity *= 2
+                        values[count, 0] = bright * (a * r0 + b * r1 + c * r2)
+                        values[count, 1] = bright * (a * g0 + b * g1 + c * g2)
+                        values[count, 2] = bright * (a * b0 + b * b1 + c * b2)
+                        values[count, 3] = alpha
+                        depths[count] = metres
+                        following[count] = head[place]
+                        head[place] = count
+                        count += 1
+                        left_over = state[place, 1] * (1 - alpha)
+                        state[place, 1] = left_over
+                        state[place, 2] = max(state[place, 2], metres)
+                        if alpha >= OPAQUE:
+                            state[place, 0] = metres
+                        elif left_over < FAINTEST:
+                            state[place, 0] = min(state[place, 0], state[place, 2])
                 u += ux
                 v += vx
                 w += wx
@@ -226,6 +236,23 @@ def _draw_image(
             image[1, row, column] = image[1, row, column] * through + green
             image[2, row, column] = image[2, row, column] * through + blue
             hidden[row, column] = 1 - through
+
+
+@kernel()
+def _span(value, step, low, high):
+    """Return which columns from `low` to `high` lie on the inner side of an edge.
+
+    There `value + step * column` is not negative. The quotients are exact enough: they are far
+    smaller than the precision of float64 can tell apart.
+    """
+    if step > 0:
+        if value < 0:
+            low = max(low, np.int64(np.ceil(np.float64(-value) / np.float64(step))))
+    elif value < 0:
+        high = -1
+    elif step < 0:
+        high = min(high, np.int64(np.float64(value) / np.float64(-step)))
+    return low, high
 
 
 @kernel()

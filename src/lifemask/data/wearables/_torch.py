@@ -92,6 +92,7 @@ def _covered(sheets: "Sheets", height: int, width: int) -> list[tuple[Tensor, Te
         column = low[triangle, 0] + step % size[triangle, 0].clamp(min=1)
         row = low[triangle, 1] + step.div(size[triangle, 0].clamp(min=1), rounding_mode="floor")
         inside = _inside(corners[triangle], column * SUBPIXELS, row * SUBPIXELS)
+        inside &= ~(sheets.one_sided & (_double_area(corners) > 0))[triangle]
         result.append((triangle[inside], column[inside], row[inside]))
         begin = end
     return [chunk for chunk in result if len(chunk[0])]
@@ -100,7 +101,7 @@ def _covered(sheets: "Sheets", height: int, width: int) -> list[tuple[Tensor, Te
 def _inside(corners: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Return whether points lie in triangles, edges on the right and below left out."""
     a, b, c = corners.unbind(1)
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    area = _double_area(corners)
     flip = (area < 0)[:, None]
     b, c = torch.where(flip, c, b), torch.where(flip, b, c)
     inside = area != 0
@@ -110,6 +111,12 @@ def _inside(corners: Tensor, x: Tensor, y: Tensor) -> Tensor:
         side = dx * (y - p[:, 1]) - dy * (x - p[:, 0])
         inside &= (side > 0) | ((side == 0) & own)
     return inside
+
+
+def _double_area(corners: Tensor) -> Tensor:
+    """Return twice the area of triangles (F, 3, 2): negative if the camera sees their outside."""
+    a, b, c = corners.unbind(1)
+    return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
 
 
 def _shaded(
@@ -130,11 +137,15 @@ def _shaded(
     cx, cy = points[:, 2, 0] - x, points[:, 2, 1] - y
     weight = torch.stack([bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx], -1)
     weight = weight / points[..., 2]
-    total = weight.sum(-1, keepdim=True)
-    weight = torch.where(total != 0, weight / torch.where(total != 0, total, 1.0), 1 / 3)
-    weight = weight.clamp(0, 1)
+    total = weight.sum(-1)
+    # The sum is the double area over the depth; in single precision, so that sheets that coincide
+    # have equal depths.
+    area = _double_area(points[..., :2])
+    metres = (area / total - sheets.lift[triangle].double()).float()
+    # A sliver whose exact corners lie otherwise than its snapped ones has no depth.
+    metres = torch.where(total * area > 0, metres, torch.inf)
+    weight = (weight / total[:, None]).clamp(0, 1)
     weight = weight / weight.sum(-1, keepdim=True)
-    metres = (weight * points[..., 2]).sum(-1) - sheets.lift[triangle].double()
     pixel = (sheets.image[triangle] * height + row) * width + column
 
     uv = (weight[..., None] * sheets.uv[corners].double()).sum(1)

@@ -49,6 +49,8 @@ class Sheets:
     """Factor on the pictures' opacity."""
     lift: Float[Tensor, "T"]
     """Metres towards the camera."""
+    one_sided: Tensor
+    """(T,) bool: not drawn where the camera sees the inside."""
     page: Tensor
     """(T,) int64: row of `pyramids`, of the level that suits the triangle's size."""
     pyramids: Pyramids
@@ -116,14 +118,19 @@ def gather(
     dressed: Sequence[Dressed], cameras: Sequence[PerspectiveCamera], lit: Sequence[Tensor]
 ) -> Sheets:
     """Return all that is worn in all images as one set of triangles."""
-    points, triangles, image, pages = [], [], [], []
+    points, triangles, lift, sides, image, pages = [], [], [], [], [], []
     pictures: list[Tensor] = []
     start = 0
     for k, (one, camera) in enumerate(zip(dressed, cameras, strict=True)):
-        points.append(camera.project(one.vertices))
-        triangles.append(one.triangles + start)
+        projected = camera.project(one.vertices)
+        # Roughly from front to back, so that what is hidden can be left out early.
+        order = projected[:, 2][one.triangles].amin(1).argsort(stable=True)
+        points.append(projected)
+        triangles.append(one.triangles[order] + start)
+        lift.append(one.lift[order])
+        sides.append(one.one_sided[order])
         image.append(torch.full_like(one.picture, k))
-        pages.append(one.picture + len(pictures))
+        pages.append(one.picture[order] + len(pictures))
         pictures += one.pictures
         start += len(one.vertices)
     all_points, corners = torch.cat(points), torch.cat(triangles)
@@ -136,7 +143,8 @@ def gather(
         uv,
         torch.cat(list(lit)),
         torch.cat([one.opacity for one in dressed]),
-        torch.cat([one.lift for one in dressed]),
+        torch.cat(lift),
+        torch.cat(sides),
         stack.pages(torch.cat(pages), uv[corners], all_points[corners]),
         stack,
     )

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lifemask.data.wearables.outfit import Outfit
@@ -42,6 +42,8 @@ class Dressed:
     """Strength of the highlight, 0 to 1."""
     lift: Float[Tensor, "T"]
     """Metres by which a triangle is drawn nearer than it lies, so that the skin does not cut it."""
+    one_sided: Bool[Tensor, "T"]
+    """Not drawn from behind: bodies and clothes are closed, cards are not."""
     kind: tuple[str, ...]
     """Per picture, the kind of wearable it belongs to."""
     skin_cover: Float[Tensor, "V_head"]
@@ -164,6 +166,15 @@ def dress(
                 like(0),
             ]
         ),
+        one_sided=torch.cat(
+            [
+                *(
+                    torch.full_like(t[:, 0], layer.item.kind in ("torso", "cloth")).bool()
+                    for layer, t in zip(layers, triangles, strict=True)
+                ),
+                like(0).bool(),
+            ]
+        ),
         kind=tuple(layer.item.kind for layer in layers),
         skin_cover=cover,
         skin_openness=openness,
@@ -224,7 +235,7 @@ _FABRIC_SIZE = (128, 64)
 def fabric(outfit: Outfit, seed: int) -> Float[Tensor, "2 h w"]:
     """Return the picture of the cloth: grain, stripes and the edge of the neckline.
 
-    u runs from the front (0) around both sides to the back (1), v down from the neck.
+    u runs from the front (0) around both sides to the back (1), v away from the neck.
     """
     height, width = _FABRIC_SIZE
     v = ((torch.arange(height) + 0.5) / height)[:, None]
@@ -241,18 +252,18 @@ def fabric(outfit: Outfit, seed: int) -> Float[Tensor, "2 h w"]:
 
 
 def neckline(outfit: Outfit, u: Float[Tensor, "1 w"]) -> Float[Tensor, "1 w"]:
-    """Return how far down the cloth's texture begins, around the neck."""
+    """Return how far from the neck the cloth begins, in lengths of its texture, around the neck."""
     deep = outfit.neckline_depth
     front = (1 - u / 0.35).clamp(min=0)
     if outfit.neckline == "v":
-        return 0.22 + 0.02 * deep + front * (0.14 + 0.22 * deep)
+        return 0.03 + 0.03 * deep + front * (0.12 + 0.2 * deep)
     if outfit.neckline == "scoop":
-        return 0.25 + 0.05 * deep + (1 - (1 - front) ** 2) * (0.05 + 0.15 * deep)
+        return 0.06 + 0.06 * deep + (1 - (1 - front) ** 2) * (0.05 + 0.14 * deep)
     if outfit.neckline == "high":
-        return 0.08 * deep + 0 * u
+        return 0 * u - 0.05
     if outfit.neckline == "shirt":
-        return 0.14 + 0.04 * deep + front * (0.08 + 0.18 * deep)
-    return 0.20 + 0.06 * deep + 0.03 * front
+        return 0.012 + front * (0.06 + 0.16 * deep)
+    return 0.015 + 0.05 * deep + 0.02 * front
 
 
 def _turned(points: Float[Tensor, "V 3"], angle: float) -> Float[Tensor, "V 3"]:
