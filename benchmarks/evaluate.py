@@ -6,7 +6,7 @@ python benchmarks/evaluate.py DIR [docs/benchmarks.md]
 import sys
 from pathlib import Path
 
-from lifemask.evaluation.run import benchmark_names
+from lifemask.evaluation.run import table_names
 from lifemask.evaluation.tables import benchmarks_page, report_from_json
 
 
@@ -15,11 +15,11 @@ def main() -> None:
         sys.exit(__doc__)
     folder = Path(sys.argv[1])
     page = Path(sys.argv[2] if len(sys.argv) == 3 else "docs/benchmarks.md")
-    files = [folder / f"{name}.json" for name in benchmark_names()]
+    files = [folder / f"{name}.json" for name in table_names()]
     found = [file for file in files if file.exists()]
     if not found:
         sys.exit(
-            f"{folder} holds no report of {', '.join(benchmark_names())}. "
+            f"{folder} holds no report of {', '.join(table_names())}. "
             f"Make some: lifemask evaluate all --output {folder}"
         )
     reports = [report_from_json(file.read_text(encoding="utf-8")) for file in found]

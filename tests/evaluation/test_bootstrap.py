@@ -36,3 +36,12 @@ def test_draws_without_a_figure_are_left_out() -> None:
         lambda drawn: np.nan if drawn[0] == 0 else float(drawn[0]), 3, seed=0
     )
     assert 0 < width <= 0.5
+
+
+def test_photos_of_one_person_count_as_one() -> None:
+    """Ten equal photos of each person tell no more than one."""
+    values = np.random.default_rng(0).normal(5, 2, 100)
+    people = [f"person{i // 10}" for i in range(1000)]
+    once = mean_and_half_width(values, seed=1)
+    tenfold = mean_and_half_width(np.repeat(values, 10), people=people, seed=1)
+    assert tenfold == pytest.approx(once)

@@ -180,12 +180,16 @@ def benchmarks_page(reports: list[Report]) -> str:
         "# Benchmarks\n\n"
         "Every table comes from `lifemask evaluate NAME --output DIR`; this page is made from its "
         "JSON by `python benchmarks/evaluate.py DIR docs/benchmarks.md`. Figures after ± are half "
-        "of a 95 % bootstrap interval over the photos, or over the people where one has several; "
-        "a dash stands where a program has no answer stored or gives none.\n\n"
+        "of a 95 % bootstrap interval over people (over photos where people are not known). A "
+        "dash stands where a program gives no answer to a question or none of its answers is "
+        "stored; the last note under each table says which.\n\n"
         "Any program can be judged beside: write one `.npz` a photo with the arrays of "
         "`lifemask reconstruct --arrays` (any subset; a missing one is a dash) as "
-        "`FOLDER/aflw21/KEY.npz`, `FOLDER/yaleb/PERSON__LIGHT.npz` or `FOLDER/photos/NAME.npz`, "
-        "and name the folder with `--systems`.\n"
+        "`FOLDER/aflw21/KEY.npz`, `FOLDER/yaleb/PERSON__LIGHT.npz`, `FOLDER/photos/NAME.npz` or "
+        "`FOLDER/synthetic/KEY.npz`, and name the folder with `--systems`. The photos of "
+        "`synthetic` are drawn by the command; `lifemask evaluate synthetic --write-photos DIR` "
+        "writes them as `DIR/synthetic/KEY.png` for programs that run elsewhere. The other sets "
+        "lie in the data folder.\n"
     )
     return "\n".join([head, *(as_markdown(report) for report in reports)])
 

@@ -64,6 +64,7 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
             "fast; mean is the mean of the three bins; ± over crops.",
             "native: points on the program's own surface, fixed once; table: from its 68 iBUG "
             "points by one table for every program.",
+            "dashes: a program that gives no such points, or not for every crop.",
         ),
     )
 

@@ -66,6 +66,26 @@ class _Scene:
     landmarks68: Float[np.ndarray, "68 2"]
 
 
+class _Figures:
+    """Figures of one row by column, each with the person it belongs to."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[tuple[str, float]]] = {}
+
+    def add(self, column: str, scene: _Scene, value: float) -> None:
+        """Note a figure of one photo; photos of unknown people show somebody else each."""
+        person = scene.photo.identity or scene.photo.key
+        self._values.setdefault(column, []).append((person, value))
+
+    def cells(self, seed: int) -> dict[str, Cell]:
+        """Return the means with their intervals over people."""
+        cells: dict[str, Cell] = {}
+        for column, pairs in self._values.items():
+            people, values = zip(*pairs, strict=True)
+            cells[column] = Cell(*mean_and_half_width(np.array(values), people=people, seed=seed))
+        return cells
+
+
 def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     """Return identity, overlay, plausibility and likeness of every system in one table."""
     photos = read_photos(development_folder(config.data))
@@ -98,7 +118,8 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
         tuple(rows),
         (
             f"{len(drawn)} photos ({', '.join(sources)}), quality {quality}, "
-            f"{len(scenes)} of them with a face found by the judge; ± over photos.",
+            f"{len(scenes)} of them with a face found by the judge; ± over "
+            "people.",
             f"identity AUC: {len(people)} people with a neutral and a smiling photo; RMS distance "
             "of the neutral faces' vertices after rigid alignment, same-person against "
             "different-person pairs; ± over people; 0.5 is chance.",
@@ -108,7 +129,11 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
             "that all albedo modes together cannot explain; a copy of the photo wins the overlay "
             "and loses here.",
             "identity similarity: cosine of SFace embeddings of the photo and of the render on its "
-            "mean colour; this network is not used in fitting.",
+            "mean colour; this network is not used in fitting or training.",
+            "dashes: a program that gives no neutral face has no AUC, one without albedo and "
+            "shading no overlay, plausibility or similarity; albedo unexplained needs the "
+            "default head's vertices; LPIPS and similarity need weights that are built once "
+            "(tools/convert_perception.py).",
         ),
     )
 
@@ -174,7 +199,7 @@ def _neutral_face(answer: Prediction | None) -> Float[np.ndarray, "F 3"] | None:
 def _overlay_cells(
     scenes: list[_Scene], answers: dict[str, Prediction | None], seed: int
 ) -> dict[str, Cell]:
-    values: dict[str, list[float]] = {c.name: [] for c in _COLUMNS[2:]}
+    values = _Figures()
     for scene in scenes:
         answer = answers[scene.photo.key]
         if answer is None:
@@ -184,26 +209,25 @@ def _overlay_cells(
         albedo, shading = answer.map("albedo", size), answer.map("shading", size)
         mask = answer.map("mask", size)
         if mask is not None:
-            values["skin covered %"].append(100 * float(mask[scene.skin].mean()))
+            values.add("skin covered %", scene, 100 * float(mask[scene.skin].mean()))
         if albedo is None or shading is None or mask is None:
             continue
         render = albedo.astype(np.float32) * shading.astype(np.float32)
         _add_overlay(values, composite_over_skin(render, mask, pixels, scene.skin), scene, pixels)
         unexplained = _unexplained(answer, albedo, mask & scene.skin)
         if unexplained is not None:
-            values["albedo unexplained"].append(unexplained)
+            values.add("albedo unexplained", scene, unexplained)
         similarity = _identity_similarity(render, mask, pixels, scene)
         if similarity is not None:
-            values["identity similarity"].append(similarity)
-    return _mean_cells(values, seed)
+            values.add("identity similarity", scene, similarity)
+    return values.cells(seed)
 
 
 def _reference_rows(
     scenes: list[_Scene], answers: dict[str, Prediction | None], seed: int
 ) -> list[Row]:
     """Return what the photo itself as albedo reaches, and what its mean skin colour reaches."""
-    copied: dict[str, list[float]] = {c.name: [] for c in _COLUMNS[2:]}
-    constant: dict[str, list[float]] = {c.name: [] for c in _COLUMNS[2:]}
+    copied, constant = _Figures(), _Figures()
     for scene in scenes:
         pixels = scene.photo.pixels()
         nothing = np.zeros_like(scene.skin)
@@ -218,29 +242,23 @@ def _reference_rows(
             seen = scene.skin if mask is None else mask & scene.skin
             unexplained = _unexplained(answer, linear, seen)
             if unexplained is not None:
-                copied["albedo unexplained"].append(unexplained)
+                copied.add("albedo unexplained", scene, unexplained)
     return [
-        Row("photo as albedo", _mean_cells(copied, seed), reference=True),
-        Row("mean skin colour", _mean_cells(constant, seed), reference=True),
+        Row("photo as albedo", copied.cells(seed), reference=True),
+        Row("mean skin colour", constant.cells(seed), reference=True),
     ]
 
 
 def _add_overlay(
-    values: dict[str, list[float]],
+    values: _Figures,
     composite: Float[np.ndarray, "H W 3"],
     scene: _Scene,
     pixels: UInt8[np.ndarray, "H W 3"],
 ) -> None:
-    values["skin PSNR dB"].append(psnr(composite, pixels, scene.skin))
+    values.add("skin PSNR dB", scene, psnr(composite, pixels, scene.skin))
     distance = _skin_lpips(composite, pixels, scene.skin)
     if distance is not None:
-        values["skin LPIPS"].append(distance)
-
-
-def _mean_cells(values: dict[str, list[float]], seed: int) -> dict[str, Cell]:
-    return {
-        name: Cell(*mean_and_half_width(np.array(v), seed=seed)) for name, v in values.items() if v
-    }
+        values.add("skin LPIPS", scene, distance)
 
 
 def _skin_lpips(

@@ -78,6 +78,7 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
             f"and {_PHOTOS['full']} (full) after the first; {threads} thread(s) in torch.",
             "cold: from the start of the process to the first answer, imports and compilation "
             "included, files of the system perhaps in the operating system's cache.",
+            "dashes: stored outputs cannot be timed.",
         ),
     )
 

@@ -86,6 +86,8 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
             "(sRGB-encoded, as the photo is).",
             "albedo: median error to photometric stereo after one scale; variation over eight "
             "lights counts only beside it. ± over people.",
+            "dashes: 3DDFA_V2 and the mean face give no albedo, landmarks no normals; a reference "
+            "has only the figures that it is a reference for.",
         ),
     )
 

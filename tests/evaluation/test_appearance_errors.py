@@ -1,0 +1,47 @@
+"""Known errors of albedo, light and relit photos in, known figures out."""
+
+import numpy as np
+import pytest
+
+from lifemask.evaluation.metrics.appearance_error import (
+    best_scale,
+    chroma_angle,
+    relative_rms,
+    relit_psnr,
+)
+
+
+def test_one_scale_is_free_and_alternating_errors_are_their_size() -> None:
+    true = np.full((1000, 3), 0.4)
+    assert best_scale(0.3 * true, true) == pytest.approx(1 / 0.3)
+    assert relative_rms(best_scale(5 * true, true) * 5 * true, true) == pytest.approx(0, abs=1e-9)
+    sign = np.where(np.arange(1000) % 2 == 0, 1, -1)[:, None]
+    assert relative_rms(true * (1 + 0.1 * sign), true) == pytest.approx(10)
+    assert best_scale(np.zeros((4, 3)), np.ones((4, 3))) == 0
+
+
+def test_chroma_is_the_angle_between_colours_whatever_their_brightness() -> None:
+    red, tilted = np.array([[1.0, 0, 0]]), np.array([[3.0, 3.0, 0]])
+    assert chroma_angle(red, tilted) == pytest.approx(45)
+    assert chroma_angle(red, 7 * red) == pytest.approx(0, abs=1e-6)
+    assert chroma_angle(np.zeros((1, 3)), red) == pytest.approx(90)
+
+
+def test_psnr_of_a_relit_photo_is_that_of_its_srgb_values() -> None:
+    # On the straight part near black sRGB is 12.92 times linear light.
+    true = np.full((20, 20, 3), 0.001)
+    mask = np.ones((20, 20), bool)
+    sign = np.where(np.indices((20, 20)).sum(0) % 2 == 0, 1, -1)[..., None]
+    wrong = true * (1 + 0.5 * sign)
+    scale = 1 / 1.25  # Least squares: sum(p t) / sum(p p) = 1 / (1 + 0.5²).
+    squared = np.mean((12.92 * (scale * wrong - true)) ** 2)
+    assert relit_psnr(wrong, true, mask) == pytest.approx(-10 * np.log10(squared), abs=1e-3)
+    assert relit_psnr(8 * true, true, mask) == pytest.approx(120)
+
+
+def test_relit_psnr_looks_at_the_mask_alone() -> None:
+    true = np.random.default_rng(0).uniform(0.1, 0.9, (8, 8, 3))
+    mask = np.zeros((8, 8), bool)
+    mask[2:6, 2:6] = True
+    wrong = np.where(mask[..., None], true, 0)
+    assert relit_psnr(wrong, true, mask) == pytest.approx(120)

@@ -1,0 +1,232 @@
+"""Test faces are the same for a seed, their truth agrees with itself, and the judge sees what it should."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from lifemask.evaluation.benchmarks.robustness import DAMAGES, damaged
+from lifemask.evaluation.benchmarks.synthetic_stills import StillJudge
+from lifemask.evaluation.config import EvaluationConfig, EvaluationError
+from lifemask.evaluation.correspondence import HeadToIct
+from lifemask.evaluation.ict_faces.head import FACE, IctHead, light_reaches, load_head
+from lifemask.evaluation.ict_faces.light import TestLight, random_light, sphere_normals
+from lifemask.evaluation.ict_faces.people import random_person, random_shot
+from lifemask.evaluation.ict_faces.photo import FaceTruth, photograph, photograph_lit
+from lifemask.evaluation.ict_faces.sets import TestFaces
+from lifemask.evaluation.predictions import Prediction
+from lifemask.evaluation.run import evaluate, write_test_photos
+from lifemask.io.colour import image_from_pixels
+from lifemask.perception.observation import FaceObservation
+
+
+@pytest.fixture(scope="module")
+def ict_path(shared_data: Path) -> Path:
+    path = shared_data / "models" / "ict_facekit_light.npz"
+    if not path.exists():
+        pytest.skip(f"ICT-FaceKit Light is not at {path}")
+    return path
+
+
+@pytest.fixture(scope="module")
+def head(ict_path: Path) -> IctHead:
+    return load_head(ict_path)
+
+
+@pytest.fixture(scope="module")
+def shown(head: IctHead) -> tuple[np.ndarray, FaceTruth]:
+    return draw(head, seed=1)
+
+
+def draw(head: IctHead, *, seed: int) -> tuple[np.ndarray, FaceTruth]:
+    generator = np.random.default_rng(seed)
+    person = random_person(head, generator)
+    return photograph(
+        head, person, random_shot(head, person, generator, yaw_range_degrees=(30, 60))
+    )
+
+
+@pytest.fixture(scope="module")
+def partners(head: IctHead) -> HeadToIct:
+    """ICT's face as its own partner, so that the truth itself can be judged."""
+    vertices = np.arange(0, FACE, 5)
+    corners = np.repeat(vertices[:, None], 3, axis=1)
+    weights = np.tile([1.0, 0.0, 0.0], (len(vertices), 1))
+    return HeadToIct(vertices, corners, weights, np.ones(len(vertices)), np.array(FACE))
+
+
+def perfect(head: IctHead, truth: FaceTruth) -> Prediction:
+    """Return the truth as a program would answer it."""
+    triangles = head.skin_triangles[(head.skin_triangles < FACE).all(1)]
+    return Prediction(
+        vertices_camera=truth.vertices_camera,
+        vertices_neutral=truth.vertices_neutral,
+        triangles=triangles,
+        vertices_albedo=truth.albedo_points,
+        landmarks68=truth.landmarks68,
+        landmarks68_camera=truth.landmarks68_camera,
+        normals=truth.normals,
+        mask=truth.skin,
+        albedo=truth.albedo,
+    )
+
+
+def test_the_same_seed_draws_the_same_photo_and_another_one_another(
+    head: IctHead, shown: tuple[np.ndarray, FaceTruth]
+) -> None:
+    pixels, truth = draw(head, seed=1)
+    np.testing.assert_array_equal(pixels, shown[0])
+    np.testing.assert_array_equal(truth.vertices_camera, shown[1].vertices_camera)
+    assert (draw(head, seed=2)[0] != pixels).mean() > 0.5
+
+
+def test_truth_agrees_with_itself(head: IctHead, shown: tuple[np.ndarray, FaceTruth]) -> None:
+    _, truth = shown
+    np.testing.assert_allclose(truth.points[head.landmarks], truth.landmarks68, atol=1e-3)
+    np.testing.assert_allclose(truth.vertices_camera[head.landmarks], truth.landmarks68_camera)
+    lengths = np.linalg.norm(truth.normals, axis=-1)
+    np.testing.assert_allclose(lengths[truth.skin], 1, atol=1e-5)
+    assert not lengths[~truth.skin].any()
+    assert 0.05 < truth.skin.mean() < 0.7
+    # Between 30 and 60 degrees part of the face is hidden, but not most of it.
+    assert 0.3 < truth.visible.mean() < 0.9
+    column, row = truth.points[truth.visible].astype(int).T
+    on_skin = truth.skin[row, column]
+    colours = truth.albedo_points[truth.visible][on_skin]
+    difference = np.abs(colours - truth.albedo[row, column][on_skin])
+    assert np.median(difference) < 0.02
+
+
+def test_skin_is_brighter_where_its_truth_says_more_light(head: IctHead) -> None:
+    """Without shadows, shine and faults the photo is albedo times shading."""
+    generator = np.random.default_rng(5)
+    person = random_person(head, generator)
+    shot = random_shot(head, person, generator, yaw_range_degrees=(0, 20))
+    _, truth = photograph(head, person, shot)
+    lamp_only = TestLight(np.zeros((9, 3)), np.array([0.0, 0.0, 1.0]), np.full(3, 0.9))
+    photo = image_from_pixels(photograph_lit(head, person, shot, lamp_only)).permute(1, 2, 0)
+    expected = truth.albedo * lamp_only.shading(truth.normals)
+    difference = np.abs(photo.numpy() - expected)[truth.skin]
+    assert np.median(difference) < 0.004
+
+
+def test_the_truth_itself_is_judged_perfect(
+    head: IctHead, shown: tuple[np.ndarray, FaceTruth], partners: HeadToIct
+) -> None:
+    _, truth = shown
+    figures = StillJudge(partners)(perfect(head, truth), truth)
+    for name in ("sparse %", "dense %", "surface mm", "points mm", "neutral mm"):
+        assert figures[name] == pytest.approx(0, abs=0.02), name
+    assert figures["normals °"] == pytest.approx(0, abs=0.1)
+    for name in ("albedo seen %", "chroma °", "albedo hidden %"):
+        assert figures[name] == pytest.approx(0, abs=0.1), name
+
+
+def test_known_errors_in_known_figures_out(
+    head: IctHead, shown: tuple[np.ndarray, FaceTruth], partners: HeadToIct
+) -> None:
+    _, truth = shown
+    answer, judge = perfect(head, truth), StillJudge(partners)
+    size = np.sqrt(np.prod(np.ptp(truth.landmarks68, axis=0)))
+    shift = np.array([0.03 * size, 0])
+    shifted = judge(replace(answer, landmarks68=truth.landmarks68 + shift), truth)
+    assert shifted["sparse %"] == pytest.approx(3, rel=1e-3)
+    assert shifted["inner %"] == pytest.approx(3, rel=1e-3)
+    outline = truth.landmarks68 + np.where(np.arange(68) < 17, 1, 0)[:, None] * shift
+    jaw_only = judge(replace(answer, landmarks68=outline), truth)
+    assert jaw_only["sparse %"] == pytest.approx(3 * 17 / 68, rel=1e-3)
+    assert jaw_only["inner %"] == pytest.approx(0, abs=1e-9)
+    # The camera that the landmarks tell moves with them, and with it every dense point.
+    assert shifted["dense %"] == pytest.approx(3, rel=0.01)
+    noise = np.random.default_rng(0).normal(0, 0.002, truth.vertices_camera.shape)
+    rough = judge(replace(answer, vertices_camera=truth.vertices_camera + noise), truth)
+    assert rough["points mm"] == pytest.approx(2 * np.sqrt(8 / np.pi), rel=0.05)
+    assert 0.3 < rough["surface mm"] < rough["points mm"]
+    turned = Rotation.from_rotvec([0, 0, np.radians(5)]).as_matrix()
+    tilted = judge(replace(answer, normals=truth.normals @ turned.T), truth)
+    # A turn about the line of sight moves a normal by less, the nearer it lies to that line.
+    sine = np.linalg.norm(truth.normals[truth.skin][:, :2], axis=-1)
+    expected = np.degrees(2 * np.arcsin(sine * np.sin(np.radians(2.5)))).mean()
+    assert tilted["normals °"] == pytest.approx(expected, abs=0.02)
+    darker = replace(answer, albedo=truth.albedo * [1.0, 0.5, 0.5])
+    figures = judge(darker, truth)
+    assert figures["albedo seen %"] > 10
+    assert figures["chroma °"] > 5
+    half = replace(answer, albedo=truth.albedo / 2, vertices_albedo=truth.albedo_points / 2)
+    assert judge(half, truth)["albedo hidden %"] == pytest.approx(0, abs=0.1)
+    mismatched = replace(answer, vertices_albedo=truth.albedo_points * 1.2)
+    assert judge(mismatched, truth)["albedo hidden %"] == pytest.approx(20, abs=0.2)
+
+
+def test_light_is_judged_by_the_scale_of_the_albedo(shown: tuple[np.ndarray, FaceTruth]) -> None:
+    from lifemask.evaluation.benchmarks.synthetic_stills import appearance, light_on_sphere
+
+    light = random_light(np.random.default_rng(0), lamp_share=0.0)
+    truth = replace(shown[1], light_on_sphere=light_on_sphere(light.environment))
+    right = Prediction(albedo=truth.albedo / 3, light_sh=3 * light.environment)
+    assert appearance(right, truth)["light %"] == pytest.approx(0, abs=1e-4)
+    brighter = replace(right, light_sh=3.3 * light.environment)
+    assert appearance(brighter, truth)["light %"] == pytest.approx(10, abs=1e-3)
+
+
+def test_shadows_fall_behind_what_stands_in_the_light() -> None:
+    square = np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
+    vertices = np.concatenate([square * 3 - [0, 0, 1], square])
+    triangles = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]])
+    points = np.array([[0.0, 0, -1], [2.5, 0, -1], [0, 0, 0.0], [0, 0, 0.5]])
+    lit = light_reaches(vertices, triangles, points, np.array([0.0, 0, 1]))
+    np.testing.assert_allclose(lit, [0, 1, 1, 1])
+
+
+def test_sphere_faces_the_viewer_evenly() -> None:
+    normals = sphere_normals()
+    assert normals[:, 2].min() > 0
+    np.testing.assert_allclose(normals.mean(0), [0, 0, 0.5], atol=0.01)
+
+
+def test_sets_are_kept_and_their_photos_written_for_other_programs(
+    ict_path: Path, shared_data: Path, tmp_path: Path
+) -> None:
+    sets = TestFaces(ict_path, seed=3, cache=tmp_path / "cache")
+    (face,) = sets.relit(1)
+    before = (face.folder / f"{face.key}.npz").stat().st_mtime_ns
+    (again,) = sets.relit(1)
+    assert (again.folder / f"{again.key}.npz").stat().st_mtime_ns == before
+    assert len(face.relit()) == 3
+    truth = face.truth()
+    assert truth.landmarks68.shape == (68, 2)
+    config = EvaluationConfig(data=shared_data, cache=tmp_path / "cache", limit=1)
+    with pytest.raises(EvaluationError, match="lie in the data folder"):
+        write_test_photos("yaleb", config, tmp_path)
+
+
+def test_a_missing_model_says_where_it_should_be(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    with pytest.raises(EvaluationError, match=r"ict_facekit_light\.npz"):
+        next(evaluate("robustness", EvaluationConfig(systems=(), data=tmp_path, cache=tmp_path)))
+
+
+def test_damage_moves_what_it_says_and_tells_only_of_what_is_missing() -> None:
+    generator = np.random.default_rng(0)
+    points = torch.from_numpy(generator.uniform(0, 100, (478, 3))).float()
+    observation = FaceObservation(
+        torch.zeros(4), 1.0, torch.zeros(5, 2), points, torch.zeros(478), 1.0, torch.zeros(52),
+        None, torch.zeros(2, 3), None,
+    )  # fmt: skip
+    for damage in DAMAGES:
+        changed = damaged(observation, damage, np.random.default_rng(1))
+        moved = (changed.landmarks478 - points)[:, :2].norm(dim=-1)
+        unknown = torch.isinf(changed.landmark_sigma)
+        assert (changed.landmarks478[:, 2] == points[:, 2]).all()
+        if damage.jitter_percent:
+            # The mean length of two Gaussian coordinates is sigma times sqrt(pi / 2).
+            expected = damage.jitter_percent * np.sqrt(np.pi / 2)
+            assert float(moved.mean()) == pytest.approx(expected, rel=0.1)
+            assert not unknown.any()
+        else:
+            assert (moved[~unknown] == 0).all()
+            share = 0.5 if damage.missing_side else damage.missing_share
+            assert float(unknown.float().mean()) == pytest.approx(share, abs=0.02)
