@@ -45,7 +45,7 @@ def _double_area(corners: Float[Tensor, "T 3 2"]) -> Float[Tensor, "T"]:
 _cache: dict[int, tuple[Tensor, list[Tensor]]] = {}
 
 
-def pyramids(pictures: Sequence[Float[Tensor, "2 h w"]], device: torch.device) -> Pyramids:
+def pyramids(pictures: Sequence[Float[Tensor, "2 _ _"]], device: torch.device) -> Pyramids:
     """Return the pyramids of some pictures, each halved until it is one texel."""
     levels = [level for picture in pictures for level in _halved(picture)]
     sizes = [level.shape[-2:] for level in levels]
