@@ -57,7 +57,9 @@ class HeadSizes:
 
 
 class FaceRegressor(nn.Module):
-    """Features, one hidden layer, and linear heads that start at zero.
+    """Features, one hidden layer beside them, and linear heads that start at zero.
+
+    The heads read the features directly too: where points lie is linear in them already.
 
     Untrained it answers every crop with the mean face as the frame shows it: frontal, at the
     standard distance, in white light whose shading is 1.
@@ -90,12 +92,12 @@ class FaceRegressor(nn.Module):
         self.features = features
         self.sizes = sizes
         self.crop_size = crop_size
-        self.hidden = nn.Sequential(
-            nn.Linear(CHANNELS * features.output_size**2, hidden), nn.PReLU(hidden)
-        )
+        inputs = CHANNELS * features.output_size**2
+        self.level = nn.LayerNorm(inputs)
+        self.hidden = nn.Sequential(nn.Linear(inputs, hidden), nn.PReLU(hidden))
         counts = {"gaze": 4, "light": 27, "rotation": 6, "place": 2, "size": 1, "distance": 1}
         self._counts = {name: {**vars(sizes), **counts}[name] for name in SCALES}
-        self.heads = nn.Linear(hidden, sum(self._counts.values()))
+        self.heads = nn.Linear(inputs + hidden, sum(self._counts.values()))
         nn.init.zeros_(self.heads.weight)
         nn.init.zeros_(self.heads.bias)
         self.register_buffer("place", standard.place / crop_size)
@@ -133,7 +135,9 @@ class FaceRegressor(nn.Module):
         """
         batch = photo.shape[:-3]
         features = self.features(photo.reshape(-1, *photo.shape[-3:]))
-        output = self.heads(self.hidden(features.flatten(1))).reshape(*batch, -1)
+        features = self.level(features.flatten(1))
+        output = self.heads(torch.cat([features, self.hidden(features)], dim=-1))
+        output = output.reshape(*batch, -1)
         split = output.split(list(self._counts.values()), dim=-1)
         parts = {name: part * SCALES[name] for name, part in zip(SCALES, split, strict=True)}
         for name, limit in LIMITS.items():
