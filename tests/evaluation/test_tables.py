@@ -61,3 +61,10 @@ def test_the_page_holds_every_report() -> None:
     page = benchmarks_page([REPORT, REPORT])
     assert page.count("## sizes: how large things are") == 2
     assert page.startswith("# Benchmarks\n")
+
+
+def test_the_page_says_why_a_cell_is_empty_and_how_others_are_judged() -> None:
+    page = benchmarks_page([REPORT])
+    assert "dash" in page
+    assert "--write-photos" in page
+    assert "FOLDER/synthetic/KEY.npz" in page
