@@ -79,3 +79,37 @@ def test_paint_covers_the_scalp_and_leaves_the_face():
     assert painted[:, :88].max() < 0.1
     torch.testing.assert_close(painted[:, 168:], albedo[:, 168:])
     assert HairEstimate(0.0, None).paint(albedo, scalp) is albedo
+
+
+def test_a_hidden_eye_gives_no_colour():
+    photo, landmarks = eye_photo((0.05, 0.10, 0.20), 10.0)
+    photo[:, :, :60] = torch.tensor([0.3, 0.0, 0.0])[:, None, None]
+    colour = iris_colour(photo, landmarks, torch.ones(3), hidden=(True, False))
+    assert colour is not None
+    torch.testing.assert_close(colour / colour.sum(), torch.tensor([0.05, 0.10, 0.20]) / 0.35)
+    assert iris_colour(photo, landmarks, torch.ones(3), hidden=(True, True)) is None
+
+
+def test_hair_beside_the_face_tells_the_colour_where_the_scalp_is_not_seen():
+    nothing = torch.zeros(32, 32)
+    texture, segments = torch.full((3, 32, 32), 0.1), scalp_segments(0.5)
+    scalp, light = torch.ones(32, 32), torch.zeros(3, 32, 32)
+    beside = torch.tensor([0.2, 0.15, 0.1])[:, None].expand(3, 100)
+    found = estimate_hair(texture, nothing, segments, scalp, light, beside=beside, beside_share=0.5)
+    assert found.colour is not None
+    torch.testing.assert_close(found.colour, torch.tensor([0.2, 0.15, 0.1]))
+    few = estimate_hair(texture, nothing, segments, scalp, light, beside=beside, beside_share=0.01)
+    assert few.colour is None
+
+
+def test_the_hairline_recedes_where_the_photo_shows_skin():
+    scalp = torch.zeros(64, 64)
+    scalp[:40] = 1
+    segments = torch.zeros(6, 64, 64)
+    segments[1, :20] = 1
+    segments[3, 20:] = 1
+    shown, light = torch.ones(64, 64), torch.zeros(3, 64, 64)
+    hair = estimate_hair(torch.full((3, 64, 64), 0.1), shown, segments, scalp, light)
+    assert hair.growth is not None
+    assert hair.growth[:16].min() > 0.9
+    assert hair.growth[25:].max() < 0.1

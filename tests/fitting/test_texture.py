@@ -92,3 +92,32 @@ def test_a_texel_is_half_as_large_in_twice_the_texture(face: FaceReconstruction)
         for size in (256, 512)
     )
     assert abs(fine / coarse - 2) < 0.01
+
+
+def test_a_grey_photo_gives_one_hue(face: FaceReconstruction) -> None:
+    grey = np.repeat(face.photo.pixels.mean(-1, keepdims=True), 3, axis=-1).astype(np.uint8)
+    albedo = again(face, grey, face.light.coefficients).albedo.flatten(1)
+    albedo = albedo[:, albedo.amax(0) < 0.99]
+    hue = albedo / albedo.sum(0)
+    assert (hue - hue.mean(-1, keepdim=True)).abs().max() < 1e-4
+
+
+def test_a_strand_of_hair_is_not_observed(face: FaceReconstruction) -> None:
+    """A dark line from the hair down the forehead is no skin; the texture does not show it."""
+    pixels = face.photo.pixels.copy()
+    x, y = face.camera.project(face.mesh.vertices)[:, :2].T
+    brow = face.mesh.vertices - torch.tensor([0.03, 0.03, 0.03])
+    low = int(brow.norm(dim=-1).argmin())
+    row, column = int(y[low]), int(x[low])
+    top = max(0, row - 120)
+    pixels[top : row + 1, column - 1 : column + 2] = 12
+    stained = again(face, pixels, face.light.coefficients)
+    fragments = uv_fragments(face.model, 512)
+    strand = torch.zeros(1, *pixels.shape[:2])
+    strand[0, row - 25 : row - 2, column] = 1
+    texels = unwrap_photo(strand, face.mesh, face.camera, fragments).texture[0] > 0.5
+    texels &= face.texture.origin == TexelOrigin.OBSERVED
+    assert texels.sum() > 4
+    assert (stained.origin[texels] != TexelOrigin.OBSERVED).float().mean() > 0.9
+    ratio = (stained.albedo.mean(0) / face.texture.albedo.mean(0).clamp(min=1e-3))[texels]
+    assert ratio.median() > 0.7

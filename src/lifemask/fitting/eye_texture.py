@@ -5,9 +5,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lifemask.fitting.filters import gaussian_blur
+from lifemask.fitting.surface import segmentation_at
 from lifemask.morphable.eyes import IRIS_ANGLE_RADIANS
 from lifemask.morphable.model import MorphableModel
-from lifemask.rendering import interpolate, rasterize
+from lifemask.perception.observation import FaceObservation
+from lifemask.rendering import Fragments, interpolate, rasterize
 
 _IRIS_LANDMARKS = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
 """Centre and four border points of the subject's right and left iris."""
@@ -15,6 +17,14 @@ _LID_LANDMARKS = ((159, 145), (386, 374))
 """Middle of the upper and lower lid of the right and left eye."""
 _SMALLEST_RADIUS = 2.5
 """Pixels: an iris smaller than this shows no colour of its own."""
+_COVERS = [0, 1, 4, 5]
+"""Segmentation classes that hide an eye: background, hair, clothes, other."""
+_COVERED = 0.5
+_SOCKET_LIGHT = 0.75
+"""Share of the light that reaches an eyeball between its lids, painted into its texture."""
+_LID_SHADE_FROM = 0.12
+_LID_SHADE_WIDTH = 0.35
+"""Sine of the elevation on the eyeball at which the upper lid's shade begins, and its extent."""
 _DARKEST = 0.008
 _BRIGHTEST = 0.30
 """Linear luminance of irises without light."""
@@ -24,6 +34,8 @@ def iris_colour(
     photo: Float[Tensor, "3 H W"],
     landmarks: Float[Tensor, "478 2"],
     shading: Float[Tensor, "3"],
+    *,
+    hidden: tuple[bool, bool] = (False, False),
 ) -> Float[Tensor, "3"] | None:
     """Return the light-free linear RGB of the irises, or None where they are too small or closed.
 
@@ -31,10 +43,13 @@ def iris_colour(
         photo: linear RGB.
         landmarks: dense landmarks in this photo's pixels.
         shading: light on a surface that faces the camera.
+        hidden: whether dark glasses or hair cover the subject's right and left eye.
     """
     height, width = photo.shape[-2:]
     samples: list[Tensor] = []
-    for iris, (upper, lower) in zip(_IRIS_LANDMARKS, _LID_LANDMARKS, strict=True):
+    for iris, (upper, lower), covered in zip(_IRIS_LANDMARKS, _LID_LANDMARKS, hidden, strict=True):
+        if covered:
+            continue
         centre = landmarks[iris[0]]
         radius = float((landmarks[list(iris[1:])] - centre).norm(dim=-1).mean())
         if radius < _SMALLEST_RADIUS:
@@ -59,6 +74,39 @@ def iris_colour(
     colour = pixels.median(dim=-1).values / (0.8 * shading.clamp(min=1e-3))
     luminance = colour.mean().clamp(min=1e-4)
     return colour / luminance * luminance.clamp(_DARKEST, _BRIGHTEST)
+
+
+def eyes_hidden(observation: FaceObservation) -> tuple[bool, bool]:
+    """Return whether something dark or opaque covers the subject's right and left eye."""
+    right, left = (
+        bool(
+            segmentation_at(observation, observation.landmarks478[list(iris), :2])[:, _COVERS]
+            .sum(-1)
+            .median()
+            > _COVERED
+        )
+        for iris in _IRIS_LANDMARKS
+    )
+    return right, left
+
+
+def socket_light(model: MorphableModel, fragments: Fragments) -> Float[Tensor, "R R"]:
+    """Return the share of the light that reaches each texel of the eyeballs: less under the lid.
+
+    One elsewhere. The upper lid and its lashes shade the ball beneath them, corners lie deeper.
+    """
+    light = torch.ones(fragments.mask.shape)
+    if model.eyeballs is None:
+        return light
+    for centre, name in zip(model.eyeballs.centres, ("eyeball_left", "eyeball_right"), strict=True):
+        direction = torch.nn.functional.normalize(model.mean - centre, dim=-1)
+        part = model.regions[name][:, None]
+        baked = interpolate(torch.cat([direction, part], -1), model.triangles, fragments)
+        lid = ((baked[1] - _LID_SHADE_FROM) / _LID_SHADE_WIDTH).clamp(0, 1)
+        corner = ((baked[0].abs() - 0.3) / 0.5).clamp(0, 1)
+        shade = _SOCKET_LIGHT * (1 - 0.6 * lid) * (1 - 0.35 * corner)
+        light = torch.lerp(light, shade, baked[3].clamp(0, 1))
+    return light
 
 
 def paint_irises(

@@ -1,15 +1,30 @@
-"""Hair as far as a bald mesh can show it: is there any, and what colour goes onto the scalp."""
+"""Hair as far as a bald mesh can show it: is there any, where, and what the scalp looks like."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lifemask.fitting.filters import gaussian_blur, resized
+from lifemask.fitting.filters import fill_unknown, gaussian_blur, resized
 
 _ENOUGH_TEXELS = 40
 """Texels of clear hair below which its colour is not trusted."""
+_ENOUGH_COVERAGE = 0.25
+"""Share of hair on the visible scalp below which the head counts as bald."""
+_HAIR_BESIDE = 0.3
+"""Hair around the head, in units of the visible face, that is hair without covering the scalp."""
+_HAIR_IN_VIEW = 0.12
+"""The same where the photo does not show the scalp."""
+_SCALP_UNSEEN = 300
+"""Texels of clear skin or hair on the scalp below which the photo does not show it."""
+_REACH = 5.0
+"""Texels over which the hairline seen in the photo is carried on."""
+_CROWN = 22.0
+"""Texels by which the crown lies behind the hairline, about."""
+_EDGE = 7.0
+"""Softness of the hairline in texels."""
 
 
 @dataclass(frozen=True)
@@ -20,22 +35,32 @@ class HairEstimate:
     """Share of the visible scalp under hair, 0 (bald) to 1."""
     colour: Float[Tensor, "3"] | None
     """Linear RGB without light; None for a bald head or when none was seen."""
+    contrast: float = 0.35
+    """Spread of the logarithm of its brightness."""
+    growth: Float[Tensor, "R R"] | None = None
+    """Where it grows, 0 to 1; None where the photo does not tell, then on the model's scalp."""
 
     def paint(
         self, albedo: Float[Tensor, "3 R R"], scalp: Float[Tensor, "r r"]
     ) -> Float[Tensor, "3 R R"]:
-        """Return the texture with hair colour on the scalp, behind a soft and uneven hairline."""
+        """Return the texture with short hair on the scalp that thins out towards the hairline."""
         if self.colour is None:
             return albedo
         size = albedo.shape[-1]
-        noise = _strands(size)
-        edge = resized(gaussian_blur(scalp[None], 7.0), size) + 0.3 * (noise - 0.5)
-        amount = ((edge[0] - 0.3) / 0.6).clamp_(0, 1) ** 1.5
-        painted = albedo * (1 - amount)
-        amount *= 0.65 + 0.7 * noise
-        for channel, value in zip(painted, self.colour.tolist(), strict=True):
-            channel.add_(amount, alpha=value)
-        return painted
+        growth = scalp if self.growth is None else self.growth
+        edge = resized(gaussian_blur(growth[None], _EDGE), size)[0]
+        # Hair takes the upper part of the texture alone.
+        rows = int((edge.amax(-1) > 0.06).nonzero().amax()) + 1 if bool((edge > 0.06).any()) else 0
+        edge, strands = edge[:rows], _strands(size)[:rows]
+        amount = edge.add(strands - 0.5, alpha=0.6).sub_(0.22).div_(0.48).clamp_(0, 1)
+        amount.mul_(((edge - 0.05) / 0.35).clamp_(0, 1))
+        tone = (strands - 0.5).mul_(3.0).add_(_clumps(size)[:rows] - 0.5, alpha=1.6)
+        tone = tone.mul_(self.contrast).exp_().mul_(amount)
+        painted = albedo.clone()
+        painted[:, :rows] *= 1 - amount
+        for channel, value in zip(painted[:, :rows], self.colour.tolist(), strict=True):
+            channel.add_(tone, alpha=value)
+        return painted.clamp_(0, 1)
 
 
 def estimate_hair(
@@ -44,8 +69,11 @@ def estimate_hair(
     segments: Float[Tensor, "6 R R"],
     scalp: Float[Tensor, "R R"],
     log_shading: Float[Tensor, "3 R R"],
+    *,
+    beside: Float[Tensor, "3 N"] | None = None,
+    beside_share: float = 0.0,
 ) -> HairEstimate:
-    """Measure coverage and colour of the hair on the part of the scalp that the photo shows.
+    """Measure coverage, colour and extent of the hair on the part of the scalp that the photo shows.
 
     Args:
         texture: the unwrapped photo, linear.
@@ -53,24 +81,94 @@ def estimate_hair(
         segments: class probabilities at each texel: background, hair, body, face, clothes, other.
         scalp: 0 to 1.
         log_shading: logarithm of the light on each texel.
+        beside: light-free colours of hair anywhere in the photo, for heads whose scalp is not seen.
+        beside_share: their area as a share of the face's.
     """
     shown = visibility * (scalp > 0.5)
     hair = (segments[1] > 0.7) & (shown > 0.5)
     skin = ((segments[2] + segments[3]) > 0.6) & (shown > 0.5)
     n_hair, n_skin = int(hair.sum()), int(skin.sum())
     coverage = n_hair / max(n_hair + n_skin, 1)
-    if n_hair < _ENOUGH_TEXELS or coverage < 0.25:
+    found: list[tuple[Tensor, float]] = []
+    if n_hair >= _ENOUGH_TEXELS and coverage >= _ENOUGH_COVERAGE:
+        # The crown shines.
+        above = (texture.clamp(min=1e-3).log() - log_shading)[:, hair].exp()
+        found.append(_colour(above, (0.1, 0.4)))
+    least = _HAIR_IN_VIEW if n_hair + n_skin < _SCALP_UNSEEN else _HAIR_BESIDE
+    if (
+        beside is not None
+        and beside.shape[-1] >= _ENOUGH_TEXELS
+        and (found or beside_share > least)
+    ):
+        found.append(_colour(beside, (0.4, 0.7)))
+    if not found:
         return HairEstimate(coverage, None)
-    colours = (texture.clamp(min=1e-3).log() - log_shading)[:, hair].exp()
-    colour = colours.median(dim=-1).values.clamp(0.004, 0.8)
-    return HairEstimate(coverage, colour)
+    colour = torch.stack([colour.log() for colour, _ in found]).mean(0).exp()
+    growth = _growth(visibility, segments, scalp)
+    if beside_share > _HAIR_BESIDE:
+        # So much hair covers the crown, wherever the mesh lies under it.
+        growth = torch.maximum(growth, _crown(scalp))
+    return HairEstimate(coverage, colour, found[0][1], growth)
 
 
+def _colour(
+    colours: Float[Tensor, "3 N"], ranks: tuple[float, float]
+) -> tuple[Float[Tensor, "3"], float]:
+    """Return a typical colour without gloss, and the spread of the log brightness.
+
+    Args:
+        ranks: between which quantiles of brightness to look.
+    """
+    brightness = colours.mean(0).clamp(min=1e-3)
+    low, high = brightness.quantile(brightness.new_tensor(ranks)).tolist()
+    middle = (brightness >= low) & (brightness <= high)
+    colour = colours[:, middle].median(dim=-1).values.clamp(0.004, 0.8)
+    spread = float(brightness[middle].log().std()) if int(middle.sum()) > 2 else 0.2
+    return colour, min(max(1.5 * spread, 0.28), 0.45)
+
+
+def _growth(
+    visibility: Float[Tensor, "R R"], segments: Float[Tensor, "6 R R"], scalp: Float[Tensor, "R R"]
+) -> Float[Tensor, "R R"]:
+    """Return where hair grows: as on the model, but with the photo's hairline where it is seen."""
+    hair, skin = segments[1], segments[2] + segments[3]
+    usual = gaussian_blur(scalp[None], 2.0)[0]
+    near = (gaussian_blur(scalp[None], _EDGE)[0] > 0.08).float()
+    known = visibility * near * ((hair + skin - 0.6) / 0.3).clamp(0, 1)
+    known = gaussian_blur(known[None], 2.0)[0].clamp(0, 1)
+    mirrored = known.flip(-1) * 0.6 * (1 - known)
+    change = (hair / (hair + skin).clamp(min=1e-3) - usual) * near
+    total = known + mirrored
+    both = known * change + mirrored * change.flip(-1)
+    carried = fill_unknown(both[None], total)[0]
+    reach = gaussian_blur((total > 0.3).float()[None], _REACH)[0]
+    return (usual + carried * torch.maximum(total.clamp(max=1), reach)).clamp(0, 1)
+
+
+def _crown(scalp: Float[Tensor, "R R"]) -> Float[Tensor, "R R"]:
+    """Return the part of the scalp that lies well behind the usual hairline."""
+    wide = gaussian_blur(scalp[None], _CROWN)[0]
+    return ((wide - 0.72) / 0.2).clamp(0, 1) * scalp
+
+
+@lru_cache(maxsize=2)
 def _strands(size: int) -> Float[Tensor, "R R"]:
-    """Return fixed, fine noise stretched along v, roughly uniform in [0, 1]."""
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.rand(1, size // 16, size // 2, generator=generator)
-    noise = torch.nn.functional.interpolate(
-        noise[None], (size, size), mode="bilinear", align_corners=False
-    )[0, 0]
-    return ((noise - 0.5) * 1.3 + 0.5).clamp(0, 1)
+    """Return fixed, fine noise stretched along v, the way hair grows, in [0, 1] around 0.5."""
+    total = torch.zeros(size, size)
+    for seed, (along, across, share) in enumerate(((10, 1.5, 0.6), (26, 4, 0.6))):
+        total += share * (_noise(size, size // along, round(size / across), seed) - 0.5)
+    return (total + 0.5).clamp(0, 1)
+
+
+@lru_cache(maxsize=2)
+def _clumps(size: int) -> Float[Tensor, "R R"]:
+    """Return fixed, coarse noise, in [0, 1] around 0.5: locks that lie together."""
+    return _noise(size, 12, 40, 9)
+
+
+def _noise(size: int, rows: int, columns: int, seed: int) -> Float[Tensor, "R R"]:
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(1, 1, rows, columns, generator=generator)
+    return torch.nn.functional.interpolate(
+        noise, (size, size), mode="bicubic", align_corners=False
+    )[0, 0].clamp(0, 1)

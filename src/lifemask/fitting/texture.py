@@ -6,7 +6,6 @@ features. Its slow part is mostly light that nine spherical harmonics could not 
 shadows, gloss) and is mostly removed; its fast part is the person.
 """
 
-import math
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -16,7 +15,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from lifemask.fitting.eye_texture import iris_colour, paint_irises
+from lifemask.fitting.eye_texture import (
+    eyes_hidden,
+    iris_colour,
+    paint_irises,
+    socket_light,
+)
 from lifemask.fitting.filters import (
     blur_weighted,
     eroded,
@@ -26,6 +30,14 @@ from lifemask.fitting.filters import (
 )
 from lifemask.fitting.fit import FaceFit
 from lifemask.fitting.hair import HairEstimate, estimate_hair
+from lifemask.fitting.mouth_texture import teeth_change, teeth_colour
+from lifemask.fitting.seen_skin import (
+    FaceZones,
+    face_zones,
+    free_of_occluders,
+    has_beard,
+    skin_tone,
+)
 from lifemask.fitting.surface import opaque_mesh, segmentation_at
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import light_axes_from_camera
@@ -49,10 +61,16 @@ _GLOSS_FROM = 0.18
 """Log brightness above the skin around it from which skin is taken for glossy."""
 _GLOSS_SHARE = 0.75
 """How much of what is above that is removed."""
-_SOCKET_LIGHT = 0.7
-"""Share of the light that reaches an eyeball between its lids, painted into its texture."""
-_MOUTH_LIGHT = 0.85
-"""The same for teeth between the lips."""
+_HUE_MILLIMETRES = 6.0
+"""Width over which the hue of texels whose channels are clipped is taken from others."""
+_HUE_LIMIT = 0.45
+"""Root mean square of the log chroma beyond which no skin differs from the person's tone."""
+_TINTED = 0.3
+"""Root mean square of the log chroma of light in which hues are half as sure."""
+_CLIPPED = (0.012, 0.85)
+"""Linear light below or above which a channel has lost its value."""
+_GREY = 0.02
+"""Spread of the log chroma of a face below which its photo has no colours."""
 _BORDER_MILLIMETRES = 2.5
 """Skin this near to hair, background or anything unseen is not trusted."""
 _DARKEST = 1e-3
@@ -135,7 +153,17 @@ def face_texture(
     )
     residual = coarse.texture.clamp(min=_DARKEST).log() - log_shading - model_log
     residual = residual.clamp(-1.5, 0.9)
-    light_left = _light_left(residual, weight, scale)
+    position = interpolate(model.mean, model.triangles, fragments)
+    zones = face_zones(position, regions)
+    bearded = has_beard(residual, weight, zones)
+    foreign = (1 - segments[2] - segments[3]) * (coarse.visibility > 0.5) * skin_region
+    bare = free_of_occluders(residual, weight, foreign, zones, scale, bearded=bearded)
+    weight = weight * bare
+    tint = (log_shading - log_shading.mean(0))[:, weight > 0.5]
+    hue_lost = _hue_lost(residual, coarse.texture, weight, zones, tint, scale)
+    light_left = hue_lost + _light_left(
+        residual - hue_lost, weight, zones.beard if bearded else torch.zeros_like(weight), scale
+    )
     corrected = residual - light_left
     mirrored, mirrored_weight = corrected.flip(-1), weight.flip(-1) * 0.95
     known = torch.maximum(weight, mirrored_weight)
@@ -158,16 +186,29 @@ def face_texture(
     observed_log.clamp_(-6.5, 0).sub_(log_albedo).mul_(resized(weight[None], resolution))
     log_albedo += observed_log
 
-    eyeballs = regions["eyeball_left"] + regions["eyeball_right"]
-    inner_light = eyeballs * math.log(_SOCKET_LIGHT) + regions["teeth"] * math.log(_MOUTH_LIGHT)
-    log_albedo += resized(inner_light[None], resolution)
-    albedo = log_albedo.exp_().clamp_(0, 1)
-    hair = estimate_hair(coarse.texture, coarse.visibility, segments, regions["scalp"], log_shading)
-    albedo = hair.paint(albedo, regions["scalp"])
-    offset = fit.camera.principal_point - camera.principal_point
+    landmarks = observation.landmarks478[:, :2] - (
+        fit.camera.principal_point - camera.principal_point
+    )
     towards_camera = fit.light.shade(torch.tensor([[0.0, 0.0, 1.0]]))[0]
-    colour = iris_colour(photo, observation.landmarks478[:, :2] - offset, towards_camera)
+    teeth = teeth_colour(photo, landmarks, towards_camera)
+    inner = teeth_change(teeth, model_log, regions["teeth"], position[0].abs())
+    log_albedo += resized(inner + socket_light(model, fragments).log(), resolution)
+    albedo = log_albedo.exp_().clamp_(0, 1)
+    beside, share = _hair_beside(pixels, observation, towards_camera)
+    hair = estimate_hair(
+        coarse.texture,
+        coarse.visibility,
+        segments,
+        regions["scalp"],
+        log_shading,
+        beside=beside,
+        beside_share=share,
+    )
+    albedo = hair.paint(albedo, regions["scalp"])
+    colour = iris_colour(photo, landmarks, towards_camera, hidden=eyes_hidden(observation))
     albedo = paint_irises(albedo, colour, model)
+    if _is_grey(coarse.texture, weight):
+        albedo = _toned(albedo, -log_shading, weight)
     origin = torch.full((size, size), int(TexelOrigin.IMAGINED), dtype=torch.uint8)
     origin[mirrored_weight > 0.5] = int(TexelOrigin.MIRRORED)
     origin[weight > 0.5] = int(TexelOrigin.OBSERVED)
@@ -203,18 +244,25 @@ def outer_skin(regions: dict[str, Float[Tensor, "R R"]]) -> Float[Tensor, "R R"]
 
 
 def _light_left(
-    residual: Float[Tensor, "3 R R"], weight: Float[Tensor, "R R"], scale: float
+    residual: Float[Tensor, "3 R R"],
+    weight: Float[Tensor, "R R"],
+    dark: Float[Tensor, "R R"],
+    scale: float,
 ) -> Float[Tensor, "3 R R"]:
     """Return the part of the residual that is taken for light.
 
-    The skin's overall tone is not light. Slow deviations from it mostly are, unless they are as
-    dark as a beard. Of brightness at the scale of folds a share is shadow too. What stays much
+    The skin's overall tone is not light. Slow deviations from it mostly are, unless they are dark
+    where that is due to a beard (`dark`, 0 to 1). Of brightness at the scale of folds a share is shadow too. What stays much
     brighter than the skin around it is gloss, which also has the light's colour, not the skin's.
     """
     tone = (residual * weight).sum((-2, -1), keepdim=True) / weight.sum().clamp(min=1)
     slow = blur_weighted(residual - tone, weight, _SLOW_MILLIMETRES * scale)
     darkness = (-slow.mean(0, keepdim=True)).clamp(min=0)
-    slow = slow * _SLOW_SHARE * torch.exp(-((darkness / 0.6) ** 2))
+    slow = (
+        slow
+        * _SLOW_SHARE
+        * torch.lerp(torch.ones_like(darkness), torch.exp(-((darkness / 0.6) ** 2)), dark)
+    )
     rest = residual - tone - slow
     brightness = rest.mean(0, keepdim=True)
     folds = blur_weighted(brightness, weight, _FOLD_MILLIMETRES * scale)
@@ -224,13 +272,83 @@ def _light_left(
     return slow + folds + gloss
 
 
+def _hue_lost(
+    residual: Float[Tensor, "3 R R"],
+    photo: Float[Tensor, "3 R R"],
+    weight: Float[Tensor, "R R"],
+    zones: FaceZones,
+    tint: Float[Tensor, "3 N"],
+    scale: float,
+) -> Float[Tensor, "3 R R"]:
+    """Return the change of hue that is no property of skin, but of clipped channels or stray light.
+
+    Where a channel is clipped, hue comes from around; nowhere does it leave the person's by more
+    than skin does, but on lips and brows. In strongly tinted light less can be known.
+
+    Args:
+        tint: log chroma of the light where the face is seen.
+    """
+    low, high = _CLIPPED
+    channels = ((photo.amin(0) - low / 2) / (low / 2)).clamp(0, 1)
+    channels = channels * ((1 - photo.amax(0)) / (1 - high)).clamp(0, 1)
+    hue = residual - residual.mean(0)
+    tone = skin_tone(hue, weight * channels)
+    difference = hue - tone
+    around = blur_weighted(difference, weight * channels, _HUE_MILLIMETRES * scale)
+    kept = around + channels * (difference - around)
+    size = kept.square().mean(0).sqrt().clamp(min=1e-4)
+    strength = float(tint.square().mean().sqrt()) if tint.numel() else 0.0
+    limit = _HUE_LIMIT / (1 + (strength / _TINTED) ** 2) * (1 + 2 * zones.features)
+    kept = kept * torch.tanh(size / limit) * limit / size
+    return difference - kept
+
+
+def _is_grey(photo: Float[Tensor, "3 R R"], weight: Float[Tensor, "R R"]) -> bool:
+    seen = weight > 0.5
+    if int(seen.sum()) < 100:
+        return False
+    log = photo[:, seen].clamp(min=_DARKEST).log()
+    return bool((log - log.mean(0)).square().mean().sqrt() < _GREY)
+
+
+def _toned(
+    albedo: Float[Tensor, "3 R R"], log_colour: Float[Tensor, "3 r r"], weight: Float[Tensor, "r r"]
+) -> Float[Tensor, "3 R R"]:
+    """Return the texture with its brightness kept and one hue everywhere: a grey photo shows none.
+
+    Args:
+        log_colour: what the hue of a texel must be for the photo to be grey.
+    """
+    hue = (log_colour - log_colour.mean(0))[:, weight > 0.5].mean(-1)
+    return (albedo.mean(0) * hue.exp()[:, None, None]).clamp(0, 1)
+
+
+def _hair_beside(
+    pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation, shading: Float[Tensor, "3"]
+) -> tuple[Float[Tensor, "3 N"], float]:
+    """Return light-free colours of the hair around the face, and its area against the face's."""
+    if observation.segmentation is None:
+        return torch.zeros(3, 0), 0.0
+    segments = observation.segmentation[:, ::4, ::4]
+    hair = segments[1] > 0.8
+    area = int((segments[3] > 0.5).sum())
+    rows, columns = hair.nonzero().unbind(-1)
+    crop = torch.stack([columns * 4 + 0.5, rows * 4 + 0.5, torch.ones(len(rows))], -1)
+    x, y = (crop @ observation.segmentation_to_photo.float().T).floor().long().unbind(-1)
+    height, width = pixels.shape[:2]
+    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    found = pixels[y[inside].numpy(), x[inside].numpy()]
+    colours = image_from_pixels(np.ascontiguousarray(found[None]))[:, 0]
+    return colours / shading[:, None].clamp(min=1e-3), int(inside.sum()) / max(area, 1)
+
+
 def _extended(
     residual: Float[Tensor, "3 R R"], known: Float[Tensor, "R R"], scale: float
 ) -> Float[Tensor, "3 R R"]:
     """Carry the residual into what was never seen, trusting typical skin more than its edges."""
     typical = blur_weighted(residual, known, 3 * _SLOW_MILLIMETRES * scale)
     unlike = ((residual - typical) ** 2).mean(0)
-    trust = known * torch.exp(-unlike / 0.3**2)
+    trust = known * torch.exp(-unlike / 0.2**2)
     smooth = gaussian_blur(torch.cat([residual * trust, trust[None]]), 2 * scale)
     return fill_unknown(smooth[:-1], smooth[-1])
 

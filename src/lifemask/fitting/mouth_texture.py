@@ -1,0 +1,98 @@
+"""Teeth in the photo's own colour, darker towards the back of the mouth."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+_INNER_LIPS = (
+    78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95,
+)  # fmt: skip
+"""Dense landmarks around the mouth's opening, in order."""
+_LOWEST_OPENING = 4.0
+"""Pixels between the lips below which no tooth shows its colour."""
+_BRIGHTEST_SHARE = 0.3
+"""Share of the opening that is taken for teeth: what is brightest in it."""
+_REDDEST = 1.5
+"""Red against green above which it is tongue or lip after all."""
+_LEAST = 0.25
+_MOST = 0.50
+"""Linear luminance of teeth without light."""
+_DEFAULT = (0.45, 0.42, 0.36)
+"""Linear RGB of teeth that no photo shows."""
+_FRONT_METRES = 0.008
+_BACK_METRES = 0.026
+"""Distance from the middle where the corners' shade begins and ends."""
+
+
+def teeth_colour(
+    photo: Float[Tensor, "3 H W"],
+    landmarks: Float[Tensor, "478 2"],
+    shading: Float[Tensor, "3"],
+) -> Float[Tensor, "3"] | None:
+    """Return the light-free linear RGB of the teeth, or None where the photo shows none.
+
+    Args:
+        photo: linear RGB.
+        landmarks: dense landmarks in this photo's pixels.
+        shading: light on a surface that faces the camera.
+    """
+    lips = landmarks[list(_INNER_LIPS)]
+    if float((landmarks[13] - landmarks[14]).norm()) < _LOWEST_OPENING:
+        return None
+    height, width = photo.shape[-2:]
+    left, top = lips.amin(0).floor().long().clamp(min=0).tolist()
+    right, bottom = lips.amax(0).ceil().long().tolist()
+    right, bottom = min(right, width), min(bottom, height)
+    if right - left < 2 or bottom - top < 2:
+        return None
+    y, x = torch.meshgrid(
+        torch.arange(top, bottom) + 0.5, torch.arange(left, right) + 0.5, indexing="ij"
+    )
+    middle = lips.mean(0)
+    inside = _inside(torch.stack([x, y], -1), middle + 0.85 * (lips - middle))
+    pixels = photo[:, top:bottom, left:right][:, inside]
+    if pixels.shape[-1] < 12:
+        return None
+    brightness = pixels.mean(0)
+    teeth = pixels[:, brightness >= brightness.quantile(1 - _BRIGHTEST_SHARE)]
+    colour = teeth.median(dim=-1).values / shading.clamp(min=1e-3)
+    if colour[0] > _REDDEST * colour[1] or colour.mean() < 0.5 * _LEAST:
+        return None
+    luminance = colour.mean()
+    hue = colour / luminance
+    usual = colour.new_tensor(_DEFAULT) / sum(_DEFAULT) * 3
+    return (0.5 * hue + 0.5 * usual) * luminance.clamp(_LEAST, _MOST)
+
+
+def teeth_change(
+    colour: Float[Tensor, "3"] | None,
+    log_albedo: Float[Tensor, "3 R R"],
+    teeth: Float[Tensor, "R R"],
+    side_metres: Float[Tensor, "R R"],
+) -> Float[Tensor, "3 R R"]:
+    """Return what to add to a log albedo for teeth of a colour, shaded towards the corners.
+
+    Args:
+        colour: linear RGB, None for what teeth usually have.
+        log_albedo: of the model.
+        teeth: where they are, 0 to 1.
+        side_metres: distance of each texel from the middle of the mean head.
+    """
+    where = teeth > 0.5
+    if not bool(where.any()):
+        return torch.zeros_like(log_albedo)
+    if colour is None:
+        colour = log_albedo.new_tensor(_DEFAULT)
+    change = colour.log() - log_albedo[:, where].median(dim=-1).values
+    deep = ((side_metres - _FRONT_METRES) / (_BACK_METRES - _FRONT_METRES)).clamp(0, 1)
+    return teeth * (change[:, None, None] + (1 - 0.6 * deep).log())
+
+
+def _inside(points: Float[Tensor, "H W 2"], polygon: Float[Tensor, "N 2"]) -> Bool[Tensor, "H W"]:
+    """Return which points lie in a polygon, by the number of edges to their right."""
+    crossings = torch.zeros(points.shape[:2], dtype=torch.long)
+    for a, b in zip(polygon, polygon.roll(-1, 0), strict=True):
+        rises = (a[1] > points[..., 1]) != (b[1] > points[..., 1])
+        at = a[0] + (points[..., 1] - a[1]) * (b[0] - a[0]) / (b[1] - a[1] + 1e-9)
+        crossings += rises & (points[..., 0] < at)
+    return crossings % 2 == 1

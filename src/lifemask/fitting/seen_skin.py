@@ -1,0 +1,206 @@
+"""Which texels of an unwrapped photo show this person's skin, and which something in front of it.
+
+The segmentation knows a head of hair, but not its strands, thin spectacle frames or the rim of a
+hat's shadow. They differ from the skin around them: darker, or of another hue, and they touch what
+the segmentation does know. Beards, brows, lips and marks in the middle of a cheek stay.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from lifemask.fitting.filters import blur_weighted, eroded, gaussian_blur
+
+_LIGHT_MILLIMETRES = 12.0
+"""Changes of brightness wider than this are light, not something in front."""
+_STRAND_MILLIMETRES = 5.0
+"""Dark lines thinner than this can be hair or a frame."""
+_DARK = 0.28
+"""Log brightness below the skin around it at which something may not be skin."""
+_STRAND = 0.20
+"""The same for a thin line."""
+_HUE = 0.24
+"""Root mean square of the log chroma at which a hue is not this person's skin."""
+_NEAR_MILLIMETRES = 10.0
+"""Outliers this near to hair, hats or frames count without touching them."""
+_SHADE = 0.35
+"""Log brightness below the person's tone that is the shadow of a hat, hair or frame, near it."""
+_GLOSS = 0.35
+"""Log brightness above the skin around it that is the gloss of hair, near hair."""
+_REACH_MILLIMETRES = 32.0
+"""Strands reach no farther from hair that the segmentation knows."""
+_MARGIN_MILLIMETRES = 1.0
+"""Skin this near to something in front of it is stained by it."""
+_SMALLEST_MILLIMETRES = 9.0
+"""Side of the smallest island of skin worth keeping."""
+_UNUSUAL = 2.2
+"""An outlier is at least so many times as far from its surroundings as this skin usually is."""
+_BRIDGE_MILLIMETRES = 1.5
+"""Gaps this wide do not break a strand."""
+_BEARD = -0.22
+"""Log brightness of chin and upper lip against the face from which a person has a beard."""
+
+
+@dataclass(frozen=True)
+class FaceZones:
+    """Parts of the face where dark or colourful is normal; all 0 to 1 for each texel."""
+
+    beard: Float[Tensor, "R R"]
+    """Where beards grow."""
+    chin: Float[Tensor, "R R"]
+    """Where a beard shows first."""
+    features: Float[Tensor, "R R"]
+    """Lips, brows, lids and nostrils."""
+
+
+def face_zones(
+    position: Float[Tensor, "3 R R"], regions: dict[str, Float[Tensor, "R R"]]
+) -> FaceZones:
+    """Place the zones on the mean head.
+
+    Args:
+        position: of each texel on the mean head, metres.
+        regions: the model's regions for each texel.
+    """
+    x, y = position[0].abs(), position[1]
+    inner = regions["face"]
+    lips = regions["lips"]
+    beard = ((-0.028 - y) / 0.014).clamp(0, 1)
+    side = ((x - 0.045) / 0.012).clamp(0, 1) * ((0.0 - y) / 0.02).clamp(0, 1)
+    chin = ((0.030 - x) / 0.008).clamp(0, 1) * ((-0.046 - y) / 0.008).clamp(0, 1)
+    chin = chin * inner * (1 - lips)
+    nostrils = ((0.016 - x) / 0.004).clamp(0, 1) * ((y + 0.056) / 0.004).clamp(0, 1)
+    nostrils = nostrils * ((-0.038 - y) / 0.004).clamp(0, 1)
+    features = torch.maximum(torch.maximum(lips, regions["brows"]), regions["eyes"])
+    features = torch.maximum(features, nostrils)
+    return FaceZones(torch.maximum(beard, side) * (1 - lips), chin, features)
+
+
+def has_beard(
+    residual: Float[Tensor, "3 R R"], weight: Float[Tensor, "R R"], zones: FaceZones
+) -> bool:
+    """Whether chin and upper lip are so much darker than the face that a beard grows there.
+
+    Args:
+        residual: log colour that model and light do not explain.
+        weight: how far each texel is seen, 0 to 1.
+    """
+    brightness = residual.mean(0)
+    chin = (weight > 0.5) & (zones.chin > 0.5)
+    face = (weight > 0.5) & (zones.beard < 0.1) & (zones.features < 0.1)
+    if int(chin.sum()) < 50 or int(face.sum()) < 50:
+        return False
+    return bool(brightness[chin].median() - brightness[face].median() < _BEARD)
+
+
+def skin_tone(
+    residual: Float[Tensor, "3 R R"], weight: Float[Tensor, "R R"]
+) -> Float[Tensor, "3 1 1"]:
+    """Return the median of what is clearly seen, zero where nothing is."""
+    clear = weight > 0.6
+    if int(clear.sum()) < 50:
+        return residual.new_zeros(3, 1, 1)
+    return residual[:, clear].median(dim=-1).values[:, None, None]
+
+
+def free_of_occluders(
+    residual: Float[Tensor, "3 R R"],
+    weight: Float[Tensor, "R R"],
+    not_skin: Float[Tensor, "R R"],
+    zones: FaceZones,
+    scale: float,
+    *,
+    bearded: bool,
+) -> Float[Tensor, "R R"]:
+    """Return how surely each seen texel is bare skin, 0 to 1, with soft borders.
+
+    Args:
+        residual: log colour that model and light do not explain.
+        weight: how far each texel is seen and segmented as skin, 0 to 1.
+        not_skin: probability of hair, clothes, background or anything else, where seen.
+        scale: texels per millimetre.
+        bearded: darkness where beards grow is no outlier.
+    """
+    difference = residual - skin_tone(residual, weight)
+    brightness = difference.mean(0)
+    hue = (difference - brightness).square().mean(0).sqrt()
+    around = blur_weighted(
+        brightness[None], weight * (1 - zones.features), _LIGHT_MILLIMETRES * scale
+    )[0]
+    seen = weight > 0.02
+    smooth = gaussian_blur(torch.where(seen, brightness, around)[None], 0.25 * scale)[0]
+    closed = _closed(smooth, _STRAND_MILLIMETRES * scale)
+    plain = (weight > 0.5) & (zones.features < 0.1) & (zones.beard < 0.5)
+    dark = _beyond(around.clamp(max=0.1) - brightness, _DARK, plain)
+    thin = _beyond(closed - smooth, _STRAND, plain)
+    allowed = torch.maximum(zones.features, zones.beard if bearded else zones.chin)
+    colourful = _beyond(hue, _HUE, plain) & (zones.features < 0.3)
+    outlier = (((dark | thin) & (allowed < 0.3)) | colourful) & seen
+    beside = _beyond(brightness - around, _GLOSS, plain) | (
+        (brightness < -_SHADE) & (allowed < 0.3)
+    )
+    hidden = _attached(outlier, beside & seen & (zones.features < 0.3), not_skin > 0.4, scale)
+    kept = seen & ~hidden
+    hidden |= kept & ~_large(kept, (_SMALLEST_MILLIMETRES * scale) ** 2)
+    bare = eroded((~hidden).float(), _MARGIN_MILLIMETRES * scale)
+    return 1 - gaussian_blur(1 - bare[None], 0.8 * scale)[0].mul(2).clamp(0, 1)
+
+
+def _beyond(
+    image: Float[Tensor, "R R"], threshold: float, plain: Bool[Tensor, "R R"]
+) -> Bool[Tensor, "R R"]:
+    """Return where an image is above a threshold that rises where this face's skin varies more."""
+    if bool(plain.any()):
+        usual = float(image[plain].abs().quantile(0.6))
+        threshold = min(max(threshold, _UNUSUAL * usual), 1.6 * threshold)
+    return image > threshold
+
+
+def _large(mask: Bool[Tensor, "R R"], area: float) -> Bool[Tensor, "R R"]:
+    """Return the mask without its islands of fewer texels than `area`."""
+    labels = np.empty(mask.shape, np.int32)
+    ndimage.label(mask.numpy(), output=labels)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return torch.from_numpy(sizes >= area)[torch.from_numpy(labels).long()] & mask
+
+
+def _attached(
+    outlier: Bool[Tensor, "R R"],
+    beside: Bool[Tensor, "R R"],
+    foreign: Bool[Tensor, "R R"],
+    scale: float,
+) -> Bool[Tensor, "R R"]:
+    """Return the outliers that touch, or nearly touch, what is known not to be skin.
+
+    Args:
+        beside: outliers, gloss and shade, that count near it only.
+    """
+    if not bool(foreign.any()):
+        return torch.zeros_like(outlier)
+    candidates = outlier.numpy()
+    distance: NDArray[np.float64] = np.asarray(
+        ndimage.distance_transform_edt(~foreign.numpy()), np.float64
+    )
+    steps = max(1, round(_BRIDGE_MILLIMETRES * scale / 2))
+    bridged: NDArray[np.bool_] = np.asarray(
+        ndimage.binary_dilation(candidates, iterations=steps), np.bool_
+    )
+    close = distance < _NEAR_MILLIMETRES * scale
+    bridged &= distance < _REACH_MILLIMETRES * scale
+    grown: NDArray[np.bool_] = np.asarray(
+        ndimage.binary_propagation(candidates & close, mask=bridged), np.bool_
+    )
+    return torch.from_numpy(grown | (beside.numpy() & close))
+
+
+def _closed(image: Float[Tensor, "R R"], size: float) -> Float[Tensor, "R R"]:
+    """Return the image with dark structures narrower than `size` pixels filled."""
+    reach = max(1, round(size / 2))
+    grown = torch.nn.functional.max_pool2d(image[None, None], 2 * reach + 1, 1, reach)
+    return -torch.nn.functional.max_pool2d(-grown, 2 * reach + 1, 1, reach)[0, 0]
