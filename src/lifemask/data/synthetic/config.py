@@ -37,6 +37,9 @@ class SyntheticConfig:
     pores: float = 1.0
     """Factor on the finest relief of the skin."""
 
+    dressed: float = 0.97
+    """Probability that somebody wears anything: hair, brows, lashes, glasses, a hat, clothes."""
+
     neutral: float = 0.25
     """Probability of a face at rest."""
     camera_gaze: float = 0.6
@@ -100,7 +103,7 @@ class SyntheticConfig:
 
 _PROBABILITIES = frozenset(
     {
-        "make_up", "freckles", "moles", "blemishes", "beard", "neutral", "camera_gaze",
+        "dressed", "make_up", "freckles", "moles", "blemishes", "beard", "neutral", "camera_gaze",
         "uniform_yaw", "loose_frame", "directional_light", "grey",
     }
 )  # fmt: skip

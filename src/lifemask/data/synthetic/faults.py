@@ -68,7 +68,7 @@ def sample_faults(rng: np.random.Generator, config: SyntheticConfig) -> Faults:
         read_noise=0.004 * iso,
         shot_noise=0.0006 * iso,
         noise_size=grain,
-        contrast=float(np.clip(1 + 0.14 * rng.standard_normal(), 0.7, 1.4)),
+        contrast=float(np.clip(1.15 + 0.15 * rng.standard_normal(), 0.8, 1.6)),
         black=max(0.0, 0.004 * rng.standard_normal()) * amount,
         vignette=float(rng.random() < 0.3) * rng.uniform(0, 0.35),
         saturation=0.0 if rng.random() < config.grey else float(

@@ -35,6 +35,9 @@ from lifemask.data.synthetic.scenes import (
 )
 from lifemask.data.synthetic.skin import SkinPainter
 from lifemask.data.synthetic.wrinkles import wrinkle_weights
+from lifemask.data.wearables.drawing import Layers, draw_layers
+from lifemask.data.wearables.dressing import Dressed, dress, neutral_vertices
+from lifemask.data.wearables.wardrobe import Wardrobe
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
@@ -103,6 +106,7 @@ class SyntheticFaces:
             )
         self.model = model.to(self.device)
         self._painter = SkinPainter(self.model, self.config.texture_size, self.device)
+        self._wardrobe = Wardrobe.from_pretrained(self.model)
         self.material = _head_material(self.model, self._painter.skin)
 
     def batch(self, seed: int, index: int, size: int) -> FaceBatch:
@@ -207,11 +211,23 @@ class SyntheticFaces:
         camera = frame_camera(views, world_to_camera, points["dense478"], config.size)
         light = self._light(moments, albedo, frames)
         shine = self._tensor([p.shine for p in people for _ in range(frames)])
-        heads = light_heads(self.material, vertices, camera, light, shine, backend=self._backend)
+        dressed = self._dressed(people, moments, coefficients, vertices, albedo, frames)
+        heads = light_heads(
+            self.material,
+            vertices,
+            camera,
+            light,
+            shine,
+            openness=torch.stack([d.skin_openness for d in dressed]),
+            cover=torch.stack([d.skin_cover for d in dressed]),
+            cover_colour=torch.stack([d.hair_colour for d in dressed]),
+            backend=self._backend,
+        )
         picture = draw_heads(
             heads, self.material, albedo, relief, samples=config.samples, backend=self._backend
         )
-        photo = self._photograph(picture, moments)
+        worn = self._worn(picture, heads, dressed)
+        photo = self._photograph(picture, worn, moments)
         projected = {name: camera.project(p) for name, p in points.items()}
         truth = FaceTruth(
             coefficients,
@@ -222,8 +238,8 @@ class SyntheticFaces:
             picture.albedo,
             albedo,
             relief,
-            self._visible("landmarks68", projected["landmarks68"], heads, picture),
-            self._visible("dense478", projected["dense478"], heads, picture),
+            self._visible("landmarks68", projected["landmarks68"], heads, picture, worn),
+            self._visible("dense478", projected["dense478"], heads, picture, worn),
         )
         ones = {name: torch.ones_like(p[..., 0]) for name, p in projected.items()}
         return FaceBatch(
@@ -231,7 +247,7 @@ class SyntheticFaces:
             projected["landmarks68"][..., :2], ones["landmarks68"],
             projected["dense478"][..., :2], ones["dense478"],
             projected["aflw21"][..., :2], ones["aflw21"],
-            picture.skin,
+            picture.skin * (1 - worn.opacity),
             torch.zeros(len(moments), dtype=torch.int64, device=self.device),
             truth,
         )  # fmt: skip
@@ -282,12 +298,56 @@ class SyntheticFaces:
         front = rig.nearest_harmonics().shade(
             F.normalize(rig.direction + rig.direction.new_tensor([0, 0, 1.5]), dim=-1)[:, None]
         )[:, 0].mean(-1).clamp(min=0.15)  # fmt: skip
-        automatic = (0.21 / middle) ** 0.45 / front
+        automatic = 1.3 * (0.21 / middle) ** 0.25 / front
         return rig.scaled(automatic[:, None] * self._tensor([m.exposure for m in moments]))
 
-    def _photograph(self, picture: Picture, moments: list[Moment]) -> Tensor:
+    def _dressed(
+        self,
+        people: list[Person],
+        moments: list[Moment],
+        coefficients: FaceCoefficients,
+        vertices: Tensor,
+        albedo: Tensor,
+        frames: int,
+    ) -> list[Dressed]:
+        """Return what each head wears."""
+        neutral = neutral_vertices(self.model, coefficients)
+        neck = self._painter.layers["neck"][::4, ::4]
+        skin = (albedo[:, :, ::4, ::4] * neck).sum((2, 3)) / neck.sum()
+        return [
+            dress(
+                people[k // frames].outfit,
+                self._wardrobe,
+                self.model,
+                vertices[k],
+                neutral[k],
+                skin_colour=skin[k],
+                seed=people[k // frames].cloth_seed,
+            )
+            for k in range(len(moments))
+        ]
+
+    def _worn(self, picture: Picture, heads: LitHeads, dressed: list[Dressed]) -> Layers:
+        """Return what is worn over black, averaged over the samples of a pixel."""
+        samples, camera, light = self.config.samples, heads.camera, heads.light
+        height, width = camera.image_size
+        fine = camera.cropped(0, 0, (height * samples, width * samples), scale=float(samples))
+        depth = picture.sample_depth
+        layers = draw_layers(
+            depth.new_zeros(len(depth), 3, *depth.shape[1:]), depth, dressed, fine,
+            soft=light.soft, direction=light.direction, lamp=light.lamp, backend=self._backend,
+        )  # fmt: skip
+        nearest = torch.where(layers.opacity > 0.5, layers.depth, torch.inf)
+        return Layers(
+            F.avg_pool2d(layers.colour, samples),
+            F.avg_pool2d(layers.opacity, samples),
+            -F.max_pool2d(-nearest, samples),
+        )
+
+    def _photograph(self, picture: Picture, worn: Layers, moments: list[Moment]) -> Tensor:
         background = enlarge(self._tensor([m.background for m in moments]), self.config.size)
         composed = picture.colour + background * (1 - picture.alpha.unsqueeze(1))
+        composed = worn.colour + composed * (1 - worn.opacity.unsqueeze(1))
         return torch.stack(
             [photograph(c, m.faults) for c, m in zip(composed, moments, strict=True)]
         )
@@ -298,6 +358,7 @@ class SyntheticFaces:
         points: Float[Tensor, "N K 3"],
         heads: LitHeads,
         picture: Picture,
+        worn: Layers,
     ) -> Bool[Tensor, "N K"]:
         """Return which points face the camera and lie on what the picture shows there."""
         embedding = getattr(self.model, name)
@@ -328,7 +389,12 @@ class SyntheticFaces:
             corner = self.material.triangles[triangle.clamp(min=0), 0]
             wet = self.material.wet[corner] * (triangle >= 0)
             on_top &= ~on_eye | (around(wet) > 0.5)
-        return facing & (on_top | ~inside)
+        # Brows and lashes lie closer to the points under them than this and do not hide them.
+        pixel = place[:, 4::9]
+        hidden = (worn.opacity.flatten(1).gather(1, pixel) > 0.5) & (
+            worn.depth.flatten(1).gather(1, pixel) < points[..., 2] - 0.005
+        )
+        return facing & ((on_top & ~hidden) | ~inside)
 
 
 def _head_material(model: MorphableModel, skin: Float[Tensor, "D D"]) -> HeadMaterial:

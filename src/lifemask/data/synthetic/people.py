@@ -6,6 +6,7 @@ import numpy as np
 
 from lifemask.data.synthetic.config import SyntheticConfig
 from lifemask.data.synthetic.wrinkles import FAMILIES, VARIANTS
+from lifemask.data.wearables.outfit import Outfit, random_outfit
 
 NOISES = 6
 """How many fields of each kind of noise there are to choose from."""
@@ -37,6 +38,10 @@ class Person:
     """(2,) which field of each."""
     wrinkle_variants: np.ndarray
     """(families, 2) which drawing on the left and on the right."""
+    outfit: Outfit
+    """Hair, brows, lashes, glasses, hat and clothes."""
+    cloth_seed: int
+    """Of the cloth's grain."""
 
 
 _DARKER = np.array([1.0, 1.0, 1.0])
@@ -113,6 +118,9 @@ def sample_person(
     # Most wrinkles mirror each other roughly; some do not.
     other = rng.random(len(FAMILIES)) < 0.35
     wrinkle_variants[other, 1] = rng.integers(0, VARIANTS, int(other.sum()))
+    outfit = Outfit(clothes=False)
+    if rng.random() < config.dressed:
+        outfit = random_outfit(rng, masculine=masculine, age_years=age, darkness=float(1 - light))
     return Person(
         identity=identity.astype(np.float32),
         albedo=albedo,
@@ -131,6 +139,8 @@ def sample_person(
         ),
         relief_noise=rng.integers(0, NOISES, 2),
         wrinkle_variants=wrinkle_variants,
+        outfit=outfit,
+        cloth_seed=int(rng.integers(2**31)),
     )
 
 

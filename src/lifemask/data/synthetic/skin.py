@@ -219,6 +219,7 @@ def _draw_layers(
     under[:, 1] += 22 * unit
     layers = {
         "skin": skin,
+        "neck": regions["neck"],
         "lips": regions["lips"],
         "lids": both(between(fold, upper, 8)),
         "liner": both(np.exp(-0.5 * (line / (1.6 * unit)) ** 2)),
