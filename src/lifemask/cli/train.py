@@ -101,12 +101,18 @@ class Train:
         named = os.environ.get("LIFEMASK_DATA")
         return self.data or (Path(named) if named else None)
 
+    def _workers(self) -> int:
+        """Return how many processes look at photos before training."""
+        cores = (os.cpu_count() or 1) // int(os.environ.get("WORLD_SIZE", 1))
+        return max(cores, 1) if self.workers is None else self.workers
+
     def _train(self, recipe: Recipe) -> int:
         from lifemask.training.builders import build_parts
         from lifemask.training.loop import train
 
         options = self._options()
-        outcome = train(recipe, build_parts(recipe, self._data()), options)
+        parts = build_parts(recipe, self._data(), workers=self._workers())
+        outcome = train(recipe, parts, options)
         print(f"{outcome.reason} at step {outcome.step} after {outcome.seconds / 60:.1f} minutes")
         if outcome.reason == "finished":
             print(options.output / "weights.safetensors")

@@ -7,10 +7,13 @@ from typing import Any
 import torch
 
 from lifemask.data.mixture import FaceSource, Mixture, batch_sizes, seed_for
+from lifemask.data.photo_faces import open_photos
+from lifemask.data.photos import ShardError
 from lifemask.morphable.model import MorphableModel
 from lifemask.systems.registry import build_system
 from lifemask.systems.system import System
 from lifemask.training.config import (
+    PhotoSource,
     Recipe,
     Source,
     SyntheticSource,
@@ -21,12 +24,13 @@ from lifemask.training.sources import SyntheticFaceSource, synthetic_config
 from lifemask.training.weights import start_from
 
 
-def build_parts(recipe: Recipe, data: Path | None) -> TrainingParts:
+def build_parts(recipe: Recipe, data: Path | None, *, workers: int = 0) -> TrainingParts:
     """Build all that a recipe names, and check that its data is there.
 
     Args:
         recipe: what to build.
         data: folder of photos and clips; only needed by recipes that use some.
+        workers: processes that look at photos which were never looked at.
 
     Raises:
         TrainingError: a name, an option or a file is wrong; says what is allowed.
@@ -44,9 +48,12 @@ def build_parts(recipe: Recipe, data: Path | None) -> TrainingParts:
     held_out: dict[str, FaceSource] = {}
     about: dict[str, Any] = {}
     for name in sizes:
-        training[name], held_out[name], about[name] = _sources(
-            name, recipe.sources[name], recipe, system, data
-        )
+        try:
+            training[name], held_out[name], about[name] = _sources(
+                name, recipe.sources[name], recipe, system, data, workers
+            )
+        except ShardError as error:
+            raise TrainingError(f"Source {name!r}: {error}") from error
     return TrainingParts(
         system,
         Mixture(training, sizes),
@@ -57,7 +64,7 @@ def build_parts(recipe: Recipe, data: Path | None) -> TrainingParts:
 
 
 def _sources(
-    name: str, source: Source, recipe: Recipe, system: System, data: Path | None
+    name: str, source: Source, recipe: Recipe, system: System, data: Path | None, workers: int
 ) -> tuple[FaceSource, FaceSource, Mapping[str, Any]]:
     """Return the source to train on, the one held out, and what the log says of them."""
     training_seed, held_out_seed = (
@@ -71,5 +78,18 @@ def _sources(
                 SyntheticFaceSource(config, held_out_seed, source.augmentation),
                 {"kind": "synthetic", "tiers": []},
             )
+        case PhotoSource():
+            training, held_out, about = open_photos(
+                data,
+                source.shards,
+                tiers=source.tiers,
+                size=system.crop_size,
+                seed=training_seed,
+                held_out=source.held_out,
+                augmentation=source.augmentation,
+                limit=source.limit,
+                workers=workers,
+            )
+            return training, held_out, {"kind": "photos", **about}
         case _:
             raise TrainingError(f"Source {name!r} of kind {type(source).__name__} is unknown.")

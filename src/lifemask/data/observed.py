@@ -1,0 +1,292 @@
+"""What perception finds in training photos, kept on disk so that it is computed once.
+
+The files are keyed by the sha256 of the photo's file and by that of the perception's weights: a
+changed photo or network is looked at again, an unchanged one never.
+"""
+
+import hashlib
+import io
+import logging
+import multiprocessing
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from lifemask.data.photos import PhotoPlace, RawPhoto
+from lifemask.io.files import make_folder, write_bytes
+from lifemask.io.images import Photo, PhotoError, decode_photo
+from lifemask.morphable.assets import read_card
+from lifemask.perception.face_perception import FacePerception
+from lifemask.perception.observation import FaceDetection, FaceObservation
+from lifemask.perception.segmentation import CROP_SIZE, SEGMENTATION_CLASSES
+from lifemask.perception.weights import cache_directory
+
+logger = logging.getLogger(__name__)
+
+Verdict = Literal["face", "no face", "damaged"]
+
+SKIN_SIZE = 128
+"""Pixels on a side of the stored skin map."""
+
+SURE = 0.5
+"""Least presence of a face worth learning from."""
+
+SPREAD = 0.02
+"""Disagreement of a point, in units of the face's extent, at which its weight falls to 1/e."""
+
+# Counts up when what is stored changes its meaning.
+_VERSION = 1
+_NETWORKS = ("yunet", "face_mesh", "face_mesh_profile", "face_mesh_topology", "segmentation")
+_VERDICTS: tuple[Verdict, ...] = ("face", "no face", "damaged")
+
+
+@dataclass(frozen=True, eq=False)
+class ObservedFace:
+    """The face of one training photo, in photo pixels."""
+
+    landmarks478: Float[Tensor, "478 2"]
+    """Dense points."""
+    weight478: Float[Tensor, "478"]
+    """How well the passes of the network agree on each, 0 to 1."""
+    skin: UInt8[Tensor, "S S"]
+    """255 where the photo surely shows skin of the face."""
+    skin_to_photo: Float[Tensor, "2 3"]
+    """Affine from pixels of `skin` (x, y, 1) to photo pixels; centres at +0.5."""
+
+
+@cache
+def perception_hash() -> str:
+    """Return sixteen hexadecimal digits for the networks that look at photos."""
+    text = f"{_VERSION} " + " ".join(read_card(f"perception/{n}").sha256 for n in _NETWORKS)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class ObservationCache:
+    """One file per photo under a folder."""
+
+    folder: Path
+    """Of these networks alone."""
+
+    @classmethod
+    def default(cls) -> "ObservationCache":
+        """Return the place under the cache folder for the networks that ship."""
+        return cls(cache_directory() / "observed" / perception_hash())
+
+    def path(self, photo: bytes) -> Path:
+        """Return the file for a photo's file."""
+        digest = hashlib.sha256(photo).hexdigest()
+        return self.folder / digest[:2] / f"{digest}.safetensors"
+
+    def write(self, path: Path, found: ObservedFace | Verdict) -> None:
+        """Store a face, or why there is none.
+
+        Raises:
+            OutputError: the disk is full, or not writable.
+        """
+        verdict = found if isinstance(found, str) else "face"
+        tensors = {"verdict": torch.tensor(_VERDICTS.index(verdict), dtype=torch.uint8)}
+        if not isinstance(found, str):
+            tensors |= {name: value.contiguous() for name, value in vars(found).items()}
+        make_folder(path.parent)
+        write_bytes(path, save(tensors))
+
+    def verdict(self, path: Path) -> Verdict | None:
+        """Return what was found in a photo; None where it was never looked at."""
+        tensors = self._tensors(path)
+        return None if tensors is None else _VERDICTS[int(tensors["verdict"])]
+
+    def read(self, path: Path) -> ObservedFace:
+        """Return the face found in a photo.
+
+        Raises:
+            FileNotFoundError: it is not there (any more), or no face was found.
+        """
+        tensors = self._tensors(path)
+        if tensors is None or len(tensors) == 1:
+            raise FileNotFoundError(
+                f"There is no observed face at {path}. Start the training again with --resume: "
+                "the photo is then looked at anew."
+            )
+        del tensors["verdict"]
+        return ObservedFace(**tensors)
+
+    def _tensors(self, path: Path) -> dict[str, Tensor] | None:
+        try:
+            return load_file(path)
+        except FileNotFoundError:
+            return None
+        except SafetensorError:
+            # Never trusted, always repaired.
+            path.unlink(missing_ok=True)
+            return None
+
+
+def observe_face(perception: FacePerception, photo: RawPhoto) -> ObservedFace | Verdict:
+    """Look at one photo.
+
+    Where its JSON has no `face_box_xyxy`, the whole photo is the face.
+    """
+    try:
+        pixels = _decoded(photo).pixels
+    except PhotoError:
+        return "damaged"
+    box = photo.about.get("face_box_xyxy")
+    if box is None:
+        seen = perception.observe_crop(pixels, quality="fast", segment=True, embed=False)
+    else:
+        faces = perception.detect(pixels)
+        if not faces:
+            return "no face"
+        face = max(faces, key=lambda face: _overlap(face, box))
+        seen = perception.observe(pixels, face, quality="fast", segment=True, embed=False)
+    return "no face" if seen.presence < SURE else _observed(seen)
+
+
+def observe_all(
+    places: Sequence[PhotoPlace], store: ObservationCache, *, workers: int = 0
+) -> tuple[list[tuple[PhotoPlace, Path]], dict[str, int]]:
+    """Look at all photos that were never looked at; return those with a face, and counts of others.
+
+    Photos without a face and damaged ones are logged and counted.
+
+    Args:
+        places: where the photos are.
+        store: where the results are kept.
+        workers: processes that look; 0: this one.
+
+    Raises:
+        OutputError: the results cannot be written.
+        ShardError: a shard has changed.
+    """
+    started, reported = time.monotonic(), time.monotonic()
+    kept: list[tuple[PhotoPlace, Path]] = []
+    lost: Counter[str] = Counter()
+    for done, (place, path, verdict) in enumerate(_verdicts(places, store, workers), 1):
+        if verdict == "face":
+            kept.append((place, path))
+        else:
+            lost[verdict] += 1
+            logger.info("%s of %s is left out: %s.", place.key, place.shard.name, verdict)
+        now = time.monotonic()
+        if now - reported > 10:
+            reported = now
+            rate = done / (now - started)
+            logger.info(
+                "Looked at %d of %d photos, %.0f s to go",
+                done, len(places), (len(places) - done) / rate,
+            )  # fmt: skip
+    return kept, dict(lost)
+
+
+def skin_in_crop(
+    face: ObservedFace,
+    crop_to_photo: Float[Tensor, "2 3"],
+    size: int,
+    image_size: tuple[int, int],
+) -> Float[Tensor, "size size"]:
+    """Return the skin map as a crop shows it, 0 outside of the photo.
+
+    Args:
+        face: with its map.
+        crop_to_photo: affine from crop pixels to photo pixels.
+        size: pixels on a side of the crop.
+        image_size: (height, width) of the photo.
+    """
+    last = torch.tensor([[0.0, 0.0, 1.0]])
+    to_map = torch.linalg.inv(torch.cat([face.skin_to_photo, last]))
+    affine = (to_map @ torch.cat([crop_to_photo, last]))[:2]
+    steps = torch.arange(size) + 0.5
+    grid = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1)
+    in_photo = grid @ crop_to_photo[:, :2].T + crop_to_photo[:, 2]
+    height, width = image_size
+    inside = ((in_photo >= 0) & (in_photo <= in_photo.new_tensor([width, height]))).all(-1)
+    points = grid @ affine[:, :2].T + affine[:, 2]
+    grid = points * (2 / face.skin.shape[-1]) - 1
+    image = (face.skin.float() / 255)[None, None]
+    return (
+        F.grid_sample(image, grid[None], padding_mode="zeros", align_corners=False)[0, 0] * inside
+    )
+
+
+def _verdicts(
+    places: Sequence[PhotoPlace], store: ObservationCache, workers: int
+) -> Iterator[tuple[PhotoPlace, Path, Verdict]]:
+    """Yield all photos in order, with what was found; several processes share the work."""
+    # Training processes start at different photos, so that they do not all look at the same ones.
+    rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if count > 1:
+        for place in places[rank * len(places) // count : (rank + 1) * len(places) // count]:
+            _look(place, store)
+    if workers == 0:
+        for place in places:
+            yield place, *_look(place, store)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
+        jobs = pool.map(_look, places, [store] * len(places), chunksize=8)
+        for place, result in zip(places, jobs, strict=True):
+            yield place, *result
+
+
+def _look(place: PhotoPlace, store: ObservationCache) -> tuple[Path, Verdict]:
+    photo = place.read()
+    path = store.path(photo.image)
+    verdict = store.verdict(path)
+    if verdict is None:
+        found = observe_face(_perception(), photo)
+        store.write(path, found)
+        verdict = found if isinstance(found, str) else "face"
+    return path, verdict
+
+
+@cache
+def _perception() -> FacePerception:
+    return FacePerception.from_pretrained()
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _decoded(photo: RawPhoto) -> Photo:
+    return decode_photo(io.BytesIO(photo.image), name=photo.key)
+
+
+def _observed(seen: FaceObservation) -> ObservedFace:
+    points = seen.landmarks478[:, :2]
+    extent = (points.amax(0) - points.amin(0)).amax()
+    weight = seen.presence * torch.exp(-((seen.landmark_sigma / (SPREAD * extent)) ** 2))
+    assert seen.segmentation is not None, "Segmentation was asked for."
+    skin = seen.segmentation[SEGMENTATION_CLASSES.index("face_skin")]
+    small = F.avg_pool2d(skin[None], CROP_SIZE // SKIN_SIZE)[0]
+    scale = torch.tensor([CROP_SIZE / SKIN_SIZE, CROP_SIZE / SKIN_SIZE, 1.0])
+    return ObservedFace(
+        points.float(),
+        weight.float(),
+        (small * 255).round().to(torch.uint8),
+        seen.segmentation_to_photo.float() * scale,
+    )
+
+
+def _overlap(face: FaceDetection, box: Any) -> float:
+    """Return intersection over union with a box."""
+    ours, theirs = face.box_xyxy.tolist(), [float(v) for v in box]
+    width = min(ours[2], theirs[2]) - max(ours[0], theirs[0])
+    height = min(ours[3], theirs[3]) - max(ours[1], theirs[1])
+    shared = max(width, 0) * max(height, 0)
+    areas = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (ours, theirs))
+    return shared / max(areas - shared, 1e-9)

@@ -1,0 +1,200 @@
+"""Framed photos as batches: what perception found in them, and AFLW's points where they have some."""
+
+import hashlib
+import io
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lifemask.data.augmentation import augmented
+from lifemask.data.augmentation_config import Augmentation
+from lifemask.data.batch import FaceBatch
+from lifemask.data.mixture import generator_for
+from lifemask.data.observed import ObservationCache, ObservedFace, observe_all, skin_in_crop
+from lifemask.data.photos import PhotoPlace, RawPhoto, ShardError, find_shards, index_shards
+from lifemask.data.tensors import joined, map_tensors
+from lifemask.io.images import decode_photo
+from lifemask.perception.correspondences import IBUG68_FROM_DENSE478
+from lifemask.perception.framing import FaceFrame, crop_pixels, crop_points, face_frame
+from lifemask.perception.regions import square_regions
+
+logger = logging.getLogger(__name__)
+
+JAW_WEIGHT = 0.3
+"""Weight of the 17 jaw points: the dense points near them do not slide with the outline."""
+
+
+@dataclass(frozen=True)
+class PhotoFaces:
+    """Photos with a face, in an order that changes with every round through them."""
+
+    places: tuple[tuple[PhotoPlace, Path], ...]
+    """Where each photo lies, and what was observed in it."""
+    store: ObservationCache
+    """Reads the latter."""
+    size: int
+    """Pixels on a side of the crops."""
+    seed: int
+    """Of order and augmentation."""
+    augmentation: Augmentation
+    """Variations of the crops."""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def batch(self, index: int, size: int) -> FaceBatch:
+        """Return a batch; see `FaceSource`. Every photo comes once before any comes again."""
+        numbers = [
+            _order(self.seed, number // len(self), len(self))[number % len(self)]
+            for number in range(index * size, (index + 1) * size)
+        ]
+        faces = joined([self.face(number) for number in numbers])
+        return augmented(faces, self.augmentation, generator_for(self.seed, "varied", index))
+
+    def face(self, number: int) -> FaceBatch:
+        """Return one photo as a batch of one, as it is."""
+        place, path = self.places[number]
+        return framed_photo(place.read(), self.store.read(path), self.size)
+
+
+def open_photos(
+    data: Path | None,
+    patterns: Sequence[str],
+    *,
+    tiers: Sequence[str],
+    size: int,
+    seed: int,
+    held_out: float,
+    augmentation: Augmentation,
+    limit: int | None = None,
+    store: ObservationCache | None = None,
+    workers: int = 0,
+) -> tuple[PhotoFaces, PhotoFaces, dict[str, Any]]:
+    """Return photos to train on, photos of other people to validate on, and what is known of them.
+
+    Looks at photos that were never looked at, which may take a while.
+
+    Args:
+        data: folder to which the patterns are relative.
+        patterns: shards; see `find_shards`.
+        tiers: the licence tiers that photos may have.
+        size: pixels on a side of the crops.
+        seed: of order and augmentation.
+        held_out: share of the people to validate on.
+        augmentation: of the crops to train on; those to validate on stay as they are.
+        limit: use only the first so many photos.
+        store: where observations are kept; by default in the cache folder.
+        workers: processes that look at photos.
+
+    Raises:
+        ShardError: shards are missing, damaged, of another licence tier, or hold too few faces.
+        OutputError: what is found cannot be written.
+    """
+    store = ObservationCache.default() if store is None else store
+    places, passed = index_shards(find_shards(data, patterns))
+    places = places[:limit]
+    people = {place: _checked_person(place, tiers) for place in places}
+    kept, lost = observe_all(places, store, workers=workers)
+    parts: tuple[list[tuple[PhotoPlace, Path]], ...] = ([], [])
+    for place, path in kept:
+        parts[_share_of(people[place] or place.key) < held_out].append((place, path))
+    training, held = (
+        PhotoFaces(tuple(part), store, size, seed, variation)
+        for part, variation in zip(parts, (augmentation, Augmentation.none()), strict=True)
+    )
+    if not len(training) or not len(held):
+        raise ShardError(
+            f"Of {len(places)} photos, {len(kept)} show a face: {len(training)} to train on and "
+            f"{len(held)} to validate on. Both must be at least one: give more shards, or change "
+            "the source's held_out."
+        )
+    about = {
+        "photos": len(training),
+        "held_out": len(held),
+        "left_out": {**passed, **lost},
+        "tiers": sorted(Counter(tiers)),
+        "shards": [place.name for place in dict.fromkeys(place.shard for place in places)],
+    }
+    logger.info(
+        "%d photos to train on, %d to validate on; left out: %s",
+        len(training), len(held), about["left_out"] or "none",
+    )  # fmt: skip
+    return training, held, about
+
+
+def framed_photo(photo: RawPhoto, face: ObservedFace, size: int) -> FaceBatch:
+    """Return a photo's frame with all that is known of it, as a batch of one."""
+    pixels = decode_photo(io.BytesIO(photo.image), name=photo.key).pixels
+    frame = face_frame(face.landmarks478)
+    points = crop_points(face.landmarks478, frame, size)
+    jaw = torch.where(torch.arange(68) < 17, JAW_WEIGHT, 1.0)
+    corresponding = list(IBUG68_FROM_DENSE478)
+    manual, manual_weight = _manual21(photo.about)
+    identity = person_name(photo.about)
+    batch = FaceBatch(
+        photo=crop_pixels(pixels, frame, size),
+        landmarks68=points[corresponding],
+        landmarks68_weight=face.weight478[corresponding] * jaw,
+        landmarks478=points,
+        landmarks478_weight=face.weight478,
+        aflw21=crop_points(manual, frame, size),
+        aflw21_weight=manual_weight,
+        skin=skin_in_crop(face, crop_to_photo(frame, size), size, pixels.shape[:2]),
+        person=torch.tensor(-1 if identity is None else person_number(identity)),
+        truth=None,
+    )
+    return map_tensors(lambda t: t[None], batch)
+
+
+def crop_to_photo(frame: FaceFrame, size: int) -> Float[Tensor, "2 3"]:
+    """Return the affine from pixels of a frame's crop to photo pixels."""
+    region = square_regions(frame.centre, frame.side, frame.roll)
+    return region / torch.tensor([size, size, 1.0])
+
+
+def person_name(about: dict[str, Any]) -> str | None:
+    """Return who a photo's JSON says it shows; None where it does not."""
+    identity = about.get("identity")
+    return None if identity is None else f"{about.get('source')}/{identity}"
+
+
+def person_number(name: str) -> int:
+    """Return a number, 0 or more, for a person's name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])
+
+
+def _checked_person(place: PhotoPlace, tiers: Sequence[str]) -> str | None:
+    about = place.read().about
+    tier = about.get("licence_tier")
+    if tier not in tiers:
+        raise ShardError(
+            f"{place.key} in {place.shard} has the licence tier {tier!r}; the recipe allows "
+            f"{', '.join(tiers)}. Leave the shard out, or allow the tier and say so wherever the "
+            "weights go."
+        )
+    return person_name(about)
+
+
+def _share_of(name: str) -> float:
+    """Return a number from 0 to 1 that depends on a name alone."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[-4:]) / 2**32
+
+
+def _manual21(about: dict[str, Any]) -> tuple[Float[Tensor, "21 2"], Float[Tensor, "21"]]:
+    given = about.get("landmarks21_xy") or [None] * 21
+    points = torch.tensor([p or (0.0, 0.0) for p in given], dtype=torch.float32)
+    return points, torch.tensor([float(p is not None) for p in given])
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, round_number: int, count: int) -> list[int]:
+    generator = generator_for(seed, "order", round_number)
+    return torch.randperm(count, generator=generator).tolist()
