@@ -3,11 +3,13 @@
 Architecture as in MediaPipe's `face_landmarks_detector`: a stem, seven stages of bottleneck blocks
 that halve the resolution from 128 to 2, and linear heads for points and presence. That network
 fails on profiles, so a second copy of the last four stages was trained on turned faces
-(`tools/train_profile_points.py`) and answers beside the first.
+(`tools/train_profile_points.py`) and answers beside the first. The first one's points follow the
+light of the photo; a linear correction of low rank (`tools/train_light_points.py`) says how far.
 """
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -29,6 +31,9 @@ class FaceMeshOutput(NamedTuple):
     """Below about 5 the original head's points deserve distrust; negative on most profiles."""
     profile_points: Float[Tensor, "batch 478 3"]
     """The same points from the head that learned faces turned by up to 100 degrees."""
+    light_shift: Float[Tensor, "batch 478 3"]
+    """What to add to the original head's points so that they do not follow the light; zero where
+    no correction is set."""
 
 
 class FaceMeshNetwork(nn.Module):
@@ -46,7 +51,10 @@ class FaceMeshNetwork(nn.Module):
         features = self.trunk(crops)
         last = self.frontal.stages(features)
         return FaceMeshOutput(
-            self.frontal.read(last), self.presence(last).reshape(-1), self.profile(features)
+            self.frontal.read(last),
+            self.presence(last).reshape(-1),
+            self.profile(features),
+            self.frontal.light_shift(last),
         )
 
 
@@ -68,12 +76,20 @@ class FaceMeshTrunk(nn.Module):
 class FaceMeshHead(nn.Module):
     """The last four stages and the linear layer that reads the points."""
 
+    light_reduce: Tensor
+    light_expand: Tensor
+    light_bias: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.stages = nn.Sequential(
             _stage(64, 128), _stage(128, 128), _stage(128, 128), _stage(128, 128)
         )
         self.points = nn.Conv2d(128, 3 * POINT_COUNT, 2)
+        # Stored in an asset of its own, not with the weights.
+        self.register_buffer("light_reduce", torch.zeros(1, 512), persistent=False)
+        self.register_buffer("light_expand", torch.zeros(3 * POINT_COUNT, 1), persistent=False)
+        self.register_buffer("light_bias", torch.zeros(3 * POINT_COUNT), persistent=False)
 
     def forward(self, features: Float[Tensor, "batch 64 32 32"]) -> Float[Tensor, "batch 478 3"]:
         """Find points, in crop units, from the trunk's features."""
@@ -82,6 +98,25 @@ class FaceMeshHead(nn.Module):
     def read(self, last: Float[Tensor, "batch 128 2 2"]) -> Float[Tensor, "batch 478 3"]:
         """Read the points, in crop units, from the last stage's features."""
         return self.points(last).reshape(-1, POINT_COUNT, 3) / CROP_SIZE
+
+    def light_shift(self, last: Float[Tensor, "batch 128 2 2"]) -> Float[Tensor, "batch 478 3"]:
+        """Return how far the points, in crop units, are to be moved against the light."""
+        shift = last.flatten(1) @ self.light_reduce.T @ self.light_expand.T + self.light_bias
+        return shift.reshape(-1, POINT_COUNT, 3)
+
+    def set_light_correction(
+        self,
+        reduce: Float[Tensor, "rank 512"],
+        expand: Float[Tensor, "1434 rank"],
+        bias: Float[Tensor, "1434"],
+    ) -> None:
+        """Let `light_shift` be `expand @ (reduce @ input) + bias` of the last stage's features.
+
+        `tools/train_light_points.py` fits it.
+        """
+        self.light_reduce = reduce.to(self.light_bias)
+        self.light_expand = expand.to(self.light_bias)
+        self.light_bias = bias.to(self.light_bias)
 
 
 def _stage(inputs: int, outputs: int) -> nn.Sequential:

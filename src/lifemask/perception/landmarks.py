@@ -29,6 +29,16 @@ RIGHT_EYE_OUTER, LEFT_EYE_OUTER = 33, 263
 REGION_SCALE = 1.4
 """Side of the region around known points, in units of their upright extent."""
 
+LIGHT_CORRECTION = "face_mesh_light"
+"""Asset that keeps the frontal head's points in place when light comes from one side."""
+
+LIGHT_FULL_UNTIL, LIGHT_NONE_FROM = math.radians(10.0), math.radians(25.0)
+"""Yaw over which that correction fades out: it was learned on faces that look at the camera."""
+
+LIGHT_SHIFT_LIMIT = 0.03
+"""Root mean square of a correction, in crop units, at which half of it is believed; usual ones
+are a fifth of that, and large ones come from crops unlike any that it was learned on."""
+
 PROFILE_FROM, PROFILE_TO = math.radians(40.0), math.radians(60.0)
 """Yaw over which the answer goes from the frontal head of the network to the profile head."""
 
@@ -90,9 +100,11 @@ class FaceMesh:
     ) -> "FaceMesh":
         """Load the weights that ship with the package."""
         names = ("face_mesh", "face_mesh_profile")
-        network: Network = load_network(FaceMeshNetwork(), *names, device=device)
+        face_mesh = load_network(FaceMeshNetwork(), *names, device=device)
+        face_mesh.frontal.set_light_correction(**load_asset(f"perception/{LIGHT_CORRECTION}"))
+        network: Network = face_mesh
         if runtime == "onnxruntime":
-            network = OnnxNetwork(network, names, (2, 3, CROP_SIZE, CROP_SIZE))
+            network = OnnxNetwork(network, (*names, LIGHT_CORRECTION), (2, 3, CROP_SIZE, CROP_SIZE))
         return cls(network, FaceMeshTopology.from_pretrained(device))
 
     @torch.no_grad()
@@ -106,10 +118,13 @@ class FaceMesh:
         """Find the points in every region; mirrored regions give points in the usual order too."""
         crops = crop_photo(pixels, regions, CROP_SIZE, border=border)
         output = FaceMeshOutput(*self.network(crops.contiguous(memory_format=torch.channels_last)))
-        frontal, profile = (
-            self._in_photo(points, regions) for points in (output.points, output.profile_points)
-        )
+        profile = self._in_photo(output.profile_points, regions)
         yaw = head_angles(self.topology.head_rotation(profile)).yaw_radians.abs()
+        shift = output.light_shift
+        size = shift[..., :2].square().sum(-1).mean(-1).sqrt()
+        trust = ((LIGHT_NONE_FROM - yaw) / (LIGHT_NONE_FROM - LIGHT_FULL_UNTIL)).clamp(0.0, 1.0)
+        trust = trust / (1.0 + (size / LIGHT_SHIFT_LIMIT) ** 4)
+        frontal = self._in_photo(output.points + trust[:, None, None] * shift, regions)
         weight = ((yaw - PROFILE_FROM) / (PROFILE_TO - PROFILE_FROM)).clamp(0.0, 1.0)
         points = torch.lerp(frontal, profile, weight[:, None, None])
         return DensePoints(points, output.presence_logit, weight)
