@@ -20,7 +20,17 @@ from safetensors.numpy import load_file, save_file
 from scipy.spatial import cKDTree
 from wearables.light import openness
 from wearables.pictures import LUMINANCE_LIMIT, jpeg, luminance, png, read_picture
-from wearables.pieces import BROWS, FOLDERS, HAIR, LASH_HELPER, LASHES, Piece, fitted, simplified
+from wearables.pieces import (
+    BROWS,
+    FOLDERS,
+    HAIR,
+    LASH_HELPER,
+    LASHES,
+    Piece,
+    fitted,
+    simplified,
+    solid,
+)
 from wearables.placing import (
     HeadOnBody,
     anchors,
@@ -90,13 +100,24 @@ def outward(piece: Piece, normals: NDArray[np.float64], *, soft: float) -> NDArr
     return result / np.linalg.norm(result, axis=1, keepdims=True)
 
 
-def on_head(name: str, piece: Piece, scene: Scene, *, soft: float, shades: bool) -> Tensors:
-    """Return a wearable that follows the skin next to it, and how it darkens that skin."""
-    candidates = scene.body.outer
-    anchor, weights = anchors(piece, scene.body, candidates)
+def on_head(
+    name: str, piece: Piece, scene: Scene, *, soft: float, opaque: Piece | None, shades: bool
+) -> Tensors:
+    """Return a wearable that follows the skin next to it, and how it darkens that skin.
+
+    Args:
+        name: of its tensors.
+        piece: the mesh.
+        scene: the head.
+        soft: how much its normals are those of a ball.
+        opaque: what of it stops light, if that is not all.
+        shades: whether it darkens the skin.
+    """
+    opaque = piece if opaque is None else opaque
+    anchor, weights = anchors(piece, scene.body, scene.body.outer)
     normals = outward(piece, vertex_normals(piece.points, piece.quads), soft=soft)
-    points = np.concatenate([scene.fine, piece.points])
-    both = np.concatenate([scene.triangles, triangles_of(piece.quads) + len(scene.fine)])
+    points = np.concatenate([scene.fine, opaque.points])
+    both = np.concatenate([scene.triangles, triangles_of(opaque.quads) + len(scene.fine)])
     light = openness(piece.points, normals, points, both, bias=0.009, wrap=0.25)
     tensors = stored(name, piece, anchor, weights, light)
     if shades:
@@ -107,13 +128,19 @@ def on_head(name: str, piece: Piece, scene: Scene, *, soft: float, shades: bool)
     return tensors
 
 
-def cover(piece: Piece, scene: Scene, scalp: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how surely the skin (S,) under this hair is hidden by it, 0 to 1."""
-    corners = piece.points[piece.quads]
-    inside = np.random.default_rng(0).dirichlet([1, 1, 1, 1], 12)
-    samples = np.einsum("kb,qbc->qkc", inside, corners).reshape(-1, 3)
-    distance = cKDTree(samples).query(scene.body.control)[0]
-    return np.clip((0.022 - distance) / 0.010, 0, 1) * scalp
+def cover(opaque: Piece, scene: Scene, scalp: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how surely the skin (S,) under this hair is hidden by it, 0 to 1.
+
+    Skin is hidden if hair lies close above it, and hair stands in the way of most looks at it.
+    """
+    middle = opaque.points[opaque.quads].mean(1)
+    distance = cKDTree(middle).query(scene.body.control)[0]
+    near = np.clip((0.022 - distance) / 0.010, 0, 1)
+    points = np.concatenate([scene.fine, opaque.points])
+    both = np.concatenate([scene.triangles, triangles_of(opaque.quads) + len(scene.fine)])
+    seen = openness(scene.body.control, scene.normals, points, both, bias=0.0005, wrap=0.0)
+    hidden = 1 - seen / np.maximum(scene.bare, 0.05)
+    return near * np.clip((hidden - 0.45) / 0.3, 0, 1) * scalp
 
 
 def build(sources: Sources) -> Tensors:
@@ -136,11 +163,12 @@ def build(sources: Sources) -> Tensors:
         piece = fitted(sources, "hair", name, body.base)
         piece = piece.part(piece.points[piece.quads, 1].min(1) > _LOWEST_HAIR)
         label = f"hair_{name}".lower()
-        tensors |= on_head(label, piece, scene, soft=0.45, shades=True)
-        hidden = cover(piece, scene, scalp)
-        tensors[f"{label}.cover"] = np.rint(hidden * 255).astype(np.uint8)
         folder = f"proxies/hair/{name}/textures/"
         picture = read_picture(sources, sources.makehuman_names(folder)[0], _TEXTURE)
+        opaque = solid(piece, picture[..., 3])
+        tensors |= on_head(label, piece, scene, soft=0.45, opaque=opaque, shades=True)
+        hidden = cover(opaque, scene, scalp)
+        tensors[f"{label}.cover"] = np.rint(hidden * 255).astype(np.uint8)
         light = luminance(picture, steady=0.5)
         tensors[f"{label}.luminance"] = jpeg(light / LUMINANCE_LIMIT)
         tensors[f"{label}.alpha"] = png(picture[..., 3])
@@ -205,12 +233,12 @@ def clothes(sources: Sources, scene: Scene, quads: NDArray[np.int64]) -> Tensors
     middle = glasses.uv[glasses.quads].mean(1)
     texel = np.clip((middle * 512).astype(int), 0, 511)
     lens = picture[texel[:, 1], texel[:, 0], 3] < 0.9
-    tensors |= on_head(
-        "glasses_frame", simplified(glasses.part(~lens), 0.0018), scene, soft=0.0, shades=True
-    )
-    tensors |= on_head("glasses_lenses", glasses.part(lens), scene, soft=0.0, shades=False)
+    frame = simplified(glasses.part(~lens), 0.0012)
+    tensors |= on_head("glasses_frame", frame, scene, soft=0.0, opaque=None, shades=True)
+    lenses = glasses.part(lens)
+    tensors |= on_head("glasses_lenses", lenses, scene, soft=0.0, opaque=None, shades=False)
     hat = fitted(sources, "clothes", "fedora", body.base)
-    tensors |= on_head("hat_fedora", hat, scene, soft=0.0, shades=True)
+    tensors |= on_head("hat_fedora", hat, scene, soft=0.0, opaque=None, shades=True)
     picture = read_picture(sources, "proxies/clothes/fedora/textures/fedora_texture.png", 256)
     picture[..., 3] = 1
     tensors["hat_fedora.luminance"] = jpeg(luminance(picture) / LUMINANCE_LIMIT)

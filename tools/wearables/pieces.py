@@ -97,3 +97,25 @@ def simplified(piece: Piece, cell: float) -> Piece:
     # A quad of three vertices repeats one: the triangle (0, 1, 2) or (0, 2, 3) then has no area.
     unique = np.unique(np.sort(quads, 1), axis=0, return_index=True)[1]
     return Piece(points, quads[np.sort(unique)], np.zeros((len(points), 2)), piece.source[first])
+
+
+def solid(piece: Piece, alpha: NDArray[np.float64], *, cells: int = 4) -> Piece:
+    """Return the parts of a mesh that its picture's opacity (H, W) leaves visible.
+
+    Every quad is cut into `cells` x `cells`; those that are mostly transparent are left out.
+    """
+    steps = np.linspace(0, 1, cells + 1)
+    s, t = (x.reshape(-1, 1) for x in np.meshgrid(steps, steps))
+    weights = np.concatenate([(1 - s) * (1 - t), s * (1 - t), s * t, (1 - s) * t], 1)
+    points = np.einsum("kb,qbc->qkc", weights, piece.points[piece.quads])
+    uv = np.einsum("kb,qbc->qkc", weights, piece.uv[piece.quads])
+    row, column = (x.reshape(-1) for x in np.mgrid[0:cells, 0:cells])
+    corner = row * (cells + 1) + column
+    small = np.stack([corner, corner + 1, corner + cells + 2, corner + cells + 1], 1)
+    start = np.arange(len(piece.quads))[:, None, None] * len(weights)
+    quads = (small[None] + start).reshape(-1, 4)
+    points, uv = points.reshape(-1, 3), uv.reshape(-1, 2)
+    height, width = alpha.shape
+    middle = np.clip(uv[quads].mean(1) * [width, height], 0, [width - 1, height - 1]).astype(int)
+    kept = alpha[middle[:, 1], middle[:, 0]] > 0.4
+    return Piece(points, quads, uv, np.zeros(len(points), int)).part(kept)

@@ -126,10 +126,10 @@ def torso_uv(body: HeadOnBody, points: NDArray[np.float64]) -> NDArray[np.float6
 def flange(body: HeadOnBody, skin_piece: Piece) -> Piece:
     """Return the torso with a ring that reaches up inside the neck, so that no crack can open."""
     rows = np.where(np.isin(skin_piece.source, body.border_base))[0]
-    position = {int(s): int(r) for s, r in zip(skin_piece.source[rows], rows, strict=True)}
     centre = body.base[body.border_base].mean(0)
     ring = skin_piece.points[rows]
     inside = ring + 0.04 * (centre - ring) + [0, 0.012, 0]
+    # With a copy of the ring, whose own normals stay those of the shoulders.
     start = len(skin_piece.points)
     order = {int(r): start + k for k, r in enumerate(rows)}
     edges = {
@@ -139,13 +139,15 @@ def flange(body: HeadOnBody, skin_piece: Piece) -> Piece:
         if a in order and b in order
     }
     open_edges = sorted((a, b) for a, b in edges if (b, a) not in edges)
-    quads = np.array([[b, a, order[a], order[b]] for a, b in open_edges])
-    assert len(position) == len(rows)
+    upper = len(rows)
+    quads = np.array(
+        [[order[b], order[a], order[a] + upper, order[b] + upper] for a, b in open_edges]
+    )
     return Piece(
-        np.concatenate([skin_piece.points, inside]),
+        np.concatenate([skin_piece.points, ring, inside]),
         np.concatenate([skin_piece.quads, quads]),
-        np.concatenate([skin_piece.uv, skin_piece.uv[rows]]),
-        np.concatenate([skin_piece.source, skin_piece.source[rows]]),
+        np.concatenate([skin_piece.uv, skin_piece.uv[rows], skin_piece.uv[rows]]),
+        np.concatenate([skin_piece.source, skin_piece.source[rows], skin_piece.source[rows]]),
     )
 
 

@@ -28,7 +28,7 @@ class Dressed:
     """Coordinates in the triangle's picture."""
     picture: Int[Tensor, "T"]
     """Row of `pictures`."""
-    pictures: tuple[Float[Tensor, "2 h w"], ...]
+    pictures: tuple[Float[Tensor, "2 _ _"], ...]
     """Luminance relative to its mean, and opacity."""
     colour: Float[Tensor, "V 3"]
     """Linear RGB reflectance of luminance 1."""
@@ -110,14 +110,11 @@ def dress(
         seed: of the cloth's grain.
     """
     layers = _layers(outfit, wardrobe, skin_colour, seed)
-    hat = None if outfit.hat is None else wardrobe[outfit.hat]
     pieces: list[Tensor] = []
     for layer in layers:
         points = worn(layer.item, model, vertices, neutral)
         if layer.item.kind in ("torso", "cloth"):
             points = _turned(points, outfit.torso_turn)
-        if hat is not None and layer.item.kind == "hair":
-            points = tucked(points, worn(hat, model, vertices, neutral))
         pieces.append(points)
     sizes = [len(points) for points in pieces]
     starts = [sum(sizes[:k]) for k in range(len(sizes))]
@@ -191,7 +188,7 @@ class _Layer:
     surface: int
     colour: tuple[float, float, float] | Tensor
     picture: Tensor
-    opacity: float = 1.0
+    opacity: float | Tensor = 1.0
     shine: float = 0.0
     lift: float = 0.0
 
@@ -202,23 +199,32 @@ def _layers(
     """Return the layers of an outfit, opaque ones first: they hide the others cheaply."""
     layers: list[_Layer] = []
 
-    def add(name: str, surface: int, colour: object, **options: float) -> None:
+    def add(
+        name: str,
+        surface: int,
+        colour: tuple[float, float, float] | Tensor,
+        *,
+        opacity: float | Tensor = 1.0,
+        shine: float = 0.0,
+        lift: float = 0.0,
+    ) -> None:
         item = wardrobe[name]
-        layers.append(_Layer(item, surface, colour, item.picture, **options))  # pyright: ignore[reportArgumentType]
+        layers.append(_Layer(item, surface, colour, item.picture, opacity, shine, lift))
 
     if outfit.clothes:
         if skin_colour is None:
             raise ValueError("Clothes show the neck: give dress() a skin_colour, or no clothes.")
         add("torso", SKIN, skin_colour)
         cloth = wardrobe["cloth"]
-        layers.append(_Layer(cloth, CLOTH, (1.0, 1.0, 1.0), fabric(outfit, seed).to(cloth.uv)))
-        layers[-1] = _Layer(cloth, CLOTH, outfit.cloth_colour, layers[-1].picture)
+        picture = fabric(outfit, seed).to(cloth.uv)
+        layers.append(_Layer(cloth, CLOTH, outfit.cloth_colour, picture))
     if outfit.hat is not None:
         add(outfit.hat, CLOTH, outfit.hat_colour)
     if outfit.glasses:
         add("glasses_frame", GLASS, outfit.frame_colour, shine=0.6)
     if outfit.hair is not None:
-        add(outfit.hair, HAIR, outfit.hair_colour, shine=outfit.shine)
+        shown = 1.0 if outfit.hat is None else _below_hat(wardrobe[outfit.hair])
+        add(outfit.hair, HAIR, outfit.hair_colour, opacity=shown, shine=outfit.shine)
     if outfit.brows is not None:
         add(outfit.brows, HAIR, outfit.brow_colour, opacity=outfit.brow_strength, lift=0.0015)
     if outfit.lashes is not None:
@@ -227,6 +233,17 @@ def _layers(
     if outfit.glasses:
         add("glasses_lenses", GLASS, outfit.lens_colour, opacity=outfit.lens_opacity, shine=1.0)
     return layers
+
+
+_HAT_BAND = (0.054, 0.075)
+"""Height of the hat's lower edge where z is 0 on the mean head, metres, and its slope along z."""
+
+
+def _below_hat(hair: Wearable) -> Float[Tensor, "V"]:
+    """Return the opacity of hair under a hat: what would reach through it is left out."""
+    height, slope = _HAT_BAND
+    above = hair.position[:, 1] - height - slope * hair.position[:, 2]
+    return (0.5 - above / 0.004).clamp(0, 1)
 
 
 _FABRIC_SIZE = (128, 64)
@@ -274,28 +291,3 @@ def _turned(points: Float[Tensor, "V 3"], angle: float) -> Float[Tensor, "V 3"]:
     x, y, z = (points - centre).unbind(-1)
     cosine, sine = turn.cos(), turn.sin()
     return torch.stack([cosine * x + sine * z, y, cosine * z - sine * x], -1) + centre
-
-
-def tucked(
-    hair: Float[Tensor, "V 3"], hat: Float[Tensor, "H 3"], *, directions: int = 24
-) -> Float[Tensor, "V 3"]:
-    """Return hair pulled inside a hat, as seen from the middle of the head.
-
-    The hat's inner distance is taken per direction, from a grid in azimuth and height.
-    """
-    middle = hair.new_tensor([0.0, 0.02, -0.075])
-    rays, reach = hair - middle, (hair - middle).norm(dim=-1)
-    shell = hat - middle
-    shell_reach = shell.norm(dim=-1)
-
-    def cell(offset: Tensor, length: Tensor) -> Tensor:
-        azimuth = torch.atan2(offset[:, 0], offset[:, 2]) / (2 * math.pi) + 0.5
-        rise = (offset[:, 1] / length.clamp(min=1e-6)).clamp(-1, 1) / 2 + 0.5
-        column = (azimuth * directions).long().clamp(0, directions - 1)
-        row = (rise * directions).long().clamp(0, directions - 1)
-        return row * directions + column
-
-    limit = hair.new_full((directions * directions,), 10.0)
-    limit = limit.scatter_reduce(0, cell(shell, shell_reach), shell_reach, "amin")
-    inside = limit[cell(rays, reach)] - 0.006
-    return middle + rays * (inside / reach.clamp(min=1e-6)).clamp(max=1)[:, None]

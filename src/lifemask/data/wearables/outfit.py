@@ -219,7 +219,7 @@ def _lashes(rng: np.random.Generator, *, masculine: bool) -> str:
 
 
 def _fabric(rng: np.random.Generator, brightness: float) -> Colour:
-    saturation = rng.beta(1.0, 2.5) * 1.6
+    saturation = rng.beta(1.0, 3.0) * 1.0
     return _colour(np.clip(brightness * np.exp(saturation * rng.standard_normal(3)), 0.006, 0.85))
 
 

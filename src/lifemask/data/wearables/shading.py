@@ -11,7 +11,8 @@ from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import light_axes_from_camera, spherical_harmonics
 
 _MIDDLE = (0.0, 0.01, -0.07)
-_SOFTNESS = 0.45
+_SOFTNESS = 0.6
+_PASSED = 0.2
 # How far light reaches around each kind of surface: hair scatters it forward.
 _WRAP = {HAIR: 0.25, CLOTH: 0.05, SKIN: 0.12, GLASS: 0.0}
 
@@ -52,7 +53,9 @@ def vertex_colours(
     surrounding = (spherical_harmonics(normals) @ soft).clamp(min=0.02)
     toward = (normals * direction).sum(-1, keepdim=True)
     lambert = ((toward + wrap) / (1 + wrap)).clamp(min=0)
-    open_sky = dressed.openness[:, None]
+    # Some light goes through hair.
+    passed = (dressed.surface == HAIR).to(vertices) * _PASSED
+    open_sky = (passed + (1 - passed) * dressed.openness)[:, None]
     lit = ((open_sky - 0.08) / 0.45).clamp(0, 1)
     diffuse = surrounding * open_sky + lamp * lambert * lit
 
