@@ -1,0 +1,334 @@
+"""Fitted photos at poses, expressions and lights that nobody photographed, with known truth.
+
+"Face profiling" (Zhu et al., "Face alignment across large poses", 2016) with a full head: the
+fitted head is drawn anew with the photo's own light-free skin, and the photo itself becomes a
+relief behind it: hair turns with the head, what is far from it stays. Hair and hats that lay over
+the head in the photo are drawn over it again.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lifemask.data.batch import FaceBatch, FaceTruth
+from lifemask.data.stored_fits import FitStore, StoredFit
+from lifemask.data.synthetic.cameras import (
+    camera_positions,
+    frame_camera,
+    head_to_camera,
+    sample_view,
+)
+from lifemask.data.synthetic.config import SyntheticConfig
+from lifemask.data.synthetic.expressions import follow_gaze, sample_expression, sample_gaze
+from lifemask.data.synthetic.faults import photograph, sample_faults
+from lifemask.data.synthetic.generator import SyntheticFaces
+from lifemask.data.synthetic.lights import LightRig, sample_light
+from lifemask.data.synthetic.scenes import Picture, draw_heads, light_heads
+from lifemask.data.tensors import joined, map_tensors
+from lifemask.data.wearables.drawing import Layers
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.meshes import vertex_normals
+from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.rendering.interpolation import interpolate
+from lifemask.rendering.rasterization import rasterize
+
+_GRID = 56
+"""Cells on a side of the relief within the stored square."""
+_MARGIN = 28
+"""Further cells on every side, which mirror the square."""
+_FAR_METRES = 0.6
+"""How far behind the head the surroundings stand."""
+_OWN_EXPRESSION = 0.5
+"""Probability that the face keeps the photo's expression and gaze."""
+_OWN_LIGHT = 0.5
+"""Probability that the light stays the photo's."""
+_NECK_METRES = 0.035
+"""Height over which the drawn neck fades into the photo's."""
+_FRONT_SLACK = 0.02
+"""Metres by which what lay on the head may sink into the turned head and still be seen."""
+
+
+@dataclass(frozen=True)
+class Relief:
+    """A stored photo as a surface, in the pixels of a new picture."""
+
+    points: Float[Tensor, "G 3"]
+    """x, y in pixels of the new picture and depth in metres."""
+    source: Float[Tensor, "G 2"]
+    """Where each vertex lies in the stored square, in units of its side."""
+    triangles: Int[Tensor, "T 3"]
+    """Of the grid."""
+    facing: Float[Tensor, "G"]
+    """0 where the head turned away from the photo's camera: a stretched relief shows; else 1."""
+    head: Float[Tensor, "S S"]
+    """1 where the stored square shows the head, else 0."""
+
+
+class ProfiledFaces:
+    """Draws stored fits anew: photo k of a seed is the same whoever makes it, and when."""
+
+    def __init__(self, fits: FitStore, faces: SyntheticFaces) -> None:
+        """Take fits and the maker of synthetic faces whose head, cameras and faults to share.
+
+        Raises:
+            ValueError: there are no fits.
+        """
+        if len(fits) == 0:
+            raise ValueError("The store of fits is empty. Make one with tools/fit_photos.py.")
+        self.fits, self.faces = fits, faces
+
+    @torch.no_grad()
+    def batch(self, seed: int, index: int, size: int) -> FaceBatch:
+        """Return photos index * size to index * size + size - 1 of a seed.
+
+        Args:
+            seed: of the endless stream of photos, 0 or more.
+            index: of the batch.
+            size: of the batch.
+        """
+        singles = [self._single(seed, index * size + k) for k in range(size)]
+        return joined(singles)
+
+    def _single(self, seed: int, number: int) -> FaceBatch:
+        faces, device = self.faces, self.faces.device
+        config, model = faces.config, faces.model
+        rng = np.random.default_rng([seed, number, 7])
+        chosen = int(rng.integers(len(self.fits)))
+        fit = self.fits[chosen]
+        view = sample_view(rng, config)
+        world_to_camera = head_to_camera([view])
+        coefficients = _moved(fit, rng, world_to_camera, config)
+        coefficients = map_tensors(lambda value: value.to(device), coefficients)
+        vertices = model.vertices(coefficients)
+        points = {
+            name: getattr(model, name).points(vertices, model.triangles)
+            for name in ("landmarks68", "dense478", "aflw21")
+        }
+        camera = frame_camera([view], world_to_camera.to(device), points["dense478"], config.size)
+        light, gain = _new_light(fit, rng, config)
+        light = map_tensors(lambda value: value.to(device), light)
+        skin = fit.skin.to(device)[None]
+        relief = torch.zeros_like(skin[:, 0])
+        shine = torch.full((1,), float(rng.uniform(0.1, 0.6)), device=device)
+        heads = light_heads(faces.material, vertices, camera, light, shine)
+        picture = draw_heads(heads, faces.material, skin, relief, samples=config.samples)
+        behind, over = self._surroundings(fit, picture, camera, gain.to(device))
+        covers = picture.alpha * self._neck_fade(picture, camera)
+        head = picture.colour / picture.alpha.clamp(min=1e-3).unsqueeze(1)
+        composed = torch.lerp(behind, head, covers.unsqueeze(1))
+        composed = composed * (1 - over.opacity.unsqueeze(1)) + over.colour
+        photo = photograph(composed[0], sample_faults(rng, config))[None]
+        projected = {name: camera.project(p) for name, p in points.items()}
+        visible = {
+            name: faces._visible(name, projected[name], heads, picture, over)
+            for name in ("landmarks68", "dense478")
+        }
+        return FaceBatch(
+            photo,
+            projected["landmarks68"][..., :2], torch.ones_like(projected["landmarks68"][..., 0]),
+            projected["dense478"][..., :2], torch.ones_like(projected["dense478"][..., 0]),
+            projected["aflw21"][..., :2], torch.ones_like(projected["aflw21"][..., 0]),
+            picture.skin * (1 - over.opacity),
+            torch.tensor([-2 - chosen], device=device),
+            FaceTruth(
+                coefficients,
+                camera,
+                light.nearest_harmonics(),
+                picture.depth,
+                picture.normals,
+                picture.albedo,
+                _resized(skin, config.texture_size),
+                skin.new_zeros(1, config.texture_size, config.texture_size),
+                visible["landmarks68"],
+                visible["dense478"],
+            ),
+        )  # fmt: skip
+
+    def _neck_fade(self, picture: Picture, camera: PerspectiveCamera) -> Float[Tensor, "1 H W"]:
+        """Return how much each pixel of the head covers the photo: all but the neck's end."""
+        height, width = camera.image_size
+        steps = torch.arange(max(height, width), device=picture.depth.device) + 0.5
+        x = (steps[:width] - camera.principal_point[0, 0]) / camera.focal_pixels[0]
+        y = (steps[:height] - camera.principal_point[0, 1]) / camera.focal_pixels[0]
+        rays = torch.stack([x.expand(height, width), y[:, None].expand(height, width)])
+        place = torch.cat([rays * picture.depth, picture.depth])
+        motion = camera.world_to_camera[0]
+        up = ((place - motion[:3, 3, None, None]) * motion[:3, 1, None, None]).sum(0)
+        lowest = self.faces.model.mean[:, 1].min()
+        return ((up - lowest) / _NECK_METRES).clamp(0, 1)[None]
+
+    def _surroundings(
+        self,
+        fit: StoredFit,
+        picture: Picture,
+        camera: PerspectiveCamera,
+        gain: Float[Tensor, "3"],
+    ) -> tuple[Float[Tensor, "1 3 H W"], Layers]:
+        """Return what is behind the head, and what of the photo lies over it."""
+        own = fit.coefficients.to(self.faces.device)
+        vertices = self.faces.model.vertices(own)
+        relief = photo_relief(fit, vertices, self.faces.material.triangles, camera)
+        fragments = rasterize(relief.points, relief.triangles, camera.image_size, cull="none")
+        attributes = torch.cat([relief.source, relief.facing[:, None]], -1)
+        at = interpolate(attributes, relief.triangles, fragments)
+        photo, front = fit.photo.to(at), fit.front.to(at)
+        # Behind the head there is no second one: its skin gives way to what surrounds it.
+        behind = _outward(photo, 1 - relief.head * (front < 0.5))
+        layers = torch.cat([behind, photo, front[None]])[None]
+        grid = (at[:2] * 2 - 1).permute(1, 2, 0)[None]
+        warped = F.grid_sample(layers, grid, padding_mode="reflection", align_corners=False)
+        above = ((picture.depth + _FRONT_SLACK - fragments.depth) / _FRONT_SLACK).clamp(0, 1)
+        above = torch.where(picture.depth > 0, above, 1.0)
+        inside = (at[:2] - 0.5).abs().amax(0) < 0.5
+        opacity = ((warped[:, 6] - 0.35) * 2).clamp(0, 1) * above * at[2] * inside
+        gain = gain[:, None, None]
+        depth = torch.where(opacity > 0.5, fragments.depth - 2 * _FRONT_SLACK, torch.inf)
+        over = Layers(warped[:, 3:6] * gain * opacity.unsqueeze(1), opacity, depth)
+        return warped[:, :3] * gain, over
+
+
+def photo_relief(
+    fit: StoredFit,
+    vertices: Float[Tensor, "V 3"],
+    triangles: Int[Tensor, "T 3"],
+    camera: PerspectiveCamera,
+) -> Relief:
+    """Return a fitted photo as a surface seen by another camera.
+
+    On the head the surface has the head's depth, around it that of the nearest outline. The head
+    and its hair move with the head; what is farther away keeps its place in the picture, around
+    the head and in the head's size.
+
+    Args:
+        fit: the photo.
+        vertices: of its head, head space, metres.
+        triangles: of the head.
+        camera: the new one, with one batch axis of length 1.
+    """
+    side = fit.camera.image_size[0]
+    old = fit.camera.to(vertices.device)
+    coarse = old.cropped(0, 0, (_GRID, _GRID), scale=_GRID / side)
+    head = rasterize(coarse.project(vertices), triangles, (_GRID, _GRID))
+    covered = (head.depth > 0).to(vertices.dtype)
+    depth = _outward(head.depth[None], covered)[0]
+    normals = vertex_normals(old.to_camera(vertices), triangles)
+    away = interpolate(normals, triangles, head)[2]
+    facing = torch.where(covered > 0, ((-away - 0.2) / 0.3).clamp(0, 1), 1.0)
+    # A little more than the head: its outline in the photo is not the fitted one to the pixel.
+    spread = _spread(covered, 5)[None, None]
+    whole = F.interpolate(spread, (side, side), mode="bilinear")[0, 0].clamp(0, 1)
+    front = F.interpolate(fit.front.to(vertices)[None, None], (_GRID, _GRID), mode="area")[0, 0]
+    # Hair hangs on the head; other dark things far away are not hair.
+    rigid = torch.maximum(covered, front * _spread(covered, 11))
+    rigid = F.avg_pool2d(_spread(rigid, 3)[None, None], 5, 1, 2, count_include_pad=False)[0, 0]
+
+    steps = (torch.arange(-_MARGIN, _GRID + _MARGIN, device=vertices.device) + 0.5) / _GRID
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    source = torch.stack([x, y], -1).view(-1, 2).to(vertices)
+    pad = (_MARGIN,) * 4
+    depth = F.pad(depth[None, None], pad, mode="replicate").view(-1, 1)
+    rigid = F.pad(rigid[None, None], pad).view(-1, 1)
+    facing = F.pad(facing[None, None], pad, value=1.0).view(-1)
+
+    pixels = source * side
+    rays = (pixels - old.principal_point) / old.focal_pixels
+    in_old = torch.cat([rays * depth, depth], -1)
+    rotation, translation = old.world_to_camera[:3, :3], old.world_to_camera[:3, 3]
+    in_head = (in_old - translation) @ rotation
+    turned = camera.project(in_head[None])[0]
+    still = _same_place(pixels, old, camera)
+    far = camera.world_to_camera[0, 2, 3] + _FAR_METRES
+    place = rigid * turned[:, :2] + (1 - rigid) * still
+    points = torch.cat([place, rigid * turned[:, 2:] + (1 - rigid) * far], -1)
+    grid = _grid_triangles(len(steps), vertices.device)
+    return Relief(points.contiguous(), source, grid, facing, whole)
+
+
+def _same_place(
+    pixels: Float[Tensor, "G 2"], old: PerspectiveCamera, new: PerspectiveCamera
+) -> Float[Tensor, "G 2"]:
+    """Return old pixels in the new picture by the shift and size of the head's origin."""
+    origin = pixels.new_zeros(1, 3)
+    before, after = old.project(origin)[0], new.project(origin[None])[0, 0]
+    scale = (new.focal_pixels[0] / after[2]) / (old.focal_pixels / before[2])
+    return (pixels - before[:2]) * scale + after[:2]
+
+
+def _outward(values: Float[Tensor, "C H W"], known: Float[Tensor, "H W"]) -> Float[Tensor, "C H W"]:
+    """Return values continued beyond the known part: a pyramid of means, coarse into fine."""
+    levels = [torch.cat([values * known, known[None]])]
+    while min(levels[-1].shape[1:]) > 1:
+        levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True))
+    filled = levels[-1][:-1] / levels[-1][-1:].clamp(min=1e-9)
+    for level in levels[-2::-1]:
+        size = (level.shape[1], level.shape[2])
+        coarse = F.interpolate(filled[None], size, mode="bilinear")[0]
+        share = level[-1:]
+        filled = torch.where(share > 0, level[:-1] / share.clamp(min=1e-9), coarse)
+    return filled
+
+
+def _spread(mask: Float[Tensor, "G G"], cells: int) -> Float[Tensor, "G G"]:
+    """Return the largest value within a square of cells."""
+    return F.max_pool2d(mask[None], cells, 1, cells // 2)[0]
+
+
+def _grid_triangles(edge: int, device: torch.device) -> Int[Tensor, "T 3"]:
+    corner = (torch.arange(edge - 1)[:, None] * edge + torch.arange(edge - 1)).view(-1)
+    right, below = corner + 1, corner + edge
+    return torch.cat(
+        [torch.stack([corner, below, right], -1), torch.stack([right, below, below + 1], -1)]
+    ).to(device)
+
+
+def _moved(
+    fit: StoredFit,
+    rng: np.random.Generator,
+    world_to_camera: Float[Tensor, "1 4 4"],
+    config: SyntheticConfig,
+) -> FaceCoefficients:
+    """Return the person of a fit with the photo's or another expression and gaze, batch of one."""
+    single = FaceCoefficients(**{k: v[None] for k, v in vars(fit.coefficients).items()})
+    if rng.random() < _OWN_EXPRESSION:
+        return single
+    camera = camera_positions(world_to_camera)[0].numpy()
+    gaze = sample_gaze(rng, camera, camera_gaze=config.camera_gaze)
+    expression = follow_gaze(sample_expression(rng, neutral=config.neutral), gaze)
+    return replace(
+        single,
+        expression=torch.from_numpy(expression.astype(np.float32))[None],
+        gaze=torch.from_numpy(gaze.astype(np.float32))[None],
+    )
+
+
+def _new_light(
+    fit: StoredFit, rng: np.random.Generator, config: SyntheticConfig
+) -> tuple[LightRig, Float[Tensor, "3"]]:
+    """Return the light on the head, and the gain of what is not head."""
+    own = fit.light.coefficients
+    change = torch.from_numpy(
+        np.exp(
+            config.exposure_spread * rng.standard_normal() + 0.05 * rng.standard_normal(3)
+        ).astype(np.float32)
+    )
+    soft, direction, lamp, size = sample_light(rng, config)
+    soft, direction, lamp = (
+        torch.from_numpy(np.asarray(v, np.float32))[None] for v in (soft, direction, lamp)
+    )
+    rig = LightRig(soft, direction, lamp, torch.tensor([size]))
+    if rng.random() < _OWN_LIGHT:
+        rig = LightRig(own[None], rig.direction, torch.zeros_like(rig.lamp), rig.size)
+        return rig.scaled(change[None]), change
+    # As bright as the photo was.
+    before, after = own[0].mean(), rig.nearest_harmonics().coefficients[0, 0].mean()
+    rig = rig.scaled((change * (before / after.clamp(min=0.05)).clamp(0.2, 5))[None])
+    ratio = rig.nearest_harmonics().coefficients[0, 0] / own[0].clamp(min=0.05)
+    return rig, ratio.clamp(0.3, 2.5)
+
+
+def _resized(skin: Float[Tensor, "1 3 R R"], size: int) -> Float[Tensor, "1 3 size size"]:
+    return F.interpolate(skin, (size, size), mode="area")

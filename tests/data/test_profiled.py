@@ -1,0 +1,158 @@
+"""Fitted photos are stored exactly and drawn anew with truth that agrees with the picture."""
+
+import json
+import tarfile
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lifemask.data.profiled import ProfiledFaces, photo_relief
+from lifemask.data.stored_fits import FitStore, StoredFit, StoredFitError, write_fits
+from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
+from lifemask.data.tensors import map_tensors, named_tensors
+from lifemask.perception.framing import face_frame
+
+CONFIG = SyntheticConfig(size=64, texture_size=64, samples=1, faults=0.0, yaw_limit_degrees=40.0)
+
+
+@pytest.fixture(scope="module")
+def faces() -> SyntheticFaces:
+    return SyntheticFaces(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def fit(faces: SyntheticFaces) -> StoredFit:
+    """A drawn face, stored as if it were a photo."""
+    batch = map_tensors(lambda value: value[0], faces.batch(5, 0, 1))
+    truth = batch.truth
+    assert truth is not None
+    front = torch.zeros(CONFIG.size, CONFIG.size)
+    return StoredFit(
+        "somebody", batch.photo, front, truth.albedo_texture, truth.coefficients,
+        truth.camera, truth.light,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def store(fit: StoredFit, tmp_path: Path) -> FitStore:
+    path = tmp_path / "fits.tar"
+    assert write_fits(path, [fit], head="abc") == 1
+    return FitStore([path], head="abc")
+
+
+def test_a_store_gives_back_what_was_written(store: FitStore, fit: StoredFit) -> None:
+    assert store.keys == ["somebody"]
+    read = store[0]
+    assert read.camera.image_size == fit.camera.image_size
+    for part in ("coefficients", "camera", "light"):
+        written = named_tensors(getattr(fit, part))
+        for name, value in named_tensors(getattr(read, part)).items():
+            torch.testing.assert_close(value, written[name], msg=name)
+    # JPEG changes pixels a little.
+    assert (read.photo - fit.photo).abs().mean() < 0.02
+    assert (read.skin - fit.skin).abs().mean() < 0.02
+
+
+def test_fits_of_another_head_are_refused(fit: StoredFit, tmp_path: Path) -> None:
+    write_fits(tmp_path / "fits.tar", [fit], head="abc")
+    with pytest.raises(StoredFitError, match="of the head abc"):
+        FitStore([tmp_path / "fits.tar"], head="def")
+
+
+def test_missing_and_damaged_stores_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StoredFitError, match="no store of fits at"):
+        FitStore([tmp_path / "none.tar"], head="abc")
+    (tmp_path / "text.tar").write_text("not a tar")
+    with pytest.raises(StoredFitError, match="cannot be read"):
+        FitStore([tmp_path / "text.tar"], head="abc")
+
+
+def test_a_fit_without_its_skin_is_refused(fit: StoredFit, tmp_path: Path) -> None:
+    path = tmp_path / "fits.tar"
+    write_fits(path, [fit], head="abc")
+    with tarfile.open(path) as whole, tarfile.open(tmp_path / "part.tar", "w") as part:
+        for member in whole:
+            if not member.name.endswith(".skin.jpg"):
+                part.addfile(member, whole.extractfile(member))
+    with pytest.raises(StoredFitError, match=r"lacks skin\.jpg"):
+        FitStore([tmp_path / "part.tar"], head="abc")
+
+
+def test_a_photo_depends_on_seed_and_number_alone(store: FitStore, faces: SyntheticFaces) -> None:
+    profiled = ProfiledFaces(store, faces)
+    together, alone = profiled.batch(3, 0, 2), profiled.batch(3, 1, 1)
+    for name, value in named_tensors(alone).items():
+        torch.testing.assert_close(named_tensors(together)[name][1:], value, msg=name)
+    other = profiled.batch(4, 0, 1)
+    assert (other.photo - together.photo[:1]).abs().mean() > 0.01
+
+
+def test_truth_agrees_with_itself(store: FitStore, faces: SyntheticFaces) -> None:
+    batch = ProfiledFaces(store, faces).batch(0, 0, 4)
+    truth = batch.truth
+    assert truth is not None
+    embedding = faces.model.landmarks68
+    assert embedding is not None
+    vertices = faces.model.vertices(truth.coefficients)
+    points = truth.camera.project(embedding.points(vertices, faces.model.triangles))
+    torch.testing.assert_close(points[..., :2], batch.landmarks68)
+    identity = store[0].coefficients.identity.expand_as(truth.coefficients.identity)
+    torch.testing.assert_close(truth.coefficients.identity, identity)
+    assert batch.photo.min() >= 0
+    assert batch.photo.max() <= 1
+    assert truth.visible478.float().mean() > 0.3
+    frame = face_frame(truth.camera.project(_dense(faces, vertices))[..., :2])
+    assert (frame.centre / CONFIG.size - 0.5).abs().max() < 0.25
+
+
+def test_the_relief_of_an_unmoved_camera_is_the_photo(
+    fit: StoredFit, faces: SyntheticFaces
+) -> None:
+    vertices = faces.model.vertices(fit.coefficients)
+    same = replace(
+        fit.camera,
+        focal_pixels=fit.camera.focal_pixels[None],
+        principal_point=fit.camera.principal_point[None],
+        world_to_camera=fit.camera.world_to_camera[None],
+    )
+    relief = photo_relief(fit, vertices, faces.material.triangles, same)
+    torch.testing.assert_close(relief.points[:, :2], relief.source * CONFIG.size, atol=0.02, rtol=0)
+
+
+def test_what_lay_over_the_head_is_drawn_over_it(fit: StoredFit, faces: SyntheticFaces) -> None:
+    def drawn(front: float) -> torch.Tensor:
+        store = _memory_store(replace(fit, front=torch.full_like(fit.front, front)))
+        batch = ProfiledFaces(store, faces).batch(0, 0, 3)
+        assert batch.truth is not None
+        return batch.truth.visible478.float().mean()
+
+    assert drawn(1.0) < 0.5 * drawn(0.0)
+
+
+def test_an_empty_store_is_refused(faces: SyntheticFaces, tmp_path: Path) -> None:
+    write_fits(tmp_path / "none.tar", [], head="abc")
+    with pytest.raises(ValueError, match="empty"):
+        ProfiledFaces(FitStore([tmp_path / "none.tar"], head="abc"), faces)
+
+
+def test_numbers_are_stored_as_plain_json(store: FitStore, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "fits.tar") as archive:
+        content = archive.extractfile("somebody.json")
+        assert content is not None
+        assert set(json.load(content)) == {"head", "coefficients", "camera", "light_sh"}
+
+
+def _dense(faces: SyntheticFaces, vertices: torch.Tensor) -> torch.Tensor:
+    embedding = faces.model.dense478
+    assert embedding is not None
+    return embedding.points(vertices, faces.model.triangles)
+
+
+def _memory_store(fit: StoredFit) -> FitStore:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fits.tar"
+        write_fits(path, [fit], head="abc")
+        return FitStore([path], head="abc")
