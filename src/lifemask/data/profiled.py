@@ -111,7 +111,7 @@ class ProfiledFaces:
         camera = frame_camera([view], world_to_camera.to(device), points["dense478"], config.size)
         light, gain = _new_light(fit, rng, config)
         light = map_tensors(lambda value: value.to(device), light)
-        skin = fit.skin.to(device)[None]
+        skin = _resized(fit.skin.to(device)[None], len(faces.material.skin))
         relief = torch.zeros_like(skin[:, 0])
         shine = torch.full((1,), float(rng.uniform(0.1, 0.6)), device=device)
         heads = light_heads(faces.material, vertices, camera, light, shine)
@@ -142,7 +142,7 @@ class ProfiledFaces:
                 picture.normals,
                 picture.albedo,
                 _resized(skin, config.texture_size),
-                skin.new_zeros(1, config.texture_size, config.texture_size),
+                _resized(relief[None], config.texture_size)[0],
                 visible["landmarks68"],
                 visible["dense478"],
             ),
@@ -330,5 +330,5 @@ def _new_light(
     return rig, ratio.clamp(0.3, 2.5)
 
 
-def _resized(skin: Float[Tensor, "1 3 R R"], size: int) -> Float[Tensor, "1 3 size size"]:
-    return F.interpolate(skin, (size, size), mode="area")
+def _resized(texture: Float[Tensor, "1 C R R"], size: int) -> Float[Tensor, "1 C size size"]:
+    return F.interpolate(texture, (size, size), mode="area")
