@@ -67,11 +67,26 @@ def find_shards(data: Path | None, patterns: Sequence[str]) -> list[Path]:
     """Return the shards that match, in the order of the patterns and of their names.
 
     Args:
+        data: see `find_files`.
+        patterns: see `find_files`.
+
+    Raises:
+        ShardError: a pattern matches nothing, or of numbered shards one is missing.
+    """
+    found = find_files(data, patterns)
+    _check_numbers(found)
+    return found
+
+
+def find_files(data: Path | None, patterns: Sequence[str]) -> list[Path]:
+    """Return the files that match, in the order of the patterns and of their names.
+
+    Args:
         data: folder to which patterns are relative; None where all are absolute.
         patterns: paths, in which `*` and `?` stand for any letters.
 
     Raises:
-        ShardError: a pattern matches nothing, or of numbered shards one is missing.
+        ShardError: a pattern matches nothing.
     """
     found: list[Path] = []
     for pattern in patterns:
@@ -90,7 +105,6 @@ def find_shards(data: Path | None, patterns: Sequence[str]) -> list[Path]:
                 "share to 0."
             )
         found += [p for p in matching if p not in found]
-    _check_numbers(found)
     return found
 
 

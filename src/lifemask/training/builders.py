@@ -6,21 +6,25 @@ from typing import Any
 
 import torch
 
+from lifemask.data.clips import open_clips
 from lifemask.data.mixture import FaceSource, Mixture, batch_sizes, seed_for
 from lifemask.data.photo_faces import open_photos
-from lifemask.data.photos import ShardError
+from lifemask.data.photos import ShardError, find_files
+from lifemask.data.stored_fits import StoredFitError
 from lifemask.morphable.model import MorphableModel
 from lifemask.systems.registry import build_system
 from lifemask.systems.system import System
 from lifemask.training.config import (
+    ClipSource,
     PhotoSource,
+    ProfiledSource,
     Recipe,
     Source,
     SyntheticSource,
     TrainingError,
 )
 from lifemask.training.loop import TrainingParts
-from lifemask.training.sources import SyntheticFaceSource, synthetic_config
+from lifemask.training.sources import ProfiledFaceSource, SyntheticFaceSource, synthetic_config
 from lifemask.training.weights import start_from
 
 
@@ -52,7 +56,7 @@ def build_parts(recipe: Recipe, data: Path | None, *, workers: int = 0) -> Train
             training[name], held_out[name], about[name] = _sources(
                 name, recipe.sources[name], recipe, system, data, workers
             )
-        except ShardError as error:
+        except (ShardError, StoredFitError) as error:
             raise TrainingError(f"Source {name!r}: {error}") from error
     return TrainingParts(
         system,
@@ -91,5 +95,23 @@ def _sources(
                 workers=workers,
             )
             return training, held_out, {"kind": "photos", **about}
-        case _:
-            raise TrainingError(f"Source {name!r} of kind {type(source).__name__} is unknown.")
+        case ClipSource():
+            training, held_out, about = open_clips(
+                data,
+                source.videos,
+                frames=source.frames,
+                size=system.crop_size,
+                seed=training_seed,
+                augmentation=source.augmentation,
+                workers=workers,
+            )
+            return training, held_out, {"kind": "clips", **about}
+        case ProfiledSource():
+            config = synthetic_config(source.options, system.crop_size)
+            stores = tuple(find_files(data, source.stores))
+            training, held_out = (
+                ProfiledFaceSource(stores, config, seed, source.augmentation)
+                for seed in (training_seed, held_out_seed)
+            )
+            names = [store.name for store in stores]
+            return training, held_out, {"kind": "profiled", "stores": names}

@@ -53,8 +53,10 @@ class ProfiledSource:
 
     share: float
     """Part of each batch, relative to the other sources' shares."""
+    stores: tuple[str, ...] = ("fits/open-*.tar",)
+    """Stored fits under the data folder, as tools/fit_photos.py writes them."""
     options: Mapping[str, Value] = field(default_factory=dict[str, Value])
-    """What its configuration takes."""
+    """What the configuration of synthetic faces takes: cameras, lights and faults are theirs."""
     augmentation: Augmentation = field(default_factory=Augmentation.patches)
     """Variations on top of its own frames, cameras and faults."""
 

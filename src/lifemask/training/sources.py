@@ -3,14 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lifemask.data.augmentation import augmented
 from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch
 from lifemask.data.mixture import generator_for
+from lifemask.data.stored_fits import FitStore
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
+from lifemask.morphable.assets import read_card
 from lifemask.training.config import TrainingError, Value
+
+if TYPE_CHECKING:
+    from lifemask.data.profiled import ProfiledFaces
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,27 @@ class SyntheticFaceSource:
         batch = _faces(self.config).batch(self.seed, index, size)
         return augmented(
             batch, self.augmentation, generator_for(self.seed, "synthetic augmentation", index)
+        )
+
+
+@dataclass(frozen=True)
+class ProfiledFaceSource:
+    """Fitted photos drawn anew."""
+
+    stores: tuple[Path, ...]
+    """Tars of stored fits."""
+    config: SyntheticConfig
+    """Cameras, lights and faults."""
+    seed: int
+    """Of the endless stream, 0 or more."""
+    augmentation: Augmentation
+    """Variations of the finished photos."""
+
+    def batch(self, index: int, size: int) -> FaceBatch:
+        """Return a batch; see `FaceSource`."""
+        batch = _profiled(self.stores, self.config).batch(self.seed, index, size)
+        return augmented(
+            batch, self.augmentation, generator_for(self.seed, "profiled augmentation", index)
         )
 
 
@@ -55,3 +82,12 @@ def synthetic_config(options: Mapping[str, Value], size: int) -> SyntheticConfig
 def _faces(config: SyntheticConfig) -> SyntheticFaces:
     """Return the generator, built once in each process."""
     return SyntheticFaces(config)
+
+
+@cache
+def _profiled(stores: tuple[Path, ...], config: SyntheticConfig) -> "ProfiledFaces":
+    """Return the fits with the generator they share, opened once in each process."""
+    from lifemask.data.profiled import ProfiledFaces
+
+    fits = FitStore(stores, head=read_card("head/head").sha256)
+    return ProfiledFaces(fits, _faces(config))
