@@ -61,7 +61,7 @@ def teeth_colour(
     luminance = colour.mean()
     hue = colour / luminance
     usual = colour.new_tensor(_DEFAULT) / sum(_DEFAULT) * 3
-    return (0.5 * hue + 0.5 * usual) * luminance.clamp(_LEAST, _MOST)
+    return (0.25 * hue + 0.75 * usual) * luminance.clamp(_LEAST, _MOST)
 
 
 def teeth_change(
