@@ -9,9 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numba
 import torch
-from numba.core import config
+
+try:
+    import numba
+    from numba.core import config
+except ImportError:
+    # Kernels can then be imported but are never called: no backend offers them.
+    numba = config = None
 
 # Contraction and reciprocal multiplication change the last bit only; coverage and depth order must
 # be the same everywhere, so the kernel that decides them is compiled without.
@@ -36,6 +41,8 @@ def kernel(*, exact: bool = False) -> Callable[[Callable[..., Any]], Callable[..
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         # Under the tests' type checking every function comes wrapped; numba must see the inner one.
         function = inspect.unwrap(function)
+        if numba is None:
+            return function
         try:
             return numba.njit(cache=True, **options)(function)
         except (RuntimeError, OSError):
