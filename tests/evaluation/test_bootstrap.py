@@ -45,3 +45,7 @@ def test_photos_of_one_person_count_as_one() -> None:
     once = mean_and_half_width(values, seed=1)
     tenfold = mean_and_half_width(np.repeat(values, 10), people=people, seed=1)
     assert tenfold == pytest.approx(once)
+
+
+def test_one_or_two_items_have_no_interval() -> None:
+    assert np.isnan(mean_and_half_width(np.array([1.0, 4.0]), seed=0)[1])

@@ -25,7 +25,12 @@ def bootstrap_half_width(
         seed: seed of the draws.
         strata: class of each item; each class keeps its count in every draw.
         samples: number of draws.
+
+    Returns:
+        The half width; NaN for fewer than three items.
     """
+    if count < 3:
+        return float("nan")  # Draws from one or two say nothing about those that were not drawn.
     generator = np.random.default_rng(seed)
     classes = np.zeros(count, np.int64) if strata is None else strata
     members = [np.flatnonzero(classes == c) for c in np.unique(classes)]
