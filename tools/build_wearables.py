@@ -62,8 +62,6 @@ class Scene:
     """(T, 3) of it."""
     normals: NDArray[np.float64]
     """(S, 3) at the control vertices."""
-    bare: NDArray[np.float64]
-    """(S,) openness of the control vertices without anything worn."""
 
 
 def triangles_of(quads: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -121,11 +119,14 @@ def on_head(
     light = openness(piece.points, normals, points, both, bias=0.009, wrap=0.25)
     tensors = stored(name, piece, anchor, weights, light)
     if shades:
-        control = scene.body.control
-        dressed = openness(control, scene.normals, points, both, bias=0.004, wrap=0.0)
-        shade = np.where(scene.bare > 0.02, dressed / np.maximum(scene.bare, 0.02), 1.0)
-        tensors[f"{name}.shade"] = np.rint(np.clip(shade, 0, 1) * 255).astype(np.uint8)
+        tensors[f"{name}.shade"] = np.rint(sky(opaque, scene) * 255).astype(np.uint8)
     return tensors
+
+
+def sky(opaque: Piece, scene: Scene) -> NDArray[np.float64]:
+    """Return how much of the light that reaches the bare skin (S,) a wearable lets through."""
+    control, triangles = scene.body.control, triangles_of(opaque.quads)
+    return openness(control, scene.normals, opaque.points, triangles, bias=0.0005, wrap=0.0)
 
 
 def cover(opaque: Piece, scene: Scene, scalp: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -136,10 +137,7 @@ def cover(opaque: Piece, scene: Scene, scalp: NDArray[np.float64]) -> NDArray[np
     middle = opaque.points[opaque.quads].mean(1)
     distance = cKDTree(middle).query(scene.body.control)[0]
     near = np.clip((0.022 - distance) / 0.010, 0, 1)
-    points = np.concatenate([scene.fine, opaque.points])
-    both = np.concatenate([scene.triangles, triangles_of(opaque.quads) + len(scene.fine)])
-    seen = openness(scene.body.control, scene.normals, points, both, bias=0.0005, wrap=0.0)
-    hidden = 1 - seen / np.maximum(scene.bare, 0.05)
+    hidden = 1 - sky(opaque, scene)
     return near * np.clip((hidden - 0.45) / 0.3, 0, 1) * scalp
 
 
@@ -151,8 +149,7 @@ def build(sources: Sources) -> Tensors:
     fine = skin.refine(body.control)
     triangles = triangles_of(skin.fine_quads[skin.fine_part == 0])
     normals = vertex_normals(body.control, body.quads)
-    bare = openness(body.control, normals, fine, triangles, bias=0.004, wrap=0.0)
-    scene = Scene(body, fine, triangles, normals, bare)
+    scene = Scene(body, fine, triangles, normals)
     # Above a line from nape to hairline.
     height = body.control[:, 1] - (0.045 + 0.75 * np.minimum(body.control[:, 2] + 0.005, 0))
     scalp = np.clip(height / 0.012 + 0.5, 0, 1)
@@ -254,6 +251,9 @@ def clothes(sources: Sources, scene: Scene, quads: NDArray[np.int64]) -> Tensors
             on_border = np.isin(piece.source, body.border_base)
             own = np.array([np.where(body.border_base == s)[0][0] for s in piece.source[on_border]])
             anchor[on_border, 0] = body.border[own]
+            # The ring lies where subdivision leaves it; its copies inside the neck stay behind.
+            ring = on_border & (np.arange(len(on_border)) < len(on_border) - 2 * len(body.border))
+            piece.points[ring] = scene.fine[anchor[ring, 0]]
             weights[on_border] = [1, 0, 0, 0]
         tensors |= stored(label, piece, anchor, weights, light)
     return tensors

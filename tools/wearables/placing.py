@@ -106,7 +106,10 @@ def torso(body: HeadOnBody, quads: NDArray[np.int64], *, lift: float) -> Piece:
     """
     normals = vertex_normals(body.base, quads)
     used, local = np.unique(quads, return_inverse=True)
-    points = body.base[used] + lift * normals[used]
+    ring = body.base[body.border_base]
+    away = np.linalg.norm(body.base[used][:, None] - ring[None], axis=-1).min(1)
+    near = np.clip(away / 0.05, 0, 1)
+    points = body.base[used] + lift * (0.35 + 0.65 * near)[:, None] * normals[used]
     return Piece(points, local.reshape(-1, 4), torso_uv(body, points), used)
 
 
@@ -128,7 +131,7 @@ def flange(body: HeadOnBody, skin_piece: Piece) -> Piece:
     rows = np.where(np.isin(skin_piece.source, body.border_base))[0]
     centre = body.base[body.border_base].mean(0)
     ring = skin_piece.points[rows]
-    inside = ring + 0.04 * (centre - ring) + [0, 0.012, 0]
+    inside = ring + 0.15 * (centre - ring) + [0, 0.004, 0]
     # With a copy of the ring, whose own normals stay those of the shoulders.
     start = len(skin_piece.points)
     order = {int(r): start + k for k, r in enumerate(rows)}

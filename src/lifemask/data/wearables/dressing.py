@@ -114,7 +114,7 @@ def dress(
     for layer in layers:
         points = worn(layer.item, model, vertices, neutral)
         if layer.item.kind in ("torso", "cloth"):
-            points = _turned(points, outfit.torso_turn)
+            points = _turned(points, layer.item.uv[:, 1], outfit.torso_turn)
         pieces.append(points)
     sizes = [len(points) for points in pieces]
     starts = [sum(sizes[:k]) for k in range(len(sizes))]
@@ -235,7 +235,7 @@ def _layers(
     return layers
 
 
-_HAT_BAND = (0.054, 0.075)
+_HAT_BAND = (0.042, 0.060)
 """Height of the hat's lower edge where z is 0 on the mean head, metres, and its slope along z."""
 
 
@@ -283,9 +283,15 @@ def neckline(outfit: Outfit, u: Float[Tensor, "1 w"]) -> Float[Tensor, "1 w"]:
     return 0.015 + 0.05 * deep + 0.02 * front
 
 
-def _turned(points: Float[Tensor, "V 3"], angle: float) -> Float[Tensor, "V 3"]:
-    """Return shoulders turned about the neck; the neck itself twists between."""
-    share = ((-0.135 - points[:, 1]) / 0.11).clamp(0, 1)
+_TWIST = 0.4
+"""Distance from the neck, in lengths of the cloth's texture, over which the body twists."""
+
+
+def _turned(
+    points: Float[Tensor, "V 3"], distance: Float[Tensor, "V"], angle: float
+) -> Float[Tensor, "V 3"]:
+    """Return shoulders turned about the neck, which keeps its place; what is between twists."""
+    share = (distance / _TWIST).clamp(0, 1)
     turn = angle * share * share * (3 - 2 * share)
     centre = points.new_tensor([0.0, 0.0, -0.105])
     x, y, z = (points - centre).unbind(-1)

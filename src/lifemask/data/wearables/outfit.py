@@ -44,7 +44,7 @@ NECKLINES = ("crew", "v", "high", "scoop", "shirt")
 class OutfitConfig:
     """How often people wear what."""
 
-    bald: float = 0.06
+    bald: float = 0.04
     """Probability that a young masculine person has no hair; it grows sixfold with age."""
     dyed: float = 0.04
     """Probability of hair in a colour that does not grow."""
@@ -205,7 +205,7 @@ def _hair_colour(
     weight = weight * np.exp(-fairness * np.clip(2 * darkness - 0.4, 0, 2) * 1.2)
     own = np.array(HAIR_COLOURS[names[rng.choice(len(names), p=weight / weight.sum())]])
     grey = np.array(HAIR_COLOURS["grey" if rng.random() < 0.7 else "white"])
-    amount = np.clip(rng.normal(1.5 * old - 0.55, 0.35), 0, 1)
+    amount = np.clip(rng.normal(1.4 * old - 0.6, 0.35), 0, 1)
     colour = own * (1 - amount) + grey * amount
     if rng.random() < config.dyed:
         hue = rng.random() * 6

@@ -6,9 +6,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lifemask.data.wearables.dressing import CLOTH, GLASS, HAIR, SKIN, Dressed
-from lifemask.data.wearables.wardrobe import soft_normals
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import light_axes_from_camera, spherical_harmonics
+from lifemask.geometry.meshes import vertex_normals
 
 _MIDDLE = (0.0, 0.01, -0.07)
 _SOFTNESS = 0.6
@@ -39,11 +39,13 @@ def vertex_colours(
     """
     vertices = dressed.vertices
     middle = vertices.new_tensor(_MIDDLE)
-    softness = (dressed.surface == HAIR).to(vertices)[:, None] * _SOFTNESS
-    crisp = soft_normals(vertices, dressed.triangles, middle, softness=0.0)
+    hairy = (dressed.surface == HAIR)[:, None]
+    own = vertex_normals(vertices, dressed.triangles)
+    # Cards have two sides and no thickness: they are lit as the head of hair that they make up.
     away = F.normalize(vertices - middle, dim=-1)
-    # The body's and the clothes' own winding says what is outside; cards have two sides.
-    own = F.normalize((1 - softness) * crisp + softness * away, dim=-1)
+    outward = torch.where((own * away).sum(-1, keepdim=True) < 0, -own, own)
+    blended = F.normalize((1 - _SOFTNESS) * outward + _SOFTNESS * away, dim=-1)
+    own = torch.where(hairy, blended, own)
     rotation = camera.world_to_camera[:3, :3]
     normals = light_axes_from_camera(own @ rotation.T)
     position = light_axes_from_camera(camera.to_camera(vertices))
@@ -54,8 +56,8 @@ def vertex_colours(
     toward = (normals * direction).sum(-1, keepdim=True)
     lambert = ((toward + wrap) / (1 + wrap)).clamp(min=0)
     # Some light goes through hair.
-    passed = (dressed.surface == HAIR).to(vertices) * _PASSED
-    open_sky = (passed + (1 - passed) * dressed.openness)[:, None]
+    passed = hairy.to(vertices) * _PASSED
+    open_sky = passed + (1 - passed) * dressed.openness[:, None]
     lit = ((open_sky - 0.08) / 0.45).clamp(0, 1)
     diffuse = surrounding * open_sky + lamp * lambert * lit
 

@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
-from lifemask.geometry.meshes import vertex_normals
 from lifemask.morphable.assets import load_asset
 from lifemask.morphable.model import MorphableModel, split_quads
 
@@ -167,25 +166,3 @@ def _moved(item: Wearable, device: torch.device) -> Wearable:
             if isinstance(value, Tensor)
         },
     )
-
-
-def soft_normals(
-    vertices: Float[Tensor, "V 3"],
-    triangles: Int[Tensor, "T 3"],
-    middle: Float[Tensor, "3"],
-    *,
-    softness: float,
-) -> Float[Tensor, "V 3"]:
-    """Return normals of thin sheets: turned away from the head's middle, blended with that way.
-
-    Args:
-        vertices: head space.
-        triangles: of the sheets.
-        middle: of the head.
-        softness: 0 keeps the sheets' own normals, 1 makes a ball of them.
-    """
-    normals = vertex_normals(vertices, triangles)
-    away = torch.nn.functional.normalize(vertices - middle, dim=-1)
-    facing = torch.where((normals * away).sum(-1, keepdim=True) < 0, -1.0, 1.0)
-    mixed = (1 - softness) * normals * facing + softness * away
-    return torch.nn.functional.normalize(mixed, dim=-1)
