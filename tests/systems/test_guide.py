@@ -16,10 +16,10 @@ from lifemask.io.images import read_photo
 from lifemask.morphable.model import MorphableModel
 from lifemask.networks.estimate import FaceEstimate
 from lifemask.perception.face_perception import FacePerception
-from lifemask.perception.framing import crop_points, face_frame
+from lifemask.perception.framing import FaceFrame, crop_points, face_frame
 from lifemask.perception.observation import FaceObservation
 from lifemask.systems.direct_regression import DirectRegression
-from lifemask.systems.guide import SystemGuide
+from lifemask.systems.guide import SystemGuide, frame_change, whole_photo_frame
 from lifemask.systems.system import System
 
 
@@ -107,3 +107,45 @@ def test_the_light_stays_where_it_is_when_the_frame_is_rolled(
     assert float(upright[1]) == pytest.approx(1.0, abs=0.02)
     assert float(rolled[3]) == pytest.approx(-float(upright[1]), abs=1e-3)
     assert isinstance(guide(quarter, on_its_side).camera, PerspectiveCamera)
+
+
+def test_a_face_that_fills_the_photo_is_found_though_its_landmarks_are_elsewhere(
+    seen: tuple[np.ndarray, FaceObservation], system: DirectRegression
+):
+    pixels, observation = seen
+    # An untrained system always answers with its frame: the whole photo's is as good as any.
+    whole = whole_photo_frame(*pixels.shape[:2])
+    points = observation.landmarks478
+    lost = type(observation)(
+        **{**vars(observation), "landmarks478": points * 0.01 - 5000.0, "score": 0.0}
+    )
+    guide = SystemGuide(system, system.model)
+
+    def looking(pixels: np.ndarray, frame: FaceFrame) -> FaceEstimate:
+        estimate = SystemGuide._look(guide, pixels, frame)
+        if float(frame.centre.min()) < 0:
+            # Nobody is there: the answer strays.
+            motion = estimate.camera.world_to_camera.clone()
+            motion[0, 3] += 0.1
+            camera = PerspectiveCamera(
+                estimate.camera.focal_pixels, estimate.camera.principal_point, motion,
+                estimate.camera.image_size,
+            )  # fmt: skip
+            return FaceEstimate(estimate.coefficients, camera, estimate.light)
+        return estimate
+
+    object.__setattr__(guide, "_look", looking)
+    frame = face_frame(guide.dense_points(guide(pixels, lost)))
+    assert frame_change(whole, frame) < 0.1
+
+
+def test_the_change_between_frames_counts_shift_scale_and_turn():
+    def frame(x: float, side: float, roll: float) -> FaceFrame:
+        return FaceFrame(torch.tensor([x, 0.0]), torch.tensor(side), torch.tensor(roll))
+
+    first = frame(0.0, 100.0, 3.1)
+    assert frame_change(first, first) == 0.0
+    assert frame_change(first, frame(10.0, 100.0, 3.1)) == pytest.approx(0.1)
+    assert frame_change(first, frame(0.0, 50.0, 3.1)) == pytest.approx(0.6931, abs=1e-3)
+    # Around the back of the circle.
+    assert frame_change(first, frame(0.0, 100.0, -3.1)) == pytest.approx(0.0832, abs=1e-3)

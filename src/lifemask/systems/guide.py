@@ -1,5 +1,6 @@
 """A system looks at a face of a whole photo: frame it, look, frame it again by what was seen."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,18 +21,27 @@ from lifemask.perception.framing import (
 from lifemask.perception.observation import FaceObservation
 from lifemask.systems.system import System
 
+CROP_SIDE, CROP_MIDDLE = 1.2, (0.5, 0.44)
+"""Where the frame lies in a photo that is cut to one face, in units of the photo's longer side and
+of its width and height: the median on such photos."""
+
 
 @dataclass(frozen=True)
 class SystemGuide:
-    """Asks a system about faces of photos; fits as `FaceFitter`'s guide."""
+    """Asks a system about faces of photos; fits as `FaceFitter`'s guide.
+
+    The first frame follows the landmarks, each further one the estimate before: on profiles the
+    landmarks, and with them their frame, are off. A face that fills the photo is also looked for
+    from the whole photo, and the answer counts whose own frame is nearest to the one it was given
+    in: a network that does not see a face in its frame does not place one there either.
+    """
 
     system: System
     """Trained; on the CPU or wherever it runs."""
     model: MorphableModel
     """The head of its estimates, with dense landmarks, on the CPU."""
     looks: int = 2
-    """The first frame follows the landmarks, each further one the estimate before: on profiles
-    the landmarks, and with them their frame, are off."""
+    """How often each start is followed."""
 
     @torch.no_grad()
     def __call__(
@@ -41,14 +51,21 @@ class SystemGuide:
 
         Args:
             pixels: the photo, sRGB.
-            observation: one of its faces.
+            observation: one of its faces; without a detection's score the photo is the face.
         """
-        frame = face_frame(observation.landmarks478)
-        estimate = self._look(pixels, frame)
-        for _ in range(self.looks - 1):
-            frame = face_frame(self.dense_points(estimate))
-            estimate = self._look(pixels, frame)
-        return estimate
+        starts = [face_frame(observation.landmarks478)]
+        if observation.score == 0:
+            starts.append(whole_photo_frame(pixels.shape[0], pixels.shape[1]))
+        found: list[tuple[float, FaceEstimate]] = []
+        for frame in starts:
+            change, estimate = 0.0, self._look(pixels, frame)
+            for look in range(self.looks):
+                own = face_frame(self.dense_points(estimate))
+                change = frame_change(frame, own)
+                if look + 1 < self.looks:
+                    frame, estimate = own, self._look(pixels, own)
+            found.append((change, estimate))
+        return min(found, key=lambda pair: pair[0])[1]
 
     def dense_points(self, estimate: FaceEstimate) -> Float[Tensor, "478 2"]:
         """Return where the estimate's dense points are seen, in pixels."""
@@ -69,3 +86,24 @@ class SystemGuide:
         return FaceEstimate(
             seen.coefficients, recentred(camera, middle), photo_light(seen.light, frame)
         )
+
+
+def whole_photo_frame(height: int, width: int) -> FaceFrame:
+    """Return the likeliest frame of the face in a photo that is cut to it, upright.
+
+    Args:
+        height: of the photo in pixels.
+        width: of the photo in pixels.
+    """
+    return FaceFrame(
+        torch.tensor([width * CROP_MIDDLE[0], height * CROP_MIDDLE[1]]),
+        torch.tensor(CROP_SIDE * max(height, width)),
+        torch.tensor(0.0),
+    )
+
+
+def frame_change(first: FaceFrame, second: FaceFrame) -> float:
+    """Return how far two frames are apart: shift in sides plus |log scale| plus turn in radians."""
+    shift = (first.centre - second.centre).norm() / first.side
+    turn = torch.remainder(second.roll - first.roll + math.pi, 2 * math.pi) - math.pi
+    return float(shift + (second.side / first.side).log().abs() + turn.abs())
