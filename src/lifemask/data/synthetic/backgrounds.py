@@ -1,6 +1,9 @@
 """What lies behind a person: walls, rooms, lights and greenery out of focus, all made up."""
 
+from functools import cache
+
 import numpy as np
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -45,20 +48,27 @@ def sample_background(rng: np.random.Generator) -> Float[np.ndarray, "3 48 48"]:
         noise = _smooth_noise(rng, cells)
         colour = rng.normal(1, 0.08, 3)
         canvas = canvas * np.exp(strength * noise[None] * colour[:, None, None])
-    return np.clip(canvas, 0, 4).astype(np.float32)
+    return np.clip(canvas, 0, 1.5).astype(np.float32)
 
 
 def enlarge(canvases: Float[Tensor, "N 3 h w"], size: int) -> Float[Tensor, "N 3 size size"]:
     """Return the canvases in full size, without edges sharper than theirs."""
-    large = F.interpolate(canvases, (size, size), mode="bicubic", align_corners=False)
-    return large.clamp(min=0)
+    spread = _cubic(canvases.shape[-1], size).to(canvases)
+    return (spread @ canvases @ spread.T).clamp(min=0)
+
+
+@cache
+def _cubic(count: int, size: int) -> Float[Tensor, "size count"]:
+    """Return the matrix that enlarges by cubic splines; faster than `interpolate` on a CPU."""
+    unit = torch.eye(count)[None, :, :, None]
+    return F.interpolate(unit, (size, 1), mode="bicubic", align_corners=False)[0, :, :, 0].T
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
     """Return linear RGB; most things are dull, many are wood or shade, few are bright."""
     brightness = np.exp(rng.normal(-1.5, 0.9))
     warmth = 0.5 * rng.standard_normal()
-    dye = rng.standard_normal(3) * (0.6 if rng.random() < 0.15 else 0.08)
+    dye = rng.standard_normal(3) * (0.4 if rng.random() < 0.15 else 0.08)
     return brightness * np.exp(np.array([0.5, 0.05, -0.55]) * warmth + dye)
 
 

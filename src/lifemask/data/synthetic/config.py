@@ -18,8 +18,8 @@ class SyntheticConfig:
     """Standard deviation of identity coefficients of most people."""
     identity_limit: float = 2.5
     """No coefficient of identity or albedo is drawn beyond this many standard deviations."""
-    tone_range: tuple[float, float] = (-1.25, 2.4)
-    """Melanin of the lightest and the darkest skin, standard deviations; drawn evenly."""
+    tone_range_degrees: tuple[float, float] = (-52.0, 56.0)
+    """Typology angles (ITA) of the darkest and the lightest skin; drawn evenly between."""
     make_up: float = 0.4
     """Probability of make-up on a feminine face."""
     freckles: float = 0.15
@@ -97,8 +97,12 @@ class SyntheticConfig:
             f"distance_range_metres is {self.distance_range_metres}",
             "the nearer one first, and not under 0.2 m",
         )
-        light, dark = self.tone_range
-        _check(light <= dark, f"tone_range is {self.tone_range}", "the lightest skin first")
+        dark, light = self.tone_range_degrees
+        _check(
+            -90 <= dark <= light <= 90,
+            f"tone_range_degrees is {self.tone_range_degrees}",
+            "from -90 to 90, the darkest skin first",
+        )
 
 
 _PROBABILITIES = frozenset(

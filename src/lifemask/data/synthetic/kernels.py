@@ -27,6 +27,9 @@ _NORMAL, _LIT, _POSITION, _OPENNESS, _GLOSS, _WET, _COVER = 0, 3, 4, 7, 8, 9, 10
 ATTRIBUTES = 11
 """Columns of the vertices' attributes: normal, lit, position, openness, gloss, wet, cover."""
 
+TEXTURES = 6
+"""Channels of the textures: albedo, slopes of the relief along u and v, skin."""
+
 SMOOTH = 0.008
 """Metres of depth within a pixel up to which it shows one stretch of skin."""
 
@@ -88,57 +91,37 @@ def _gradients(attributes, i0, i1, i2, uv, j0, j1, j2, along):
 
 @kernel()
 def _surface(
-    attributes, i0, i1, i2, u, v, w, uv, j0, j1, j2, along, albedo, relief, values, colour, normal
+    attributes, i0, i1, i2, u, v, w, uv, j0, j1, j2, along, textures, values, painted, normal
 ):
-    """Write attributes, albedo and displaced normal of one point; return its place in texels."""
+    """Write attributes, texture and displaced normal of one surface point."""
     for k in range(ATTRIBUTES):
         values[k] = u * attributes[i0, k] + v * attributes[i1, k] + w * attributes[i2, k]
     tu = u * uv[j0, 0] + v * uv[j1, 0] + w * uv[j2, 0]
     tv = u * uv[j0, 1] + v * uv[j1, 1] + w * uv[j2, 1]
-    size = relief.shape[0]
-    x0, x1, fx, _ = _texel(tu, size)
-    y0, y1, fy, _ = _texel(tv, size)
-    a, b = (1 - fx) * (1 - fy), fx * (1 - fy)
-    c, d = (1 - fx) * fy, fx * fy
-    for k in range(3):
-        colour[k] = (
-            a * albedo[k, y0, x0] + b * albedo[k, y0, x1]
-            + c * albedo[k, y1, x0] + d * albedo[k, y1, x1]
+    x0, x1, fx, _ = _texel(tu, textures.shape[1])
+    y0, y1, fy, _ = _texel(tv, textures.shape[0])
+    a, b, c, d = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
+    for k in range(TEXTURES):
+        painted[k] = (
+            a * textures[y0, x0, k] + b * textures[y0, x1, k]
+            + c * textures[y1, x0, k] + d * textures[y1, x1, k]
         )  # fmt: skip
-    for k in range(3):
-        normal[k] = values[_NORMAL + k]
-    inverse = 1.0 / np.sqrt(max(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2, 1e-18))
-    for k in range(3):
-        normal[k] *= inverse
+    nx, ny, nz = values[_NORMAL], values[_NORMAL + 1], values[_NORMAL + 2]
+    inverse = 1.0 / np.sqrt(max(nx * nx + ny * ny + nz * nz, 1e-18))
+    nx, ny, nz = nx * inverse, ny * inverse, nz * inverse
     dry = 1 - values[_WET]
     if dry > 0:
-        last = size - 1
-        left, right = max(x0 - 1, 0), min(x1 + 1, last)
-        above, below = max(y0 - 1, 0), min(y1 + 1, last)
-        # Central differences at the four texels around.
-        du = (
-            a * (relief[y0, min(x0 + 1, last)] - relief[y0, left])
-            + b * (relief[y0, right] - relief[y0, max(x1 - 1, 0)])
-            + c * (relief[y1, min(x0 + 1, last)] - relief[y1, left])
-            + d * (relief[y1, right] - relief[y1, max(x1 - 1, 0)])
-        ) * (size / 2)  # fmt: skip
-        dv = (
-            a * (relief[min(y0 + 1, last), x0] - relief[above, x0])
-            + b * (relief[min(y0 + 1, last), x1] - relief[above, x1])
-            + c * (relief[below, x0] - relief[max(y1 - 1, 0), x0])
-            + d * (relief[below, x1] - relief[max(y1 - 1, 0), x1])
-        ) * (size / 2)  # fmt: skip
+        du, dv = painted[3], painted[4]
         gx = du * along[0] + dv * along[3]
         gy = du * along[1] + dv * along[4]
         gz = du * along[2] + dv * along[5]
-        out = gx * normal[0] + gy * normal[1] + gz * normal[2]
-        normal[0] -= (gx - out * normal[0]) * dry
-        normal[1] -= (gy - out * normal[1]) * dry
-        normal[2] -= (gz - out * normal[2]) * dry
-        inverse = 1.0 / np.sqrt(max(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2, 1e-18))
-        for k in range(3):
-            normal[k] *= inverse
-    return tu, tv
+        out = gx * nx + gy * ny + gz * nz
+        nx -= (gx - out * nx) * dry
+        ny -= (gy - out * ny) * dry
+        nz -= (gz - out * nz) * dry
+        inverse = 1.0 / np.sqrt(max(nx * nx + ny * ny + nz * nz, 1e-18))
+        nx, ny, nz = nx * inverse, ny * inverse, nz * inverse
+    normal[0], normal[1], normal[2] = nx, ny, nz
 
 
 @kernel()
@@ -199,8 +182,7 @@ def _light(values, painted, normal, soft, direction, lamp, lamp_size, shine, cov
 
 @kernel()
 def draw(
-    points, fine_points, triangles, attributes, uv, uv_triangles, albedo, relief, skin_texture,
-    soft, direction, lamp, lamp_size, shine, cover_colour, colour, alpha, fine_depth, index, depth,
+    points, fine_points, triangles, smooth_parts, attributes, uv, uv_triangles, textures, soft, direction, lamp, lamp_size, shine, cover_colour, colour, alpha, fine_depth, index, depth,
     normals, own_albedo, skin,
 ):  # fmt: skip
     """Write all pictures of one head; those but `index` must be zero before.
@@ -209,6 +191,7 @@ def draw(
 
     Args:
         points, fine_points: in pixels of the photo and of the samples.
+        smooth_parts: per triangle, 0 on eyes and in the mouth, where all samples are lit.
         colour: (3,H,W) with what is not covered black, alpha: (H,W), both averaged over samples.
         fine_depth: (H S,W S).
         index, depth, normals, own_albedo, skin: what is true of the pixels' centres.
@@ -222,12 +205,11 @@ def draw(
         index[:] = fine_index
     else:
         nearest(points, triangles, index)
-    values, painted, normal = np.empty(ATTRIBUTES), np.empty(3), np.empty(3)
+    values, painted, normal = np.empty(ATTRIBUTES), np.empty(TEXTURES), np.empty(3)
     along, basis, sum_ = np.empty(6), np.empty(9), np.empty(3)
     soft, lamp = soft.astype(np.float64), lamp.astype(np.float64)
     direction, hair = direction.astype(np.float64), cover_colour.astype(np.float64)
     area = samples * samples
-    size = skin_texture.shape[0]
     for row in range(height):
         for column in range(width):
             covered, nearest_z, farthest_z, wet = 0, 1e9, 0.0, False
@@ -238,7 +220,7 @@ def draw(
                         covered += 1
                         z = fine_depth[y, x]
                         nearest_z, farthest_z = min(nearest_z, z), max(farthest_z, z)
-                        wet = wet or attributes[triangles[t, 0], _WET] > 0.5
+                        wet = wet or smooth_parts[t] == 0
             t = index[row, column]
             if covered == 0 and t < 0:
                 continue
@@ -250,18 +232,14 @@ def draw(
                 _gradients(attributes, i0, i1, i2, uv, j0, j1, j2, along)
                 u0, _, v0, _, w0, _ = _start(points, i0, i1, i2, column + 0.5, row + 0.5)
                 u, v, w, _, _ = _normalized(u0, v0, w0)
-                tu, tv = _surface(
-                    attributes, i0, i1, i2, u, v, w, uv, j0, j1, j2, along, albedo, relief,
-                    values, painted, normal,
+                _surface(
+                    attributes, i0, i1, i2, u, v, w, uv, j0, j1, j2, along, textures, values,
+                    painted, normal,
                 )  # fmt: skip
                 for k in range(3):
                     normals[k, row, column] = normal[k]
                     own_albedo[k, row, column] = painted[k]
-                x0, x1, fx, _ = _texel(tu, size)
-                y0, y1, fy, _ = _texel(tv, size)
-                skin[row, column] = (1 - fy) * (
-                    (1 - fx) * skin_texture[y0, x0] + fx * skin_texture[y0, x1]
-                ) + fy * ((1 - fx) * skin_texture[y1, x0] + fx * skin_texture[y1, x1])
+                skin[row, column] = painted[5]
                 depth[row, column] = u * points[i0, 2] + v * points[i1, 2] + w * points[i2, 2]
                 if smooth:
                     _light(values, painted, normal, soft, direction, lamp, lamp_size, shine, hair,
@@ -282,8 +260,8 @@ def draw(
                     u0, _, v0, _, w0, _ = _start(fine_points, i0, i1, i2, x + 0.5, y + 0.5)
                     u, v, w, _, _ = _normalized(u0, v0, w0)
                     _surface(
-                        attributes, i0, i1, i2, u, v, w, uv, j0, j1, j2, along, albedo, relief,
-                        values, painted, normal,
+                        attributes, i0, i1, i2, u, v, w, uv, j0, j1, j2, along, textures, values,
+                        painted, normal,
                     )  # fmt: skip
                     _light(values, painted, normal, soft, direction, lamp, lamp_size, shine, hair,
                            basis, sum_)  # fmt: skip

@@ -173,6 +173,10 @@ def draw_heads(
     colour, normals, own = (points.new_zeros(count, 3, height, width) for _ in range(3))
     alpha, depth, skin = (points.new_zeros(count, height, width) for _ in range(3))
     light = heads.light
+    textures = torch.cat(
+        [albedo, _slopes(relief), material.skin.expand(count, 1, *material.skin.shape)], 1
+    )
+    wet = material.wet[material.triangles[:, 0]] > 0.5
     if is_compiled(backend, points.device):
         fine_depth = points.new_zeros(count, *fine_size)
         index = torch.empty(count, height, width, dtype=torch.int64)
@@ -182,25 +186,23 @@ def draw_heads(
 
         _for_each(
             task,
-            points, fine_points, material.triangles, heads.attributes, material.uv,
-            material.uv_triangles, albedo, relief, material.skin, light.soft, light.direction,
+            points, fine_points, material.triangles, (~wet).to(torch.uint8), heads.attributes, material.uv,
+            material.uv_triangles, textures.permute(0, 2, 3, 1), light.soft, light.direction,
             light.lamp, light.size, heads.shine, heads.cover_colour, colour, alpha, fine_depth,
-            index, depth, normals, own, skin, shared=(2, 4, 5, 8),
+            index, depth, normals, own, skin, shared=(2, 3, 5, 6),
         )  # fmt: skip
         return Picture(colour, alpha, fine_depth, index, depth, normals, own, skin)
 
     fragments = rasterize(points, material.triangles, (height, width), backend=backend)
     fine = rasterize(fine_points, material.triangles, fine_size, backend=backend)
     along_u, along_v = _tangents(heads.attributes[..., 4:7], material)
-    textures = torch.cat([albedo, _slopes(relief)], 1)
-    wet = material.wet[material.triangles[:, 0]] > 0.5
     for k in range(count):
         gradients = (along_u[k], along_v[k])
         one = (heads.attributes[k], textures[k], gradients, material, backend)
         centre = _surface(_only(fragments, k), *one)
         own[k].flatten(1)[:, centre.pixels] = centre.albedo
         normals[k].flatten(1)[:, centre.pixels] = centre.normal
-        skin[k].flatten()[centre.pixels] = _sample(material.skin[None], centre.uv)[0]
+        skin[k].flatten()[centre.pixels] = centre.skin
         # Samples of one pixel side by side.
         index = _blocks(fine.triangle_index[k], samples)
         seen = index >= 0
@@ -276,15 +278,15 @@ class _Surface:
 
     pixels: Int[Tensor, "P"]
     values: Float[Tensor, "11 P"]
-    uv: Float[Tensor, "2 P"]
     albedo: Float[Tensor, "3 P"]
+    skin: Float[Tensor, "P"]
     normal: Float[Tensor, "3 P"]
 
 
 def _surface(
     fragments: Fragments,
     attributes: Float[Tensor, "V 11"],
-    textures: Float[Tensor, "5 D D"],
+    textures: Float[Tensor, "6 D D"],
     gradients: tuple[Float[Tensor, "3 T"], Float[Tensor, "3 T"]],
     material: HeadMaterial,
     backend: BackendName,
@@ -301,7 +303,7 @@ def _surface(
     gradient = painted[3] * gradients[0][:, triangle] + painted[4] * gradients[1][:, triangle]
     dry = 1 - values[9]
     tilted = smooth - (gradient - (gradient * smooth).sum(0) * smooth) * dry
-    return _Surface(pixels, values, at, painted[:3], _unit(tilted))
+    return _Surface(pixels, values, painted[:3], painted[5], _unit(tilted))
 
 
 def _lit(
