@@ -121,3 +121,38 @@ def test_a_strand_of_hair_is_not_observed(face: FaceReconstruction) -> None:
     assert (stained.origin[texels] != TexelOrigin.OBSERVED).float().mean() > 0.9
     ratio = (stained.albedo.mean(0) / face.texture.albedo.mean(0).clamp(min=1e-3))[texels]
     assert ratio.median() > 0.7
+
+
+def test_a_photo_that_is_finer_than_the_texture_gives_the_same_texture(
+    face: FaceReconstruction,
+) -> None:
+    """It is reduced first, and so are the places of the irises in it."""
+    seen = face.observation
+    fine = face.photo.pixels.repeat(4, axis=0).repeat(4, axis=1)
+    camera = face.camera.cropped(0, 0, fine.shape[:2], 4.0)
+    observation = dataclasses.replace(
+        seen,
+        landmarks478=seen.landmarks478 * 4,
+        segmentation_to_photo=seen.segmentation_to_photo * 4,
+    )
+    fit = dataclasses.replace(face.fit, camera=camera)
+    texture = face_texture(fine, fit, face.model, observation, resolution=512)
+    difference = (texture.albedo - face.texture.albedo).abs().mean(0)
+    fragments = uv_fragments(face.model, 512)
+    eyes = face.model.regions["eyeball_left"][face.model.triangles].amin(-1) > 0.5
+    irises = eyes[fragments.triangle_index.clamp(min=0)] & fragments.mask
+    assert difference.mean() < 0.005
+    assert difference[irises].mean() < 0.005
+
+
+def test_the_skin_goes_on_beyond_the_edge_of_its_part_of_the_atlas(
+    face: FaceReconstruction,
+) -> None:
+    """Filters mix what lies there into the edge; another colour would show as streaks."""
+    fragments = uv_fragments(face.model, 512)
+    skin = face.model.regions["neck"][face.model.triangles].amin(-1) > 0.5
+    skin = skin[fragments.triangle_index.clamp(min=0)] & fragments.mask
+    below = ~fragments.mask[1:] & skin[:-1]
+    change = (face.texture.albedo[:, 1:] - face.texture.albedo[:, :-1]).abs().mean(0)
+    assert below.any()
+    assert change[below].mean() < 0.01

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, max_pool2d
 
 from lifemask.fitting.eye_texture import (
     eyes_hidden,
@@ -75,6 +76,10 @@ _BORDER_MILLIMETRES = 2.5
 """Skin this near to hair, background or anything unseen is not trusted."""
 _DARKEST = 1e-3
 """Linear albedo or intensity below which logarithms are cut off."""
+_PADDING = 3
+"""Empty texels of the analysis around each part of the atlas that are coloured like the part."""
+_BLOCKS_A_STRIP = 32
+"""Rows of a reduced photo that are made at a time."""
 
 
 class TexelOrigin(IntEnum):
@@ -126,8 +131,10 @@ def face_texture(
     size = _ANALYSIS_SIZE
     vertices = model.vertices(fit.coefficients)
     mesh = opaque_mesh(model, vertices)
-    photo, camera = _photo_around(pixels, fit.camera, vertices)
     fragments = uv_fragments(model, size)
+    scale = texels_per_millimetre(model, fragments, size)
+    pixels_per_texel = _pixels_per_millimetre(fit.camera, vertices) / (scale * resolution / size)
+    photo, camera = _photo_around(pixels, fit.camera, vertices, reduced=pixels_per_texel / 2)
     regions = {name: _baked(weight, model, fragments) for name, weight in model.regions.items()}
     skin_region = outer_skin(regions)
 
@@ -136,7 +143,6 @@ def face_texture(
     segments = segmentation_at(observation, image_points.flatten(1).T).T.view(-1, size, size)
     facing = ((coarse.cosine - 0.15) / 0.35).clamp(0, 1)
     skin = (((segments[2] + segments[3]) - 0.5) * 3).clamp(0, 1)
-    scale = texels_per_millimetre(model, fragments, size)
     # Segmentation borders are uncertain by millimetres, and hair shades the skin beside it.
     weight = eroded(coarse.visibility * skin, _BORDER_MILLIMETRES * scale) * facing * skin_region
     # Barycentric weights may leave [0, 1] by the rasteriser's snap, and regions with them.
@@ -171,10 +177,10 @@ def face_texture(
     seen = blend * corrected + (1 - blend) * mirrored
     extended = _extended(seen, known, scale)
     unseen = mirrored_weight * mirrored + (1 - mirrored_weight) * extended
-    unseen = unseen * skin_region
+    unseen = unseen * _with_padding(skin_region, fragments)
 
     # Detail: the same composition, with the photo sampled as finely as it is.
-    detail = _detail_size(fit.camera, vertices, scale, resolution)
+    detail = _detail_size(_pixels_per_millimetre(camera, vertices), scale, resolution)
     fine = unwrap_photo(photo, mesh, camera, uv_fragments(model, detail))
     # Large images from here on: changed in place, as new memory costs more than the arithmetic.
     observed_log = fine.texture.clamp_(min=_DARKEST).log_()
@@ -186,9 +192,9 @@ def face_texture(
     observed_log.clamp_(-6.5, 0).sub_(log_albedo).mul_(resized(weight[None], resolution))
     log_albedo += observed_log
 
-    landmarks = observation.landmarks478[:, :2] - (
-        fit.camera.principal_point - camera.principal_point
-    )
+    reduction = camera.focal_pixels / fit.camera.focal_pixels
+    landmarks = observation.landmarks478[:, :2] - fit.camera.principal_point
+    landmarks = landmarks * reduction + camera.principal_point
     towards_camera = fit.light.shade(torch.tensor([[0.0, 0.0, 1.0]]))[0]
     teeth = teeth_colour(photo, landmarks, towards_camera)
     inner = teeth_change(teeth, model_log, regions["teeth"], position[0].abs())
@@ -217,17 +223,19 @@ def face_texture(
     return FaceTexture(albedo, origin, hair)
 
 
-def _detail_size(
-    camera: PerspectiveCamera, vertices: Float[Tensor, "V 3"], scale: float, resolution: int
-) -> int:
+def _pixels_per_millimetre(camera: PerspectiveCamera, vertices: Float[Tensor, "V 3"]) -> float:
+    """Return how finely the camera sees what is nearest to it."""
+    distance = camera.to_camera(vertices)[:, 2].amin()
+    return float(camera.focal_pixels / distance) / 1000
+
+
+def _detail_size(pixels_per_millimetre: float, scale: float, resolution: int) -> int:
     """Return the smallest texture size whose texels are finer than the photo's pixels on the face.
 
     Args:
         scale: texels per millimetre at the analysis size.
         resolution: largest size allowed.
     """
-    distance = camera.to_camera(vertices)[:, 2].amin()
-    pixels_per_millimetre = float(camera.focal_pixels / distance) / 1000
     size = _ANALYSIS_SIZE
     while size < resolution and scale * size / _ANALYSIS_SIZE < 1.3 * pixels_per_millimetre:
         size *= 2
@@ -241,6 +249,12 @@ def outer_skin(regions: dict[str, Float[Tensor, "R R"]]) -> Float[Tensor, "R R"]
         for name in ("mouth_bag", "teeth", "tongue", "lashes", "eyeball_left", "eyeball_right")
     )
     return (regions["skin"] * (1 - inner)).clamp(0, 1)
+
+
+def _with_padding(weight: Float[Tensor, "R R"], fragments: Fragments) -> Float[Tensor, "R R"]:
+    """Carry a weight into the empty texels beside it, which filters mix into the surface's edge."""
+    around = max_pool2d(weight[None], 2 * _PADDING + 1, stride=1, padding=_PADDING)[0]
+    return torch.where(fragments.mask, weight, around)
 
 
 def _light_left(
@@ -354,9 +368,17 @@ def _extended(
 
 
 def _photo_around(
-    pixels: UInt8[np.ndarray, "H W 3"], camera: PerspectiveCamera, vertices: Float[Tensor, "V 3"]
+    pixels: UInt8[np.ndarray, "H W 3"],
+    camera: PerspectiveCamera,
+    vertices: Float[Tensor, "V 3"],
+    *,
+    reduced: float,
 ) -> tuple[Float[Tensor, "3 h w"], PerspectiveCamera]:
-    """Cut the head out of the photo in linear light, so that huge photos cost little."""
+    """Cut the head out of the photo in linear light, so that huge photos cost little.
+
+    Args:
+        reduced: how much coarser the cutout may be; whole numbers count.
+    """
     points = camera.project(vertices)[:, :2]
     height, width = camera.image_size
     low, high = points.amin(0).tolist(), points.amax(0).tolist()
@@ -364,8 +386,23 @@ def _photo_around(
     right, bottom = (
         int(max(min(high[k] + 8, (width, height)[k]), (left, top)[k] + 16)) for k in range(2)
     )
-    part = image_from_pixels(np.ascontiguousarray(pixels[top:bottom, left:right]))
-    return part, camera.cropped(left, top, (part.shape[1], part.shape[2]))
+    block = max(1, int(reduced))
+    right -= (right - left) % block
+    bottom -= (bottom - top) % block
+    part = _block_means(pixels[top:bottom, left:right], block)
+    return part, camera.cropped(left, top, (part.shape[1], part.shape[2]), 1 / block)
+
+
+def _block_means(pixels: UInt8[np.ndarray, "H W 3"], block: int) -> Float[Tensor, "3 h w"]:
+    """Return the mean linear light of square blocks of pixels, a strip at a time."""
+    if block == 1:
+        return image_from_pixels(np.ascontiguousarray(pixels))
+    rows = block * _BLOCKS_A_STRIP
+    strips = (
+        avg_pool2d(image_from_pixels(pixels[row : row + rows])[None], block)[0]
+        for row in range(0, len(pixels), rows)
+    )
+    return torch.cat(list(strips), dim=-2)
 
 
 @lru_cache(maxsize=4)
