@@ -109,27 +109,42 @@ def test_options_arrive(tmp_path: Path, reconstructor: FakeReconstructor) -> Non
         assert arrays["vertices_head"].shape == (4, 3)
 
 
+def unreadable(folder: Path) -> dict[Path, str]:
+    """Return photos that cannot be read, each with what the message about it must say."""
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    for suffix in ("jpg", "png"):
+        Image.fromarray(noise).save(folder / f"truncated.{suffix}")
+        os.truncate(folder / f"truncated.{suffix}", 2000)
+    (folder / "folder.jpg").mkdir()
+    (folder / "empty.jpg").touch()
+    (folder / "text.jpg").write_text("hello, I am a photo, really")
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    Image.new("1", (12000, 10000)).save(folder / "bomb.png")
+    return {
+        folder / "missing.jpg": "no file",
+        folder / "folder.jpg": "is a folder",
+        folder / "empty.jpg": "is empty",
+        folder / "truncated.jpg": "damaged",
+        folder / "truncated.png": "damaged",
+        folder / "text.jpg": "is not a photo",
+        folder / "dot.png": "1 x 1 pixels",
+        folder / "bomb.png": "120 megapixels",
+    }
+
+
 def test_bad_photos_do_not_stop_the_others(
     tmp_path: Path, reconstructor: FakeReconstructor, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "empty.jpg").touch()
-    photos = [
-        tmp_path / "missing.jpg",
-        tmp_path,
-        tmp_path / "empty.jpg",
-        photo(tmp_path / "stumble.png", red=255),
-        photo(tmp_path / "nobody.png", faces=0),
-        photo(tmp_path / "ada.png"),
-    ]
-    assert run(*photos, "--output", tmp_path / "out") == 1
+    expected = {str(path): reason for path, reason in unreadable(tmp_path).items()} | {
+        photo(tmp_path / "stumble.png", red=255): "unexpected ZeroDivisionError",
+        photo(tmp_path / "nobody.png", faces=0): "--crop",
+    }
+    assert run(*expected, photo(tmp_path / "ada.png"), "--output", tmp_path / "out") == 1
     assert files(tmp_path / "out") == ["ada.glb", "ada.json", "ada_preview.png"]
     errors = capsys.readouterr().err.splitlines()
-    assert len(errors) == 5
-    for line, reason in zip(
-        errors,
-        ["no file", "is a folder", "is empty", "unexpected ZeroDivisionError", "--crop"],
-        strict=True,
-    ):
+    assert len(errors) == len(expected), "one line each"
+    for line, (path, reason) in zip(errors, expected.items(), strict=True):
+        assert line.startswith(path)
         assert reason in line
 
 
@@ -193,6 +208,20 @@ def test_output_that_is_a_file_stops_before_anything_is_done(
     (tmp_path / "out").touch()
     assert run(photo(tmp_path / "ada.png"), "--output", tmp_path / "out") == 1
     assert "in the way" in capsys.readouterr().err
+    assert reconstructor.calls == []
+
+
+def test_folder_that_may_not_be_written_stops_before_anything_is_done(
+    tmp_path: Path,
+    reconstructor: FakeReconstructor,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The permission is simulated: the superuser may write everywhere."""
+    picture = photo(tmp_path / "ada.png")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert run(picture, "--output", tmp_path / "out") == 1
+    assert "not writable" in capsys.readouterr().err
     assert reconstructor.calls == []
 
 

@@ -1,0 +1,76 @@
+"""Photos that are hard but not broken: the command answers, or says what to try."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lifemask.cli import photo_work
+from lifemask.cli.main import main
+from lifemask.pipeline.reconstructor import FaceReconstructor
+
+
+@pytest.fixture(scope="module")
+def quick() -> FaceReconstructor:
+    return FaceReconstructor.from_pretrained(quality="fast", texture_size=512)
+
+
+@pytest.fixture
+def portrait(samples: Path) -> Image.Image:
+    with Image.open(samples / "portrait_1.jpg") as picture:
+        return picture.convert("RGB")
+
+
+def reports(
+    photos: dict[str, Image.Image],
+    folder: Path,
+    quick: FaceReconstructor,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> tuple[int, dict[str, dict[str, object]]]:
+    """Run the command on the pictures; return its exit code and what it says of each."""
+    monkeypatch.setattr(photo_work, "load_reconstructor", lambda options: quick)
+    for name, picture in photos.items():
+        picture.save(folder / f"{name}.png")
+    paths = [str(folder / f"{name}.png") for name in photos]
+    code = main(["reconstruct", *paths, "--output", str(folder / "out"), "--json"])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return code, dict(zip(photos, lines, strict=True))
+
+
+def test_face_cut_by_the_border_is_completed(
+    tmp_path: Path,
+    portrait: Image.Image,
+    quick: FaceReconstructor,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    width, height = portrait.size
+    cut = {"cut": portrait.crop((width // 2, 0, width, height))}
+    code, report = reports(cut, tmp_path, quick, monkeypatch, capsys)
+    assert code == 0, report
+    document = json.loads((tmp_path / "out" / "cut.json").read_text())
+    x = np.array(document["landmarks68"])[:, 0]
+    assert x.min() < 0, "the half that is not seen lies outside the photo"
+    assert (tmp_path / "out" / "cut.glb").stat().st_size > 100_000
+
+
+def test_photos_without_a_usable_face_say_what_to_try(
+    tmp_path: Path,
+    portrait: Image.Image,
+    quick: FaceReconstructor,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A face of five pixels, and a sky."""
+    tiny = Image.new("RGB", (1200, 900), (120, 120, 120))
+    tiny.paste(portrait.resize((12, 12)), (700, 400))
+    sky = Image.linear_gradient("L").convert("RGB").resize((300, 200))
+    code, report = reports({"tiny": tiny, "sky": sky}, tmp_path, quick, monkeypatch, capsys)
+    assert code == 3
+    for name in ("tiny", "sky"):
+        assert report[name]["status"] == "no face"
+        assert "cut it out larger" in str(report[name]["message"])
+    assert list((tmp_path / "out").iterdir()) == []
