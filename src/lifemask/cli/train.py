@@ -111,7 +111,7 @@ class Train:
         from lifemask.training.loop import train
 
         options = self._options()
-        parts = build_parts(recipe, self._data(), workers=self._workers())
+        parts = build_parts(recipe, self._data(), workers=self._workers(), device=self.device)
         outcome = train(recipe, parts, options)
         print(f"{outcome.reason} at step {outcome.step} after {outcome.seconds / 60:.1f} minutes")
         if outcome.reason == "finished":
@@ -123,6 +123,8 @@ class Train:
         from lifemask.training.smoke import smoke
 
         started = time.monotonic()
-        shown = smoke(recipe, lambda r: build_parts(r, self._data()), self._options())
+        shown = smoke(
+            recipe, lambda r: build_parts(r, self._data(), device=self.device), self._options()
+        )
         print(f"{recipe.name}: {'; '.join(shown)}; {time.monotonic() - started:.0f} s")
         return DONE

@@ -32,21 +32,22 @@ def augmented(batch: FaceBatch, strength: Augmentation, generator: torch.Generat
     The frames of a clip are mirrored together and otherwise varied each for itself.
 
     Args:
-        batch: crops on the CPU.
+        batch: crops on any device.
         strength: how much.
-        generator: what chance is drawn from.
+        generator: what chance is drawn from; always the CPU's.
     """
     if strength == Augmentation.none():
         return batch
     shape = batch.photo.shape[:-3]
-    flip = torch.rand(shape[0], generator=generator) < strength.mirror
+    flip = (torch.rand(shape[0], generator=generator) < strength.mirror).to(batch.photo.device)
     flip = flip.reshape(-1, *[1] * (len(shape) - 1)).expand(shape).flatten()
     flat = map_tensors(lambda t: t.flatten(0, len(shape) - 1), batch)
     if flip.any():
         flat = _where(flip, mirrored_batch(flat), flat)
     if strength.shift or strength.scale or strength.turn_degrees:
         size = flat.photo.shape[-1]
-        flat = reframed(flat, random_frames(len(flip), size, strength, generator))
+        frames = random_frames(len(flip), size, strength, generator)
+        flat = reframed(flat, map_tensors(lambda t: t.to(flip.device), frames))
     if strength.occlusion:
         flat = occluded(flat, strength.occlusion, generator)
     flat = photographed(flat, strength, generator)
@@ -97,12 +98,13 @@ def occluded(batch: FaceBatch, share: float, generator: torch.Generator) -> Face
     count, _, height, width = photo.shape
 
     def even(*shape: int) -> Tensor:
-        return torch.rand(count, *shape, generator=generator)
+        return torch.rand(count, *shape, generator=generator).to(photo.device)
 
     chosen = even() < share
     centre, radius, angle = even(2), 0.08 + 0.17 * even(2), even() * math.pi
-    steps_y = (torch.arange(height) + 0.5) / height
-    steps_x = (torch.arange(width) + 0.5) / width
+    steps_y, steps_x = (
+        (torch.arange(side, device=photo.device) + 0.5) / side for side in (height, width)
+    )
     grid = torch.stack(torch.meshgrid(steps_x, steps_y, indexing="xy"), -1).flatten(0, 1)
     local = turn(grid - centre[:, None], -angle) / radius[:, None]
     # Between an ellipse (2) and a rounded rectangle (8).
@@ -143,10 +145,10 @@ def photographed(batch: FaceBatch, strength: Augmentation, generator: torch.Gene
     count, size = len(photo), photo.shape[-1]
 
     def even(*shape: int) -> Tensor:
-        return torch.rand(count, *shape, generator=generator)
+        return torch.rand(count, *shape, generator=generator).to(photo.device)
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(count, *shape, generator=generator)
+        return torch.randn(count, *shape, generator=generator).to(photo.device)
 
     gain = torch.exp((even(1) * 2 - 1) * strength.exposure + normal(3) * strength.tint)
     if strength.exposure or strength.tint:
@@ -173,11 +175,12 @@ def _damaged(
     seen: Float[Tensor, "N 3 H W"], strength: Augmentation, generator: torch.Generator
 ) -> Float[Tensor, "N 3 H W"]:
     """Return sRGB photos with sensor noise and the traces of compression."""
-    level = torch.rand(len(seen), 1, 1, 1, generator=generator).square() * strength.noise
+    count, device = len(seen), seen.device
+    level = torch.rand(count, 1, 1, 1, generator=generator).square() * strength.noise
     noise = torch.randn(seen.shape, generator=generator)
-    seen = (seen + noise * level).clamp(0, 1)
-    chosen = torch.rand(len(seen), generator=generator) < strength.compression
-    quality = 20 + 70 * torch.rand(len(seen), generator=generator)
+    seen = (seen + (noise * level).to(device)).clamp(0, 1)
+    chosen = (torch.rand(count, generator=generator) < strength.compression).to(device)
+    quality = (20 + 70 * torch.rand(count, generator=generator)).to(device)
     if chosen.any():
         seen[chosen] = compressed(seen[chosen], quality[chosen])
     return seen
@@ -225,7 +228,7 @@ def _sampled(
     """Return the frames' part of the images, 0 outside; `nearest` where values must not mix."""
     size = images.shape[-1]
     regions = square_regions(frame.centre, frame.side, frame.roll)
-    steps = (torch.arange(size, dtype=images.dtype) + 0.5) / size
+    steps = (torch.arange(size, dtype=images.dtype, device=images.device) + 0.5) / size
     unit = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).flatten(0, 1)
     points = to_photo(regions, unit.expand(len(regions), -1, -1))
     grid = (points * 2 / size - 1).unflatten(1, (size, size))

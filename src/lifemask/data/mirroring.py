@@ -71,7 +71,7 @@ def mirrored_truth(truth: FaceTruth, width: int) -> FaceTruth:
         albedo_texture=truth.albedo_texture.flip(-1),
         displacement=truth.displacement.flip(-1),
         visible68=truth.visible68[..., list(MIRROR68)],
-        visible478=truth.visible478[..., mirror478()],
+        visible478=truth.visible478[..., mirror478().to(truth.visible478.device)],
     )
 
 

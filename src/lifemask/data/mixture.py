@@ -70,15 +70,21 @@ def mixed_batches(
         start: first index.
         stride: distance of the indices: the number of training processes.
         workers: processes that make batches ahead of time, each with one thread; 0 makes them
-            here when they are asked for. The batches are the same.
+            here when they are asked for. The batches are the same. Sources with a `device` other
+            than "cpu" always work here.
         ahead: batches that each worker makes in advance.
     """
-    if workers == 0:
+    elsewhere = {
+        name: source
+        for name, source in mixture.sources.items()
+        if workers > 0 and getattr(source, "device", "cpu") == "cpu"
+    }
+    if not elsewhere:
         for index in count(start, stride):
             yield mixture.batches(index)
         return
     loader: DataLoader[list[FaceBatch]] = DataLoader(
-        _ByIndex(mixture),
+        _ByIndex(Mixture(elsewhere, mixture.sizes)),
         batch_size=None,
         sampler=_Endless(start, stride),
         num_workers=workers,
@@ -87,7 +93,12 @@ def mixed_batches(
         multiprocessing_context="spawn",
         worker_init_fn=_start_worker,
     )
-    yield from loader
+    for index, ready in zip(count(start, stride), loader, strict=False):
+        waiting = iter(ready)
+        yield [
+            next(waiting) if name in elsewhere else source.batch(index, mixture.sizes[name])
+            for name, source in mixture.sources.items()
+        ]
 
 
 class _ByIndex(Dataset[list[FaceBatch]]):

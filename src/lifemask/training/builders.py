@@ -28,13 +28,16 @@ from lifemask.training.sources import ProfiledFaceSource, SyntheticFaceSource, s
 from lifemask.training.weights import start_from
 
 
-def build_parts(recipe: Recipe, data: Path | None, *, workers: int = 0) -> TrainingParts:
+def build_parts(
+    recipe: Recipe, data: Path | None, *, workers: int = 0, device: str = "auto"
+) -> TrainingParts:
     """Build all that a recipe names, and check that its data is there.
 
     Args:
         recipe: what to build.
         data: folder of photos and clips; only needed by recipes that use some.
         workers: processes that look at photos which were never looked at.
+        device: where the training will run; faces are generated on a GPU if it runs there.
 
     Raises:
         TrainingError: a name, an option or a file is wrong; says what is allowed.
@@ -48,13 +51,15 @@ def build_parts(recipe: Recipe, data: Path | None, *, workers: int = 0) -> Train
         raise TrainingError(str(error)) from error
     if recipe.start_from is not None:
         start_from(system, Path(recipe.start_from))
+    on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    generator = "cuda" if on_cuda else "cpu"
     training: dict[str, FaceSource] = {}
     held_out: dict[str, FaceSource] = {}
     about: dict[str, Any] = {}
     for name in sizes:
         try:
             training[name], held_out[name], about[name] = _sources(
-                name, recipe.sources[name], recipe, system, data, workers
+                name, recipe.sources[name], recipe, system, data, workers, generator
             )
         except (ShardError, StoredFitError) as error:
             raise TrainingError(f"Source {name!r}: {error}") from error
@@ -68,7 +73,13 @@ def build_parts(recipe: Recipe, data: Path | None, *, workers: int = 0) -> Train
 
 
 def _sources(
-    name: str, source: Source, recipe: Recipe, system: System, data: Path | None, workers: int
+    name: str,
+    source: Source,
+    recipe: Recipe,
+    system: System,
+    data: Path | None,
+    workers: int,
+    device: str,
 ) -> tuple[FaceSource, FaceSource, Mapping[str, Any]]:
     """Return the source to train on, the one held out, and what the log says of them."""
     training_seed, held_out_seed = (
@@ -78,8 +89,8 @@ def _sources(
         case SyntheticSource():
             config = synthetic_config(source.options, system.crop_size)
             return (
-                SyntheticFaceSource(config, training_seed, source.augmentation),
-                SyntheticFaceSource(config, held_out_seed, source.augmentation),
+                SyntheticFaceSource(config, training_seed, source.augmentation, device),
+                SyntheticFaceSource(config, held_out_seed, source.augmentation, device),
                 {"kind": "synthetic", "tiers": []},
             )
         case PhotoSource():
@@ -110,7 +121,7 @@ def _sources(
             config = synthetic_config(source.options, system.crop_size)
             stores = tuple(find_files(data, source.stores))
             training, held_out = (
-                ProfiledFaceSource(stores, config, seed, source.augmentation)
+                ProfiledFaceSource(stores, config, seed, source.augmentation, device)
                 for seed in (training_seed, held_out_seed)
             )
             names = [store.name for store in stores]

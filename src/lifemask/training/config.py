@@ -208,7 +208,9 @@ class RunOptions:
     checkpoint_steps: int | None = None
     """Steps between checkpoints, instead of the time."""
     stop_at: int | None = None
-    """Stop as if interrupted after this step, for tests of the resume."""
+    """Stop as if interrupted after this step; the schedule goes on as if there were more."""
+    stop_minutes: float | None = None
+    """Stop so after this time of this run, on a machine that is only lent."""
 
 
 def recipe_document(recipe: Recipe) -> dict[str, Any]:

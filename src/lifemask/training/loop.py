@@ -10,8 +10,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
@@ -88,11 +89,23 @@ class Outcome:
     """Spent on training, over all runs."""
 
 
-def train(recipe: Recipe, parts: TrainingParts, options: RunOptions) -> Outcome:
+def train(
+    recipe: Recipe,
+    parts: TrainingParts,
+    options: RunOptions,
+    *,
+    after_checkpoint: Callable[[Path], None] | None = None,
+) -> Outcome:
     """Train a system to the end of its schedule, or until Ctrl-C or a termination signal.
 
     Writes checkpoints, `log.jsonl`, `panels/` and at the end `weights.safetensors` into the output
     folder. Started by `torchrun`, all processes train together; the first one writes.
+
+    Args:
+        recipe: what decides the outcome.
+        parts: what it names, built.
+        options: how to run it here.
+        after_checkpoint: called with the folder of each finished checkpoint.
 
     Raises:
         TrainingError: weights or schedule do not fit, the checkpoint is of another recipe, a loss
@@ -103,7 +116,7 @@ def train(recipe: Recipe, parts: TrainingParts, options: RunOptions) -> Outcome:
     if recipe.schedule.steps is None and recipe.schedule.minutes is None:
         raise TrainingError("The schedule has no end: set schedule.steps or schedule.minutes.")
     with processes(options.device) as team, _stop_requests() as requests:
-        training = _Training(recipe, parts, options, team)
+        training = _Training(recipe, parts, options, team, after_checkpoint)
         try:
             return training.run(requests)
         finally:
@@ -141,9 +154,15 @@ class _Training:
     """The state of one run."""
 
     def __init__(
-        self, recipe: Recipe, parts: TrainingParts, options: RunOptions, team: Processes
+        self,
+        recipe: Recipe,
+        parts: TrainingParts,
+        options: RunOptions,
+        team: Processes,
+        after_checkpoint: Callable[[Path], None] | None,
     ) -> None:
         self.recipe, self.parts, self.options, self.team = recipe, parts, options, team
+        self.after_checkpoint = after_checkpoint
         self.names = list(parts.mixture.sources)
         self.step, self.earlier_seconds = 0, 0.0
         self.trips: dict[str, int] = {}
@@ -243,7 +262,7 @@ class _Training:
                 if signalled:
                     reason = "interrupted" if signalled == signal.SIGINT else "terminated"
                     break
-                if options.stop_at is not None and self.step >= options.stop_at:
+                if self.is_stop():
                     reason = "stopped"
                     break
         except Exception:
@@ -318,6 +337,16 @@ class _Training:
             for name, value in of_source.items():
                 interval.add(f"{source}/{name}", float(value.detach().mean()))
         return int(signalled), progress(self.recipe.schedule, self.step, minutes)
+
+    def is_stop(self) -> bool:
+        """Whether the step or the time to stop at has come, for all processes alike."""
+        at, minutes = self.options.stop_at, self.options.stop_minutes
+        if at is not None and self.step >= at:
+            return True
+        if minutes is None:
+            return False
+        spent = (time.monotonic() - self.started) / 60
+        return self.team.largest([spent])[0] >= minutes
 
     def moved(self, batch: FaceBatch) -> FaceBatch:
         if self.team.device.type == "cpu":
@@ -452,6 +481,8 @@ class _Training:
         path = write_checkpoint(self.folder, self.recipe, checkpoint, keep=self.options.keep)
         self.saved_step = self.step
         self.note("checkpoint", path=str(path))
+        if self.after_checkpoint is not None:
+            self.after_checkpoint(path)
 
     def try_checkpoint(self) -> None:
         """Write a checkpoint; where that fails, say so and go on: the next may succeed."""

@@ -29,10 +29,12 @@ class SyntheticFaceSource:
     """Of the endless stream, 0 or more."""
     augmentation: Augmentation
     """Variations of the finished photos."""
+    device: str = "cpu"
+    """Where they are drawn; other devices than the CPU draw in the training process."""
 
     def batch(self, index: int, size: int) -> FaceBatch:
         """Return a batch; see `FaceSource`."""
-        batch = _faces(self.config).batch(self.seed, index, size)
+        batch = _faces(self.config, self.device).batch(self.seed, index, size)
         return augmented(
             batch, self.augmentation, generator_for(self.seed, "synthetic augmentation", index)
         )
@@ -50,10 +52,12 @@ class ProfiledFaceSource:
     """Of the endless stream, 0 or more."""
     augmentation: Augmentation
     """Variations of the finished photos."""
+    device: str = "cpu"
+    """Where they are drawn; other devices than the CPU draw in the training process."""
 
     def batch(self, index: int, size: int) -> FaceBatch:
         """Return a batch; see `FaceSource`."""
-        batch = _profiled(self.stores, self.config).batch(self.seed, index, size)
+        batch = _profiled(self.stores, self.config, self.device).batch(self.seed, index, size)
         return augmented(
             batch, self.augmentation, generator_for(self.seed, "profiled augmentation", index)
         )
@@ -79,15 +83,15 @@ def synthetic_config(options: Mapping[str, Value], size: int) -> SyntheticConfig
 
 
 @cache
-def _faces(config: SyntheticConfig) -> SyntheticFaces:
+def _faces(config: SyntheticConfig, device: str) -> SyntheticFaces:
     """Return the generator, built once in each process."""
-    return SyntheticFaces(config)
+    return SyntheticFaces(config, device=device)
 
 
 @cache
-def _profiled(stores: tuple[Path, ...], config: SyntheticConfig) -> "ProfiledFaces":
+def _profiled(stores: tuple[Path, ...], config: SyntheticConfig, device: str) -> "ProfiledFaces":
     """Return the fits with the generator they share, opened once in each process."""
     from lifemask.data.profiled import ProfiledFaces
 
     fits = FitStore(stores, head=read_card("head/head").sha256)
-    return ProfiledFaces(fits, _faces(config))
+    return ProfiledFaces(fits, _faces(config, device))

@@ -1,0 +1,102 @@
+"""Guards trip on collapsed appearance and on nothing else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from training.toy import toy_parts, toy_recipe
+
+from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA, PerspectiveCamera, rigid_transform
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.morphable.model import MorphableModel
+from lifemask.networks.estimate import FaceEstimate
+from lifemask.training import loop
+from lifemask.training.config import GuardLimits, RunOptions, TrainingError
+from lifemask.training.guards import (
+    GuardReadings,
+    albedo_drift,
+    read_guards,
+    saturated_share,
+    shading_spread,
+    tripped,
+)
+
+
+def test_spread_is_the_deviation_over_skin_alone() -> None:
+    shading = torch.tensor([[1.0, 3.0, 100.0], [2.0, 2.0, 7.0]])
+    skin = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
+    torch.testing.assert_close(shading_spread(shading, skin), torch.tensor([1.0, 0.0]))
+    assert float(shading_spread(shading, skin * 0).max()) == 0
+
+
+def test_share_counts_texels_near_the_limit() -> None:
+    displacement = torch.tensor([[0.0019, -0.0019], [0.0017, 0.0]])
+    assert float(saturated_share(displacement, 0.002, 0.9)) == 0.5
+
+
+def test_drift_is_the_distance_of_the_means() -> None:
+    prior = torch.full((3, 4, 4), 0.4)
+    assert float(albedo_drift(prior + 0.2, prior)) == pytest.approx(0.2)
+    assert float(albedo_drift(torch.stack([prior + 0.2, prior - 0.2]), prior)) == pytest.approx(0)
+
+
+def estimate(head: MorphableModel, light: SphericalHarmonicsLight) -> FaceEstimate:
+    pose = rigid_transform(torch.tensor(FRONTAL_HEAD_TO_CAMERA), torch.tensor([0.0, 0.0, 0.8]))
+    camera = PerspectiveCamera(torch.tensor(800.0), torch.tensor([64.0, 64.0]), pose, (128, 128))
+    return FaceEstimate(head.neutral(), camera, light)
+
+
+def test_constant_light_trips_and_a_lamp_does_not() -> None:
+    head = MorphableModel.from_pretrained(identity_modes=5)
+    limits = GuardLimits()
+    constant = read_guards(estimate(head, SphericalHarmonicsLight.ambient()), head)
+    assert set(tripped(constant, limits)) == {"shading_spread"}
+    lamp = SphericalHarmonicsLight.from_direction(0.7, 0.3)
+    assert tripped(read_guards(estimate(head, lamp), head), limits) == {}
+
+
+def test_a_drifted_albedo_trips() -> None:
+    head = MorphableModel.from_pretrained(identity_modes=5)
+    lamp = estimate(head, SphericalHarmonicsLight.from_direction(0.7, 0.3))
+    white = lamp.coefficients.albedo.clone()
+    white[0] = -9.0  # melanin
+    drifted = replace(lamp, coefficients=replace(lamp.coefficients, albedo=white))
+    wrong = tripped(read_guards(drifted, head), GuardLimits())
+    assert set(wrong) == {"albedo_drift"}
+    assert "at most 0.15" in wrong["albedo_drift"]
+
+
+@pytest.mark.parametrize(
+    ("readings", "wrong"),
+    [
+        (GuardReadings(0.1, 0.1, 0.04), set[str]()),
+        (GuardReadings(0.1, None, None), set[str]()),
+        (
+            GuardReadings(0.009, 0.16, 0.06),
+            {"shading_spread", "albedo_drift", "displacement_share"},
+        ),
+        (GuardReadings(float("nan"), float("nan"), None), {"shading_spread", "albedo_drift"}),
+    ],
+)
+def test_limits(readings: GuardReadings, wrong: set[str]) -> None:
+    assert set(tripped(readings, GuardLimits())) == wrong
+
+
+def test_training_stops_after_three_validations_with_a_tripped_guard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = iter([0.0, 0.0, 0.1, 0.0, 0.0, 0.0])
+    monkeypatch.setattr(
+        loop, "read_guards", lambda *_: GuardReadings(value := next(readings), None, None) or value
+    )
+    parts = toy_parts()
+    # One source, so that each validation reads once.
+    held_out = replace(parts.held_out, sources={"one": parts.held_out.sources["one"]})
+    parts = replace(parts, held_out=held_out, head=MorphableModel.from_pretrained(identity_modes=2))
+    options = RunOptions(tmp_path, device="cpu", workers=0, validation_steps=1)
+    recipe = toy_recipe(guards=GuardLimits(from_progress=0.1))
+    # The first validation is before the guards watch; one that passes starts the count anew.
+    with pytest.raises(TrainingError, match=r"collapsed at step 6: the light has become constant"):
+        loop.train(recipe, parts, options)
+    assert (tmp_path / "checkpoints" / "step-00000006").exists()
