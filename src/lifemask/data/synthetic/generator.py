@@ -299,7 +299,7 @@ class SyntheticFaces:
         halfway = F.normalize(rig.direction + rig.direction.new_tensor([0, 0, 1.5]), dim=-1)
         front = rig.nearest_harmonics().shade(halfway[:, None])[:, 0].clamp(min=0.1)
         level = front.mean(-1, keepdim=True) ** 0.3 * front**0.7
-        automatic = 1.3 * (0.21 / middle[:, None]) ** 0.25 / level
+        automatic = 1.5 * (0.21 / middle[:, None]) ** 0.25 / level
         return rig.scaled(automatic * self._tensor([m.exposure for m in moments]))
 
     def _dressed(
@@ -414,7 +414,7 @@ def _head_material(model: MorphableModel, skin: Float[Tensor, "D D"]) -> HeadMat
             wet[first:last] = 1
             gloss[first:last] = 1.0 if "eye" in name else 0.5
             # Behind closed lids and lips all is dark; what an open mouth shows is not.
-            least = 0.55 if "eye" in name else 0.35
+            least = 0.42 if "eye" in name else 0.35
             sky[first:last] = sky[first:last].clamp(min=least)
     regions = model.regions
     gloss = gloss * (1 + 0.5 * regions["lips"] - 0.5 * regions["scalp"] - 0.4 * regions["neck"])

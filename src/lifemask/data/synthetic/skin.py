@@ -213,7 +213,7 @@ def _draw_layers(
     moustache = (
         np.clip((rows - nose_foot) / (6 * unit), 0, 1)
         * np.clip((lip_top + 3 * unit - rows) / (5 * unit), 0, 1)
-        * np.clip((34 * unit - np.abs(columns - resolution / 2)) / (10 * unit), 0, 1)
+        * np.clip((54 * unit - np.abs(columns - resolution / 2)) / (16 * unit), 0, 1)
     )
     under = lower.copy()
     under[:, 1] += 22 * unit
