@@ -9,7 +9,7 @@ from torch import Tensor
 from lifemask.data.wearables.drawing import Layers, draw_layers
 from lifemask.data.wearables.dressing import CLOTH, Dressed, dress
 from lifemask.data.wearables.outfit import Outfit
-from lifemask.data.wearables.pictures import pyramids
+from lifemask.data.wearables.pictures import halved, pyramids
 from lifemask.data.wearables.shading import vertex_colours
 from lifemask.data.wearables.wardrobe import Wardrobe
 from lifemask.geometry.cameras import (
@@ -55,7 +55,7 @@ def cards(
         triangles=triangles,
         uv=torch.zeros(count, 2),
         picture=torch.zeros(len(triangles), dtype=torch.int64),
-        pictures=(torch.tensor([[[1.0]], [[alpha]]]),),
+        pictures=(halved(torch.tensor([[[1.0]], [[alpha]]])),),
         colour=torch.tensor(colour).expand(count, 3),
         opacity=ones,
         openness=ones,
@@ -237,7 +237,7 @@ def test_a_darker_light_darkens_all_that_is_worn() -> None:
 
 def test_small_levels_keep_a_pictures_mean_opacity() -> None:
     picture = torch.rand(2, 128, 128, generator=torch.Generator().manual_seed(1))
-    stack = pyramids([picture], torch.device("cpu"))
+    stack = pyramids([halved(picture)], torch.device("cpu"))
     last = stack.texels[int(stack.start[-1]) :, 1]
     torch.testing.assert_close(last.mean(), picture[1].mean())
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lifemask.data.wearables import _torch
 from lifemask.data.wearables.dressing import Dressed
-from lifemask.data.wearables.pictures import Pyramids, pyramids
+from lifemask.data.wearables.pictures import Levels, Pyramids, pyramids
 from lifemask.data.wearables.shading import vertex_colours
 from lifemask.geometry.cameras import PerspectiveCamera
 
@@ -119,7 +119,7 @@ def gather(
 ) -> Sheets:
     """Return all that is worn in all images as one set of triangles."""
     points, triangles, lift, sides, image, pages = [], [], [], [], [], []
-    pictures: list[Tensor] = []
+    pictures: list[Levels] = []
     start = 0
     for k, (one, camera) in enumerate(zip(dressed, cameras, strict=True)):
         projected = camera.project(one.vertices)

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lifemask.data.wearables.outfit import Outfit
+from lifemask.data.wearables.pictures import Levels, halved
 from lifemask.data.wearables.wardrobe import Wardrobe, Wearable
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.model import MorphableModel
@@ -28,8 +29,8 @@ class Dressed:
     """Coordinates in the triangle's picture."""
     picture: Int[Tensor, "T"]
     """Row of `pictures`."""
-    pictures: tuple[Float[Tensor, "2 _ _"], ...]
-    """Luminance relative to its mean, and opacity."""
+    pictures: tuple[Levels, ...]
+    """Luminance relative to its mean, and opacity, at all sizes."""
     colour: Float[Tensor, "V 3"]
     """Linear RGB reflectance of luminance 1."""
     opacity: Float[Tensor, "V"]
@@ -187,7 +188,7 @@ class _Layer:
     item: Wearable
     surface: int
     colour: tuple[float, float, float] | Tensor
-    picture: Tensor
+    picture: Levels
     opacity: float | Tensor = 1.0
     shine: float = 0.0
     lift: float = 0.0
@@ -216,7 +217,7 @@ def _layers(
             raise ValueError("Clothes show the neck: give dress() a skin_colour, or no clothes.")
         add("torso", SKIN, skin_colour)
         cloth = wardrobe["cloth"]
-        picture = fabric(outfit, seed).to(cloth.uv)
+        picture = halved(fabric(outfit, seed).to(cloth.uv))
         layers.append(_Layer(cloth, CLOTH, outfit.cloth_colour, picture))
     if outfit.hat is not None:
         add(outfit.hat, CLOTH, outfit.hat_colour)

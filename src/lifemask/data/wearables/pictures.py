@@ -9,6 +9,10 @@ from torch import Tensor
 
 _LEVELS = 7
 
+Levels = tuple[Tensor, ...]
+"""One picture at seven sizes (2, h, w), each half of the one before: luminance times opacity, and
+opacity."""
+
 
 @dataclass(frozen=True)
 class Pyramids:
@@ -42,12 +46,9 @@ def _double_area(corners: Float[Tensor, "T 3 2"]) -> Float[Tensor, "T"]:
     return (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).abs()
 
 
-_cache: dict[int, tuple[Tensor, list[Tensor]]] = {}
-
-
-def pyramids(pictures: Sequence[Float[Tensor, "2 _ _"]], device: torch.device) -> Pyramids:
-    """Return the pyramids of some pictures, each halved until it is one texel."""
-    levels = [level for picture in pictures for level in _halved(picture)]
+def pyramids(pictures: Sequence[Levels], device: torch.device) -> Pyramids:
+    """Return all levels of some pictures in one buffer."""
+    levels = [level for picture in pictures for level in picture]
     sizes = [level.shape[-2:] for level in levels]
     counts = torch.tensor([h * w for h, w in sizes], dtype=torch.int64)
     texels = [level.flatten(1).T for level in levels]
@@ -59,17 +60,12 @@ def pyramids(pictures: Sequence[Float[Tensor, "2 _ _"]], device: torch.device) -
     )
 
 
-def _halved(picture: Float[Tensor, "2 h w"]) -> list[Float[Tensor, "2 a b"]]:
-    """Return all levels of one picture; those of a picture that lives on are kept with it."""
-    known = _cache.get(id(picture))
-    if known is not None and known[0] is picture:
-        return known[1]
+def halved(picture: Float[Tensor, "2 h w"]) -> Levels:
+    """Return a picture of luminance and opacity at all sizes, as they are sampled."""
     level = torch.stack([picture[0] * picture[1], picture[1]])
     levels = [level]
     for _ in range(_LEVELS - 1):
         if min(level.shape[-2:]) > 1:
             level = torch.nn.functional.avg_pool2d(level[None], 2)[0]
         levels.append(level)
-    if picture.shape[-1] >= 128 or picture.shape[-1] == 1:
-        _cache[id(picture)] = (picture, levels)
-    return levels
+    return tuple(levels)

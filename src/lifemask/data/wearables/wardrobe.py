@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
 
+from lifemask.data.wearables.pictures import Levels, halved
 from lifemask.morphable.assets import load_asset
 from lifemask.morphable.model import MorphableModel, split_quads
 
@@ -38,8 +39,8 @@ class Wearable:
     """How much it follows each; they sum to one."""
     openness: Float[Tensor, "V"]
     """How much of the surrounding light reaches the vertex, 0 to 1."""
-    picture: Float[Tensor, "2 H W"]
-    """Luminance relative to its mean, and opacity in [0, 1]."""
+    picture: Levels
+    """Luminance relative to its mean, and opacity in [0, 1], at all sizes."""
     cover: Float[Tensor, "V_head"] | None
     """How surely it hides the head's skin, 0 to 1; None where it hides none."""
     shade: Float[Tensor, "V_head"] | None
@@ -116,7 +117,7 @@ def _wearable(name: str, stored: dict[str, Tensor], model: MorphableModel) -> We
         get("anchor").long(),
         get("anchor_weight").float() / 255,
         get("openness").float() / 255,
-        _picture(find("luminance"), find("alpha")),
+        halved(_picture(find("luminance"), find("alpha"))),
         **{
             field: None if value is None else _on_all_vertices(value.float() / 255, model, empty)
             for (field, value), empty in zip(on_skin.items(), (0.0, 1.0), strict=True)
@@ -160,6 +161,7 @@ def _on_all_vertices(
 def _moved(item: Wearable, device: torch.device) -> Wearable:
     return replace(
         item,
+        picture=tuple(level.to(device) for level in item.picture),
         **{
             name: value.to(device)
             for name, value in vars(item).items()
