@@ -1,0 +1,41 @@
+"""Large photos are reconstructed within the memory that is promised."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import lifemask
+from lifemask.morphable.assets import asset_path
+
+resource = pytest.importorskip("resource", reason="peak memory is asked of Unix")
+
+PROGRAM = """
+import resource, sys
+from pathlib import Path
+from lifemask.pipeline.reconstructor import FaceReconstructor
+(face,) = FaceReconstructor.from_pretrained(quality="fast")(sys.argv[1], faces="largest")
+face.save(Path(sys.argv[1]).with_name("face.glb"))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_a_close_up_of_40_megapixels_needs_less_than_two_gigabytes(tmp_path: Path) -> None:
+    """The photo alone in floating point is half a gigabyte; the texture needs no more of it."""
+    with Image.open(asset_path("samples/portrait_1")) as sample:
+        width, height = sample.size
+        part = sample.crop((width // 5, height // 7, width * 4 // 5, height * 6 // 7))
+        part.resize((6000, 6700), Image.Resampling.BICUBIC).save(tmp_path / "photo.jpg")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "photo.jpg")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(Path(lifemask.__file__).parents[1])},
+    )
+    assert done.returncode == 0, done.stderr
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert int(done.stdout.split()[-1]) * unit < 2e9
