@@ -26,7 +26,7 @@ from lifemask.data.photos import PhotoPlace, RawPhoto, find_files, find_shards, 
 from lifemask.io.files import OutputError
 from lifemask.io.images import decode_photo
 from lifemask.perception.framing import face_frame
-from lifemask.training.builders import build_parts
+from lifemask.systems.registry import build_system
 from lifemask.training.config import PhotoSource, ProfiledSource, TrainingError
 from lifemask.training.packed import PART_BYTES, job_recipe
 
@@ -100,10 +100,8 @@ def pack(
     recipe = job_recipe(job)
     if output.exists() and any(output.iterdir()):
         raise TrainingError(f"{output} is not empty. Choose another --output.")
-    system = build_parts(
-        job_recipe({**job, "changes": [*job["changes"], *_without_data(job)]}), None
-    )
-    weights = sum(t.numel() for t in system.system.state_dict().values()) * 2
+    system = build_system(recipe.system.name, recipe.system.options)
+    weights = sum(t.numel() for t in system.state_dict().values()) * 2
     if weights > PART_BYTES:
         raise TrainingError(
             f"The weights would take {weights / 1e6:.0f} MB as float16; at most "
@@ -130,16 +128,6 @@ def pack(
     (output / "job.json").write_text(json.dumps(job, indent=2) + "\n", "utf-8")
     (output / "run.py").write_text(_RUN, "utf-8")
     _report(output)
-
-
-def _without_data(job: dict[str, object]) -> list[str]:
-    """Return changes that leave only generated faces, to build the system alone."""
-    recipe = job_recipe(job)
-    return [
-        f"sources.{name}.share=0"
-        for name, source in recipe.sources.items()
-        if not type(source).__name__.startswith("Synthetic")
-    ]
 
 
 def _copy_code(source: Path, target: Path) -> None:

@@ -3,12 +3,18 @@
 import io
 import json
 import tarfile
+from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 
 from lifemask.cli.exit_codes import DONE, FAILED, USAGE
 from lifemask.cli.main import main
+from lifemask.data.stored_fits import StoredFit, write_fits
+from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
+from lifemask.data.tensors import map_tensors
+from lifemask.morphable.assets import read_card
 from lifemask.training.recipes import recipe_names
 
 
@@ -18,15 +24,30 @@ def data(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setenv("LIFEMASK_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "data"
     (folder / "train").mkdir(parents=True)
+    (folder / "fits").mkdir()
     with tarfile.open(folder / "train" / "open-000.tar", "w") as archive:
-        for number in range(1, 5):
+        for number in range(1, 9):
             about = {"identity": str(number), "licence_tier": "open", "face_box_xyxy": [0, 0, 1, 1]}
             photo = (samples / f"portrait_{number}.jpg").read_bytes()
             for name, content in (("jpg", photo), ("json", json.dumps(about).encode())):
                 member = tarfile.TarInfo(f"p{number}.{name}")
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
+    write_fits(folder / "fits" / "open-000.tar", [drawn_fit()], head=read_card("head/head").sha256)
     return folder
+
+
+@cache
+def drawn_fit() -> StoredFit:
+    """Return a drawn face, stored as if it were a fitted photo."""
+    faces = SyntheticFaces(SyntheticConfig(size=64, texture_size=64, samples=1))
+    batch = map_tensors(lambda value: value[0], faces.batch(5, 0, 1))
+    truth = batch.truth
+    assert truth is not None
+    return StoredFit(
+        "somebody", batch.photo, torch.zeros(64, 64), truth.albedo_texture, truth.coefficients,
+        truth.camera, truth.light,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", recipe_names())

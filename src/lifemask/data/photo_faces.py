@@ -88,7 +88,7 @@ def open_photos(
         tiers: the licence tiers that photos may have.
         size: pixels on a side of the crops.
         seed: of order and augmentation.
-        held_out: share of the people to validate on.
+        held_out: share of the people to validate on; at least one.
         augmentation: of the crops to train on; those to validate on stay as they are.
         limit: use only the first so many photos.
         store: where observations are kept; by default in the cache folder.
@@ -103,9 +103,12 @@ def open_photos(
     places = places[:limit]
     people = {place: _checked_person(place, tiers) for place in places}
     kept, lost = observe_all(places, store, workers=workers)
+    shares = {place: _share_of(people[place] or place.key) for place, _ in kept}
+    # Of few people, the first in line is held out alone.
+    border = max(held_out, min(shares.values(), default=0.0))
     parts: tuple[list[tuple[PhotoPlace, Path]], ...] = ([], [])
     for place, path in kept:
-        parts[_share_of(people[place] or place.key) < held_out].append((place, path))
+        parts[shares[place] <= border].append((place, path))
     training, held = (
         PhotoFaces(tuple(part), store, size, seed, variation)
         for part, variation in zip(parts, (augmentation, Augmentation.none()), strict=True)

@@ -6,6 +6,7 @@ from lifemask.data.augmentation_config import Augmentation
 from lifemask.training.config import (
     Optimiser,
     PhotoSource,
+    ProfiledSource,
     Recipe,
     Schedule,
     SyntheticSource,
@@ -54,6 +55,34 @@ def direct_regression() -> Recipe:
     )
 
 
+def direct_regression_profiled() -> Recipe:
+    """Return the plain regressor's recipe with fitted photos drawn anew: what proves the ground.
+
+    Half as many turned faces again as otherwise, for they are the hard ones; drawn with less care,
+    for more faces teach more than finer ones.
+    """
+    plain = direct_regression()
+    drawing = {"uniform_yaw": 0.7, "samples": 1, "texture_size": 128}
+    return Recipe(
+        name="direct_regression_profiled",
+        description="As direct_regression, with a third of each batch fitted open photos, turned.",
+        system=plain.system,
+        sources={
+            "synthetic": SyntheticSource(2.0, options=drawing),
+            "profiled": ProfiledSource(1.0, options=drawing),
+        },
+        weights=plain.weights,
+        batch_size=plain.batch_size,
+        optimiser=plain.optimiser,
+        schedule=plain.schedule,
+        smoke=(
+            *plain.smoke,
+            "sources.profiled.options.samples=1",
+            "sources.profiled.options.texture_size=64",
+        ),
+    )
+
+
 def direct_regression_photos() -> Recipe:
     """Return the plain regressor's recipe with open photos, of which landmarks are known."""
     plain = direct_regression()
@@ -76,6 +105,7 @@ def direct_regression_photos() -> Recipe:
 _RECIPES: dict[str, Callable[[], Recipe]] = {
     "direct_regression": direct_regression,
     "direct_regression_photos": direct_regression_photos,
+    "direct_regression_profiled": direct_regression_profiled,
 }
 
 

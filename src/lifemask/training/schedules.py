@@ -4,6 +4,9 @@ import math
 
 from lifemask.training.config import Schedule
 
+LONGEST_RISE = 0.05
+"""Part of the training that the rise of the learning rate takes at most."""
+
 
 def progress(schedule: Schedule, step: int, minutes: float) -> float:
     """Return how much of the training is done, 0 to 1: by steps or time, whichever is further.
@@ -26,7 +29,7 @@ def learning_rate_factor(schedule: Schedule, step: int, done: float) -> float:
         step: finished steps.
         done: the result of `progress`.
     """
-    rise = min(1.0, (step + 1) / max(schedule.warmup_steps, 1))
+    rise = min(1.0, max((step + 1) / max(schedule.warmup_steps, 1), done / LONGEST_RISE))
     fall = 0.5 + 0.5 * math.cos(math.pi * done)
     return rise * (schedule.final_factor + (1 - schedule.final_factor) * fall)
 
