@@ -24,7 +24,7 @@ STAGES = {
     "shadows and normals": ("light_heads",),
     "drawing the head": ("draw_heads",),
     "what is worn": ("_dressed", "_worn"),
-    "which points are seen": ("_visible",),
+    "which points are seen": ("labelled",),
     "background and camera": ("_photograph",),
 }
 BATCH = 16

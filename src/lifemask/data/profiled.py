@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lifemask.data.batch import FaceBatch, FaceTruth
+from lifemask.data.batch import FaceBatch
 from lifemask.data.stored_fits import FitStore, StoredFit
 from lifemask.data.synthetic.cameras import (
     camera_positions,
@@ -28,6 +28,7 @@ from lifemask.data.synthetic.faults import photograph, sample_faults
 from lifemask.data.synthetic.generator import SyntheticFaces
 from lifemask.data.synthetic.lights import LightRig, sample_light
 from lifemask.data.synthetic.scenes import Picture, draw_heads, light_heads
+from lifemask.data.synthetic.truth import face_points, labelled
 from lifemask.data.tensors import joined, map_tensors
 from lifemask.data.wearables.drawing import Layers
 from lifemask.geometry.cameras import PerspectiveCamera
@@ -104,11 +105,8 @@ class ProfiledFaces:
         coefficients = _moved(fit, rng, world_to_camera, config)
         coefficients = map_tensors(lambda value: value.to(device), coefficients)
         vertices = model.vertices(coefficients)
-        points = {
-            name: getattr(model, name).points(vertices, model.triangles)
-            for name in ("landmarks68", "dense478", "aflw21")
-        }
-        camera = frame_camera([view], world_to_camera.to(device), points["dense478"], config.size)
+        points = face_points(model, vertices)
+        camera = frame_camera([view], world_to_camera.to(device), points.dense478, config.size)
         light, gain = _new_light(fit, rng, config)
         light = map_tensors(lambda value: value.to(device), light)
         skin = _resized(fit.skin.to(device)[None], len(faces.material.skin))
@@ -122,31 +120,19 @@ class ProfiledFaces:
         composed = torch.lerp(behind, head, covers.unsqueeze(1))
         composed = composed * (1 - over.opacity.unsqueeze(1)) + over.colour
         photo = photograph(composed[0], sample_faults(rng, config))[None]
-        projected = {name: camera.project(p) for name, p in points.items()}
-        visible = {
-            name: faces._visible(name, projected[name], heads, picture, over)
-            for name in ("landmarks68", "dense478")
-        }
-        return FaceBatch(
+        return labelled(
             photo,
-            projected["landmarks68"][..., :2], torch.ones_like(projected["landmarks68"][..., 0]),
-            projected["dense478"][..., :2], torch.ones_like(projected["dense478"][..., 0]),
-            projected["aflw21"][..., :2], torch.ones_like(projected["aflw21"][..., 0]),
-            picture.skin * (1 - over.opacity),
-            torch.tensor([-2 - chosen], device=device),
-            FaceTruth(
-                coefficients,
-                camera,
-                light.nearest_harmonics(),
-                picture.depth,
-                picture.normals,
-                picture.albedo,
-                _resized(skin, config.texture_size),
-                _resized(relief[None], config.texture_size)[0],
-                visible["landmarks68"],
-                visible["dense478"],
-            ),
-        )  # fmt: skip
+            heads,
+            picture,
+            over,
+            model=model,
+            material=faces.material,
+            points=points,
+            coefficients=coefficients,
+            albedo=_resized(skin, config.texture_size),
+            relief=_resized(relief[None], config.texture_size)[0],
+            person=torch.tensor([-2 - chosen], device=device),
+        )
 
     def _neck_fade(self, picture: Picture, camera: PerspectiveCamera) -> Float[Tensor, "1 H W"]:
         """Return how much each pixel of the head covers the photo: all but the neck's end."""

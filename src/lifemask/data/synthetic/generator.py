@@ -1,16 +1,15 @@
 """Photos of people who never existed, with everything known about them, made as fast as needed."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, is_dataclass, replace
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from lifemask.data.batch import FaceBatch, FaceTruth
+from lifemask.data.batch import FaceBatch
 from lifemask.data.synthetic.backgrounds import enlarge, sample_background
 from lifemask.data.synthetic.cameras import (
     View,
@@ -34,12 +33,13 @@ from lifemask.data.synthetic.scenes import (
     openness,
 )
 from lifemask.data.synthetic.skin import SkinPainter
+from lifemask.data.synthetic.truth import face_points, labelled
 from lifemask.data.synthetic.wrinkles import wrinkle_weights
+from lifemask.data.tensors import map_tensors
 from lifemask.data.wearables.drawing import Layers, draw_layers
 from lifemask.data.wearables.dressing import Dressed, dress, neutral_vertices
 from lifemask.data.wearables.wardrobe import Wardrobe
 from lifemask.morphable.coefficients import FaceCoefficients
-from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering.backends import BackendName
 
@@ -202,13 +202,10 @@ class SyntheticFaces:
         coefficients = self._coefficients(people, moments, frames)
         vertices = model.vertices(coefficients)
         albedo, relief = self._skin(people, moments, frames)
-        points = {
-            name: _points(getattr(model, name), model, vertices)
-            for name in ("landmarks68", "dense478", "aflw21")
-        }
+        points = face_points(model, vertices)
         views = [m.view for m in moments]
         world_to_camera = head_to_camera(views).to(self.device)
-        camera = frame_camera(views, world_to_camera, points["dense478"], config.size)
+        camera = frame_camera(views, world_to_camera, points.dense478, config.size)
         light = self._light(moments, albedo)
         shine = self._tensor([p.shine for p in people for _ in range(frames)])
         dressed = self._dressed(people, moments, coefficients, vertices, albedo, frames)
@@ -228,29 +225,19 @@ class SyntheticFaces:
         )
         worn = self._worn(picture, heads, dressed)
         photo = self._photograph(picture, worn, moments)
-        projected = {name: camera.project(p) for name, p in points.items()}
-        truth = FaceTruth(
-            coefficients,
-            camera,
-            light.nearest_harmonics(),
-            picture.depth,
-            picture.normals,
-            picture.albedo,
-            albedo,
-            relief,
-            self._visible("landmarks68", projected["landmarks68"], heads, picture, worn),
-            self._visible("dense478", projected["dense478"], heads, picture, worn),
-        )
-        ones = {name: torch.ones_like(p[..., 0]) for name, p in projected.items()}
-        return FaceBatch(
+        return labelled(
             photo,
-            projected["landmarks68"][..., :2], ones["landmarks68"],
-            projected["dense478"][..., :2], ones["dense478"],
-            projected["aflw21"][..., :2], ones["aflw21"],
-            picture.skin * (1 - worn.opacity),
-            torch.zeros(len(moments), dtype=torch.int64, device=self.device),
-            truth,
-        )  # fmt: skip
+            heads,
+            picture,
+            worn,
+            model=model,
+            material=self.material,
+            points=points,
+            coefficients=coefficients,
+            albedo=albedo,
+            relief=relief,
+            person=torch.zeros(len(moments), dtype=torch.int64, device=self.device),
+        )
 
     def _coefficients(
         self, people: list[Person], moments: list[Moment], frames: int
@@ -356,50 +343,6 @@ class SyntheticFaces:
             [photograph(c, m.faults) for c, m in zip(composed, moments, strict=True)]
         )
 
-    def _visible(
-        self,
-        name: str,
-        points: Float[Tensor, "N K 3"],
-        heads: LitHeads,
-        picture: Picture,
-        worn: Layers,
-    ) -> Bool[Tensor, "N K"]:
-        """Return which points face the camera and lie on what the picture shows there."""
-        embedding = getattr(self.model, name)
-        normal, position = (
-            embedding.points(heads.attributes[..., k : k + 3], self.model.triangles) for k in (0, 4)
-        )
-        cosine = -F.cosine_similarity(normal, position, dim=-1)
-        facing = cosine > 0.03
-        height, width = heads.camera.image_size
-        x, y = points[..., 0].floor().long(), points[..., 1].floor().long()
-        inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-        depth = picture.depth
-        # Within a pixel around: beside an outline the point may be one pixel off.
-        steps = torch.arange(-1, 2, device=x.device)
-        rows = (y[..., None] + steps).clamp(0, height - 1)
-        columns = (x[..., None] + steps).clamp(0, width - 1)
-        place = (rows[..., :, None] * width + columns[..., None, :]).flatten(1)
-
-        def around(image: Float[Tensor, "N H W"]) -> Float[Tensor, "N K"]:
-            return image.flatten(1).gather(1, place).unflatten(1, (x.shape[1], 9)).amax(-1)
-
-        behind = points[..., 2] - around(depth)
-        on_top = behind < 0.004
-        # Points on eyeballs: a lid is thinner than that, so the eyeball itself must be seen.
-        on_eye = self.material.wet[self.model.triangles[embedding.triangle_index, 0]] > 0.5
-        if on_eye.any():
-            triangle = picture.triangle_index
-            corner = self.material.triangles[triangle.clamp(min=0), 0]
-            wet = self.material.wet[corner] * (triangle >= 0)
-            on_top &= ~on_eye | (around(wet) > 0.5)
-        # Brows and lashes lie closer to the points under them than this and do not hide them.
-        pixel = place[:, 4::9]
-        hidden = (worn.opacity.flatten(1).gather(1, pixel) > 0.5) & (
-            worn.depth.flatten(1).gather(1, pixel) < points[..., 2] - 0.005
-        )
-        return facing & ((on_top & ~hidden) | ~inside)
-
 
 def _head_material(model: MorphableModel, skin: Float[Tensor, "D D"]) -> HeadMaterial:
     """Return what all heads share of a model."""
@@ -424,12 +367,6 @@ def _head_material(model: MorphableModel, skin: Float[Tensor, "D D"]) -> HeadMat
         triangles, model.uv, model.uv_triangles[:drawn].contiguous(), sky, gloss, wet, skin,
         (low + high) / 2,
     )  # fmt: skip
-
-
-def _points(
-    embedding: LandmarkEmbedding, model: MorphableModel, vertices: Tensor
-) -> Float[Tensor, "N K 3"]:
-    return embedding.points(vertices, model.triangles)
 
 
 def _averaged(image: Float[Tensor, "*batch HS WS"], samples: int) -> Float[Tensor, "*batch H W"]:
@@ -457,19 +394,10 @@ def _between(first: Moment, last: Moment, share: float, faults: Faults) -> Momen
     )  # fmt: skip
 
 
-def _map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """Return a nest of dataclasses with every tensor changed."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{k: _map_tensors(v, change) for k, v in vars(value).items()})
-    return value
-
-
 def _with_frames(flat: FaceBatch, size: int, frames: int, person: Tensor) -> FaceBatch:
-    clips: FaceBatch = _map_tensors(flat, lambda tensor: tensor.unflatten(0, (size, frames)))
+    clips = map_tensors(lambda tensor: tensor.unflatten(0, (size, frames)), flat)
     return replace(clips, person=person[:, None].expand(size, frames).contiguous())
 
 
 def _without_frames(clips: FaceBatch) -> FaceBatch:
-    return _map_tensors(clips, lambda tensor: tensor.squeeze(1))
+    return map_tensors(lambda tensor: tensor.squeeze(1), clips)

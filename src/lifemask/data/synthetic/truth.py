@@ -1,0 +1,162 @@
+"""From a drawn picture and what covers it to the batch that networks learn from."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from lifemask.data.batch import FaceBatch, FaceTruth
+from lifemask.data.synthetic.scenes import HeadMaterial, LitHeads, Picture
+from lifemask.data.wearables.drawing import Layers
+from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.landmarks import LandmarkEmbedding
+from lifemask.morphable.model import MorphableModel
+
+_ON_TOP = 0.004
+"""Metres by which a point may lie behind what is drawn at its pixel and still be seen."""
+_ABOVE = 0.005
+"""Metres from which on what is worn hides a point: brows and lashes lie closer."""
+
+
+@dataclass(frozen=True)
+class FacePoints:
+    """Landmarks of heads in head space, metres."""
+
+    landmarks68: Float[Tensor, "N 68 3"]
+    """Of iBUG."""
+    dense478: Float[Tensor, "N 478 3"]
+    """The dense points."""
+    aflw21: Float[Tensor, "N 21 3"]
+    """Of AFLW."""
+
+
+def face_points(model: MorphableModel, vertices: Float[Tensor, "N V 3"]) -> FacePoints:
+    """Return the landmarks of heads.
+
+    Raises:
+        ValueError: the model lacks some.
+    """
+    return FacePoints(
+        **{
+            name: _embedding(model, name).points(vertices, model.triangles)
+            for name in ("landmarks68", "dense478", "aflw21")
+        }
+    )
+
+
+def labelled(
+    photo: Float[Tensor, "N 3 H W"],
+    heads: LitHeads,
+    picture: Picture,
+    over: Layers,
+    *,
+    model: MorphableModel,
+    material: HeadMaterial,
+    points: FacePoints,
+    coefficients: FaceCoefficients,
+    albedo: Float[Tensor, "N 3 R R"],
+    relief: Float[Tensor, "N R R"],
+    person: Int[Tensor, "N"],
+) -> FaceBatch:
+    """Return photos with all that is known of them.
+
+    Args:
+        photo: linear RGB as the camera stored it.
+        heads: as they stand before the camera.
+        picture: of the bare heads.
+        over: what hides them: hair, clothes, hands.
+        model: of the heads.
+        material: of the heads.
+        points: from `face_points`.
+        coefficients: of the heads.
+        albedo: linear RGB of the whole heads.
+        relief: metres along the normal.
+        person: who is seen.
+    """
+    camera = heads.camera
+    points68, points478, points21 = (
+        camera.project(p) for p in (points.landmarks68, points.dense478, points.aflw21)
+    )
+    truth = FaceTruth(
+        coefficients,
+        camera,
+        heads.light.nearest_harmonics(),
+        picture.depth,
+        picture.normals,
+        picture.albedo,
+        albedo,
+        relief,
+        visible_points("landmarks68", points68, heads, picture, over, model, material),
+        visible_points("dense478", points478, heads, picture, over, model, material),
+    )
+    return FaceBatch(
+        photo,
+        points68[..., :2], torch.ones_like(points68[..., 0]),
+        points478[..., :2], torch.ones_like(points478[..., 0]),
+        points21[..., :2], torch.ones_like(points21[..., 0]),
+        picture.skin * (1 - over.opacity),
+        person,
+        truth,
+    )  # fmt: skip
+
+
+def visible_points(
+    name: str,
+    points: Float[Tensor, "N K 3"],
+    heads: LitHeads,
+    picture: Picture,
+    over: Layers,
+    model: MorphableModel,
+    material: HeadMaterial,
+) -> Bool[Tensor, "N K"]:
+    """Return which points face the camera and lie on what the picture shows there.
+
+    Args:
+        name: of the model's landmarks.
+        points: x, y in pixels of the picture, depth in metres.
+        heads: as they stand before the camera.
+        picture: of the bare heads.
+        over: what hides them.
+        model: of the heads.
+        material: of the heads.
+    """
+    embedding = _embedding(model, name)
+    normal, position = (
+        embedding.points(heads.attributes[..., k : k + 3], model.triangles) for k in (0, 4)
+    )
+    cosine = -F.cosine_similarity(normal, position, dim=-1)
+    facing = cosine > 0.03
+    height, width = heads.camera.image_size
+    x, y = points[..., 0].floor().long(), points[..., 1].floor().long()
+    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    # Within a pixel around: beside an outline the point may be one pixel off.
+    steps = torch.arange(-1, 2, device=x.device)
+    rows = (y[..., None] + steps).clamp(0, height - 1)
+    columns = (x[..., None] + steps).clamp(0, width - 1)
+    place = (rows[..., :, None] * width + columns[..., None, :]).flatten(1)
+
+    def around(image: Float[Tensor, "N H W"]) -> Float[Tensor, "N K"]:
+        return image.flatten(1).gather(1, place).unflatten(1, (x.shape[1], 9)).amax(-1)
+
+    on_top = points[..., 2] - around(picture.depth) < _ON_TOP
+    # Points on eyeballs: a lid is thinner than that, so the eyeball itself must be seen.
+    on_eye = material.wet[model.triangles[embedding.triangle_index, 0]] > 0.5
+    if on_eye.any():
+        triangle = picture.triangle_index
+        corner = material.triangles[triangle.clamp(min=0), 0]
+        wet = material.wet[corner] * (triangle >= 0)
+        on_top &= ~on_eye | (around(wet) > 0.5)
+    pixel = place[:, 4::9]
+    hidden = (over.opacity.flatten(1).gather(1, pixel) > 0.5) & (
+        over.depth.flatten(1).gather(1, pixel) < points[..., 2] - _ABOVE
+    )
+    return facing & ((on_top & ~hidden) | ~inside)
+
+
+def _embedding(model: MorphableModel, name: str) -> LandmarkEmbedding:
+    found = getattr(model, name)
+    if not isinstance(found, LandmarkEmbedding):
+        raise ValueError(f"This head has no {name}. Use the default head.")
+    return found
