@@ -42,7 +42,7 @@ class Train:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps; with torchrun each process takes its own GPU."""
     workers: int | None = None
-    """Processes that make batches; default: half the cores, beside a GPU all but two."""
+    """Processes that make batches; default: three quarters of the cores, with a GPU all but two."""
     threads: int | None = None
     """Threads that train on a CPU; default: the cores that the workers leave."""
     checkpoint_minutes: float = 5.0

@@ -189,8 +189,8 @@ class RunOptions:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     workers: int | None = None
-    """Processes that make batches, per training process; 0: none. Default: half the cores, on a
-    machine with a GPU all but two."""
+    """Processes that make batches, per training process; 0: none. Default: three quarters of the
+    cores, on a machine with a GPU all but two."""
     threads: int | None = None
     """Threads of the training process on a CPU; default: the cores that the workers leave."""
     resume: bool = False
