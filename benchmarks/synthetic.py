@@ -38,7 +38,8 @@ def main() -> None:
     parser.add_argument("--bare", action="store_true", help="nobody wears anything")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    config = SyntheticConfig(dressed=0.0) if options.bare else SyntheticConfig()
+    bare = SyntheticConfig(dressed=0.0, mask=0.0, hand=0.0, held=0.0)
+    config = bare if options.bare else SyntheticConfig()
     faces = SyntheticFaces(config)
     faces.batch(0, 0, BATCH)
 

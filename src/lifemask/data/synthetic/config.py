@@ -40,6 +40,13 @@ class SyntheticConfig:
     dressed: float = 0.97
     """Probability that somebody wears anything: hair, brows, lashes, glasses, a hat, clothes."""
 
+    mask: float = 0.03
+    """Probability that somebody wears a mask over nose and mouth."""
+    hand: float = 0.07
+    """Probability of a hand before the face."""
+    held: float = 0.03
+    """Probability of a phone or microphone before it."""
+
     neutral: float = 0.25
     """Probability of a face at rest."""
     camera_gaze: float = 0.6
@@ -108,7 +115,7 @@ class SyntheticConfig:
 _PROBABILITIES = frozenset(
     {
         "dressed", "make_up", "freckles", "moles", "blemishes", "beard", "neutral", "camera_gaze",
-        "uniform_yaw", "loose_frame", "directional_light", "grey",
+        "uniform_yaw", "loose_frame", "directional_light", "grey", "mask", "hand", "held",
     }
 )  # fmt: skip
 

@@ -38,6 +38,14 @@ from lifemask.data.synthetic.wrinkles import wrinkle_weights
 from lifemask.data.tensors import map_tensors
 from lifemask.data.wearables.drawing import Layers, draw_layers
 from lifemask.data.wearables.dressing import Dressed, dress, neutral_vertices
+from lifemask.data.wearables.occluders import (
+    HeldThing,
+    held_mesh,
+    mask_mesh,
+    random_hand,
+    random_object,
+    with_occluders,
+)
 from lifemask.data.wearables.wardrobe import Wardrobe
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.model import MorphableModel
@@ -68,6 +76,8 @@ class Moment:
     """Small linear RGB picture."""
     faults: Faults
     """Of the camera."""
+    held: tuple[HeldThing, ...]
+    """Hands and things before the face."""
 
 
 class SyntheticFaces:
@@ -190,7 +200,7 @@ class SyntheticFaces:
         )
         return Moment(
             follow_gaze(expression, gaze), gaze, view, soft, direction, lamp, lamp_size, exposure,
-            sample_background(rng), sample_faults(rng, config),
+            sample_background(rng), sample_faults(rng, config), _sample_held(rng, config),
         )  # fmt: skip
 
     def _tensor(self, arrays: list[np.ndarray] | list[float]) -> Tensor:
@@ -208,7 +218,9 @@ class SyntheticFaces:
         camera = frame_camera(views, world_to_camera, points.dense478, config.size)
         light = self._light(moments, albedo)
         shine = self._tensor([p.shine for p in people for _ in range(frames)])
-        dressed = self._dressed(people, moments, coefficients, vertices, albedo, frames)
+        dressed = self._dressed(
+            people, moments, coefficients, vertices, points.dense478, albedo, frames
+        )
         heads = light_heads(
             self.material,
             vertices,
@@ -295,25 +307,32 @@ class SyntheticFaces:
         moments: list[Moment],
         coefficients: FaceCoefficients,
         vertices: Tensor,
+        points478: Tensor,
         albedo: Tensor,
         frames: int,
     ) -> list[Dressed]:
-        """Return what each head wears."""
+        """Return what each head wears, and what is before it."""
         neutral = neutral_vertices(self.model, coefficients)
         neck = self._painter.layers["neck"][::4, ::4]
         skin = (albedo[:, :, ::4, ::4] * neck).sum((2, 3)) / neck.sum()
-        return [
-            dress(
-                people[k // frames].outfit,
+        result: list[Dressed] = []
+        for k, moment in enumerate(moments):
+            person = people[k // frames]
+            dressed = dress(
+                person.outfit,
                 self._wardrobe,
                 self.model,
                 vertices[k],
                 neutral[k],
                 skin_colour=skin[k],
-                seed=people[k // frames].cloth_seed,
+                seed=person.cloth_seed,
             )
-            for k in range(len(moments))
-        ]
+            meshes = [held_mesh(thing, points478[k], skin[k]) for thing in moment.held]
+            if person.mask is not None:
+                first, last = self.model.vertex_parts["skin"]
+                meshes.append(mask_mesh(person.mask, vertices[k, first:last], points478[k]))
+            result.append(with_occluders(dressed, meshes))
+        return result
 
     def _worn(self, picture: Picture, heads: LitHeads, dressed: list[Dressed]) -> Layers:
         """Return what is worn over black, averaged over the samples of a pixel."""
@@ -342,6 +361,11 @@ class SyntheticFaces:
         return torch.stack(
             [photograph(c, m.faults) for c, m in zip(composed, moments, strict=True)]
         )
+
+
+def _sample_held(rng: np.random.Generator, config: SyntheticConfig) -> tuple[HeldThing, ...]:
+    hands = (random_hand(rng),) if rng.random() < config.hand else ()
+    return (*hands, random_object(rng)) if rng.random() < config.held else hands
 
 
 def _head_material(model: MorphableModel, skin: Float[Tensor, "D D"]) -> HeadMaterial:
@@ -390,7 +414,7 @@ def _between(first: Moment, last: Moment, share: float, faults: Faults) -> Momen
     return Moment(
         mix("expression"), mix("gaze"), between_views(first.view, last.view, share), mix("soft"),
         direction / max(float(np.linalg.norm(direction)), 1e-6), mix("lamp"),
-        first.lamp_size, mix("exposure"), first.background, faults,
+        first.lamp_size, mix("exposure"), first.background, faults, first.held,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from lifemask.data.synthetic.config import SyntheticConfig
 from lifemask.data.synthetic.wrinkles import FAMILIES, VARIANTS
+from lifemask.data.wearables.occluders import MaskLook, random_mask
 from lifemask.data.wearables.outfit import Outfit, random_outfit
 
 NOISES = 6
@@ -42,6 +43,8 @@ class Person:
     """Hair, brows, lashes, glasses, hat and clothes."""
     cloth_seed: int
     """Of the cloth's grain."""
+    mask: MaskLook | None
+    """Over nose and mouth."""
 
 
 # The individual typology angle of the cheek (Chardon et al. 1991) by the head's melanin mode.
@@ -146,6 +149,7 @@ def sample_person(
         wrinkle_variants=wrinkle_variants,
         outfit=outfit,
         cloth_seed=int(rng.integers(2**31)),
+        mask=random_mask(rng) if rng.random() < config.mask else None,
     )
 
 
