@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from lifemask.data.batch import FaceBatch
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
+from lifemask.data.synthetic.lights import LightRig
+from lifemask.data.synthetic.scenes import Caster, light_on_vertices
 from lifemask.geometry.rotations import yaw_pitch_roll_from_matrix
 
 SMALL = SyntheticConfig(size=96, texture_size=64)
@@ -88,6 +91,30 @@ def test_visible_points_lie_where_the_depth_says(faces: SyntheticFaces, batch: F
     hidden = ~truth.visible478 & within & bare
     behind = projected[..., 2][hidden] - truth.depth[rows[hidden], y[hidden], x[hidden]]
     assert behind.median() > 0.005
+
+
+def test_what_stands_between_lamp_and_head_throws_a_shadow(faces: SyntheticFaces) -> None:
+    head = (faces.model.mean - faces.material.middle)[None]
+    normals, triangles = torch.nn.functional.normalize(head, dim=-1), faces.material.triangles
+    up = torch.tensor([[0.0, 1.0, 0.0]])
+    light = LightRig(torch.zeros(1, 9, 3), up, torch.ones(1, 3), torch.full((1,), 0.05))
+
+    def lit(height: float, *, backend: Literal["numba", "torch"]) -> Tensor:
+        side = 0.18
+        corners = [(-side, -side), (side, -side), (side, 0.0), (-side, 0.0)]
+        plate = torch.tensor([[x, height, z] for x, z in corners])
+        caster = Caster(plate, torch.tensor([[0, 1, 2], [0, 2, 3]]))
+        return light_on_vertices(
+            head, normals, triangles, light, casters=[caster], backend=backend
+        )[0]
+
+    crown = (head[0, :, 1] > 0.08) & (head[0, :, 2].abs() > 0.02)
+    back = head[0, :, 2] < 0
+    below, above = lit(-0.3, backend="torch"), lit(0.25, backend="torch")
+    assert below[crown].mean() > 0.9
+    assert above[crown & back].max() < 0.2
+    assert torch.equal(above[crown & ~back], below[crown & ~back])
+    assert (lit(0.25, backend="numba") - above).abs().mean() < 1e-3
 
 
 def test_normals_are_unit_where_there_is_depth_and_zero_elsewhere(batch: FaceBatch) -> None:

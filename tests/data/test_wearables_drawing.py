@@ -63,6 +63,7 @@ def cards(
         shine=0 * ones,
         lift=torch.zeros(len(triangles)),
         one_sided=torch.zeros(len(triangles), dtype=torch.bool),
+        casts=torch.zeros(len(triangles), dtype=torch.bool),
         kind=("cloth",),
         skin_cover=torch.zeros(1),
         skin_openness=torch.ones(1),

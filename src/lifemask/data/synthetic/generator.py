@@ -25,6 +25,7 @@ from lifemask.data.synthetic.faults import Faults, photograph, sample_faults
 from lifemask.data.synthetic.lights import LightRig, sample_light
 from lifemask.data.synthetic.people import Person, sample_person
 from lifemask.data.synthetic.scenes import (
+    Caster,
     HeadMaterial,
     LitHeads,
     Picture,
@@ -230,6 +231,7 @@ class SyntheticFaces:
             openness=torch.stack([d.skin_openness for d in dressed]),
             cover=torch.stack([d.skin_cover for d in dressed]),
             cover_colour=torch.stack([d.hair_colour for d in dressed]),
+            casters=[Caster(d.vertices, d.triangles[d.casts]) for d in dressed],
             backend=self._backend,
         )
         picture = draw_heads(

@@ -3,7 +3,7 @@
 Plain PyTorch says what is drawn, on any device; on a CPU with numba the same is drawn by `kernels`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,16 @@ class Picture:
     """1 on the skin of the face."""
 
 
+@dataclass(frozen=True)
+class Caster:
+    """A mesh that throws shadows."""
+
+    vertices: Float[Tensor, "W 3"]
+    """Metres; head space for `light_heads`, light axes around the head's middle inside."""
+    triangles: Int[Tensor, "S 3"]
+    """Of either side."""
+
+
 def light_heads(
     material: HeadMaterial,
     vertices: Float[Tensor, "N V 3"],
@@ -102,6 +112,7 @@ def light_heads(
     openness: Float[Tensor, "N V"] | None = None,
     cover: Float[Tensor, "N V"] | None = None,
     cover_colour: Float[Tensor, "N 3"] | None = None,
+    casters: Sequence[Caster] | None = None,
     backend: BackendName = "auto",
 ) -> LitHeads:
     """Return heads with the lamp's shadows on them.
@@ -115,6 +126,7 @@ def light_heads(
         openness: how much of the surrounding light hair and hats let through, 0 to 1.
         cover: how surely hair hides a vertex: there the skin has its colour.
         cover_colour: linear RGB, needed with `cover`.
+        casters: for each head, what else throws the lamp's shadow on it.
         backend: of the rasteriser.
     """
     count = len(vertices)
@@ -122,7 +134,15 @@ def light_heads(
     compiled = is_compiled(backend, vertices.device)
     normals = fast_normals(in_light, material.triangles, compiled=compiled)
     middle = light_axes_from_camera(camera.to_camera(material.middle.expand(count, 1, 3)))
-    lit = light_on_vertices(in_light - middle, normals, material.triangles, light, backend=backend)
+    if casters is not None:
+        rotation = camera.world_to_camera[..., :3, :3].expand(count, 3, 3)
+        casters = [
+            Caster(light_axes_from_camera((one.vertices - material.middle) @ turn.T), one.triangles)
+            for one, turn in zip(casters, rotation, strict=True)
+        ]
+    lit = light_on_vertices(
+        in_light - middle, normals, material.triangles, light, casters=casters, backend=backend
+    )
     sky = material.openness.expand(count, -1)
     if openness is not None:
         sky = sky * openness
@@ -318,17 +338,22 @@ def _lit(
     )  # fmt: skip
 
 
+_WORN_SHADOW = 0.85
+"""Part of the lamp's light that hair and all else that is worn stop: some goes through strands."""
+
+
 def light_on_vertices(
     vertices: Float[Tensor, "N V 3"],
     normals: Float[Tensor, "N V 3"],
     triangles: Int[Tensor, "T 3"],
     light: LightRig,
     *,
+    casters: Sequence[Caster] | None = None,
     backend: BackendName,
 ) -> Float[Tensor, "N V"]:
-    """Return how much of the lamp each vertex sees past the head, 0 to 1.
+    """Return how much of the lamp each vertex sees past the head and what is worn, 0 to 1.
 
-    From a shadow map in the lamp's direction (Williams 1978), averaged over as many texels as the
+    From shadow maps in the lamp's direction (Williams 1978), averaged over as many texels as the
     lamp is wide (Reeves et al. 1987).
 
     Args:
@@ -336,6 +361,7 @@ def light_on_vertices(
         normals: unit, light axes.
         triangles: that cast shadows.
         light: the lamps.
+        casters: what else casts shadows on each head, in the axes of the vertices.
         backend: of the rasteriser.
     """
     forward = -light.direction
@@ -346,20 +372,44 @@ def light_on_vertices(
     )
     right = F.normalize(torch.linalg.cross(helper, forward), dim=-1)
     down = torch.linalg.cross(forward, right)
-    axes = torch.stack([right, down, forward], dim=1)
+    axes = torch.stack([right, down, forward], dim=1).transpose(1, 2)
     scale = _SHADOW_PIXELS / (2 * _SHADOW_RADIUS)
     offset = vertices.new_tensor([_SHADOW_PIXELS / 2, _SHADOW_PIXELS / 2, _SHADOW_DISTANCE])
     unit = vertices.new_tensor([scale, scale, 1.0])
-    seen = (vertices @ axes.transpose(1, 2)) * unit + offset
     size = (_SHADOW_PIXELS, _SHADOW_PIXELS)
-    depth = rasterize(seen, triangles, size, cull="none", backend=backend).depth
-    # Off the surface along the normal, so that it does not shade itself.
-    lifted = ((vertices + 0.002 * normals) @ axes.transpose(1, 2)) * unit + offset
-    spread = (1.0 + light.size * 12).clamp(max=6)
-    lit = torch.zeros_like(lifted[..., 0])
-    if is_compiled(backend, vertices.device):
 
-        def task(k: int, arrays: list[Any]) -> None:
+    def map_of(points: Tensor, corners: Tensor) -> Tensor:
+        return rasterize(points * unit + offset, corners, size, cull="none", backend=backend).depth
+
+    # Off the surface along the normal, so that it does not shade itself.
+    lifted = ((vertices + 0.002 * normals) @ axes) * unit + offset
+    spread = (1.0 + light.size * 12).clamp(max=6)
+    lit = _past(lifted, map_of(vertices @ axes, triangles), spread, backend=backend)
+    if casters is None:
+        return lit
+    others = torch.stack(
+        [
+            map_of(one.vertices @ axes[k], one.triangles)
+            if len(one.triangles) and light.lamp[k].amax() > 0
+            else vertices.new_zeros(size)
+            for k, one in enumerate(casters)
+        ]
+    )
+    return lit * (1 - _WORN_SHADOW * (1 - _past(lifted, others, spread, backend=backend)))
+
+
+def _past(
+    lifted: Float[Tensor, "N V 3"],
+    depth: Float[Tensor, "N S S"],
+    spread: Float[Tensor, "N"],
+    *,
+    backend: BackendName,
+) -> Float[Tensor, "N V"]:
+    """Return how much light reaches points, x and y in texels, past what shadow maps show."""
+    lit = torch.zeros_like(lifted[..., 0])
+    if is_compiled(backend, lifted.device):
+
+        def task(_: int, arrays: list[Any]) -> None:
             kernels.light_vertices(*arrays)
 
         _for_each(task, lifted, depth, spread, lit, shared=())

@@ -45,6 +45,8 @@ class Dressed:
     """Metres by which a triangle is drawn nearer than it lies, so that the skin does not cut it."""
     one_sided: Bool[Tensor, "T"]
     """Not drawn from behind: bodies and clothes are closed, cards are not."""
+    casts: Bool[Tensor, "T"]
+    """Whether it throws the lamp's shadow on the head."""
     kind: tuple[str, ...]
     """Per picture, the kind of wearable it belongs to."""
     skin_cover: Float[Tensor, "V_head"]
@@ -173,6 +175,7 @@ def dress(
                 like(0).bool(),
             ]
         ),
+        casts=torch.cat([*(layer.item.casts for layer in layers), like(0).bool()]),
         kind=tuple(layer.item.kind for layer in layers),
         skin_cover=cover,
         skin_openness=openness,

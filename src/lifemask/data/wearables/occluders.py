@@ -449,6 +449,7 @@ def with_occluders(dressed: Dressed, meshes: Sequence[Mesh]) -> Dressed:
             shine=torch.cat([dressed.shine, like * shine]),
             lift=torch.cat([dressed.lift, each * mesh.lift]),
             one_sided=torch.cat([dressed.one_sided, each.bool() & mesh.closed]),
+            casts=torch.cat([dressed.casts, each.bool()]),
             kind=(*dressed.kind, mesh.kind),
         )
     return dressed

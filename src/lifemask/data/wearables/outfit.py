@@ -25,15 +25,16 @@ HAIR_COLOURS: dict[str, Colour] = {
 
 # Probability of each hair style for masculine and feminine people.
 _STYLES: dict[str, tuple[float, float]] = {
-    "hair_short01": (0.24, 0.02),
-    "hair_short02": (0.22, 0.04),
-    "hair_short03": (0.10, 0.08),
-    "hair_short04": (0.28, 0.03),
-    "hair_afro01": (0.05, 0.06),
-    "hair_bob01": (0.01, 0.12),
-    "hair_bob02": (0.02, 0.19),
-    "hair_long01": (0.03, 0.24),
-    "hair_ponytail01": (0.05, 0.22),
+    "hair_short01": (0.26, 0.06),
+    "hair_short02": (0.20, 0.06),
+    "hair_short03": (0.05, 0.05),
+    "hair_short04": (0.36, 0.05),
+    "hair_afro01": (0.06, 0.09),
+    # Both have a fringe over one eye, which few people wear.
+    "hair_bob01": (0.005, 0.02),
+    "hair_bob02": (0.005, 0.05),
+    "hair_long01": (0.03, 0.34),
+    "hair_ponytail01": (0.03, 0.28),
 }
 _BROWS = tuple(f"brow_{k:03d}" for k in (1, 2, 3, 4, 5, 8, 9, 10, 11, 12))
 NECKLINES = ("crew", "v", "high", "scoop", "shirt")
@@ -46,7 +47,7 @@ class OutfitConfig:
 
     bald: float = 0.04
     """Probability that a young masculine person has no hair; it grows sixfold with age."""
-    dyed: float = 0.04
+    dyed: float = 0.012
     """Probability of hair in a colour that does not grow."""
     brows: float = 0.7
     """Probability of modelled brows; the others have only what their skin's texture shows."""
@@ -141,7 +142,7 @@ def random_outfit(
     config = OutfitConfig() if config is None else config
     masculine = bool(rng.random() < 0.5) if masculine is None else masculine
     old = float(np.clip((age_years - 25) / 50, 0, 1))
-    hair_colour = _hair_colour(rng, config, old, darkness)
+    hair_colour = _hair_colour(rng, config, old, darkness, masculine=masculine)
     names = list(_STYLES)
     chance = np.array([_STYLES[name][0 if masculine else 1] for name in names])
     # Tight curls grow on few light-skinned people.
@@ -156,7 +157,7 @@ def random_outfit(
     tinted = bool(rng.random() < config.sunglasses)
     if tinted:
         lenses = _colour(np.exp(rng.normal(0, 0.5, 3)) * rng.uniform(0.005, 0.05))
-    frames = _FRAMES[rng.integers(len(_FRAMES))]
+    frames = _FRAMES[rng.choice(len(_FRAMES), p=_FRAME_CHANCES)]
     dark, light = sorted(np.exp(rng.uniform(np.log(0.012), np.log(0.75), 2)))
     cloth = _fabric(rng, dark if rng.random() < 0.5 else light)
     stripe = _fabric(rng, light) if rng.random() < 0.15 else None
@@ -193,10 +194,16 @@ _FRAMES = np.array(
         (0.6, 0.58, 0.55),
     ]
 )  # fmt: skip
+_FRAME_CHANCES = (0.28, 0.22, 0.13, 0.08, 0.11, 0.06, 0.05, 0.05, 0.02)
 
 
 def _hair_colour(
-    rng: np.random.Generator, config: OutfitConfig, old: float, darkness: float
+    rng: np.random.Generator,
+    config: OutfitConfig,
+    old: float,
+    darkness: float,
+    *,
+    masculine: bool,
 ) -> np.ndarray:
     names = list(HAIR_COLOURS)[:10]
     weight = np.array([0.20, 0.16, 0.20, 0.16, 0.10, 0.06, 0.05, 0.02, 0.03, 0.02])
@@ -205,7 +212,10 @@ def _hair_colour(
     weight = weight * np.exp(-fairness * np.clip(2 * darkness - 0.4, 0, 2) * 1.2)
     own = np.array(HAIR_COLOURS[names[rng.choice(len(names), p=weight / weight.sum())]])
     grey = np.array(HAIR_COLOURS["grey" if rng.random() < 0.7 else "white"])
-    amount = np.clip(rng.normal(1.4 * old - 0.6, 0.35), 0, 1)
+    amount = np.clip(rng.normal(1.9 * old - 1.15, 0.35), 0, 1)
+    # Half of the women who turn grey dye it over in a colour that grows.
+    if rng.random() < 0.5 and not masculine:
+        amount = 0.0
     colour = own * (1 - amount) + grey * amount
     if rng.random() < config.dyed:
         hue = rng.random() * 6

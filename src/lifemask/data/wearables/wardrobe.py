@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from PIL import Image
 from torch import Tensor
 
@@ -45,6 +45,8 @@ class Wearable:
     """How surely it hides the head's skin, 0 to 1; None where it hides none."""
     shade: Float[Tensor, "V_head"] | None
     """How much of the surrounding light it lets through to the head's skin; None for all."""
+    casts: Bool[Tensor, "T"]
+    """Which triangles throw shadows: opaque ones of what stands off the skin of the face."""
 
     @property
     def kind(self) -> str:
@@ -109,20 +111,43 @@ def _wearable(name: str, stored: dict[str, Tensor], model: MorphableModel) -> We
         return stored[f"{name}.{field}"]
 
     on_skin = {field: find(field) for field in ("cover", "shade")}
+    triangles, uv = split_quads(get("quads").long()), get("uv").float() / 65535
+    picture = _picture(find("luminance"), find("alpha"))
+    casts = _opacity(picture[1], uv[triangles]) > 0.5
+    if name.split("_")[0] not in _CASTING or name == "glasses_lenses":
+        casts = torch.zeros_like(casts)
     return Wearable(
         name,
         get("position").float() * _UNIT,
-        split_quads(get("quads").long()),
-        get("uv").float() / 65535,
+        triangles,
+        uv,
         get("anchor").long(),
         get("anchor_weight").float() / 255,
         get("openness").float() / 255,
-        halved(_picture(find("luminance"), find("alpha"))),
+        halved(picture),
+        casts=casts,
         **{
             field: None if value is None else _on_all_vertices(value.float() / 255, model, empty)
             for (field, value), empty in zip(on_skin.items(), (0.0, 1.0), strict=True)
         },
     )
+
+
+_CASTING = ("hair", "hat", "glasses")
+
+
+def _opacity(alpha: Float[Tensor, "H W"], uv: Float[Tensor, "T 3 2"]) -> Float[Tensor, "T"]:
+    """Return the mean opacity of triangles, from seven places on each."""
+    near, far = 0.7, 0.15
+    weight = torch.tensor(
+        [
+            (1 / 3, 1 / 3, 1 / 3), (near, far, far), (far, near, far), (far, far, near),
+            (0.45, 0.45, 0.1), (0.45, 0.1, 0.45), (0.1, 0.45, 0.45),
+        ]
+    )  # fmt: skip
+    size = torch.tensor([alpha.shape[1], alpha.shape[0]])
+    texel = ((weight @ uv) * size).long().clamp(min=0).minimum(size - 1)
+    return alpha[texel[..., 1], texel[..., 0]].mean(1)
 
 
 def _picture(luminance: Tensor | None, alpha: Tensor | None) -> Float[Tensor, "2 H W"]:
