@@ -26,8 +26,24 @@ def test_fast_and_full_agree_on_the_pose(face: FaceReconstruction, fast: FaceFit
     a, b = (camera.world_to_camera[:3, :3] for camera in (face.camera, fast.camera))
     cosine = (float(torch.trace(a.T @ b)) - 1) / 2
     assert math.degrees(math.acos(min(cosine, 1.0))) < 4
-    assert fast.colour_error is None
+    assert fast.colour_error is not None
     assert face.fit.colour_error is not None
+    assert face.fit.colour_error < fast.colour_error
+
+
+def test_light_comes_without_moving_the_shape(face: FaceReconstruction, fitter: FaceFitter) -> None:
+    """In another light the fast fit of the same landmarks is the same head, lit differently."""
+    pixels = face.photo.pixels
+    ramp = (torch.linspace(0.3, 1.0, pixels.shape[1])[None, :, None]).numpy()
+    lit = (pixels * ramp).astype(pixels.dtype)
+    bright, dark = (fitter(photo, face.observation) for photo in (pixels, lit))
+    assert torch.equal(bright.coefficients.identity, dark.coefficients.identity)
+    assert torch.equal(bright.camera.world_to_camera, dark.camera.world_to_camera)
+    sideways = [
+        found.light.coefficients[3].mean() / found.light.coefficients[0].mean()
+        for found in (bright, dark)
+    ]
+    assert sideways[1] > sideways[0] + 0.05
 
 
 def test_the_function_is_the_fitter_used_once(face: FaceReconstruction, fast: FaceFit) -> None:

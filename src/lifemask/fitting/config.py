@@ -11,7 +11,7 @@ class FitConfig:
     """How to fit a face to one photo."""
 
     quality: Quality = "full"
-    """`fast` uses landmarks alone; `full` also explains the photo's colours."""
+    """`fast` takes shape from landmarks alone, then light and albedo; `full` lets colours shape it."""
     identity_modes: int = 80
     """How many identity modes may move."""
     landmark_sigma: float = 0.025
@@ -25,7 +25,7 @@ class FitConfig:
     distance_log_sigma: float = 0.35
     """Spread of the logarithm of that distance."""
     photometric_iterations: int = 8
-    """Gauss-Newton steps on the photo's colours."""
+    """Gauss-Newton steps in which colours move the shape; a fast fit takes none."""
     photometric_sigma: float = 2.5
     """Standard deviation of a vertex's log colour, raised for the correlation of neighbours."""
 

@@ -70,11 +70,11 @@ class FaceFit:
     camera: PerspectiveCamera
     """Camera of the whole photo; its world is the head's own space."""
     light: SphericalHarmonicsLight
-    """Light of the photo; white ambient after a fast fit."""
+    """Light of the photo; white ambient if the model has no albedo."""
     landmark_error: float
     """Root mean square of the landmark residuals as a share of the face's size."""
     colour_error: float | None
-    """Robust root mean square of the log-colour residuals; None after a fast fit."""
+    """Robust root mean square of the log-colour residuals; None without an albedo."""
 
 
 class FaceFitter:
@@ -170,7 +170,7 @@ class FaceFitter:
             start = state_of(estimate, self.points, principal_point, focal_pixels=focal_pixels)
         coarse = fit_landmarks(self.points, targets, priors, start, principal_point)
         state, appearance, colour_error = coarse.state, None, None
-        if config.quality == "full":
+        if config.quality == "full" or self.model.albedo is not None:
             state, appearance, colour_error = self._refine(
                 pixels, observation, state, targets, priors, principal_point
             )
@@ -188,29 +188,35 @@ class FaceFitter:
         priors: FittingPriors,
         principal_point: Tensor,
     ) -> tuple[PoseAndShape, Appearance, float]:
-        """Gauss-Newton on landmarks and colours together, from coarse to fine."""
+        """Gauss-Newton on landmarks and colours together, from coarse to fine.
+
+        Light and albedo come first, by themselves; for a fast fit that is all.
+        """
         patch, config = self.patch, self.config
+        iterations = config.photometric_iterations if config.quality == "full" else 0
         n_albedo = patch.log_albedo_basis.shape[-1]
         layout = ParameterLayout(
             self.points.layout.identity, self.points.layout.expression, n_albedo
         )
         crop = photo_crop(pixels, state, patch, principal_point)
+        widths = (3.0, 1.5) if iterations else (3.0,)
         levels = [
             make_level(
                 crop.linear, millimetres * crop.pixels_per_millimetre, crop.corner, crop.scale
             )
-            for millimetres in (3.0, 1.5)
+            for millimetres in widths
         ]
         seen = visibility(state, patch, self.model, observation, principal_point)
         appearance = initial_appearance(state, patch, levels[0], principal_point, seen)
         colour_error = 0.0
-        for iteration in range(config.photometric_iterations + 2):
+        for iteration in range(iterations + 2):
             # Two steps for light and albedo alone, before colours may move the shape.
+            moves_shape = iteration >= 2
             free = torch.ones(layout.size, dtype=torch.bool)
-            free[layout.geometry_block] = iteration >= 2
-            fine = iteration >= 2 + config.photometric_iterations // 2
+            free[layout.geometry_block] = moves_shape
+            fine = moves_shape and iteration >= 2 + iterations // 2
             equations = NormalEquations(layout.size)
-            if iteration >= 2:
+            if moves_shape:
                 add_landmark_term(
                     equations, state, self.points, targets, principal_point, robust_sigmas=3.0
                 )
@@ -220,12 +226,12 @@ class FaceFitter:
             add_appearance_priors(equations, layout, appearance, AppearancePriors())
             colour_error = add_photometric_term(
                 equations, layout, state, appearance, patch, levels[int(fine)], principal_point,
-                seen, sigma=config.photometric_sigma, robust_sigmas=0.25,
+                seen, sigma=config.photometric_sigma, robust_sigmas=0.25, moves_shape=moves_shape,
             )  # fmt: skip
             step = solve_bounded(equations, layout, state, free=free)
             state = moved(state, layout, step)
             appearance = moved_appearance(appearance, layout, step)
-            if iteration in (1, 4):
+            if iteration in (1, 4) and iterations:
                 seen = visibility(state, patch, self.model, observation, principal_point)
         return state, appearance, colour_error
 

@@ -134,6 +134,7 @@ def add_photometric_term(
     *,
     sigma: float,
     robust_sigmas: float,
+    moves_shape: bool = True,
 ) -> float:
     """Add the colour residuals of the visible samples; return their robust root mean square.
 
@@ -141,12 +142,14 @@ def add_photometric_term(
         principal_point: pixels of the photo.
         visible: 0 to 1 for each sample, including what segmentation leaves of it.
         sigma: standard deviation of a residual in log colour.
+        moves_shape: if false only light and albedo answer to colours, which is several times
+            quicker.
     """
     samples = patch.samples
     posed, by_geometry = posed_points(state, patch.points)
     projected, by_point = projected_points(posed[:samples], state.focal_pixels)
     colour, gradient, inside = _sample(level, projected + principal_point.to(projected))
-    normals, by_normal = _normals(posed, by_geometry, patch)
+    normals = sample_normals(state, patch)
     harmonics = spherical_harmonics(light_axes_from_camera(normals))
     light = appearance.light.to(harmonics)
     shading = (harmonics @ light).clamp(min=_DARKEST_SHADING)
@@ -155,35 +158,35 @@ def add_photometric_term(
     # Share of the prediction that is signal, not the floor below which logarithms mean nothing.
     signal = 1 - _DARKEST / predicted.exp()
 
-    by_light_normal = _harmonics_derivative(light_axes_from_camera(normals))
-    flip = torch.tensor([1.0, -1.0, -1.0]).to(normals)
-    by_camera_normal = torch.einsum("nkj,kc->ncj", by_light_normal, light) * flip
     lit = (shading > _DARKEST_SHADING).to(shading)
-    shading_jacobian = (by_camera_normal * (lit / shading)[..., None]) @ by_normal
-    # Moving a point moves where the photo is read; the prediction must follow that change.
-    moved_pixels = by_point @ by_geometry[:samples]
-    photo_jacobian = gradient[:, :, 0, None] * moved_pixels[:, None, 0] + (
-        gradient[:, :, 1, None] * moved_pixels[:, None, 1]
-    )
-    by_log_focal = (gradient * projected[:, None, :]).sum(-1, keepdim=True)
-    geometry = signal[..., None] * shading_jacobian - photo_jacobian
     light_jacobian = torch.einsum(
         "nk,nc,cd->nckd", harmonics, signal * lit / shading, torch.eye(3, dtype=harmonics.dtype)
     )
-    jacobian = torch.cat(
-        [
-            geometry[..., :6],
-            -by_log_focal,
-            geometry[..., 6:],
-            light_jacobian.reshape(samples, 3, 27),
-            signal[..., None] * patch.log_albedo_basis,
-        ],
-        dim=-1,
-    )
+    columns = [
+        light_jacobian.reshape(samples, 3, 27),
+        signal[..., None] * patch.log_albedo_basis,
+    ]
+    block = slice(layout.light_block.start, layout.size)
+    if moves_shape:
+        by_normal = _normal_jacobian(posed, by_geometry, patch)
+        by_light_normal = _harmonics_derivative(light_axes_from_camera(normals))
+        flip = torch.tensor([1.0, -1.0, -1.0]).to(normals)
+        by_camera_normal = torch.einsum("nkj,kc->ncj", by_light_normal, light) * flip
+        shading_jacobian = (by_camera_normal * (lit / shading)[..., None]) @ by_normal
+        # Moving a point moves where the photo is read; the prediction must follow that change.
+        moved_pixels = by_point @ by_geometry[:samples]
+        photo_jacobian = gradient[:, :, 0, None] * moved_pixels[:, None, 0] + (
+            gradient[:, :, 1, None] * moved_pixels[:, None, 1]
+        )
+        by_log_focal = (gradient * projected[:, None, :]).sum(-1, keepdim=True)
+        geometry = signal[..., None] * shading_jacobian - photo_jacobian
+        columns = [geometry[..., :6], -by_log_focal, geometry[..., 6:], *columns]
+        block = slice(0, layout.size)
     squared = (residual**2).mean(-1) / sigma**2
     robust = geman_mcclure(squared, robust_sigmas)
     trust = robust * patch.weight * visible * inside / sigma**2
-    equations.add_residuals(slice(0, layout.size), residual, jacobian, trust[:, None].expand(-1, 3))
+    jacobian = torch.cat(columns, dim=-1)
+    equations.add_residuals(block, residual, jacobian, trust[:, None].expand(-1, 3))
     return float((trust * squared).sum() / trust.sum().clamp(min=1e-9)) ** 0.5 * sigma
 
 
@@ -218,10 +221,10 @@ def sample_normals(state: PoseAndShape, patch: SurfacePatch) -> Float[Tensor, "S
     return torch.nn.functional.normalize(total, dim=-1, eps=1e-20)
 
 
-def _normals(
+def _normal_jacobian(
     posed: Float[Tensor, "W 3"], by_geometry: Float[Tensor, "W 3 Q"], patch: SurfacePatch
-) -> tuple[Float[Tensor, "S 3"], Float[Tensor, "S 3 Q"]]:
-    """Return unit normals of the samples and their derivative by pose and coefficients."""
+) -> Float[Tensor, "S 3 Q"]:
+    """Return the derivative of the samples' unit normals by pose and coefficients."""
     a, b, c = (posed[patch.triangles[:, k]] for k in range(3))
     total = _sum_around_samples(torch.linalg.cross(b - a, c - a), patch)
     # (b - a) x (c - a) = a x b + b x c + c x a, so a corner's motion counts by the opposite edge.
@@ -241,7 +244,7 @@ def _normals(
     by_coefficients = (by_total - normals[..., None] * along) / length[..., None]
     by_rotation = -_skew(normals)
     by_translation = torch.zeros_like(by_rotation)
-    return normals, torch.cat([by_rotation, by_translation, by_coefficients], dim=-1)
+    return torch.cat([by_rotation, by_translation, by_coefficients], dim=-1)
 
 
 def _sum_around_samples(
