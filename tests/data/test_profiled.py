@@ -6,14 +6,17 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from lifemask.data.profiled import ProfiledFaces, photo_relief
 from lifemask.data.stored_fits import FitStore, StoredFit, StoredFitError, write_fits
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
+from lifemask.data.synthetic.backgrounds import Surroundings
 from lifemask.data.tensors import map_tensors, named_tensors
 from lifemask.perception.framing import face_frame
+from lifemask.rendering.rasterization import rasterize
 
 CONFIG = SyntheticConfig(size=64, texture_size=64, samples=1, faults=0.0, yaw_limit_degrees=40.0)
 
@@ -156,3 +159,30 @@ def _memory_store(fit: StoredFit) -> FitStore:
         path = Path(folder) / "fits.tar"
         write_fits(path, [fit], head="abc")
         return FitStore([path], head="abc")
+
+
+def test_the_surroundings_of_a_photo_hold_nothing_of_its_head(
+    faces: SyntheticFaces, fit: StoredFit, tmp_path: Path
+) -> None:
+    vertices = faces.model.vertices(fit.coefficients)
+    points = fit.camera.project(vertices)
+    head = rasterize(points, faces.model.triangles, fit.camera.image_size).mask
+    red = torch.where(head, torch.tensor([0.9, 0.0, 0.0])[:, None, None], 0.3)
+    write_fits(tmp_path / "red.tar", [replace(fit, photo=red)], head="abc")
+    rooms = Surroundings(FitStore([tmp_path / "red.tar"], head="abc"), faces.model)
+    for seed in range(4):
+        room = rooms.sample(np.random.default_rng(seed))
+        assert room.shape == (3, 48, 48)
+        assert (room[0] / room[1]).max() < 1.4
+    again = rooms.sample(np.random.default_rng(3))
+    assert np.array_equal(room, again)
+
+
+def test_photos_stand_behind_as_many_faces_as_told(faces: SyntheticFaces, store: FitStore) -> None:
+    def seen(probability: float) -> torch.Tensor:
+        config = replace(CONFIG, photo_background=probability)
+        made = SyntheticFaces(config, model=faces.model, surroundings=store)
+        return made.batch(6, 0, 2).photo
+
+    assert torch.equal(seen(0.0), seen(0.0))
+    assert not torch.equal(seen(0.0), seen(1.0))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lifemask.data.batch import FaceBatch
 from lifemask.data.stored_fits import FitStore, StoredFit
+from lifemask.data.synthetic.backgrounds import outward
 from lifemask.data.synthetic.cameras import (
     camera_positions,
     frame_camera,
@@ -163,7 +164,7 @@ class ProfiledFaces:
         at = interpolate(attributes, relief.triangles, fragments)
         photo, front = fit.photo.to(at), fit.front.to(at)
         # Behind the head there is no second one: its skin gives way to what surrounds it.
-        behind = _outward(photo, 1 - relief.head * (front < 0.5))
+        behind = outward(photo, 1 - relief.head * (front < 0.5))
         layers = torch.cat([behind, photo, front[None]])[None]
         grid = (at[:2] * 2 - 1).permute(1, 2, 0)[None]
         warped = F.grid_sample(layers, grid, padding_mode="reflection", align_corners=False)
@@ -200,7 +201,7 @@ def photo_relief(
     coarse = old.cropped(0, 0, (_GRID, _GRID), scale=_GRID / side)
     head = rasterize(coarse.project(vertices), triangles, (_GRID, _GRID))
     covered = (head.depth > 0).to(vertices.dtype)
-    depth = _outward(head.depth[None], covered)[0]
+    depth = outward(head.depth[None], covered)[0]
     normals = vertex_normals(old.to_camera(vertices), triangles)
     away = interpolate(normals, triangles, head)[2]
     facing = torch.where(covered > 0, ((-away - 0.2) / 0.3).clamp(0, 1), 1.0)
@@ -242,20 +243,6 @@ def _same_place(
     before, after = old.project(origin)[0], new.project(origin[None])[0, 0]
     scale = (new.focal_pixels[0] / after[2]) / (old.focal_pixels / before[2])
     return (pixels - before[:2]) * scale + after[:2]
-
-
-def _outward(values: Float[Tensor, "C H W"], known: Float[Tensor, "H W"]) -> Float[Tensor, "C H W"]:
-    """Return values continued beyond the known part: a pyramid of means, coarse into fine."""
-    levels = [torch.cat([values * known, known[None]])]
-    while min(levels[-1].shape[1:]) > 1:
-        levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True))
-    filled = levels[-1][:-1] / levels[-1][-1:].clamp(min=1e-9)
-    for level in levels[-2::-1]:
-        size = (level.shape[1], level.shape[2])
-        coarse = F.interpolate(filled[None], size, mode="bilinear")[0]
-        share = level[-1:]
-        filled = torch.where(share > 0, level[:-1] / share.clamp(min=1e-9), coarse)
-    return filled
 
 
 def _spread(mask: Float[Tensor, "G G"], cells: int) -> Float[Tensor, "G G"]:

@@ -8,7 +8,59 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from lifemask.data.stored_fits import FitStore
+from lifemask.morphable.model import MorphableModel
+from lifemask.rendering.rasterization import rasterize
+
 _CANVAS = 48
+
+
+_ROOM = 72
+"""Pixels on a side to which photos are reduced before their heads are taken out."""
+
+
+class Surroundings:
+    """What is behind the people of fitted photos, their heads and hair taken out, out of focus."""
+
+    def __init__(self, fits: FitStore, model: MorphableModel) -> None:
+        """Take fits and the head they are of.
+
+        Raises:
+            ValueError: there are no fits.
+        """
+        if len(fits) == 0:
+            raise ValueError("The store of fits is empty. Make one with tools/fit_photos.py.")
+        self._fits, self._model = fits, model
+        self._rooms: dict[int, Tensor] = {}
+
+    @torch.no_grad()
+    def sample(self, rng: np.random.Generator) -> Float[np.ndarray, "3 48 48"]:
+        """Return a part of what is behind somebody, as `sample_background` does."""
+        room = self._room(int(rng.integers(len(self._fits))))
+        side = int(rng.integers(_ROOM // 2, _ROOM + 1))
+        left, top = (int(rng.integers(0, _ROOM - side + 1)) for _ in range(2))
+        part = room[:, top : top + side, left : left + side]
+        if rng.random() < 0.5:
+            part = part.flip(-1)
+        size = (_CANVAS, _CANVAS)
+        part = F.interpolate(part[None], size, mode="bilinear", antialias=True)
+        gain = np.exp(0.3 * rng.standard_normal() + 0.05 * rng.standard_normal((3, 1, 1)))
+        return np.clip(part[0].numpy() * gain, 0, 1.5).astype(np.float32)
+
+    def _room(self, number: int) -> Float[Tensor, "3 72 72"]:
+        if number not in self._rooms:
+            fit = self._fits[number]
+            size = (_ROOM, _ROOM)
+            vertices = self._model.vertices(fit.coefficients.to(self._model.mean.device)).cpu()
+            points = fit.camera.project(vertices)
+            points = points * points.new_tensor([*[_ROOM / fit.photo.shape[-1]] * 2, 1.0])
+            head = rasterize(points, self._model.triangles.cpu(), size).mask.float()
+            front = F.interpolate(fit.front[None, None], size, mode="area")[0, 0]
+            taken = torch.maximum(head, (front > 0.2).float())
+            taken = F.max_pool2d(taken[None], 7, 1, 3)[0]
+            photo = F.interpolate(fit.photo[None], size, mode="area")[0]
+            self._rooms[number] = outward(photo, 1 - taken)
+        return self._rooms[number]
 
 
 def sample_background(rng: np.random.Generator) -> Float[np.ndarray, "3 48 48"]:
@@ -49,6 +101,20 @@ def sample_background(rng: np.random.Generator) -> Float[np.ndarray, "3 48 48"]:
         colour = rng.normal(1, 0.08, 3)
         canvas = canvas * np.exp(strength * noise[None] * colour[:, None, None])
     return np.clip(canvas, 0, 1.5).astype(np.float32)
+
+
+def outward(values: Float[Tensor, "C H W"], known: Float[Tensor, "H W"]) -> Float[Tensor, "C H W"]:
+    """Return values continued beyond the known part: a pyramid of means, coarse into fine."""
+    levels = [torch.cat([values * known, known[None]])]
+    while min(levels[-1].shape[1:]) > 1:
+        levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True))
+    filled = levels[-1][:-1] / levels[-1][-1:].clamp(min=1e-9)
+    for level in levels[-2::-1]:
+        size = (level.shape[1], level.shape[2])
+        coarse = F.interpolate(filled[None], size, mode="bilinear")[0]
+        share = level[-1:]
+        filled = torch.where(share > 0, level[:-1] / share.clamp(min=1e-9), coarse)
+    return filled
 
 
 def enlarge(canvases: Float[Tensor, "N 3 h w"], size: int) -> Float[Tensor, "N 3 size size"]:

@@ -69,6 +69,8 @@ class SyntheticConfig:
     loose_frame: float = 0.1
     """Probability of a frame with three times as much of all that."""
 
+    photo_background: float = 0.5
+    """Probability of a photo's surroundings behind the head, where such photos are given."""
     directional_light: float = 0.75
     """Probability of a lamp or sun that casts shadows."""
     exposure_spread: float = 0.25
@@ -116,6 +118,7 @@ _PROBABILITIES = frozenset(
     {
         "dressed", "make_up", "freckles", "moles", "blemishes", "beard", "neutral", "camera_gaze",
         "uniform_yaw", "loose_frame", "directional_light", "grey", "mask", "hand", "held",
+        "photo_background",
     }
 )  # fmt: skip
 

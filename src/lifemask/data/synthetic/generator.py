@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lifemask.data.batch import FaceBatch
-from lifemask.data.synthetic.backgrounds import enlarge, sample_background
+from lifemask.data.stored_fits import FitStore
+from lifemask.data.synthetic.backgrounds import Surroundings, enlarge, sample_background
 from lifemask.data.synthetic.cameras import (
     View,
     between_views,
@@ -92,6 +93,7 @@ class SyntheticFaces:
         config: SyntheticConfig | None = None,
         *,
         model: MorphableModel | None = None,
+        surroundings: FitStore | None = None,
         device: torch.device | str = "cpu",
         backend: BackendName = "auto",
     ) -> None:
@@ -100,6 +102,8 @@ class SyntheticFaces:
         Args:
             config: what to draw; the default covers all people and cameras.
             model: needs albedo, regions, 68, 478 and AFLW's landmarks.
+            surroundings: photos whose blurred surroundings stand behind some of the faces; without
+                them all backgrounds are made up.
             device: where to draw. Chance is the CPU's, so that every device draws the same.
             backend: of the rasteriser.
 
@@ -117,6 +121,7 @@ class SyntheticFaces:
             )
         self.model = model.to(self.device)
         self._painter = SkinPainter(self.model, self.config.texture_size, self.device)
+        self._surroundings = None if surroundings is None else Surroundings(surroundings, model)
         self._wardrobe = Wardrobe.from_pretrained(self.model)
         self.material = _head_material(self.model, self._painter.skin)
 
@@ -201,8 +206,13 @@ class SyntheticFaces:
         )
         return Moment(
             follow_gaze(expression, gaze), gaze, view, soft, direction, lamp, lamp_size, exposure,
-            sample_background(rng), sample_faults(rng, config), _sample_held(rng, config),
+            self._background(rng), sample_faults(rng, config), _sample_held(rng, config),
         )  # fmt: skip
+
+    def _background(self, rng: np.random.Generator) -> Float[np.ndarray, "3 48 48"]:
+        if self._surroundings is not None and rng.random() < self.config.photo_background:
+            return self._surroundings.sample(rng)
+        return sample_background(rng)
 
     def _tensor(self, arrays: list[np.ndarray] | list[float]) -> Tensor:
         return torch.from_numpy(np.asarray(arrays, np.float32)).to(self.device)
