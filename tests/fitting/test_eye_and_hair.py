@@ -74,11 +74,11 @@ def test_paint_covers_the_scalp_and_leaves_the_face():
     scalp = torch.zeros(128, 128)
     scalp[:64] = 1
     albedo = torch.full((3, 256, 256), 0.5)
-    painted = HairEstimate(1.0, torch.tensor([0.02, 0.015, 0.01])).paint(albedo, scalp)
+    painted, _ = HairEstimate(1.0, torch.tensor([0.02, 0.015, 0.01])).paint(albedo, scalp)
     # The hairline is soft around row 128: about seven texels of the scalp, twice that here.
     assert painted[:, :88].max() < 0.1
     torch.testing.assert_close(painted[:, 168:], albedo[:, 168:])
-    assert HairEstimate(0.0, None).paint(albedo, scalp) is albedo
+    assert HairEstimate(0.0, None).paint(albedo, scalp)[0] is albedo
 
 
 def test_a_hidden_eye_gives_no_colour():

@@ -42,14 +42,18 @@ class HairEstimate:
 
     def paint(
         self, albedo: Float[Tensor, "3 R R"], scalp: Float[Tensor, "r r"]
-    ) -> Float[Tensor, "3 R R"]:
-        """Return the texture with short hair on the scalp that thins out towards the hairline."""
-        if self.colour is None:
-            return albedo
+    ) -> tuple[Float[Tensor, "3 R R"], Float[Tensor, "rows R"]]:
+        """Return the texture with short hair on the scalp that thins out towards the hairline.
+
+        Returns:
+            The texture, and how much of it is hair, 0 to 1: of its uppermost rows alone, as no
+            others have any.
+        """
         size = albedo.shape[-1]
+        if self.colour is None:
+            return albedo, albedo.new_zeros(0, size)
         growth = scalp if self.growth is None else self.growth
         edge = resized(gaussian_blur(growth[None], _EDGE), size)[0]
-        # Hair takes the upper part of the texture alone.
         rows = int((edge.amax(-1) > 0.06).nonzero().amax()) + 1 if bool((edge > 0.06).any()) else 0
         edge, strands = edge[:rows], _strands(size)[:rows]
         amount = edge.add(strands - 0.5, alpha=0.6).sub_(0.22).div_(0.48).clamp_(0, 1)
@@ -60,7 +64,7 @@ class HairEstimate:
         painted[:, :rows] *= 1 - amount
         for channel, value in zip(painted[:, :rows], self.colour.tolist(), strict=True):
             channel.add_(tone, alpha=value)
-        return painted.clamp_(0, 1)
+        return painted.clamp_(0, 1), amount
 
 
 def estimate_hair(

@@ -29,6 +29,12 @@ from lifemask.fitting.filters import (
     gaussian_blur,
     resized,
 )
+from lifemask.fitting.fine_texture import (
+    SIZES,
+    add_photo_detail,
+    enlarged_texture,
+    size_for_photo,
+)
 from lifemask.fitting.fit import FaceFit
 from lifemask.fitting.hair import HairEstimate, estimate_hair
 from lifemask.fitting.mouth_texture import teeth_change, teeth_colour
@@ -42,11 +48,18 @@ from lifemask.fitting.seen_skin import (
 from lifemask.fitting.surface import opaque_mesh, segmentation_at
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import light_axes_from_camera
-from lifemask.geometry.meshes import vertex_normals
-from lifemask.io.colour import image_from_pixels
+from lifemask.geometry.meshes import Mesh, vertex_normals
+from lifemask.io.colour import image_from_pixels, pixels_from_image
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
-from lifemask.rendering import Fragments, interpolate, rasterize_uv, unwrap_photo
+from lifemask.rendering import (
+    Fragments,
+    UnwrappedPhoto,
+    interpolate,
+    rasterize_uv,
+    texel_extent,
+    unwrap_photo,
+)
 
 _ANALYSIS_SIZE = 512
 """Texels a side at which light, residuals and completion are computed; detail comes after."""
@@ -74,6 +87,8 @@ _GREY = 0.02
 """Spread of the log chroma of a face below which its photo has no colours."""
 _BORDER_MILLIMETRES = 2.5
 """Skin this near to hair, background or anything unseen is not trusted."""
+_FACING = 0.3
+"""Cosine between normal and view from which the face decides on the size of its texture."""
 _DARKEST = 1e-3
 """Linear albedo or intensity below which logarithms are cut off."""
 _PADDING = 3
@@ -98,11 +113,22 @@ class FaceTexture:
     """Light-free appearance of one head."""
 
     albedo: Float[Tensor, "3 R R"]
-    """Linear RGB in [0, 1]."""
+    """Linear RGB in [0, 1], of at most 2048 texels a side: enough for analysis and small pictures."""
     origin: UInt8[Tensor, "R R"]
     """`TexelOrigin` of each texel."""
     hair: HairEstimate
     """What the scalp was painted with."""
+    fine: UInt8[np.ndarray, "F F 3"] | None = None
+    """The same albedo with more texels, 8-bit sRGB; None where `albedo` is all there is."""
+
+    @property
+    def size(self) -> int:
+        """Texels along each side."""
+        return self.albedo.shape[-1] if self.fine is None else len(self.fine)
+
+    def pixels(self) -> UInt8[np.ndarray, "F F 3"]:
+        """Return the albedo at its full size, 8-bit sRGB."""
+        return pixels_from_image(self.albedo) if self.fine is None else self.fine
 
 
 def face_texture(
@@ -111,23 +137,27 @@ def face_texture(
     model: MorphableModel,
     observation: FaceObservation,
     *,
-    resolution: int = 2048,
+    resolution: int | None = 2048,
 ) -> FaceTexture:
     """Return the light-free texture of a fitted face.
 
     Args:
         pixels: the photo the face was fitted to, sRGB.
-        resolution: texels a side, a multiple of 512.
+        resolution: texels a side, a multiple of 512 up to 8192; None for the smallest of 2048, 4096
+            and 8192 that is no coarser than the photo on the visible face, or 8192.
 
     Raises:
         ValueError: if the model has no albedo, or the resolution is not allowed.
     """
     if model.albedo is None:
         raise ValueError("This model has no albedo; use the default head to get a texture.")
-    if resolution % _ANALYSIS_SIZE:
+    if resolution is not None and (resolution % _ANALYSIS_SIZE or not 0 < resolution <= SIZES[-1]):
         raise ValueError(
-            f"Got a texture resolution of {resolution}; it must be a multiple of {_ANALYSIS_SIZE}."
+            f"Got a texture resolution of {resolution}; it must be a multiple of {_ANALYSIS_SIZE} "
+            f"up to {SIZES[-1]}."
         )
+    # What is larger is made from the photo and this moderate size.
+    wanted, resolution = resolution, min(resolution or SIZES[0], SIZES[0])
     size = _ANALYSIS_SIZE
     vertices = model.vertices(fit.coefficients)
     mesh = opaque_mesh(model, vertices)
@@ -179,9 +209,12 @@ def face_texture(
     unseen = mirrored_weight * mirrored + (1 - mirrored_weight) * extended
     unseen = unseen * _with_padding(skin_region, fragments)
 
+    if wanted is None:
+        wanted = _size_on_visible_face(mesh, fit.camera, coarse, fragments, regions["face"])
     # Detail: the same composition, with the photo sampled as finely as it is.
     detail = _detail_size(_pixels_per_millimetre(camera, vertices), scale, resolution)
     fine = unwrap_photo(photo, mesh, camera, uv_fragments(model, detail))
+    shown = fine.texture.clone() if wanted > detail == resolution else None
     # Large images from here on: changed in place, as new memory costs more than the arithmetic.
     observed_log = fine.texture.clamp_(min=_DARKEST).log_()
     observed_log -= resized(log_shading + light_left, detail)
@@ -189,7 +222,8 @@ def face_texture(
     painted = model.albedo.fine_texture(fit.coefficients.albedo, resolution)
     log_albedo = painted.clamp_(min=_DARKEST).log_()
     log_albedo += resized(unseen, resolution)
-    observed_log.clamp_(-6.5, 0).sub_(log_albedo).mul_(resized(weight[None], resolution))
+    from_photo = resized(weight[None], resolution)
+    observed_log.clamp_(-6.5, 0).sub_(log_albedo).mul_(from_photo)
     log_albedo += observed_log
 
     reduction = camera.focal_pixels / fit.camera.focal_pixels
@@ -210,7 +244,7 @@ def face_texture(
         beside=beside,
         beside_share=share,
     )
-    albedo = hair.paint(albedo, regions["scalp"])
+    albedo, hairs = hair.paint(albedo, regions["scalp"])
     colour = iris_colour(photo, landmarks, towards_camera, hidden=eyes_hidden(observation))
     albedo = paint_irises(albedo, colour, model)
     if _is_grey(coarse.texture, weight):
@@ -220,7 +254,28 @@ def face_texture(
     origin[weight > 0.5] = int(TexelOrigin.OBSERVED)
     repeat = resolution // size
     origin = origin.repeat_interleave(repeat, 0).repeat_interleave(repeat, 1)
-    return FaceTexture(albedo, origin, hair)
+    if wanted == resolution:
+        return FaceTexture(albedo, origin, hair)
+    # The large texture takes as much memory as all that is no longer needed.
+    del photo, coarse, fine, observed_log, log_albedo
+    larger = enlarged_texture(pixels_from_image(albedo), wanted)
+    if shown is not None:
+        from_photo[0, : len(hairs)] *= 1 - hairs
+        add_photo_detail(larger, pixels, mesh, fit.camera, coarse_photo=shown, share=from_photo[0])
+    return FaceTexture(albedo, origin, hair, larger)
+
+
+def _size_on_visible_face(
+    mesh: Mesh,
+    camera: PerspectiveCamera,
+    seen: UnwrappedPhoto,
+    fragments: Fragments,
+    face: Float[Tensor, "R R"],
+) -> int:
+    """Return the size of texture that a photo needs; see `size_for_photo`."""
+    visible = (seen.visibility > 0.5) & (seen.cosine > _FACING) & (face > 0.5) & fragments.mask
+    longer, _ = texel_extent(mesh, camera, resolution=1)
+    return size_for_photo(longer.norm(dim=0)[fragments.triangle_index[visible]])
 
 
 def _pixels_per_millimetre(camera: PerspectiveCamera, vertices: Float[Tensor, "V 3"]) -> float:

@@ -43,7 +43,7 @@ def face_document(face: FaceReconstruction) -> dict[str, Any]:
         },
         "light_sh": _rounded(face.light.coefficients, 5),
         "texture": {
-            "size": face.texture.albedo.shape[-1],
+            "size": face.texture.size,
             "observed_share": round(float((origin == 2).float().mean()), 4),
             "mirrored_share": round(float((origin == 1).float().mean()), 4),
             "hair_coverage": round(face.texture.hair.coverage, 3),

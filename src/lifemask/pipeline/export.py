@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -40,7 +40,7 @@ def head_scene(face: FaceReconstruction) -> Scene:
     morphs = person_morphs(model, person, vertices)
     normals = vertex_normals(vertices, model.triangles)
     morph_normals = vertex_normals(vertices + morphs, model.triangles) - normals
-    colour = _jpeg(face.texture.albedo)
+    colour = _jpeg(face.texture.pixels())
     materials = _materials(colour, _png(normal_map(face.texture, model)))
     surfaces = [
         _surface(face, part, material, vertices, normals, morphs, morph_normals)
@@ -174,9 +174,9 @@ def _with_cutout(face: FaceReconstruction, surface: Surface, material: SurfaceMa
     )
 
 
-def _jpeg(image: Float[Tensor, "3 R R"]) -> bytes:
+def _jpeg(pixels: UInt8[np.ndarray, "R R 3"]) -> bytes:
     buffer = io.BytesIO()
-    picture = Image.fromarray(pixels_from_image(image))
+    picture = Image.fromarray(pixels)
     picture.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
     return buffer.getvalue()
 

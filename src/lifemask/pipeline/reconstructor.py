@@ -24,7 +24,7 @@ class FaceReconstructor:
     """Turns photos into heads; holds the networks and the head model."""
 
     def __init__(
-        self, perception: FacePerception, fitter: FaceFitter, *, texture_size: int = 2048
+        self, perception: FacePerception, fitter: FaceFitter, *, texture_size: int | None = None
     ) -> None:
         self.perception = perception
         self.fitter = fitter
@@ -36,14 +36,15 @@ class FaceReconstructor:
         *,
         quality: Quality = "full",
         device: str | torch.device = "cpu",
-        texture_size: int = 2048,
+        texture_size: int | None = None,
     ) -> "FaceReconstructor":
         """Load the default head and the perception networks that ship with the package.
 
         Args:
-            quality: `fast` fits landmarks alone; `full` also explains the photo's colours.
+            quality: `fast` takes shape from landmarks alone; `full` from the photo's colours too.
             device: of the perception networks; the fit itself runs on the CPU.
-            texture_size: texels along each side of the head's texture, a multiple of 512.
+            texture_size: texels along each side of the head's texture, a multiple of 512 up to
+                8192; None for 2048, or 4096 or 8192 where the photo shows the face more finely.
         """
         perception = FacePerception.from_pretrained(device)
         fitter = FaceFitter(MorphableModel.from_pretrained(), FitConfig.preset(quality))

@@ -13,7 +13,12 @@ from lifemask.rendering.rasterization import rasterize
 from lifemask.rendering.shading import shade_normals
 from lifemask.rendering.silhouettes import add_silhouette_gradients
 from lifemask.rendering.texture import sample_texture
-from lifemask.rendering.uv import UnwrappedPhoto, rasterize_uv, unwrap_photo
+from lifemask.rendering.uv import (
+    UnwrappedPhoto,
+    rasterize_uv,
+    texel_extent,
+    unwrap_photo,
+)
 
 __all__ = [
     "Fragments",
@@ -29,5 +34,6 @@ __all__ = [
     "render_colour",
     "sample_texture",
     "shade_normals",
+    "texel_extent",
     "unwrap_photo",
 ]

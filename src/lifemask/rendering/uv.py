@@ -35,6 +35,24 @@ class UnwrappedPhoto:
     """Cosine between the normal and the direction to the camera, at least 0."""
 
 
+def texel_extent(
+    mesh: Mesh, camera: PerspectiveCamera, *, resolution: int
+) -> tuple[Float[Tensor, "2 T"], Float[Tensor, "T"]]:
+    """Return the ellipse that texels of each triangle cover in the photo of a camera.
+
+    Args:
+        mesh: with uv, no batch.
+        resolution: texels along each side.
+
+    Returns:
+        its longer axis as a vector and the length of its shorter one, pixels.
+    """
+    assert mesh.uv is not None, "A mesh without uv has no texels."
+    assert mesh.uv_triangles is not None, "A mesh without uv has no texels."
+    image_points = camera.project(mesh.vertices)
+    return _footprint(image_points, mesh.triangles, mesh.uv * resolution, mesh.uv_triangles)
+
+
 def rasterize_uv(
     uv: Float[Tensor, "U 2"],
     uv_triangles: Int[Tensor, "T 3"],
@@ -277,10 +295,14 @@ def _sample_pyramid(
     steps = (torch.arange(_SAMPLES, device=xy.device) + 0.5) / _SAMPLES - 0.5
     for k, image in enumerate(pyramid):
         weight = (1 - (level - k).abs()).clamp(min=0)
-        own = weight.any(0).nonzero()[:, 0]
-        if own.numel():
+        # Texels that cover no more than a pixel need one sample only.
+        long = (spread != 0).any(1).any(0)
+        for own, offsets in ((weight.any(0) & long, steps), (weight.any(0) & ~long, steps[:1])):
+            own = own.nonzero()[:, 0]
+            if not own.numel():
+                continue
             extent = xy.new_tensor([image.shape[-1], image.shape[-2]]) * 2**k
-            points = xy[..., own, None] + spread[..., own, None] * steps
+            points = xy[..., own, None] + spread[..., own, None] * offsets
             sampled = torch.nn.functional.grid_sample(
                 image,
                 points.permute(0, 2, 3, 1) / extent * 2 - 1,
