@@ -63,7 +63,9 @@ def load_reconstructor(options: Reconstruct) -> Reconstructor:
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return FaceReconstructor.from_pretrained(quality=options.quality, device=device)
+    return FaceReconstructor.from_pretrained(
+        quality=options.quality, device=device, texture_size=options.texture_size
+    )
 
 
 def reconstruct_photos(

@@ -33,6 +33,8 @@ class Reconstruct:
     """Which faces of a photo."""
     crop: bool = False
     """The whole photo is one face: do not search, always answer."""
+    texture_size: int | None = None
+    """Texels a side, a multiple of 512 up to 8192; by default 2048 to 8192, as the photo needs."""
     arrays: bool = False
     """Also write NAME.npz: meshes and per-pixel maps."""
     device: str = "auto"
@@ -45,6 +47,13 @@ class Reconstruct:
         if not self.formats or not set(self.formats) <= set(_FORMATS):
             known = ", ".join(_FORMATS)
             print(f"Cannot write --format {self.format!r}. Known: {known}.", file=sys.stderr)
+            return USAGE
+        if self.texture_size is not None and self.texture_size not in range(512, 8193, 512):
+            print(
+                f"Cannot make a texture of {self.texture_size} texels a side; --texture-size is a "
+                "multiple of 512 up to 8192.",
+                file=sys.stderr,
+            )
             return USAGE
         if not self.photos:
             print("No photo. Try: lifemask reconstruct a.jpg --output heads", file=sys.stderr)

@@ -24,6 +24,8 @@ from lifemask.pipeline.views import face_camera
 from lifemask.rendering import render
 
 _SUPERSAMPLING = 2
+_TEXTURE_SIZE = 4096
+"""Texels a side from which a texture is reduced: no picture shows more of them."""
 _BACKGROUND = 0.85
 """Linear grey behind opaque pictures."""
 
@@ -155,11 +157,14 @@ def _texture(material: SurfaceMaterial | None) -> Float[Tensor, "4 R S"]:
         return factor.view(4, 1, 1)
     file = io.BytesIO(material.base_colour_image)
     pixels = decode_photo(file, name="texture").pixels
+    reduction = -(-max(pixels.shape[:2]) // _TEXTURE_SIZE)
+    if reduction > 1:
+        pixels = np.array(Image.fromarray(pixels).reduce(reduction))
     opacity = torch.ones(1, *pixels.shape[:2])
     if material.alpha_mode != "OPAQUE":
         # A photo's transparent parts are put on white; of a texture, what is under them counts.
         file.seek(0)
         with Image.open(file) as image:
-            layers = np.array(image.convert("RGBA"))
+            layers = np.array(image.convert("RGBA").reduce(reduction))
         pixels, opacity[0] = layers[..., :3].copy(), torch.from_numpy(layers[..., 3] / 255.0)
     return torch.cat([image_from_pixels(pixels), opacity]) * factor.view(4, 1, 1)
