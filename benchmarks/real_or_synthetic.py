@@ -6,7 +6,8 @@ Photos are those of the `open` tier, framed as networks see them; a part of the 
 The classifier learns from the others and as many synthetic faces, and is judged on the held-out
 people and on synthetic people of another seed. The judged poses differ (photos are portraits), so
 synthetic faces are drawn near-frontal unless --all-poses is given; then a face turned away is
-given away by that alone. With stored fits, faces drawn anew from photos are judged apart.
+given away by that alone. With stored fits, half of the synthetic faces have a photo's blurred
+surroundings, and faces drawn anew from photos are judged apart.
 
 Prints accuracies with 95 % intervals (0.5 is chance) and writes a sheet for each: sixteen photos
 and sixteen drawn faces it is surest of, and below each the sixteen it is most wrong about. Takes a
@@ -68,10 +69,11 @@ def main() -> None:
     photos = Crops(_photos(training, options.photos), _photos(held, options.judged))
     count, judged = len(photos.training), len(photos.held_out)
     config = SyntheticConfig(**({} if options.all_poses else NEAR_FRONTAL))
-    faces = SyntheticFaces(config)
+    store = FitStore(options.fits, head=read_card("head/head").sha256) if options.fits else None
+    faces = SyntheticFaces(config, surroundings=store)
     kinds = {"synthetic": Crops(*(_drawn(faces, s, n) for s, n in ((100, count), (101, judged))))}
-    if options.fits:
-        kinds["profiled"] = _profiled(options.fits, faces, count, judged)
+    if store is not None:
+        kinds["profiled"] = _profiled(store, faces, count, judged)
     for name, drawn in kinds.items():
         network = _trained(photos.training, drawn.training, options.steps)
         real, made = (_scores(network, part) for part in (photos.held_out, drawn.held_out))
@@ -98,9 +100,8 @@ def _drawn(faces: SyntheticFaces, seed: int, count: int) -> Tensor:
     ]
 
 
-def _profiled(fits: list[Path], faces: SyntheticFaces, count: int, judged: int) -> Crops:
+def _profiled(store: FitStore, faces: SyntheticFaces, count: int, judged: int) -> Crops:
     """Draw one part of the fitted people to learn from, and the other to be judged on."""
-    store = FitStore(fits, head=read_card("head/head").sha256)
     border = int(len(store) * count / (count + judged))
     keys = np.random.default_rng(0).permutation(store.keys).tolist()
     parts = []

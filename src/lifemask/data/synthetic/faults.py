@@ -51,7 +51,7 @@ def sample_faults(rng: np.random.Generator, config: SyntheticConfig) -> Faults:
     """Return the faults of one picture; most are slight, some photos are bad."""
     amount = config.faults
     poor = rng.random() < 0.2
-    blur = (0.35 + 0.35 * rng.random() + (rng.uniform(0, 2.0) if poor else 0.0)) * amount
+    blur = (0.25 + 0.35 * rng.random() + (rng.uniform(0, 2.0) if poor else 0.0)) * amount
     angle, length = rng.uniform(0, math.pi), 0.0
     if rng.random() < 0.08:
         length = rng.uniform(1, 7) * amount
@@ -68,11 +68,11 @@ def sample_faults(rng: np.random.Generator, config: SyntheticConfig) -> Faults:
         read_noise=0.004 * iso,
         shot_noise=0.0006 * iso,
         noise_size=grain,
-        contrast=float(np.clip(1.15 + 0.15 * rng.standard_normal(), 0.8, 1.6)),
+        contrast=float(np.clip(1.28 + 0.18 * rng.standard_normal(), 0.8, 1.75)),
         black=max(0.0, 0.004 * rng.standard_normal()) * amount,
         vignette=float(rng.random() < 0.3) * rng.uniform(0, 0.35),
         saturation=0.0 if rng.random() < config.grey else float(
-            np.clip(1 + 0.15 * rng.standard_normal(), 0.5, 1.4)
+            np.clip(0.74 + 0.15 * rng.standard_normal(), 0.4, 1.25)
         ),
         quality=float(rng.uniform(30, 98)) if rng.random() < 0.8 else 100.0,
         half_colour=bool(rng.random() < 0.7),

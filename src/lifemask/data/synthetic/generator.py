@@ -295,7 +295,7 @@ class SyntheticFaces:
         return albedo if frames == 1 else albedo.repeat_interleave(frames, 0), torch.stack(reliefs)
 
     def _light(self, moments: list[Moment], albedo: Tensor) -> LightRig:
-        """Return the light through each photo's exposure: darker skin is exposed a little more."""
+        """Return the light through each photo's exposure: darker skin is exposed more."""
         rig = LightRig(
             self._tensor([m.soft for m in moments]),
             self._tensor([m.direction for m in moments]),
@@ -310,7 +310,7 @@ class SyntheticFaces:
         halfway = F.normalize(rig.direction + rig.direction.new_tensor([0, 0, 1.5]), dim=-1)
         front = rig.nearest_harmonics().shade(halfway[:, None])[:, 0].clamp(min=0.1)
         level = front.mean(-1, keepdim=True) ** 0.3 * front**0.7
-        automatic = 1.5 * (0.21 / middle[:, None]) ** 0.25 / level
+        automatic = 1.65 * (0.21 / middle[:, None]) ** 0.42 / level
         return rig.scaled(automatic * self._tensor([m.exposure for m in moments]))
 
     def _dressed(

@@ -81,7 +81,7 @@ def sample_person(
     hair_darkness = rng.normal(0.2 + 0.3 * (1 - light), 0.8) - 1.2 * old * rng.random()
     known = {
         "melanin": tone,
-        "blood": rng.normal(0.0, 0.7),
+        "blood": rng.normal(0.5 * light, 0.7),
         "undertone": rng.normal(0, 0.8),
         "brow_darkness": hair_darkness + rng.normal(0, 0.4),
         "brow_shape_1": rng.normal(0, 0.4),
