@@ -25,7 +25,7 @@ from lifemask.data.synthetic.cameras import (
 )
 from lifemask.data.synthetic.config import SyntheticConfig
 from lifemask.data.synthetic.expressions import follow_gaze, sample_expression, sample_gaze
-from lifemask.data.synthetic.faults import photograph, sample_faults
+from lifemask.data.synthetic.faults import of_photo, photograph, sample_faults
 from lifemask.data.synthetic.generator import SyntheticFaces
 from lifemask.data.synthetic.lights import LightRig, sample_light
 from lifemask.data.synthetic.scenes import Picture, draw_heads, light_heads
@@ -120,7 +120,7 @@ class ProfiledFaces:
         head = picture.colour / picture.alpha.clamp(min=1e-3).unsqueeze(1)
         composed = torch.lerp(behind, head, covers.unsqueeze(1))
         composed = composed * (1 - over.opacity.unsqueeze(1)) + over.colour
-        photo = photograph(composed[0], sample_faults(rng, config))[None]
+        photo = photograph(composed[0], of_photo(sample_faults(rng, config)))[None]
         return labelled(
             photo,
             heads,

@@ -1,7 +1,7 @@
 """What lenses, sensors and files do to a picture: blur, noise, tone, compression."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from lifemask.data.synthetic.config import SyntheticConfig
 from lifemask.io.colour import linear_from_srgb, srgb_from_linear
 
 _NOISE_POOL = 1 << 20
+_CONTRAST, _SATURATION = 1.28, 0.74
+"""What cameras mostly make of the colours of a scene."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,24 @@ def sample_faults(rng: np.random.Generator, config: SyntheticConfig) -> Faults:
         read_noise=0.004 * iso,
         shot_noise=0.0006 * iso,
         noise_size=grain,
-        contrast=float(np.clip(1.28 + 0.18 * rng.standard_normal(), 0.8, 1.75)),
+        contrast=float(np.clip(_CONTRAST + 0.18 * rng.standard_normal(), 0.8, 1.75)),
         black=max(0.0, 0.004 * rng.standard_normal()) * amount,
         vignette=float(rng.random() < 0.3) * rng.uniform(0, 0.35),
         saturation=0.0 if rng.random() < config.grey else float(
-            np.clip(0.74 + 0.15 * rng.standard_normal(), 0.4, 1.25)
+            np.clip(_SATURATION + 0.15 * rng.standard_normal(), 0.4, 1.25)
         ),
         quality=float(rng.uniform(30, 98)) if rng.random() < 0.8 else 100.0,
         half_colour=bool(rng.random() < 0.7),
         noise_seed=int(rng.integers(0, _NOISE_POOL)),
     )  # fmt: skip
+
+
+def of_photo(faults: Faults) -> Faults:
+    """Return the faults for a scene that is a photo already: its tones were rendered once."""
+    if faults.quality == 100 and faults.contrast == 1:
+        return faults
+    contrast, saturation = faults.contrast / _CONTRAST, faults.saturation / _SATURATION
+    return replace(faults, contrast=contrast, saturation=saturation)
 
 
 def photograph(scene: Float[Tensor, "3 H W"], faults: Faults) -> Float[Tensor, "3 H W"]:
