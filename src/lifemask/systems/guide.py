@@ -40,7 +40,7 @@ class SystemGuide:
     """Trained; on the CPU or wherever it runs."""
     model: MorphableModel
     """The head of its estimates, with dense landmarks, on the CPU."""
-    looks: int = 2
+    looks: int = 1
     """How often each start is followed."""
 
     @torch.no_grad()
