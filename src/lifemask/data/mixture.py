@@ -124,11 +124,18 @@ class _Endless:
 
 
 def _start_worker(worker: int) -> None:
-    """Run torch on one thread, and leave Ctrl-C to the training process."""
+    """Run torch on one thread, leave Ctrl-C to the training process, and end without farewell.
+
+    A worker that is told to stop may still be handing a batch over in a thread of its own. Python
+    would end that thread in the middle of torch's code, which aborts the process.
+    """
+    import atexit
+    import os
     import signal
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    atexit.register(os._exit, 0)
 
 
 def generator_for(*key: int | str) -> torch.Generator:
