@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lifemask.data.augmentation import augmented, occluded, random_frames, reframed
+from lifemask.data.augmentation import augmented, cut, occluded, random_frames, reframed
 from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch
 from lifemask.data.compression import compressed
@@ -148,6 +148,27 @@ def test_patches_hide_points_and_skin_but_keep_landmarks(faces: FaceBatch) -> No
     # A patch may by chance look like what it hides.
     assert float((hidden.skin - faces.skin)[~changed].abs().mean()) < 0.02
     assert torch.equal(hidden.landmarks478_weight, faces.landmarks478_weight)
+
+
+def test_what_lies_beyond_a_cut_repeats_the_border_or_is_black_and_is_not_visible(
+    faces: FaceBatch,
+) -> None:
+    many = map_tensors(lambda t: t[:1].repeat(16, *[1] * (t.ndim - 1)), faces)
+    ended = cut(many, 1.0, torch.Generator().manual_seed(1))
+    assert many.truth is not None
+    assert ended.truth is not None
+    assert torch.equal(ended.landmarks478, many.landmarks478)
+    assert (many.truth.visible478 & ~ended.truth.visible478).any()
+    assert not (ended.truth.visible478 & ~many.truth.visible478).any()
+    changed = (ended.photo != many.photo).any(1)
+    assert 0.05 < float(changed.float().mean()) < 0.6
+    assert float(ended.skin[changed].max()) == 0
+    # The middle of a frame never ends.
+    assert not changed[:, 20:44, 20:44].any()
+    black = ((ended.photo[:, :, 0] == 0).all(1) | (ended.photo[:, :, -1] == 0).all(1)).any(1)
+    repeated = (ended.photo[:, :, 0] == ended.photo[:, :, 1]).all((1, 2)) & ~black
+    assert black.any()
+    assert repeated.any()
 
 
 def test_compression_does_what_jpeg_does(samples) -> None:

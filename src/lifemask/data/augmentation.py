@@ -50,6 +50,8 @@ def augmented(batch: FaceBatch, strength: Augmentation, generator: torch.Generat
         flat = reframed(flat, map_tensors(lambda t: t.to(flip.device), frames))
     if strength.occlusion:
         flat = occluded(flat, strength.occlusion, generator)
+    if strength.cut:
+        flat = cut(flat, strength.cut, generator)
     flat = photographed(flat, strength, generator)
     return map_tensors(lambda t: t.unflatten(0, shape), flat)
 
@@ -127,6 +129,44 @@ def occluded(batch: FaceBatch, share: float, generator: torch.Generator) -> Face
         batch,
         photo=torch.lerp(photo, filling, cover.unsqueeze(1)),
         skin=batch.skin * (1 - cover),
+        truth=truth,
+    )
+
+
+def cut(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch:
+    """Return the batch with some photos ending within their frame, as tight portraits do.
+
+    Beyond the photo its border repeats, as in `crop_photo`, or all is black, as in crops that
+    others padded. Landmarks keep their weights; what is cut off is not visible.
+    """
+    photo = batch.photo
+    count, _, height, width = photo.shape
+
+    def even(*shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=generator).to(photo.device)
+
+    chosen, black = even(1) < share, even(1, 1, 1) < 0.3
+    # Two of four sides on average; a face takes the middle two thirds of its frame.
+    depth = torch.where((even(4) < 0.5) & chosen, 0.3 * even(4), 0.0)
+    steps_y, steps_x = (torch.arange(side, device=photo.device) for side in (height, width))
+    left, right = depth[:, 0, None] * width, (1 - depth[:, 1, None]) * width - 1
+    top, bottom = depth[:, 2, None] * height, (1 - depth[:, 3, None]) * height - 1
+    x = steps_x.clamp(left.round(), right.round())
+    y = steps_y.clamp(top.round(), bottom.round())
+    index = (y.unsqueeze(2) * width + x.unsqueeze(1)).flatten(1).long()
+    kept = ((x == steps_x).unsqueeze(1) & (y == steps_y).unsqueeze(2)).to(photo.dtype)
+    spread = photo.flatten(2).gather(2, index.unsqueeze(1).expand(-1, 3, -1)).view_as(photo)
+    truth = batch.truth
+    if truth is not None:
+        truth = replace(
+            truth,
+            visible68=truth.visible68 & ~_under(batch.landmarks68, 1 - kept),
+            visible478=truth.visible478 & ~_under(batch.landmarks478, 1 - kept),
+        )
+    return replace(
+        batch,
+        photo=torch.where(black, photo * kept.unsqueeze(1), spread),
+        skin=batch.skin * kept,
         truth=truth,
     )
 

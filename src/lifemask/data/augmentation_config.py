@@ -33,11 +33,13 @@ class Augmentation:
     """Share of photos that go through something like JPEG."""
     occlusion: float = 0.2
     """Share of photos with patches in front."""
+    cut: float = 0.15
+    """Share of photos that end within the frame; beyond their border it repeats, or all is black."""
 
     @classmethod
     def none(cls) -> "Augmentation":
         """Return strengths that change nothing."""
-        return cls(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        return cls(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
     @classmethod
     def patches(cls) -> "Augmentation":
