@@ -38,15 +38,18 @@ from lifemask.pipeline.reconstructor import FaceReconstructor
 ROOM = 1.6
 """Side of the stored square, in units of the frame that networks see."""
 
-HAIR, OTHER = (SEGMENTATION_CLASSES.index(name) for name in ("hair", "other"))
+BACKGROUND, HAIR, OTHER = (
+    SEGMENTATION_CLASSES.index(name) for name in ("background", "hair", "other")
+)
 
 
 def photos_of(shards: list[Path], limit: int | None) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield name and sRGB pixels of every photo, at most `limit` from each shard."""
+    """Yield name and sRGB pixels of photos, at most `limit` spread evenly over each shard."""
     for shard in shards:
         with tarfile.open(shard) as archive:
             members = [member for member in archive if member.name.endswith(".jpg")]
-            for member in members[:limit]:
+            kept = np.linspace(0, len(members) - 1, min(limit or len(members), len(members)))
+            for member in (members[int(number)] for number in kept.round()):
                 content = archive.extractfile(member)
                 assert content is not None
                 image = Image.open(io.BytesIO(content.read())).convert("RGB")
@@ -68,6 +71,7 @@ def stored(key: str, face: FaceReconstruction, size: int) -> StoredFit:
         face.coefficients,
         crop_camera(face.camera, frame, size),
         crop_light(face.light, frame),
+        (1 - classes[:, BACKGROUND]).view(size, size),
     )
 
 
@@ -77,7 +81,7 @@ def main() -> None:
     parser.add_argument("shards", nargs="+", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--size", type=int, default=320, help="pixels on a side of the squares")
-    parser.add_argument("--limit", type=int, default=None, help="photos of each shard")
+    parser.add_argument("--limit", type=int, default=None, help="photos of each shard, spread evenly over it")
     parser.add_argument("--least-confidence", type=float, default=0.7)
     options = parser.parse_args()
     reconstructor = FaceReconstructor.from_pretrained(quality="full", texture_size=512)

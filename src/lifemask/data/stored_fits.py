@@ -2,7 +2,7 @@
 
 A store is a tar of WebDataset form. Each face is three files: `KEY.jpg`, the photo's square around
 the head; `KEY.skin.jpg`, the light-free texture; `KEY.json`, all numbers. A grey `KEY.front.png`
-says where hair or a hat is seen.
+says where hair or a hat is seen, and a grey `KEY.person.png`, if there is one, where the person is.
 """
 
 import io
@@ -51,6 +51,8 @@ class StoredFit:
     """Of the square, in its pixels."""
     light: SphericalHarmonicsLight
     """Of the photo, in the axes of the square's camera."""
+    person: Float[Tensor, "S S"] | None = None
+    """How surely a pixel shows the person or what is worn, 0 to 1; None where it was not stored."""
 
 
 def write_fits(path: Path, fits: Iterable[StoredFit], *, head: str) -> int:
@@ -69,8 +71,9 @@ def write_fits(path: Path, fits: Iterable[StoredFit], *, head: str) -> int:
         for fit in fits:
             _add(archive, f"{fit.key}.jpg", _encoded(fit.photo))
             _add(archive, f"{fit.key}.skin.jpg", _encoded(fit.skin))
-            grey = (fit.front.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-            _add(archive, f"{fit.key}.front.png", _image_bytes(Image.fromarray(grey), "PNG"))
+            _add(archive, f"{fit.key}.front.png", _encoded_mask(fit.front))
+            if fit.person is not None:
+                _add(archive, f"{fit.key}.person.png", _encoded_mask(fit.person))
             _add(archive, f"{fit.key}.json", json.dumps(_numbers(fit, head)).encode())
             count += 1
     return count
@@ -116,11 +119,10 @@ class FitStore:
         key = self.keys[number]
         files = self._files[key]
         numbers = json.loads(files["json"])
-        front = np.array(Image.open(io.BytesIO(files["front.png"])), np.float32) / 255
         return StoredFit(
             key,
             _decoded(files["jpg"]),
-            torch.from_numpy(front),
+            _decoded_mask(files["front.png"]),
             _decoded(files["skin.jpg"]),
             FaceCoefficients(**{k: torch.tensor(v) for k, v in numbers["coefficients"].items()}),
             PerspectiveCamera(
@@ -130,6 +132,7 @@ class FitStore:
                 tuple(numbers["camera"]["image_size"]),
             ),
             SphericalHarmonicsLight(torch.tensor(numbers["light_sh"])),
+            _decoded_mask(files["person.png"]) if "person.png" in files else None,
         )
 
 
@@ -179,6 +182,11 @@ def _encoded(image: Float[Tensor, "3 H W"]) -> bytes:
     return _image_bytes(Image.fromarray(pixels_from_image(image)), "JPEG", quality=_QUALITY)
 
 
+def _encoded_mask(mask: Float[Tensor, "H W"]) -> bytes:
+    grey = (mask.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    return _image_bytes(Image.fromarray(grey), "PNG")
+
+
 def _image_bytes(image: Image.Image, kind: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
@@ -187,3 +195,7 @@ def _image_bytes(image: Image.Image, kind: str, **options: int) -> bytes:
 
 def _decoded(content: bytes) -> Float[Tensor, "3 H W"]:
     return image_from_pixels(np.array(Image.open(io.BytesIO(content)).convert("RGB")))
+
+
+def _decoded_mask(content: bytes) -> Float[Tensor, "H W"]:
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(content)), np.float32) / 255)
