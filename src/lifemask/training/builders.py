@@ -24,7 +24,12 @@ from lifemask.training.config import (
     TrainingError,
 )
 from lifemask.training.loop import TrainingParts
-from lifemask.training.sources import ProfiledFaceSource, SyntheticFaceSource, synthetic_config
+from lifemask.training.sources import (
+    ProfiledFaceSource,
+    SyntheticFaceSource,
+    VariedSource,
+    synthetic_config,
+)
 from lifemask.training.weights import start_from
 
 
@@ -88,11 +93,14 @@ def _sources(
     match source:
         case SyntheticSource():
             config = synthetic_config(source.options, system.crop_size)
-            return (
-                SyntheticFaceSource(config, training_seed, source.augmentation, device),
-                SyntheticFaceSource(config, held_out_seed, source.augmentation, device),
-                {"kind": "synthetic", "tiers": []},
+            training, held_out = _varied(
+                source,
+                *(
+                    SyntheticFaceSource(config, seed, device)
+                    for seed in (training_seed, held_out_seed)
+                ),
             )
+            return training, held_out, {"kind": "synthetic", "tiers": []}
         case PhotoSource():
             training, held_out, about = open_photos(
                 data,
@@ -120,9 +128,25 @@ def _sources(
         case ProfiledSource():
             config = synthetic_config(source.options, system.crop_size)
             stores = tuple(find_files(data, source.stores))
-            training, held_out = (
-                ProfiledFaceSource(stores, config, seed, source.augmentation, device)
-                for seed in (training_seed, held_out_seed)
+            training, held_out = _varied(
+                source,
+                *(
+                    ProfiledFaceSource(stores, config, seed, device)
+                    for seed in (training_seed, held_out_seed)
+                ),
             )
             names = [store.name for store in stores]
             return training, held_out, {"kind": "profiled", "stores": names}
+
+
+def _varied(
+    source: SyntheticSource | ProfiledSource,
+    training: SyntheticFaceSource | ProfiledFaceSource,
+    held_out: SyntheticFaceSource | ProfiledFaceSource,
+) -> tuple[VariedSource, VariedSource]:
+    if source.repeats < 1:
+        raise TrainingError(f"repeats is {source.repeats}; allowed are 1 and more.")
+    return (
+        VariedSource(training, source.augmentation, source.repeats),
+        VariedSource(held_out, source.augmentation, 1),
+    )

@@ -45,6 +45,8 @@ class SyntheticSource:
     """What the generator's configuration takes."""
     augmentation: Augmentation = field(default_factory=Augmentation.patches)
     """Variations on top of the generator's own frames, cameras and faults."""
+    repeats: int = 1
+    """Variations of each face in a batch of training; validations look at one."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class ProfiledSource:
     """What the configuration of synthetic faces takes: cameras, lights and faults are theirs."""
     augmentation: Augmentation = field(default_factory=Augmentation.patches)
     """Variations on top of its own frames, cameras and faults."""
+    repeats: int = 1
+    """Variations of each face in a batch of training; validations look at one."""
 
 
 @dataclass(frozen=True)

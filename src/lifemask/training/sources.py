@@ -1,5 +1,6 @@
 """Generated faces as sources of batches: made in the process that asks, the same for the same step."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -12,6 +13,7 @@ from lifemask.data.batch import FaceBatch
 from lifemask.data.mixture import generator_for
 from lifemask.data.stored_fits import FitStore
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
+from lifemask.data.tensors import map_tensors
 from lifemask.morphable.assets import read_card
 from lifemask.training.config import TrainingError, Value
 
@@ -27,17 +29,12 @@ class SyntheticFaceSource:
     """Which ones."""
     seed: int
     """Of the endless stream, 0 or more."""
-    augmentation: Augmentation
-    """Variations of the finished photos."""
     device: str = "cpu"
     """Where they are drawn; other devices than the CPU draw in the training process."""
 
     def batch(self, index: int, size: int) -> FaceBatch:
         """Return a batch; see `FaceSource`."""
-        batch = _faces(self.config, self.device).batch(self.seed, index, size)
-        return augmented(
-            batch, self.augmentation, generator_for(self.seed, "synthetic augmentation", index)
-        )
+        return _faces(self.config, self.device).batch(self.seed, index, size)
 
 
 @dataclass(frozen=True)
@@ -50,16 +47,40 @@ class ProfiledFaceSource:
     """Cameras, lights and faults."""
     seed: int
     """Of the endless stream, 0 or more."""
-    augmentation: Augmentation
-    """Variations of the finished photos."""
     device: str = "cpu"
     """Where they are drawn; other devices than the CPU draw in the training process."""
 
     def batch(self, index: int, size: int) -> FaceBatch:
         """Return a batch; see `FaceSource`."""
-        batch = _profiled(self.stores, self.config, self.device).batch(self.seed, index, size)
+        return _profiled(self.stores, self.config, self.device).batch(self.seed, index, size)
+
+
+@dataclass(frozen=True)
+class VariedSource:
+    """A source's faces, each in several variations beside each other.
+
+    Drawing a face costs more than learning from it; several looks at the same one teach nearly as
+    much as new ones (Hoffer et al., "Augment your batch", CVPR 2020).
+    """
+
+    source: SyntheticFaceSource | ProfiledFaceSource
+    """Where faces come from."""
+    augmentation: Augmentation
+    """How far the variations go."""
+    repeats: int
+    """Variations of each face in a batch."""
+
+    @property
+    def device(self) -> str:
+        """Where faces are drawn."""
+        return self.source.device
+
+    def batch(self, index: int, size: int) -> FaceBatch:
+        """Return a batch; see `FaceSource`."""
+        drawn = self.source.batch(index, math.ceil(size / self.repeats))
+        faces = map_tensors(lambda t: t.repeat_interleave(self.repeats, 0)[:size], drawn)
         return augmented(
-            batch, self.augmentation, generator_for(self.seed, "profiled augmentation", index)
+            faces, self.augmentation, generator_for(self.source.seed, "augmentation", index)
         )
 
 
