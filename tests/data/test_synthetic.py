@@ -11,8 +11,10 @@ from torch import Tensor
 
 from lifemask.data.batch import FaceBatch
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
+from lifemask.data.synthetic.generator import composite
 from lifemask.data.synthetic.lights import LightRig
-from lifemask.data.synthetic.scenes import Caster, light_on_vertices
+from lifemask.data.synthetic.scenes import Caster, Picture, light_on_vertices
+from lifemask.data.wearables.drawing import Layers
 from lifemask.geometry.rotations import yaw_pitch_roll_from_matrix
 
 SMALL = SyntheticConfig(size=96, texture_size=64)
@@ -115,6 +117,19 @@ def test_what_stands_between_lamp_and_head_throws_a_shadow(faces: SyntheticFaces
     assert above[crown & back].max() < 0.2
     assert torch.equal(above[crown & ~back], below[crown & ~back])
     assert (lit(0.25, backend="numba") - above).abs().mean() < 1e-3
+
+
+def test_no_background_shows_between_a_head_and_what_touches_it() -> None:
+    """One pixel, half head and half collar; then half head, a quarter of the pixel under hair."""
+    head = torch.tensor([0.2, 0.1, 0.1]).view(1, 3, 1, 1)
+    cloth = torch.tensor([0.0, 0.0, 0.3]).view(1, 3, 1, 1)
+    white, one = torch.ones(1, 3, 1, 1), torch.ones(1, 1, 1)
+    picture = Picture(head / 2, one / 2, one, one.long(), one, torch.zeros_like(head), head, one)
+    collar = Layers(cloth / 2, one / 2, one)
+    assert torch.allclose(composite(picture, collar, 0 * one, white), (head + cloth) / 2)
+    hair = Layers(cloth / 4, one / 4, one)
+    seen = composite(picture, hair, one / 4, white)
+    assert torch.allclose(seen, head / 4 + cloth / 4 + white / 2)
 
 
 def test_normals_are_unit_where_there_is_depth_and_zero_elsewhere(batch: FaceBatch) -> None:

@@ -247,8 +247,8 @@ class SyntheticFaces:
         picture = draw_heads(
             heads, self.material, albedo, relief, samples=config.samples, backend=self._backend
         )
-        worn = self._worn(picture, heads, dressed)
-        photo = self._photograph(picture, worn, moments)
+        worn, both = self._worn(picture, heads, dressed)
+        photo = self._photograph(picture, worn, both, moments)
         return labelled(
             photo,
             heads,
@@ -346,33 +346,64 @@ class SyntheticFaces:
             result.append(with_occluders(dressed, meshes))
         return result
 
-    def _worn(self, picture: Picture, heads: LitHeads, dressed: list[Dressed]) -> Layers:
-        """Return what is worn over black, averaged over the samples of a pixel."""
+    def _worn(
+        self, picture: Picture, heads: LitHeads, dressed: list[Dressed]
+    ) -> tuple[Layers, Float[Tensor, "N H W"]]:
+        """Return what is worn over black, averaged over the samples of a pixel.
+
+        And the part of each pixel where it covers the head.
+        """
         samples, camera, light = self.config.samples, heads.camera, heads.light
         height, width = camera.image_size
         fine = camera.cropped(0, 0, (height * samples, width * samples), scale=float(samples))
         depth = picture.sample_depth
         if not any(len(one.triangles) for one in dressed):
             nothing = torch.zeros_like(picture.depth)
-            return Layers(torch.zeros_like(picture.colour), nothing, nothing + torch.inf)
+            return Layers(torch.zeros_like(picture.colour), nothing, nothing + torch.inf), nothing
         layers = draw_layers(
             depth.new_zeros(len(depth), 3, *depth.shape[1:]), depth, dressed, fine,
             soft=light.soft, direction=light.direction, lamp=light.lamp, backend=self._backend,
         )  # fmt: skip
         nearest = torch.where(layers.opacity > 0.5, layers.depth, torch.inf)
-        return Layers(
+        worn = Layers(
             _averaged(layers.colour, samples),
             _averaged(layers.opacity, samples),
             -F.max_pool2d(-nearest, samples),
         )
+        return worn, _averaged(layers.opacity * (depth > 0), samples)
 
-    def _photograph(self, picture: Picture, worn: Layers, moments: list[Moment]) -> Tensor:
+    def _photograph(
+        self, picture: Picture, worn: Layers, both: Float[Tensor, "N H W"], moments: list[Moment]
+    ) -> Tensor:
         background = enlarge(self._tensor([m.background for m in moments]), self.config.size)
-        composed = picture.colour + background * (1 - picture.alpha.unsqueeze(1))
-        composed = worn.colour + composed * (1 - worn.opacity.unsqueeze(1))
+        composed = composite(picture, worn, both, background)
         return torch.stack(
             [photograph(c, m.faults) for c, m in zip(composed, moments, strict=True)]
         )
+
+
+def composite(
+    picture: Picture,
+    worn: Layers,
+    both: Float[Tensor, "N H W"],
+    background: Float[Tensor, "N 3 H W"],
+) -> Float[Tensor, "N 3 H W"]:
+    """Return heads, what they wear and what is behind them in one picture.
+
+    Where one sample of a pixel shows the head and its neighbour a collar, nothing of the background
+    shows: opacities of a pixel may not simply be multiplied (Porter and Duff, "Compositing digital
+    images", 1984, section 4.1).
+
+    Args:
+        picture: heads over black.
+        worn: what is worn, over black.
+        both: part of each pixel where what is worn covers the head.
+        background: linear RGB.
+    """
+    bare = (1 - both / picture.alpha.clamp(min=1e-6)).clamp(0, 1)
+    open_part = (1 - picture.alpha - worn.opacity + both).clamp(0, 1)
+    composed = picture.colour * bare.unsqueeze(1) + background * open_part.unsqueeze(1)
+    return composed + worn.colour
 
 
 def _sample_held(rng: np.random.Generator, config: SyntheticConfig) -> tuple[HeldThing, ...]:
