@@ -149,7 +149,7 @@ def _light(values, painted, normal, soft, direction, lamp, lamp_size, shine, cov
     facing = min(max(vx * nx + vy * ny + vz * nz, 0.02), 1.0)
     strength = values[_GLOSS] * (1.0 if wet > 0.5 else 0.9 * shine) * (1 - covered)
     fresnel = 0.028 + 0.972 * _power(1 - facing, 5)
-    sheen = min(fresnel, 0.12) * strength * openness * 0.45
+    sheen = min(fresnel, 0.05) * strength * openness * 0.45
     toward = lx * nx + ly * ny + lz * nz
     mirror = 0.0
     if toward > 0 and lit > 0:

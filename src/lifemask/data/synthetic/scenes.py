@@ -477,7 +477,8 @@ def shade(
     reflected = 2 * facing * normal - view
     # The mirror shows the surroundings' broad shape only: harmonics up to degree one.
     around = (spherical_harmonics(reflected.T)[:, :4] @ light.soft[:4]).T.clamp(min=0)
-    sheen = fresnel.clamp(max=0.12) * strength * openness * 0.45
+    # Bounded: skin is rough, so its rim does not shine as Fresnel's law for a mirror says.
+    sheen = fresnel.clamp(max=0.05) * strength * openness * 0.45
     return albedo * diffuse + light.lamp[:, None] * mirror + around * sheen
 
 
