@@ -430,10 +430,12 @@ def _head_material(model: MorphableModel, skin: Float[Tensor, "D D"]) -> HeadMat
     gloss = gloss * (1 + 0.5 * regions["lips"] - 0.5 * regions["scalp"] - 0.4 * regions["neck"])
     sky = sky.clamp(min=0.04) * (1 - 0.5 * regions["mouth_bag"])
     low, high = model.mean.amin(0), model.mean.amax(0)
+    uv_triangles = model.uv_triangles[:drawn].contiguous()
+    uv_vertex = triangles.new_zeros(len(model.uv))
+    uv_vertex[uv_triangles.flatten()] = triangles.flatten()
     return HeadMaterial(
-        triangles, model.uv, model.uv_triangles[:drawn].contiguous(), sky, gloss, wet, skin,
-        (low + high) / 2,
-    )  # fmt: skip
+        triangles, model.uv, uv_triangles, uv_vertex, sky, gloss, wet, skin, (low + high) / 2
+    )
 
 
 def _averaged(image: Float[Tensor, "*batch HS WS"], samples: int) -> Float[Tensor, "*batch H W"]:

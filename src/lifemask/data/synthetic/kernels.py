@@ -1,6 +1,7 @@
 """The drawing of `scenes` as numba kernels for the CPU, one image at a time.
 
-Each gives the numbers of its plain PyTorch twin up to rounding.
+Each gives the numbers of its plain PyTorch twin up to rounding. Points to be lit wait in a queue,
+one column of numbers after another, so that they are lit by vector instructions.
 """
 
 # Numba infers the types of kernels from the arrays they are called with.
@@ -13,25 +14,37 @@ from lifemask.rendering._backends._jit import kernel
 from lifemask.rendering._backends._kernels import (
     _C0,
     _C1,
-    _fill_basis,
+    _C2,
+    _C20,
+    _C22,
     _normalized,
-    _run_end,
-    _span,
-    _start,
     _texel,
     cover,
     snap,
 )
 
-_NORMAL, _LIT, _POSITION, _OPENNESS, _GLOSS, _WET, _COVER = 0, 3, 4, 7, 8, 9, 10
 ATTRIBUTES = 11
 """Columns of the vertices' attributes: normal, lit, position, openness, gloss, wet, cover."""
 
-TEXTURES = 6
-"""Channels of the textures: albedo, slopes of the relief along u and v, skin."""
-
 SMOOTH = 0.008
 """Metres of depth within a pixel up to which it shows one stretch of skin."""
+
+# Columns of a corner, which fill a cache line: its vertex's attributes, then these.
+_U, _V, _X, _Y, _CLOSENESS, _COLUMNS = 11, 12, 13, 14, 15, 16
+_POSITION = 4
+# Channels of a texel: albedo, slopes of the relief along u and v, skin.
+_TEXEL = 6
+# Queued points, and where each column of the queue begins: attributes, texel, gradient of the
+# relief along the surface, the lamp's cosine and mirror reflection, strength and direction of the
+# surroundings' reflection, the colour that results.
+_MANY = 128
+_NORMAL_X, _NORMAL_Y, _NORMAL_Z, _LIT = 0, _MANY, 2 * _MANY, 3 * _MANY
+_POSITION_X, _POSITION_Y, _POSITION_Z, _OPENNESS = 4 * _MANY, 5 * _MANY, 6 * _MANY, 7 * _MANY
+_GLOSS, _WETNESS, _COVER, _RED = 8 * _MANY, 9 * _MANY, 10 * _MANY, 11 * _MANY
+_SKIN, _GRADIENT_X, _GRADIENT_Y, _GRADIENT_Z = 16 * _MANY, 17 * _MANY, 18 * _MANY, 19 * _MANY
+_TOWARD, _MIRROR, _SHEEN = 20 * _MANY, 21 * _MANY, 22 * _MANY
+_MIRRORED_X, _MIRRORED_Y, _MIRRORED_Z = 23 * _MANY, 24 * _MANY, 25 * _MANY
+_COLOUR, _QUEUE = 26 * _MANY, 27 * _MANY
 
 # See `scenes.shade`.
 _HOLLOW, _SHADOW, _WRAP = (0.25, 0.0, -0.07), (0.3, 0.0, -0.12), (0.22, 0.10, 0.07)
@@ -55,73 +68,237 @@ def light_vertices(lifted, depth, spread, lit):
 
 
 @kernel()
-def nearest(points, triangles, index):
-    """Write the nearest triangle that faces the camera at each pixel, -1 where there is none."""
+def draw(
+    triangles, wet, corner_triangles, corner_vertex, uv, skin_layer, samples, points, attributes, albedo, relief, soft,
+    direction, lamp, lamp_size, shine, cover_colour, colour, alpha, fine_depth, index, depth, normals, own_albedo,
+    skin,
+):  # fmt: skip
+    """Write all pictures of one head; those but `index` and `fine_depth` must be zero before.
+
+    Where all samples of a pixel see the same stretch of skin it is lit once, at its centre.
+
+    Args:
+        triangles, corner_triangles: (T,3) of vertices and of corners, which are vertices with
+            texture coordinates.
+        corner_vertex, uv: (U,) and (U,2).
+        wet: (T,), 1 on eyes and in the mouth, where all samples are lit.
+        skin_layer: (D,D).
+        samples: per pixel along each axis.
+        points, attributes: (V,3) in pixels of the photo, and (V,11).
+        albedo, relief: (3,D,D) and (D,D).
+        colour: (3,H,W) with what is not covered black, alpha: (H,W), both averaged over samples.
+        fine_depth: (H S,W S).
+        index, depth, normals, own_albedo, skin: what is true of the pixels' centres.
+    """
+    height, width = index.shape
+    fine_index = np.empty(fine_depth.shape, np.int32)
+    nearest(points, samples, triangles, fine_depth, fine_index)
+    if samples == 1:
+        index[:] = fine_index
+    else:
+        nearest(points, 1, triangles, depth, index)
+    corners = np.empty((len(corner_vertex), _COLUMNS), np.float32)
+    _gather(points, attributes, corner_vertex, uv, corners)
+    texels = np.empty((relief.shape[0], relief.shape[1], _TEXEL), np.float32)
+    _interleave(albedo, relief, skin_layer, texels)
+    even = np.empty((height, width), np.uint8)
+    queue, place, weight = np.empty(_QUEUE), np.empty(_MANY, np.int64), np.empty(_MANY)
+    soft, lamp = soft.astype(np.float64), lamp.astype(np.float64)
+    direction, hair = direction.astype(np.float64), cover_colour.astype(np.float64)
+    pixels = colour.reshape(3, -1)
+    count = 0
+    for row in range(height):
+        for column in range(width):
+            covered, alike = _seen(fine_index, fine_depth, wet, row, column, samples)
+            t = index[row, column]
+            even[row, column] = covered == 0 or (alike and t >= 0)
+            alpha[row, column] = np.float64(covered) / (samples * samples)
+            if t < 0:
+                continue
+            _enqueue(queue, count, corners, corner_triangles[t], column + 0.5, row + 0.5, texels)
+            place[count] = row * width + column
+            weight[count] = 1.0 if alike else 0.0
+            count += 1
+            if count == _MANY:
+                _tilt(queue, count)
+                _record(queue, count, place, normals, own_albedo, skin, depth)
+                _light(queue, count, soft, direction, lamp, lamp_size, shine, hair, place, weight,
+                       pixels)  # fmt: skip
+                count = 0
+    _tilt(queue, count)
+    _record(queue, count, place, normals, own_albedo, skin, depth)
+    _light(queue, count, soft, direction, lamp, lamp_size, shine, hair, place, weight, pixels)
+    count = 0
+    for row in range(height):
+        for column in range(width):
+            if even[row, column]:
+                continue
+            for y in range(row * samples, (row + 1) * samples):
+                for x in range(column * samples, (column + 1) * samples):
+                    t = fine_index[y, x]
+                    if t < 0:
+                        continue
+                    at_x, at_y = (x + 0.5) / samples, (y + 0.5) / samples
+                    _enqueue(queue, count, corners, corner_triangles[t], at_x, at_y, texels)
+                    place[count] = row * width + column
+                    weight[count] = 1.0 / (samples * samples)
+                    count += 1
+                    if count == _MANY:
+                        _tilt(queue, count)
+                        _light(queue, count, soft, direction, lamp, lamp_size, shine, hair, place,
+                               weight, pixels)  # fmt: skip
+                        count = 0
+    _tilt(queue, count)
+    _light(queue, count, soft, direction, lamp, lamp_size, shine, hair, place, weight, pixels)
+
+
+@kernel()
+def nearest(points, scale, triangles, depth, index):
+    """Write the nearest triangle that faces the camera at each pixel, and the depth there.
+
+    Args:
+        points: in pixels of an image that is `scale` times smaller.
+        depth, index: 0 and -1 where there is no triangle.
+    """
     count = points.shape[0]
     x, y, q = np.empty(count, np.int64), np.zeros(count, np.int64), np.zeros(count)
+    if scale != 1:
+        points = points.copy()
+        points[:, :2] *= np.float32(scale)
     snap(points, x, y, q)
-    near = np.empty(index.shape, np.float32)
-    cover(x, y, q, triangles, False, True, 0, index.shape[0], near, index)
+    cover(x, y, q, triangles, False, True, 0, index.shape[0], depth, index)
+    for row in range(index.shape[0]):
+        for column in range(index.shape[1]):
+            # `cover` leaves the inverse.
+            closeness = depth[row, column]
+            depth[row, column] = 1 / closeness if closeness > 0 else 0
 
 
 @kernel()
-def _gradients(attributes, i0, i1, i2, uv, j0, j1, j2, along):
-    """Write the surface gradients of u (0 to 2) and v (3 to 5) on a triangle, per metre."""
+def _gather(points, attributes, corner_vertex, uv, corners):
+    """Write all that is known of each corner into its row."""
+    for i in range(len(corner_vertex)):
+        vertex = corner_vertex[i]
+        for k in range(ATTRIBUTES):
+            corners[i, k] = attributes[vertex, k]
+        corners[i, _U], corners[i, _V] = uv[i, 0], uv[i, 1]
+        corners[i, _X], corners[i, _Y] = points[vertex, 0], points[vertex, 1]
+        corners[i, _CLOSENESS] = 1 / points[vertex, 2]
+
+
+@kernel()
+def _interleave(albedo, relief, skin_layer, texels):
+    """Write the channels of each texel side by side."""
+    size = relief.shape[0]
+    scale = np.float32(size / 2)
+    for row in range(size):
+        above, below = relief[max(row - 1, 0)], relief[min(row + 1, size - 1)]
+        for column in range(size):
+            left, right = relief[row, max(column - 1, 0)], relief[row, min(column + 1, size - 1)]
+            texels[row, column, 0] = albedo[0, row, column]
+            texels[row, column, 1] = albedo[1, row, column]
+            texels[row, column, 2] = albedo[2, row, column]
+            texels[row, column, 3] = (right - left) * scale
+            texels[row, column, 4] = (below[column] - above[column]) * scale
+            texels[row, column, 5] = skin_layer[row, column]
+
+
+@kernel()
+def _seen(index, depth, wet, row, column, samples):
+    """Return how many samples of a pixel see the head, and whether one stretch of skin fills it."""
+    covered, wet_samples = 0, 0
+    nearest_z, farthest_z = np.float32(np.inf), np.float32(0)
+    for y in range(row * samples, (row + 1) * samples):
+        for x in range(column * samples, (column + 1) * samples):
+            t = index[y, x]
+            if t >= 0:
+                covered += 1
+                wet_samples += wet[t]
+                nearest_z, farthest_z = min(nearest_z, depth[y, x]), max(farthest_z, depth[y, x])
+    alike = wet_samples == 0 and farthest_z - nearest_z < SMOOTH
+    return covered, covered == samples * samples and (alike or samples == 1)
+
+
+@kernel()
+def _enqueue(queue, place, corners, triangle, x, y, texels):
+    """Write attributes, texel and the relief's gradient of the point of a triangle at a pixel."""
+    a, b, c = corners[triangle[0]], corners[triangle[1]], corners[triangle[2]]
+    ax, ay = np.float64(a[_X]) - x, np.float64(a[_Y]) - y
+    bx, by = np.float64(b[_X]) - x, np.float64(b[_Y]) - y
+    cx, cy = np.float64(c[_X]) - x, np.float64(c[_Y]) - y
+    u, v, w, _, _ = _normalized(
+        (bx * cy - by * cx) * a[_CLOSENESS],
+        (cx * ay - cy * ax) * b[_CLOSENESS],
+        (ax * by - ay * bx) * c[_CLOSENESS],
+    )
+    for k in range(ATTRIBUTES):
+        queue[k * _MANY + place] = u * a[k] + v * b[k] + w * c[k]
+    x0, x1, across, _ = _texel(u * a[_U] + v * b[_U] + w * c[_U], texels.shape[1])
+    y0, y1, down, _ = _texel(u * a[_V] + v * b[_V] + w * c[_V], texels.shape[0])
+    k00, k01 = (1 - across) * (1 - down), across * (1 - down)
+    k10, k11 = (1 - across) * down, across * down
+    for k in range(_TEXEL):
+        queue[_RED + k * _MANY + place] = (
+            k00 * texels[y0, x0, k] + k01 * texels[y0, x1, k]
+            + k10 * texels[y1, x0, k] + k11 * texels[y1, x1, k]
+        )  # fmt: skip
+    along_u, along_v = queue[_RED + 3 * _MANY + place], queue[_RED + 4 * _MANY + place]
+    first = along_u * (b[_U] - a[_U]) + along_v * (b[_V] - a[_V])
+    second = along_u * (c[_U] - a[_U]) + along_v * (c[_V] - a[_V])
+    # Reciprocal basis of the two edges within the triangle's plane.
     p = _POSITION
-    ax = np.float64(attributes[i1, p]) - attributes[i0, p]
-    ay = np.float64(attributes[i1, p + 1]) - attributes[i0, p + 1]
-    az = np.float64(attributes[i1, p + 2]) - attributes[i0, p + 2]
-    bx = np.float64(attributes[i2, p]) - attributes[i0, p]
-    by = np.float64(attributes[i2, p + 1]) - attributes[i0, p + 1]
-    bz = np.float64(attributes[i2, p + 2]) - attributes[i0, p + 2]
+    ax, ay, az = (
+        np.float64(b[p]) - a[p],
+        np.float64(b[p + 1]) - a[p + 1],
+        np.float64(b[p + 2]) - a[p + 2],
+    )
+    bx, by, bz = (
+        np.float64(c[p]) - a[p],
+        np.float64(c[p + 1]) - a[p + 1],
+        np.float64(c[p + 2]) - a[p + 2],
+    )
     cx, cy, cz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
     inverse = 1.0 / max(cx * cx + cy * cy + cz * cz, 1e-18)
-    u1, v1 = uv[j1, 0] - uv[j0, 0], uv[j1, 1] - uv[j0, 1]
-    u2, v2 = uv[j2, 0] - uv[j0, 0], uv[j2, 1] - uv[j0, 1]
-    # Reciprocal basis of the two edges within the triangle's plane.
-    fx, fy, fz = by * cz - bz * cy, bz * cx - bx * cz, bx * cy - by * cx
-    gx, gy, gz = cy * az - cz * ay, cz * ax - cx * az, cx * ay - cy * ax
-    along[0] = (fx * u1 + gx * u2) * inverse
-    along[1] = (fy * u1 + gy * u2) * inverse
-    along[2] = (fz * u1 + gz * u2) * inverse
-    along[3] = (fx * v1 + gx * v2) * inverse
-    along[4] = (fy * v1 + gy * v2) * inverse
-    along[5] = (fz * v1 + gz * v2) * inverse
+    first, second = first * inverse, second * inverse
+    queue[_GRADIENT_X + place] = (by * cz - bz * cy) * first + (cy * az - cz * ay) * second
+    queue[_GRADIENT_Y + place] = (bz * cx - bx * cz) * first + (cz * ax - cx * az) * second
+    queue[_GRADIENT_Z + place] = (bx * cy - by * cx) * first + (cx * ay - cy * ax) * second
 
 
 @kernel()
-def _surface(
-    attributes, i0, i1, i2, u, v, w, uv, j0, j1, j2, along, textures, values, painted, normal
-):
-    """Write attributes, texture and displaced normal of one surface point."""
-    for k in range(ATTRIBUTES):
-        values[k] = u * attributes[i0, k] + v * attributes[i1, k] + w * attributes[i2, k]
-    tu = u * uv[j0, 0] + v * uv[j1, 0] + w * uv[j2, 0]
-    tv = u * uv[j0, 1] + v * uv[j1, 1] + w * uv[j2, 1]
-    x0, x1, fx, _ = _texel(tu, textures.shape[1])
-    y0, y1, fy, _ = _texel(tv, textures.shape[0])
-    a, b, c, d = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
-    for k in range(TEXTURES):
-        painted[k] = (
-            a * textures[y0, x0, k] + b * textures[y0, x1, k]
-            + c * textures[y1, x0, k] + d * textures[y1, x1, k]
-        )  # fmt: skip
-    nx, ny, nz = values[_NORMAL], values[_NORMAL + 1], values[_NORMAL + 2]
-    inverse = 1.0 / np.sqrt(max(nx * nx + ny * ny + nz * nz, 1e-18))
-    nx, ny, nz = nx * inverse, ny * inverse, nz * inverse
-    dry = 1 - values[_WET]
-    if dry > 0:
-        du, dv = painted[3], painted[4]
-        gx = du * along[0] + dv * along[3]
-        gy = du * along[1] + dv * along[4]
-        gz = du * along[2] + dv * along[5]
-        out = gx * nx + gy * ny + gz * nz
-        nx -= (gx - out * nx) * dry
-        ny -= (gy - out * ny) * dry
-        nz -= (gz - out * nz) * dry
-        inverse = 1.0 / np.sqrt(max(nx * nx + ny * ny + nz * nz, 1e-18))
-        nx, ny, nz = nx * inverse, ny * inverse, nz * inverse
-    normal[0], normal[1], normal[2] = nx, ny, nz
+def _tilt(queue, count):
+    """Make the normals unit and tilt them by the relief."""
+    count = min(count, _MANY)
+    for i in range(count):
+        x, y, z = queue[_NORMAL_X + i], queue[_NORMAL_Y + i], queue[_NORMAL_Z + i]
+        inverse = 1.0 / np.sqrt(max(x * x + y * y + z * z, 1e-18))
+        x, y, z = x * inverse, y * inverse, z * inverse
+        gx, gy, gz = queue[_GRADIENT_X + i], queue[_GRADIENT_Y + i], queue[_GRADIENT_Z + i]
+        dry = 1 - queue[_WETNESS + i]
+        out = gx * x + gy * y + gz * z
+        x -= (gx - out * x) * dry
+        y -= (gy - out * y) * dry
+        z -= (gz - out * z) * dry
+        inverse = 1.0 / np.sqrt(max(x * x + y * y + z * z, 1e-18))
+        queue[_NORMAL_X + i] = x * inverse
+        queue[_NORMAL_Y + i] = y * inverse
+        queue[_NORMAL_Z + i] = z * inverse
+
+
+@kernel()
+def _record(queue, count, place, normals, albedo, skin, depth):
+    """Write what is true of the queued points whatever the light."""
+    normals, albedo = normals.reshape(3, -1), albedo.reshape(3, -1)
+    skin, depth = skin.reshape(-1), depth.reshape(-1)
+    for k in range(3):
+        for i in range(count):
+            normals[k, place[i]] = queue[_NORMAL_X + k * _MANY + i]
+        for i in range(count):
+            albedo[k, place[i]] = queue[_RED + k * _MANY + i]
+    for i in range(count):
+        skin[place[i]] = queue[_SKIN + i]
+        # The camera looks along -z of the light axes.
+        depth[place[i]] = -queue[_POSITION_Z + i]
 
 
 @kernel()
@@ -137,155 +314,56 @@ def _power(base, exponent):
 
 
 @kernel()
-def _light(values, painted, normal, soft, direction, lamp, lamp_size, shine, cover_colour, basis,
-           colour):  # fmt: skip
-    """Add the colour of one surface point to (3,)."""
-    nx, ny, nz = normal[0], normal[1], normal[2]
-    lit, openness, wet, covered = values[_LIT], values[_OPENNESS], values[_WET], values[_COVER]
-    px, py, pz = values[_POSITION], values[_POSITION + 1], values[_POSITION + 2]
-    inverse = -1.0 / np.sqrt(max(px * px + py * py + pz * pz, 1e-18))
-    vx, vy, vz = px * inverse, py * inverse, pz * inverse
+def _light(queue, count, soft, direction, lamp, lamp_size, shine, hair, place, weight, pixels):
+    """Add the colours of the queued points, times their weights, to (3,pixels)."""
+    count = min(count, _MANY)
     lx, ly, lz = direction[0], direction[1], direction[2]
-    facing = min(max(vx * nx + vy * ny + vz * nz, 0.02), 1.0)
-    strength = values[_GLOSS] * (1.0 if wet > 0.5 else 0.9 * shine) * (1 - covered)
-    fresnel = 0.028 + 0.972 * _power(1 - facing, 5)
-    sheen = min(fresnel, 0.05) * strength * openness * 0.45
-    toward = lx * nx + ly * ny + lz * nz
-    mirror = 0.0
-    if toward > 0 and lit > 0:
+    for i in range(count):
+        nx, ny, nz = queue[_NORMAL_X + i], queue[_NORMAL_Y + i], queue[_NORMAL_Z + i]
+        px, py, pz = queue[_POSITION_X + i], queue[_POSITION_Y + i], queue[_POSITION_Z + i]
+        inverse = -1.0 / np.sqrt(max(px * px + py * py + pz * pz, 1e-18))
+        vx, vy, vz = px * inverse, py * inverse, pz * inverse
+        wet = queue[_WETNESS + i] > 0.5
+        facing = min(max(vx * nx + vy * ny + vz * nz, 0.02), 1.0)
+        strength = queue[_GLOSS + i] * (1.0 if wet else 0.9 * shine) * (1 - queue[_COVER + i])
+        fresnel = min(0.028 + 0.972 * _power(1 - facing, 5), 0.05)
+        queue[_SHEEN + i] = fresnel * strength * queue[_OPENNESS + i] * 0.45
+        queue[_MIRRORED_X + i] = 2 * facing * nx - vx
+        queue[_MIRRORED_Y + i] = 2 * facing * ny - vy
+        queue[_MIRRORED_Z + i] = 2 * facing * nz - vz
+        toward = lx * nx + ly * ny + lz * nz
+        queue[_TOWARD + i] = toward
         hx, hy, hz = vx + lx, vy + ly, vz + lz
         inverse = 1.0 / np.sqrt(max(hx * hx + hy * hy + hz * hz, 1e-18))
         peak = max((hx * nx + hy * ny + hz * nz) * inverse, 0.0)
         slant = min(max((hx * vx + hy * vy + hz * vz) * inverse, 0.0), 1.0)
         grazing = 0.028 + 0.972 * _power(1 - slant, 5)
-        if wet > 0.5:
-            lobes = _power(peak, 600) * (602 / 8)
-        else:
-            lobes = 0.65 * (20 / 8) * _power(peak, 18) + 0.35 * (72 / 8) * _power(peak, 70)
-        mirror = lobes * grazing * strength * lit
-    _fill_basis(nx, ny, nz, basis)
-    rx, ry, rz = 2 * facing * nx - vx, 2 * facing * ny - vy, 2 * facing * nz - vz
+        dry = 0.65 * (20 / 8) * _power(peak, 18) + 0.35 * (72 / 8) * _power(peak, 70)
+        lobes = _power(peak, 600) * (602 / 8) if wet else dry
+        lit = queue[_LIT + i] if toward > 0 else 0.0
+        queue[_MIRROR + i] = lobes * grazing * strength * lit
     for k in range(3):
-        around = 0.0
-        for m in range(9):
-            around += basis[m] * soft[m, k]
-        # The mirror shows the surroundings' broad shape only: harmonics up to degree one.
-        reflected = _C0 * soft[0, k] + _C1 * (ry * soft[1, k] + rz * soft[2, k] + rx * soft[3, k])
-        hollow = openness * (1 + _HOLLOW[k] * (1 - openness))
-        wrap = (_WRAP[k] + 0.3 * lamp_size) * (1 - wet)
-        lambert = max((toward + wrap) / (1 + wrap), 0.0)
-        shadow = lit * (1 + _SHADOW[k] * (1 - lit))
-        diffuse = max(around, 0.02) * hollow + lamp[k] * lambert * shadow
-        own = painted[k] + (cover_colour[k] - painted[k]) * covered
-        colour[k] += own * diffuse + lamp[k] * mirror + max(reflected, 0.0) * sheen
-
-
-@kernel()
-def draw(
-    points, fine_points, triangles, smooth_parts, attributes, uv, uv_triangles, textures, soft, direction, lamp, lamp_size, shine, cover_colour, colour, alpha, fine_depth, index, depth,
-    normals, own_albedo, skin,
-):  # fmt: skip
-    """Write all pictures of one head; those but `index` must be zero before.
-
-    Where all samples of a pixel see the same stretch of skin it is lit once, at its centre.
-
-    Args:
-        points, fine_points: in pixels of the photo and of the samples.
-        smooth_parts: per triangle, 0 on eyes and in the mouth, where all samples are lit.
-        colour: (3,H,W) with what is not covered black, alpha: (H,W), both averaged over samples.
-        fine_depth: (H S,W S).
-        index, depth, normals, own_albedo, skin: what is true of the pixels' centres.
-    """
-    height, width = index.shape
-    samples = fine_depth.shape[0] // height
-    fine_index = np.empty(fine_depth.shape, np.int64)
-    nearest(fine_points, triangles, fine_index)
-    _write_depth(fine_points, triangles, fine_index, fine_depth)
-    if samples == 1:
-        index[:] = fine_index
-    else:
-        nearest(points, triangles, index)
-    values, painted, normal = np.empty(ATTRIBUTES), np.empty(TEXTURES), np.empty(3)
-    along, basis, sum_ = np.empty(6), np.empty(9), np.empty(3)
-    soft, lamp = soft.astype(np.float64), lamp.astype(np.float64)
-    direction, hair = direction.astype(np.float64), cover_colour.astype(np.float64)
-    area = samples * samples
-    for row in range(height):
-        for column in range(width):
-            covered, nearest_z, farthest_z, wet = 0, 1e9, 0.0, False
-            for y in range(row * samples, (row + 1) * samples):
-                for x in range(column * samples, (column + 1) * samples):
-                    t = fine_index[y, x]
-                    if t >= 0:
-                        covered += 1
-                        z = fine_depth[y, x]
-                        nearest_z, farthest_z = min(nearest_z, z), max(farthest_z, z)
-                        wet = wet or smooth_parts[t] == 0
-            t = index[row, column]
-            if covered == 0 and t < 0:
-                continue
-            smooth = covered == area and t >= 0 and not wet and farthest_z - nearest_z < SMOOTH
-            sum_[:] = 0
-            if t >= 0:
-                i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-                j0, j1, j2 = uv_triangles[t, 0], uv_triangles[t, 1], uv_triangles[t, 2]
-                _gradients(attributes, i0, i1, i2, uv, j0, j1, j2, along)
-                u0, _, v0, _, w0, _ = _start(points, i0, i1, i2, column + 0.5, row + 0.5)
-                u, v, w, _, _ = _normalized(u0, v0, w0)
-                _surface(
-                    attributes, i0, i1, i2, u, v, w, uv, j0, j1, j2, along, textures, values,
-                    painted, normal,
-                )  # fmt: skip
-                for k in range(3):
-                    normals[k, row, column] = normal[k]
-                    own_albedo[k, row, column] = painted[k]
-                skin[row, column] = painted[5]
-                depth[row, column] = u * points[i0, 2] + v * points[i1, 2] + w * points[i2, 2]
-                if smooth:
-                    _light(values, painted, normal, soft, direction, lamp, lamp_size, shine, hair,
-                           basis, sum_)  # fmt: skip
-            if smooth:
-                for k in range(3):
-                    colour[k, row, column] = sum_[k]
-                alpha[row, column] = 1
-                continue
-            for y in range(row * samples, (row + 1) * samples):
-                for x in range(column * samples, (column + 1) * samples):
-                    t = fine_index[y, x]
-                    if t < 0:
-                        continue
-                    i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-                    j0, j1, j2 = uv_triangles[t, 0], uv_triangles[t, 1], uv_triangles[t, 2]
-                    _gradients(attributes, i0, i1, i2, uv, j0, j1, j2, along)
-                    u0, _, v0, _, w0, _ = _start(fine_points, i0, i1, i2, x + 0.5, y + 0.5)
-                    u, v, w, _, _ = _normalized(u0, v0, w0)
-                    _surface(
-                        attributes, i0, i1, i2, u, v, w, uv, j0, j1, j2, along, textures, values,
-                        painted, normal,
-                    )  # fmt: skip
-                    _light(values, painted, normal, soft, direction, lamp, lamp_size, shine, hair,
-                           basis, sum_)  # fmt: skip
-            for k in range(3):
-                colour[k, row, column] = sum_[k] / area
-            alpha[row, column] = covered / area
-
-
-@kernel()
-def _write_depth(points, triangles, index, depth):
-    """Write the depth of each pixel; the image must be zero before."""
-    for row in range(index.shape[0]):
-        first, last = _span(index[row])
-        while first < last:
-            t = index[row, first]
-            if t < 0:
-                first += 1
-                continue
-            end = _run_end(index[row], first, last)
-            i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            u0, ux, v0, vx, w0, wx = _start(points, i0, i1, i2, first + 0.5, row + 0.5)
-            za, zb, zc = points[i0, 2], points[i1, 2], points[i2, 2]
-            for column in range(first, end):
-                step = np.float64(column - first)
-                u, v, w, _, _ = _normalized(u0 + ux * step, v0 + vx * step, w0 + wx * step)
-                depth[row, column] = u * za + v * zb + w * zc
-            first = end
+        s0, s1, s2, s3 = _C0 * soft[0, k], _C1 * soft[1, k], _C1 * soft[2, k], _C1 * soft[3, k]
+        s4, s5, s6 = _C2 * soft[4, k], _C2 * soft[5, k], _C20 * soft[6, k]
+        s7, s8 = _C2 * soft[7, k], _C22 * soft[8, k]
+        lamp_k, hair_k, wrap_k = lamp[k], hair[k], _WRAP[k] + 0.3 * lamp_size
+        hollow_k, shadow_k = _HOLLOW[k], _SHADOW[k]
+        for i in range(count):
+            x, y, z = queue[_NORMAL_X + i], queue[_NORMAL_Y + i], queue[_NORMAL_Z + i]
+            around = s0 + s1 * y + s2 * z + s3 * x + s4 * x * y + s5 * y * z
+            around += s6 * (3 * z * z - 1) + s7 * x * z + s8 * (x * x - y * y)
+            x, y, z = queue[_MIRRORED_X + i], queue[_MIRRORED_Y + i], queue[_MIRRORED_Z + i]
+            # The mirror shows the surroundings' broad shape only: harmonics up to degree one.
+            reflected = max(s0 + s1 * y + s2 * z + s3 * x, 0.0)
+            openness, lit = queue[_OPENNESS + i], queue[_LIT + i]
+            hollow = openness * (1 + hollow_k * (1 - openness))
+            wrap = wrap_k * (1 - queue[_WETNESS + i])
+            lambert = max((queue[_TOWARD + i] + wrap) / (1 + wrap), 0.0)
+            shadow = lit * (1 + shadow_k * (1 - lit))
+            diffuse = max(around, 0.02) * hollow + lamp_k * lambert * shadow
+            own = queue[_RED + k * _MANY + i]
+            own += (hair_k - own) * queue[_COVER + i]
+            mirror = lamp_k * queue[_MIRROR + i] + reflected * queue[_SHEEN + i]
+            queue[_COLOUR + i] = own * diffuse + mirror
+        for i in range(count):
+            pixels[k, place[i]] += weight[i] * queue[_COLOUR + i]

@@ -39,6 +39,8 @@ class HeadMaterial:
     """Texture coordinates."""
     uv_triangles: Int[Tensor, "T 3"]
     """Row for row with `triangles`."""
+    uv_vertex: Int[Tensor, "U"]
+    """The vertex that each texture coordinate belongs to."""
     openness: Float[Tensor, "V"]
     """How much of the surrounding light reaches a vertex of the resting head, 0 to 1."""
     gloss: Float[Tensor, "V"]
@@ -187,32 +189,36 @@ def draw_heads(
         backend: of the rasteriser.
     """
     points = heads.camera.project_from_camera(light_axes_from_camera(heads.attributes[..., 4:7]))
-    fine_points = points * points.new_tensor([samples, samples, 1])
     count, (height, width) = len(points), heads.camera.image_size
     fine_size = (height * samples, width * samples)
     colour, normals, own = (points.new_zeros(count, 3, height, width) for _ in range(3))
     alpha, depth, skin = (points.new_zeros(count, height, width) for _ in range(3))
-    light = heads.light
-    textures = torch.cat(
-        [albedo, _slopes(relief), material.skin.expand(count, 1, *material.skin.shape)], 1
-    )
-    wet = material.wet[material.triangles[:, 0]] > 0.5
+    light, wet = heads.light, material.wet[material.triangles[:, 0]] > 0.5
     if is_compiled(backend, points.device):
-        fine_depth = points.new_zeros(count, *fine_size)
+        fine_depth = points.new_empty(count, *fine_size)
         index = torch.empty(count, height, width, dtype=torch.int64)
+        shared = [
+            value.contiguous().numpy()
+            for value in (
+                material.triangles.int(), wet.to(torch.uint8), material.uv_triangles.int(), material.uv_vertex.int(),
+                material.uv, material.skin,
+            )
+        ]  # fmt: skip
 
         def task(_: int, arrays: list[Any]) -> None:
-            kernels.draw(*arrays)
+            kernels.draw(*shared, samples, *arrays)
 
         _for_each(
             task,
-            points, fine_points, material.triangles, (~wet).to(torch.uint8), heads.attributes, material.uv,
-            material.uv_triangles, textures.permute(0, 2, 3, 1), light.soft, light.direction,
-            light.lamp, light.size, heads.shine, heads.cover_colour, colour, alpha, fine_depth,
-            index, depth, normals, own, skin, shared=(2, 3, 5, 6),
+            points, heads.attributes, albedo, relief, light.soft, light.direction, light.lamp, light.size,
+            heads.shine, heads.cover_colour, colour, alpha, fine_depth, index, depth, normals, own, skin,
         )  # fmt: skip
         return Picture(colour, alpha, fine_depth, index, depth, normals, own, skin)
 
+    fine_points = points * points.new_tensor([samples, samples, 1])
+    textures = torch.cat(
+        [albedo, _slopes(relief), material.skin.expand(count, 1, *material.skin.shape)], 1
+    )
     fragments = rasterize(points, material.triangles, (height, width), backend=backend)
     fine = rasterize(fine_points, material.triangles, fine_size, backend=backend)
     along_u, along_v = _tangents(heads.attributes[..., 4:7], material)
@@ -266,17 +272,15 @@ def fast_normals(
     return vertex_normals(vertices, triangles)
 
 
-def _for_each(
-    task: Callable[[int, list[Any]], None], *tensors: Tensor, shared: tuple[int, ...]
-) -> None:
-    """Call task(k, arrays of image k) for all images; `shared` tensors have no batch axis."""
+def _for_each(task: Callable[[int, list[Any]], None], *tensors: Tensor) -> None:
+    """Call task(k, arrays of image k) for all images."""
     arrays = [tensor.contiguous().numpy() for tensor in tensors]
     count = len(arrays[0])
     workers = worker_count(count)
 
     def work(worker: int) -> None:
         for k in range(worker, count, workers):
-            task(k, [a if i in shared else a[k] for i, a in enumerate(arrays)])
+            task(k, [array[k] for array in arrays])
 
     run_in_threads(work, workers)
 
@@ -412,7 +416,7 @@ def _past(
         def task(_: int, arrays: list[Any]) -> None:
             kernels.light_vertices(*arrays)
 
-        _for_each(task, lifted, depth, spread, lit, shared=())
+        _for_each(task, lifted, depth, spread, lit)
         return lit
     depth = torch.where(depth > 0, depth, 1e3)
     spread = spread[:, None]
