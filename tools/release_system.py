@@ -18,16 +18,11 @@ from lifemask.io.files import make_folder, write_bytes, write_json
 from lifemask.morphable.assets import ASSETS, SYSTEMS
 from lifemask.systems.released import read_weights
 
-TRUNK = "perception/face_mesh"
-"""Asset whose weights the networks start from."""
-
-PHOTOS = "perception/face_mesh_profile"
-"""Asset whose card names the open photos, with their licences."""
+TRUNKS = ("perception/face_mesh", "perception/face_mesh_profile")
+"""Assets whose weights the networks start from; the second one's card names the open photos."""
 
 GENERATED = ("head/head", "head/albedo", "wearables/wearables")
 """Assets that synthetic faces are drawn from; their attributions are passed on."""
-
-USES_PHOTOS = frozenset({"photos", "profiled"})
 
 
 def main() -> int:
@@ -71,11 +66,8 @@ def system_card(
         version: counts up with every release.
         description: one line; empty for that of the recipe.
     """
-    cards = [_card(name) for name in (TRUNK, *GENERATED)]
+    cards = [_card(name) for name in (*TRUNKS, *GENERATED)]
     sources: list[dict[str, Any]] = []
-    kinds = {source["kind"] for source in about["data"].values()}
-    if kinds & USES_PHOTOS:
-        cards.insert(1, _card(PHOTOS))
     credits: list[str] = []
     for card in cards:
         credits += [part for part in card["attribution"].split("; ") if part]

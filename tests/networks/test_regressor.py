@@ -91,7 +91,8 @@ def test_features_are_those_of_the_landmark_network():
     crops = noise(1, 3, 256, 256)
     known = load_network(FaceMeshNetwork(), "face_mesh", "face_mesh_profile")
     features = FaceMeshFeatures.from_pretrained()
-    expected = known.frontal.stages(known.trunk(crops))
+    shared = known.trunk(crops)
+    expected = torch.cat([known.frontal.stages(shared), known.profile.stages(shared)], 1)
     torch.testing.assert_close(features(linear_from_srgb(crops)), expected, atol=1e-3, rtol=1e-3)
 
 
@@ -99,16 +100,18 @@ def test_features_are_those_of_the_landmark_network():
 def test_the_side_of_the_last_map_is_known_beforehand(size: int):
     features = FaceMeshFeatures(input_size=size)
     side = features.output_size
-    assert features(noise(1, 3, 32, 32)).shape == (1, 128, side, side)
+    assert features(noise(1, 3, 32, 32)).shape == (1, 256, side, side)
 
 
 def test_frozen_stages_get_no_gradient_and_the_others_do():
-    features = FaceMeshFeatures(input_size=128, frozen_stages=3)
-    features(noise(1, 3, 128, 128)).sum().backward()
-    for stage, blocks in enumerate(features.stages):
-        given = [p.grad is not None for p in blocks.parameters()]
-        assert all(given) if stage >= 3 else not any(given)
-    assert features.stem.weight.grad is None
+    for frozen in (2, 3, 5):
+        features = FaceMeshFeatures(input_size=128, frozen_stages=frozen)
+        features(noise(1, 3, 128, 128)).sum().backward()
+        for branch in (features.frontal, features.profile):
+            for stage, blocks in enumerate([*features.stages, *branch]):
+                given = [p.grad is not None for p in blocks.parameters()]
+                assert all(given) if stage >= frozen else not any(given)
+        assert features.stem.weight.grad is None
 
 
 def test_impossible_sizes_are_refused():

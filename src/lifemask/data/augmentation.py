@@ -79,14 +79,15 @@ def reframed(batch: FaceBatch, frame: FaceFrame) -> FaceBatch:
         frame: one for each crop.
     """
     size = batch.photo.shape[-1]
+    grid = _grid(frame, size)
     return replace(
         batch,
         photo=crop_photo(batch.photo, frame, size),
         landmarks68=crop_points(batch.landmarks68, frame, size),
         landmarks478=crop_points(batch.landmarks478, frame, size),
         aflw21=crop_points(batch.aflw21, frame, size),
-        skin=_sampled(batch.skin.unsqueeze(1), frame).squeeze(1),
-        truth=None if batch.truth is None else _reframed_truth(batch.truth, frame, size),
+        skin=_sampled(batch.skin.unsqueeze(1), grid).squeeze(1),
+        truth=None if batch.truth is None else _reframed_truth(batch.truth, frame, grid),
     )
 
 
@@ -247,31 +248,38 @@ def _tensors(batch: FaceBatch) -> list[Tensor]:
     return found
 
 
-def _reframed_truth(truth: FaceTruth, frame: FaceFrame, size: int) -> FaceTruth:
-    normals = _sampled(truth.normals, frame, nearest=True)
+def _reframed_truth(
+    truth: FaceTruth, frame: FaceFrame, grid: Float[Tensor, "N S S 2"]
+) -> FaceTruth:
+    maps = torch.cat([truth.depth.unsqueeze(1), truth.normals, truth.albedo], 1)
+    # Across an outline the values must not mix.
+    depth, normals, albedo = _sampled(maps, grid, nearest=True).split([1, 3, 3], 1)
     # The frame's x axis points along +roll in the picture, whose y is down; light axes have y up.
     xy = turn(normals[:, :2].flatten(2).transpose(1, 2), frame.roll)
     turned = xy.transpose(1, 2).unflatten(2, normals.shape[-2:])
     return replace(
         truth,
-        camera=crop_camera(truth.camera, frame, size),
+        camera=crop_camera(truth.camera, frame, len(grid[0])),
         light=crop_light(truth.light, frame),
-        depth=_sampled(truth.depth.unsqueeze(1), frame, nearest=True).squeeze(1),
+        depth=depth.squeeze(1),
         normals=torch.cat([turned, normals[:, 2:]], 1),
-        albedo=_sampled(truth.albedo, frame, nearest=True),
+        albedo=albedo,
     )
 
 
-def _sampled(
-    images: Float[Tensor, "N C H W"], frame: FaceFrame, *, nearest: bool = False
-) -> Float[Tensor, "N C H W"]:
-    """Return the frames' part of the images, 0 outside; `nearest` where values must not mix."""
-    size = images.shape[-1]
+def _grid(frame: FaceFrame, size: int) -> Float[Tensor, "N size size 2"]:
+    """Return where the frames' pixels lie in crops of `size`, in units of half a side."""
     regions = square_regions(frame.centre, frame.side, frame.roll)
-    steps = (torch.arange(size, dtype=images.dtype, device=images.device) + 0.5) / size
+    steps = (torch.arange(size, dtype=regions.dtype, device=regions.device) + 0.5) / size
     unit = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).flatten(0, 1)
     points = to_photo(regions, unit.expand(len(regions), -1, -1))
-    grid = (points * 2 / size - 1).unflatten(1, (size, size))
+    return (points * 2 / size - 1).unflatten(1, (size, size))
+
+
+def _sampled(
+    images: Float[Tensor, "N C H W"], grid: Float[Tensor, "N S S 2"], *, nearest: bool = False
+) -> Float[Tensor, "N C S S"]:
+    """Return images at the places of a grid, 0 outside; `nearest` where values must not mix."""
     mode = "nearest" if nearest else "bilinear"
     return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
 

@@ -1,7 +1,8 @@
 """A trainable copy of FaceMesh-V2's convolutions: image crops in, a small map of features out.
 
 The network found face points on millions of photos, so its features know faces; its weights ship
-with the package (Apache-2.0). It is convolutional up to its heads and takes crops of any size.
+with the package (Apache-2.0). It is convolutional up to its heads and takes crops of any size. Its
+last stages exist twice, for faces from ahead and for profiles; what both see is put side by side.
 """
 
 import contextlib
@@ -18,12 +19,12 @@ from lifemask.perception.weights import load_network
 STAGES = 7
 """Stages after the stem; each but the first halves the resolution."""
 
-CHANNELS = 128
-"""Features at each place of the last map."""
+CHANNELS = 256
+"""Features at each place of the last map, half of them from each branch."""
 
 
 class FaceMeshFeatures(nn.Module):
-    """The stem and all seven stages of FaceMesh-V2, without its heads."""
+    """The stem, three stages, and two branches of four stages: FaceMesh-V2 without its points."""
 
     def __init__(self, *, input_size: int = 256, frozen_stages: int = 0) -> None:
         """Start from random weights; `from_pretrained` starts from FaceMesh's.
@@ -45,22 +46,25 @@ class FaceMeshFeatures(nn.Module):
             )
         self.input_size = input_size
         self.frozen_stages = frozen_stages
-        trunk, head = FaceMeshTrunk(), FaceMeshHead()
-        self.stem, self.activation = trunk.stem, trunk.activation
-        self.stages = nn.ModuleList([*trunk.stages, *head.stages])
+        trunk = FaceMeshTrunk()
+        self.stem, self.activation, self.stages = trunk.stem, trunk.activation, trunk.stages
+        self.frontal, self.profile = FaceMeshHead().stages, FaceMeshHead().stages
         self._freeze()
 
     @classmethod
     def from_pretrained(
         cls, *, input_size: int = 256, frozen_stages: int = 0
     ) -> "FaceMeshFeatures":
-        """Start from a copy of the weights of the landmark network's original head."""
+        """Start from a copy of the landmark network's weights."""
         known = load_network(FaceMeshNetwork(), "face_mesh", "face_mesh_profile")
         features = cls(input_size=input_size, frozen_stages=frozen_stages)
-        features.stem.load_state_dict(known.trunk.stem.state_dict())
-        features.activation.load_state_dict(known.trunk.activation.state_dict())
-        pretrained = [*known.trunk.stages, *known.frontal.stages]
-        for own, given in zip(features.stages, pretrained, strict=True):
+        for own, given in (
+            (features.stem, known.trunk.stem),
+            (features.activation, known.trunk.activation),
+            (features.stages, known.trunk.stages),
+            (features.frontal, known.frontal.stages),
+            (features.profile, known.profile.stages),
+        ):
             own.load_state_dict(given.state_dict())
         return features
 
@@ -72,7 +76,7 @@ class FaceMeshFeatures(nn.Module):
             side //= 2
         return side
 
-    def forward(self, photo: Float[Tensor, "batch 3 S S"]) -> Float[Tensor, "batch 128 s s"]:
+    def forward(self, photo: Float[Tensor, "batch 3 S S"]) -> Float[Tensor, "batch 256 s s"]:
         """Return features of linear RGB crops in [0, 1]."""
         x = srgb_from_linear(photo)
         size = (self.input_size, self.input_size)
@@ -83,13 +87,21 @@ class FaceMeshFeatures(nn.Module):
         with torch.no_grad() if self.frozen_stages else contextlib.nullcontext():
             # TensorFlow's SAME padding of a stride-two convolution falls on the far side only.
             x = self.activation(self.stem(F.pad(x, (0, 1, 0, 1))))
-            for stage in self.stages[: self.frozen_stages]:
-                x = stage(x)
-        for stage in self.stages[self.frozen_stages :]:
-            x = stage(x)
+        for stage, blocks in enumerate(self.stages):
+            with torch.no_grad() if stage < self.frozen_stages else contextlib.nullcontext():
+                x = blocks(x)
+        return torch.cat([self._branch(self.frontal, x), self._branch(self.profile, x)], 1)
+
+    def _branch(self, branch: nn.Sequential, x: Tensor) -> Tensor:
+        for stage, blocks in enumerate(branch, start=len(self.stages)):
+            with torch.no_grad() if stage < self.frozen_stages else contextlib.nullcontext():
+                x = blocks(x)
         return x
 
     def _freeze(self) -> None:
         if self.frozen_stages:
-            for part in (self.stem, self.activation, *self.stages[: self.frozen_stages]):
+            branches = zip(self.frontal, self.profile, strict=True)
+            stages = [[stage] for stage in self.stages] + [list(pair) for pair in branches]
+            kept = [part for stage in stages[: self.frozen_stages] for part in stage]
+            for part in (self.stem, self.activation, *kept):
                 part.requires_grad_(False)

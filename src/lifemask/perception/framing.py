@@ -75,8 +75,8 @@ def crop_photo(
 ) -> Float[Tensor, "*batch C size size"]:
     """Return the frame's part of a photo; what lies outside the photo repeats its border.
 
-    Every crop pixel is the mean of bilinear samples no further apart than photo pixels, so that
-    fine photos do not alias. Differentiable in the photo and in the frame.
+    Every crop pixel is the mean of bilinear samples no further apart than one and a quarter photo
+    pixels, so that fine photos do not alias. Differentiable in the photo and in the frame.
     """
     batch = photo.shape[:-3]
     images = photo.reshape(-1, *photo.shape[-3:])
@@ -87,7 +87,7 @@ def crop_photo(
         rows, columns = -images.shape[-2] % factor, -images.shape[-1] % factor
         images = F.pad(images, (0, columns, 0, rows), mode="replicate")
         images = F.avg_pool2d(images, factor)
-    samples = max(1, math.ceil(coarsest / factor - 1e-3))
+    samples = max(1, math.ceil(coarsest / factor / 1.25))
     regions = square_regions(frame.centre / factor, frame.side / factor, frame.roll)
     regions = regions.expand(*batch, 2, 3).reshape(-1, 2, 3)
     fine = size * samples
