@@ -66,8 +66,15 @@ def direct_regression_profiled() -> Recipe:
     drawing = {"uniform_yaw": 0.7, "samples": 1, "texture_size": 64}
     varied = replace(
         Augmentation.patches(),
-        **{"mirror": 0.5, "shift": 0.05, "scale": 0.1, "turn_degrees": 12.0},
-        **{"exposure": 0.35, "tint": 0.1, "gamma": 0.25, "grey": 0.12, "cut": 0.25},
+        mirror=0.5,
+        shift=0.05,
+        scale=0.1,
+        turn_degrees=12.0,
+        exposure=0.35,
+        tint=0.1,
+        gamma=0.25,
+        grey=0.12,
+        cut=0.25,
     )
     return Recipe(
         name="direct_regression_profiled",
