@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lifemask.data.wearables.drawing import Layers, draw_layers
+from lifemask.data.wearables import _numba
+from lifemask.data.wearables.drawing import Layers, draw_layers, draw_worn
 from lifemask.data.wearables.dressing import CLOTH, Dressed, dress
 from lifemask.data.wearables.outfit import Outfit
 from lifemask.data.wearables.pictures import halved, pyramids
@@ -130,6 +131,36 @@ def test_the_fast_layers_are_the_plain_ones(outfit: Outfit) -> None:
         torch.testing.assert_close(fast.colour, slow.colour, atol=8e-3, rtol=0)
         torch.testing.assert_close(fast.opacity, slow.opacity, atol=4.5e-3, rtol=0)
         torch.testing.assert_close(fast.depth, slow.depth, atol=1e-6, rtol=0)
+
+
+def test_worn_things_averaged_over_samples_are_the_layers_averaged() -> None:
+    dressed = person(Outfit(hair="hair_long01", glasses=True, lens_opacity=0.8))
+    camera, light = looking_at_head(), (SOFT[None], DIRECTION[None], LAMP[None])
+    options = dict(zip(("soft", "direction", "lamp"), light, strict=True))
+    fine = camera.cropped(0, 0, (2 * SIZE, 2 * SIZE), scale=2.0)
+    depth = rasterize(fine.project(head()[0].mean), head()[0].triangles, fine.image_size).depth[
+        None
+    ]
+    black = torch.zeros(1, 3, 2 * SIZE, 2 * SIZE)
+    layers = draw_layers(black, depth, [dressed], fine, backend="numba", **options)
+    for backend in ("torch", "numba"):
+        worn, both = draw_worn(depth, [dressed], camera, 2, backend=backend, **options)
+        pool = torch.nn.functional.avg_pool2d
+        torch.testing.assert_close(worn.colour, pool(layers.colour, 2), atol=4e-3, rtol=0)
+        torch.testing.assert_close(worn.opacity, pool(layers.opacity, 2), atol=2e-3, rtol=0)
+        covered = pool(layers.opacity * (depth > 0), 2)
+        torch.testing.assert_close(both, covered, atol=2e-3, rtol=0)
+        assert (both <= worn.opacity + 1e-6).all()
+        assert (worn.depth.isfinite() == (pool(layers.opacity, 2) > 0.5)).float().mean() > 0.95
+
+
+def test_compiled_light_on_worn_things_is_the_plain_one() -> None:
+    dressed = person(Outfit(hair="hair_long01", glasses=True, brows="brow_001"))
+    for yaw in (-1.2, 0.3):
+        camera = looking_at_head(yaw)
+        plain = vertex_colours(dressed, camera, soft=SOFT, direction=DIRECTION, lamp=LAMP)
+        compiled = _numba.vertex_colours(dressed, camera.world_to_camera, SOFT, DIRECTION, LAMP)
+        torch.testing.assert_close(compiled, plain, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("backend", ["torch", "numba"])

@@ -38,7 +38,7 @@ from lifemask.data.synthetic.skin import SkinPainter
 from lifemask.data.synthetic.truth import face_points, labelled
 from lifemask.data.synthetic.wrinkles import wrinkle_weights
 from lifemask.data.tensors import map_tensors
-from lifemask.data.wearables.drawing import Layers, draw_layers
+from lifemask.data.wearables.drawing import Layers, draw_worn
 from lifemask.data.wearables.dressing import Dressed, dress, neutral_vertices
 from lifemask.data.wearables.occluders import (
     HeldThing,
@@ -353,24 +353,14 @@ class SyntheticFaces:
 
         And the part of each pixel where it covers the head.
         """
-        samples, camera, light = self.config.samples, heads.camera, heads.light
-        height, width = camera.image_size
-        fine = camera.cropped(0, 0, (height * samples, width * samples), scale=float(samples))
-        depth = picture.sample_depth
         if not any(len(one.triangles) for one in dressed):
             nothing = torch.zeros_like(picture.depth)
             return Layers(torch.zeros_like(picture.colour), nothing, nothing + torch.inf), nothing
-        layers = draw_layers(
-            depth.new_zeros(len(depth), 3, *depth.shape[1:]), depth, dressed, fine,
-            soft=light.soft, direction=light.direction, lamp=light.lamp, backend=self._backend,
+        light = heads.light
+        return draw_worn(
+            picture.sample_depth, dressed, heads.camera, self.config.samples, soft=light.soft,
+            direction=light.direction, lamp=light.lamp, backend=self._backend,
         )  # fmt: skip
-        nearest = torch.where(layers.opacity > 0.5, layers.depth, torch.inf)
-        worn = Layers(
-            _averaged(layers.colour, samples),
-            _averaged(layers.opacity, samples),
-            -F.max_pool2d(-nearest, samples),
-        )
-        return worn, _averaged(layers.opacity * (depth > 0), samples)
 
     def _photograph(
         self, picture: Picture, worn: Layers, both: Float[Tensor, "N H W"], moments: list[Moment]
@@ -436,16 +426,6 @@ def _head_material(model: MorphableModel, skin: Float[Tensor, "D D"]) -> HeadMat
     return HeadMaterial(
         triangles, model.uv, uv_triangles, uv_vertex, sky, gloss, wet, skin, (low + high) / 2
     )
-
-
-def _averaged(image: Float[Tensor, "*batch HS WS"], samples: int) -> Float[Tensor, "*batch H W"]:
-    """Return the means of blocks; faster than `avg_pool2d` on a CPU."""
-    parts = [
-        image[..., row::samples, column::samples]
-        for row in range(samples)
-        for column in range(samples)
-    ]
-    return torch.stack(parts).mean(0) if len(parts) > 4 else sum(parts[1:], parts[0]) / len(parts)
 
 
 def _between(first: Moment, last: Moment, share: float, faults: Faults) -> Moment:

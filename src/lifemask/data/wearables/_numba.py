@@ -2,15 +2,27 @@
 
 # Numba infers the types of kernels from the arrays they are called with.
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false
+# pyright: reportPrivateUsage=false
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lifemask.data.wearables._torch import FAINTEST, OPAQUE, SUBPIXELS, snapped
+from lifemask.data.wearables.dressing import GLASS, HAIR, Dressed
+from lifemask.data.wearables.shading import FIBRE, MIDDLE, PASSED, SOFTNESS, WRAP
 from lifemask.rendering._backends._jit import kernel, run_in_threads, worker_count
+from lifemask.rendering._backends._kernels import (
+    _C0,
+    _C1,
+    _C2,
+    _C20,
+    _C22,
+    vertex_normals,
+)
 
 if TYPE_CHECKING:
     from lifemask.data.wearables.drawing import Sheets
@@ -22,12 +34,57 @@ def draw(
     colour: Tensor, depth: Tensor, sheets: "Sheets", layers: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return colour (N,3,H,W), opacity (N,H,W) and depth (N,H,W) with the sheets in front."""
-    count = len(colour)
     result, opacity = colour.contiguous().clone(), torch.zeros_like(depth)
     front = depth.contiguous().clone()
+    outputs = [value.numpy() for value in (result, opacity, front)]
+    shared, starts = _shared(sheets, len(colour))
+
+    def task(k: int) -> None:
+        _draw_image(*shared, *starts[k : k + 2], layers, *(array[k] for array in outputs))
+
+    _for_each_image(task, len(colour))
+    return result, opacity, front
+
+
+def draw_averaged(
+    depth: Tensor, sheets: "Sheets", layers: int, samples: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what `_torch.averaged` makes of `draw` over black."""
+    count, height, width = len(depth), depth.shape[1] // samples, depth.shape[2] // samples
+    colour = depth.new_zeros(count, 3, height, width)
+    opacity, both = (depth.new_zeros(count, height, width) for _ in range(2))
+    front = depth.new_full((count, height, width), torch.inf)
+    arrays = [value.numpy() for value in (depth.contiguous(), colour, opacity, front, both)]
+    shared, starts = _shared(sheets, count)
+
+    def task(k: int) -> None:
+        if starts[k] < starts[k + 1]:
+            own = (array[k] for array in arrays)
+            _draw_averaged(*shared, *starts[k : k + 2], layers, samples, *own)
+
+    _for_each_image(task, count)
+    return colour, opacity, front, both
+
+
+def vertex_colours(
+    dressed: Dressed, world_to_camera: Tensor, soft: Tensor, direction: Tensor, lamp: Tensor
+) -> Tensor:
+    """Return `shading.vertex_colours`."""
+    colours = torch.empty_like(dressed.vertices)
+    arrays = (
+        value.contiguous().numpy()
+        for value in (
+            dressed.vertices, dressed.triangles, dressed.surface, dressed.colour, dressed.openness,
+            dressed.shine, world_to_camera, soft, direction, lamp, colours,
+        )
+    )  # fmt: skip
+    _shade(*arrays)
+    return colours
+
+
+def _shared(sheets: "Sheets", count: int) -> tuple[list[Any], list[int]]:
+    """Return the arrays of all images, and where each image's triangles begin and the last end."""
     xy, usable = snapped(sheets.points)
-    stops = torch.searchsorted(sheets.image, torch.arange(count), right=True).tolist()
-    starts = [0, *stops[:-1]]
     stack = sheets.pyramids
     shared = [
         value.contiguous().numpy()
@@ -36,15 +93,47 @@ def draw(
             sheets.lift, sheets.page, stack.texels, stack.start, stack.height, stack.width,
         )
     ]  # fmt: skip
-    outputs = [value.numpy() for value in (result, opacity, front)]
+    return shared, torch.searchsorted(sheets.image, torch.arange(count + 1)).tolist()
+
+
+def _for_each_image(task: Callable[[int], None], count: int) -> None:
+    """Call task(image) for every image, spread over the threads."""
     workers = worker_count(count)
 
-    def task(worker: int) -> None:
+    def work(worker: int) -> None:
         for k in range(worker, count, workers):
-            _draw_image(*shared, starts[k], stops[k], layers, *(array[k] for array in outputs))
+            task(k)
 
-    run_in_threads(task, workers)
-    return result, opacity, front
+    run_in_threads(work, workers)
+
+
+@kernel()
+def _draw_averaged(
+    points, xy, usable, triangles, one_sided, uv, colours, opacities, lift, page, texels, start, heights, widths,
+    first, last, layers, samples, depth, colour, opacity, front, both,
+):  # fmt: skip
+    """Draw the triangles from `first` to `last` over black, averaged over a pixel's samples."""
+    image = np.zeros((3, *depth.shape), np.float32)
+    hidden, nearest = np.zeros(depth.shape, np.float32), depth.copy()
+    _draw_image(
+        points, xy, usable, triangles, one_sided, uv, colours, opacities, lift, page, texels, start, heights, widths,
+        first, last, layers, image, hidden, nearest,
+    )  # fmt: skip
+    share = np.float32(1 / (samples * samples))
+    for row in range(opacity.shape[0]):
+        for column in range(opacity.shape[1]):
+            for y in range(row * samples, (row + 1) * samples):
+                for x in range(column * samples, (column + 1) * samples):
+                    covered = hidden[y, x]
+                    if covered == 0:
+                        continue
+                    opacity[row, column] += share * covered
+                    for k in range(3):
+                        colour[k, row, column] += share * image[k, y, x]
+                    if depth[y, x] > 0:
+                        both[row, column] += share * covered
+                    if covered > 0.5:
+                        front[row, column] = min(front[row, column], nearest[y, x])
 
 
 @kernel()
@@ -267,3 +356,94 @@ def _doubled_rows(values):
     result = np.empty((2 * len(values), values.shape[1]), values.dtype)
     result[: len(values)] = values
     return result
+
+
+@kernel()
+def _unit(x, y, z):
+    """Return a vector of length 1."""
+    inverse = 1.0 / max(np.sqrt(x * x + y * y + z * z), 1e-12)
+    return x * inverse, y * inverse, z * inverse
+
+
+@kernel()
+def _irradiance(soft, k, x, y, z):
+    """Return the shading of one colour by nine harmonics."""
+    low = _C0 * soft[0, k] + _C1 * (soft[1, k] * y + soft[2, k] * z + soft[3, k] * x)
+    mixed = _C2 * (soft[4, k] * x * y + soft[5, k] * y * z + soft[7, k] * x * z)
+    return low + mixed + _C20 * soft[6, k] * (3 * z * z - 1) + _C22 * soft[8, k] * (x * x - y * y)
+
+
+@kernel()
+def _shade(
+    vertices, triangles, surface, colour, openness, shine, motion, soft, direction, lamp, colours
+):
+    """Write the light that leaves each vertex."""
+    normals = np.empty(vertices.shape, np.float32)
+    vertex_normals(vertices, triangles, np.empty(vertices.shape), normals)
+    # To light axes.
+    turn = motion[:3].astype(np.float64)
+    turn[1:] *= -1
+    dx = FIBRE[0] * turn[0, 0] + FIBRE[1] * turn[0, 1] + FIBRE[2] * turn[0, 2]
+    dy = FIBRE[0] * turn[1, 0] + FIBRE[1] * turn[1, 1] + FIBRE[2] * turn[1, 2]
+    dz = FIBRE[0] * turn[2, 0] + FIBRE[1] * turn[2, 1] + FIBRE[2] * turn[2, 2]
+    lx, ly, lz = np.float64(direction[0]), np.float64(direction[1]), np.float64(direction[2])
+    for i in range(len(vertices)):
+        kind = surface[i]
+        px, py, pz = (
+            np.float64(vertices[i, 0]),
+            np.float64(vertices[i, 1]),
+            np.float64(vertices[i, 2]),
+        )
+        nx, ny, nz = np.float64(normals[i, 0]), np.float64(normals[i, 1]), np.float64(normals[i, 2])
+        passed = 0.0
+        if kind == HAIR:
+            passed = PASSED
+            ax, ay, az = _unit(px - MIDDLE[0], py - MIDDLE[1], pz - MIDDLE[2])
+            side = (1 - SOFTNESS) * (-1.0 if nx * ax + ny * ay + nz * az < 0 else 1.0)
+            nx, ny, nz = (
+                side * nx + SOFTNESS * ax,
+                side * ny + SOFTNESS * ay,
+                side * nz + SOFTNESS * az,
+            )
+            nx, ny, nz = _unit(nx, ny, nz)
+        nx, ny, nz = (
+            turn[0, 0] * nx + turn[0, 1] * ny + turn[0, 2] * nz,
+            turn[1, 0] * nx + turn[1, 1] * ny + turn[1, 2] * nz,
+            turn[2, 0] * nx + turn[2, 1] * ny + turn[2, 2] * nz,
+        )
+        vx, vy, vz = _unit(
+            -(turn[0, 0] * px + turn[0, 1] * py + turn[0, 2] * pz + turn[0, 3]),
+            -(turn[1, 0] * px + turn[1, 1] * py + turn[1, 2] * pz + turn[1, 3]),
+            -(turn[2, 0] * px + turn[2, 1] * py + turn[2, 2] * pz + turn[2, 3]),
+        )
+        wrap = WRAP[kind]
+        lambert = max((nx * lx + ny * ly + nz * lz + wrap) / (1 + wrap), 0.0)
+        open_sky = passed + (1 - passed) * openness[i]
+        lit = min(max((open_sky - 0.08) / 0.45, 0.0), 1.0)
+        hx, hy, hz = _unit(vx + lx, vy + ly, vz + lz)
+        facing = min(max(nx * hx + ny * hy + nz * hz, 0.0), 1.0)
+        lamp_part = sky_part = tint = 0.0
+        rx = ry = rz = 0.0
+        if kind == HAIR:
+            along = dx * nx + dy * ny + dz * nz
+            fx, fy, fz = _unit(dx - along * nx, dy - along * ny, dz - along * nz)
+            along = fx * hx + fy * hy + fz * hz
+            across = np.sqrt(max(1 - along * along, 0.0))
+            broad = across**14
+            gloss = across**60 * 0.35 + broad * 0.12
+            lamp_part = gloss * lit * (0.25 + 0.75 * facing) * shine[i] * 0.35
+            sky_part = open_sky * 0.03 * broad * shine[i] * 0.35
+            tint = 0.65 / max(colour[i, 0], colour[i, 1], colour[i, 2], 1e-4)
+        elif kind == GLASS:
+            cosine = nx * vx + ny * vy + nz * vz
+            rx, ry, rz = 2 * cosine * nx - vx, 2 * cosine * ny - vy, 2 * cosine * nz - vz
+            grazing = (0.05 + 0.95 * max(1 - abs(cosine), 0.0) ** 5) * shine[i]
+            lamp_part, sky_part = facing**80 * 6 * lit * grazing, 0.9 * grazing
+        for k in range(3):
+            around = max(_irradiance(soft, k, nx, ny, nz), 0.02)
+            mirror = 0.0
+            if kind == HAIR:
+                mirror = lamp[k] * lamp_part * (0.35 + tint * colour[i, k]) + around * sky_part
+            elif kind == GLASS:
+                mirror = lamp[k] * lamp_part + max(_irradiance(soft, k, rx, ry, rz), 0.0) * sky_part
+            colours[i, k] = colour[i, k] * (around * open_sky + lamp[k] * lambert * lit) + mirror

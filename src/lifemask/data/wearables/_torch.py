@@ -7,6 +7,7 @@ rule, as in `rendering.rasterize`.
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -61,6 +62,20 @@ def draw(
         (1 - through).view(depth.shape),
         front.view(depth.shape),
     )
+
+
+def averaged(
+    colour: Tensor, opacity: Tensor, front: Tensor, depth: Tensor, samples: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what `draw` gave, over the samples of a pixel, and where it covers what was there.
+
+    Colour and opacity are means; the front is the nearest, infinite where no sample is half hidden;
+    the last, the mean opacity where there is a depth.
+    """
+    nearest = torch.where(opacity > 0.5, front, torch.inf)
+    parts = (colour, opacity, opacity * (depth > 0))
+    colour, opacity, both = (F.avg_pool2d(part, samples) for part in parts)
+    return colour, opacity, -F.max_pool2d(-nearest, samples), both
 
 
 def snapped(points: Tensor) -> tuple[Tensor, Tensor]:

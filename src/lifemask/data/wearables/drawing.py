@@ -87,31 +87,99 @@ def draw_layers(
     Raises:
         ValueError: the counts differ, or the backend is unknown or cannot use the device.
     """
-    if backend not in get_args(LayerBackend):
-        raise ValueError(f"Unknown backend {backend!r}. Known: {sorted(get_args(LayerBackend))}.")
-    if len(dressed) != len(colour):
-        raise ValueError(f"Got {len(colour)} images and {len(dressed)} outfits: give one for each.")
-    if backend == "numba" and colour.device.type != "cpu":
-        raise ValueError(f"The numba backend draws on the CPU, not on {colour.device}.")
-    cameras = [
-        PerspectiveCamera(
-            camera.focal_pixels.expand(len(colour))[k],
-            camera.principal_point.expand(len(colour), 2)[k],
-            camera.world_to_camera.expand(len(colour), 4, 4)[k],
-            camera.image_size,
-        )
-        for k in range(len(colour))
-    ]
-    lit = [
-        vertex_colours(d, c, soft=soft[k], direction=direction[k], lamp=lamp[k])
-        for k, (d, c) in enumerate(zip(dressed, cameras, strict=True))
-    ]
-    sheets = gather(dressed, cameras, lit)
-    if backend == "torch" or (backend == "auto" and colour.device.type != "cpu"):
+    sheets, compiled = _lit_sheets(
+        dressed, camera, len(colour), colour.device, soft, direction, lamp, backend
+    )
+    if not compiled:
         return Layers(*_torch.draw(colour, depth, sheets, LAYERS))
     from lifemask.data.wearables import _numba
 
     return Layers(*_numba.draw(colour, depth, sheets, LAYERS))
+
+
+def draw_worn(
+    depth: Float[Tensor, "N HS WS"],
+    dressed: Sequence[Dressed],
+    camera: PerspectiveCamera,
+    samples: int,
+    *,
+    soft: Float[Tensor, "N 9 3"],
+    direction: Float[Tensor, "N 3"],
+    lamp: Float[Tensor, "N 3"],
+    backend: LayerBackend = "auto",
+) -> tuple[Layers, Float[Tensor, "N H W"]]:
+    """Return what is worn over black, averaged over the samples of a pixel.
+
+    Its depth is the nearest of the samples', infinite where none is half hidden. The other result is
+    the part of each pixel where what is worn covers the head.
+
+    Args:
+        depth: metres at each sample; 0 where there is no head.
+        dressed: one for each image.
+        camera: of the images.
+        samples: per pixel along each axis.
+        soft, direction, lamp, backend: as in `draw_layers`.
+
+    Raises:
+        ValueError: the counts differ, or the backend is unknown or cannot use the device.
+    """
+    height, width = camera.image_size
+    fine = camera.cropped(0, 0, (height * samples, width * samples), scale=float(samples))
+    sheets, compiled = _lit_sheets(
+        dressed, fine, len(depth), depth.device, soft, direction, lamp, backend
+    )
+    if compiled:
+        from lifemask.data.wearables import _numba
+
+        *layers, both = _numba.draw_averaged(depth, sheets, LAYERS, samples)
+    else:
+        black = depth.new_zeros(len(depth), 3, *depth.shape[1:])
+        drawn = _torch.draw(black, depth, sheets, LAYERS)
+        *layers, both = _torch.averaged(*drawn, depth, samples)
+    return Layers(*layers), both
+
+
+def _lit_sheets(
+    dressed: Sequence[Dressed],
+    camera: PerspectiveCamera,
+    count: int,
+    device: torch.device,
+    soft: Float[Tensor, "N 9 3"],
+    direction: Float[Tensor, "N 3"],
+    lamp: Float[Tensor, "N 3"],
+    backend: LayerBackend,
+) -> tuple["Sheets", bool]:
+    """Return all that is drawn under light, and whether numba draws it."""
+    if backend not in get_args(LayerBackend):
+        raise ValueError(f"Unknown backend {backend!r}. Known: {sorted(get_args(LayerBackend))}.")
+    if len(dressed) != count:
+        raise ValueError(f"Got {count} images and {len(dressed)} outfits: give one for each.")
+    if backend == "numba" and device.type != "cpu":
+        raise ValueError(f"The numba backend draws on the CPU, not on {device}.")
+    compiled = backend == "numba" or (backend == "auto" and device.type == "cpu")
+    motions = camera.world_to_camera.expand(count, 4, 4)
+    cameras = [
+        PerspectiveCamera(
+            camera.focal_pixels.expand(count)[k],
+            camera.principal_point.expand(count, 2)[k],
+            motions[k],
+            camera.image_size,
+        )
+        for k in range(count)
+    ]
+    if compiled:
+        from lifemask.data.wearables import _numba
+
+        lit = [
+            _numba.vertex_colours(one, motions[k], soft[k], direction[k], lamp[k])
+            for k, one in enumerate(dressed)
+        ]
+    else:
+        lit = [
+            vertex_colours(one, cameras[k], soft=soft[k], direction=direction[k], lamp=lamp[k])
+            for k, one in enumerate(dressed)
+        ]
+    return gather(dressed, cameras, lit), compiled
 
 
 def gather(

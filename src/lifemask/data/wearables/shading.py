@@ -10,11 +10,18 @@ from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import light_axes_from_camera, spherical_harmonics
 from lifemask.geometry.meshes import vertex_normals
 
-_MIDDLE = (0.0, 0.01, -0.07)
-_SOFTNESS = 0.6
-_PASSED = 0.2
-# How far light reaches around each kind of surface: hair scatters it forward.
+MIDDLE = (0.0, 0.01, -0.07)
+"""Of a head of hair, head space, metres."""
+SOFTNESS = 0.6
+"""How much the normals of hair are those of a ball around that."""
+PASSED = 0.2
+"""Part of the light that goes through hair."""
+FIBRE = (0.0, -1.0, -0.25)
+"""Which way hair runs, head space."""
+# Hair scatters light forward.
 _WRAP = {HAIR: 0.25, CLOTH: 0.05, SKIN: 0.12, GLASS: 0.0}
+WRAP = tuple(_WRAP[kind] for kind in sorted(_WRAP))
+"""How far light reaches around each kind of surface."""
 
 
 def vertex_colours(
@@ -38,30 +45,29 @@ def vertex_colours(
         lamp: linear RGB shading that the lamp gives a surface facing it.
     """
     vertices = dressed.vertices
-    middle = vertices.new_tensor(_MIDDLE)
+    middle = vertices.new_tensor(MIDDLE)
     hairy = (dressed.surface == HAIR)[:, None]
     own = vertex_normals(vertices, dressed.triangles)
     # Cards have two sides and no thickness: they are lit as the head of hair that they make up.
     away = F.normalize(vertices - middle, dim=-1)
     outward = torch.where((own * away).sum(-1, keepdim=True) < 0, -own, own)
-    blended = F.normalize((1 - _SOFTNESS) * outward + _SOFTNESS * away, dim=-1)
+    blended = F.normalize((1 - SOFTNESS) * outward + SOFTNESS * away, dim=-1)
     own = torch.where(hairy, blended, own)
     rotation = camera.world_to_camera[:3, :3]
     normals = light_axes_from_camera(own @ rotation.T)
     position = light_axes_from_camera(camera.to_camera(vertices))
     view = -F.normalize(position, dim=-1)
-    wrap = vertices.new_tensor([_WRAP[kind] for kind in sorted(_WRAP)])[dressed.surface][:, None]
+    wrap = vertices.new_tensor(WRAP)[dressed.surface][:, None]
 
     surrounding = (spherical_harmonics(normals) @ soft).clamp(min=0.02)
     toward = (normals * direction).sum(-1, keepdim=True)
     lambert = ((toward + wrap) / (1 + wrap)).clamp(min=0)
-    # Some light goes through hair.
-    passed = hairy.to(vertices) * _PASSED
+    passed = hairy.to(vertices) * PASSED
     open_sky = passed + (1 - passed) * dressed.openness[:, None]
     lit = ((open_sky - 0.08) / 0.45).clamp(0, 1)
     diffuse = surrounding * open_sky + lamp * lambert * lit
 
-    down = light_axes_from_camera(vertices.new_tensor([0.0, -1.0, -0.25]) @ rotation.T)
+    down = light_axes_from_camera(vertices.new_tensor(FIBRE) @ rotation.T)
     fibre = F.normalize(down - (down * normals).sum(-1, keepdim=True) * normals, dim=-1)
     half = F.normalize(view + direction, dim=-1)
     along = (fibre * half).sum(-1, keepdim=True)
