@@ -23,7 +23,7 @@ from lifemask.systems.guide import SystemGuide
 @pytest.fixture(scope="module")
 def guide() -> SystemGuide:
     system = DirectRegression.build(crop_size=96, input_size=128, hidden=16, pretrained=False)
-    return SystemGuide(system, system.model, looks=1)
+    return SystemGuide(system, system.model)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_the_led_fit_follows_its_guide(guide: SystemGuide, samples: Path):
             asked.append(1)
             return super().__call__(pixels, observation)
 
-    counting = Counting(guide.system, guide.model, looks=1)
+    counting = Counting(guide.system, guide.model)
     fit = DirectRegressionFitSystem(FacePerception.from_pretrained(), guide.model, counting, "test")
     pixels = np.ascontiguousarray(read_photo(samples / "portrait_1.jpg").pixels[::6, ::6])
     prediction = fit.predict(pixels, crop=False, quality="fast", fields=("aflw21",))

@@ -143,7 +143,7 @@ def test_it_learns_one_batch(system: DirectRegression):
     optimiser = torch.optim.Adam(fresh.regressor.hidden.parameters(), 5e-3)
     optimiser.add_param_group({"params": fresh.regressor.heads.parameters()})
     history: list[float] = []
-    for _ in range(30):
+    for _ in range(60):
         losses = fresh.losses(batch, fresh(batch.photo))
         total = sum(losses[name].mean() for name in ("landmarks478", "rotation", "size", "shape"))
         assert isinstance(total, torch.Tensor)

@@ -1,5 +1,7 @@
-"""A guide says of the whole photo what its system says of the crop, and looks again."""
+"""A guide says of the whole photo what its system says of the crop, as it is and in a mirror."""
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +11,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lifemask.data.batch import FaceBatch
-from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.data.mirroring import mirror478
+from lifemask.data.tensors import joined, map_tensors
+from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA, PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.rotations import matrix_from_yaw_pitch_roll
 from lifemask.geometry.viewpoints import viewpoint_of
 from lifemask.io.images import read_photo
 from lifemask.morphable.model import MorphableModel
-from lifemask.networks.estimate import FaceEstimate
+from lifemask.networks.estimate import FaceEstimate, mean_estimate
 from lifemask.perception.face_perception import FacePerception
 from lifemask.perception.framing import FaceFrame, crop_points, face_frame
 from lifemask.perception.observation import FaceObservation
@@ -39,7 +44,7 @@ def test_an_untrained_guide_puts_the_mean_face_into_the_frame(
     seen: tuple[np.ndarray, FaceObservation], system: DirectRegression
 ):
     pixels, observation = seen
-    guide = SystemGuide(system, system.model, looks=1)
+    guide = SystemGuide(system, system.model)
     estimate = guide(pixels, observation)
     frame = face_frame(observation.landmarks478)
     points = crop_points(guide.dense_points(estimate), frame, 96)
@@ -51,16 +56,63 @@ def test_an_untrained_guide_puts_the_mean_face_into_the_frame(
     torch.testing.assert_close(estimate.camera.principal_point, middle)
 
 
-def test_looking_again_at_what_fits_the_frame_changes_little(
+def test_a_mirrored_photo_gives_the_mirrored_face(
     seen: tuple[np.ndarray, FaceObservation], system: DirectRegression
 ):
-    pixels, observation = seen
-    once = SystemGuide(system, system.model, looks=1)(pixels, observation)
-    again = SystemGuide(system, system.model, looks=3)(pixels, observation)
-    first, last = viewpoint_of(once.camera), viewpoint_of(again.camera)
-    size = float(first.pixels_per_metre) * 0.2
-    assert float((first.place - last.place).norm()) < 0.03 * size
-    assert float(last.pixels_per_metre / first.pixels_per_metre) == pytest.approx(1, abs=0.03)
+    pixels, _ = seen
+    talking = copy.deepcopy(system)
+    torch.nn.init.normal_(
+        talking.regressor.heads.weight, std=0.02, generator=torch.Generator().manual_seed(0)
+    )
+    guide = SystemGuide(talking, system.model)
+    height, width = pixels.shape[:2]
+    frame = FaceFrame(
+        torch.tensor([width * 0.45, height * 0.4]), torch.tensor(300.0), torch.tensor(0.1)
+    )
+    opposite = FaceFrame(
+        torch.stack([width - frame.centre[0], frame.centre[1]]), frame.side, -frame.roll
+    )
+    flipped = np.ascontiguousarray(pixels[:, ::-1])
+    with torch.no_grad():
+        ahead, mirrored = guide.look(pixels, frame)
+        other, back = guide.look(flipped, opposite)
+    # The crop of a flipped photo is the flipped crop, so the network saw the same four pictures.
+    for one, two in ((ahead, back), (mirrored, other)):
+        points, twins = guide.dense_points(one), guide.dense_points(two)
+        twins = torch.stack([width - twins[:, 0], twins[:, 1]], -1)[mirror478()]
+        assert float((points - twins).norm(dim=-1).median()) < 0.01 * float(frame.side)
+        torch.testing.assert_close(
+            one.light.coefficients[[3, 4, 7]], -two.light.coefficients[[3, 4, 7]], atol=2e-2, rtol=0
+        )
+
+
+def test_the_mean_of_estimates_is_seen_where_they_are(system: DirectRegression):
+    def seen_at(x: float, yaw: float) -> FaceEstimate:
+        turn = matrix_from_yaw_pitch_roll(torch.tensor(yaw), torch.tensor(0.0), torch.tensor(0.0))
+        frontal = torch.tensor(FRONTAL_HEAD_TO_CAMERA)
+        camera = PerspectiveCamera(
+            torch.tensor(500.0),
+            torch.tensor([50.0, 50.0]),
+            rigid_transform(frontal @ turn, torch.tensor([x, 0.0, 1.0])),
+            (100, 100),
+        )
+        return FaceEstimate(system.model.neutral(), camera, SphericalHarmonicsLight.ambient())
+
+    def yaw_of(estimate: FaceEstimate) -> float:
+        frontal = torch.tensor(FRONTAL_HEAD_TO_CAMERA)
+        rotation = frontal.T @ viewpoint_of(estimate.camera).rotation
+        return float(torch.atan2(rotation[0, 2], rotation[2, 2]))
+
+    both = joined(
+        [map_tensors(lambda t: t[None], seen_at(x, yaw)) for x, yaw in ((0, 0.2), (0, 0.6))]
+    )
+    even = mean_estimate(both, torch.tensor([2.0, 2.0]))
+    assert yaw_of(even) == pytest.approx(0.4, abs=1e-3)
+    leaning = mean_estimate(both, torch.tensor([3.0, 1.0]))
+    assert 0.29 < yaw_of(leaning) < 0.31
+    beside = joined([map_tensors(lambda t: t[None], seen_at(x, 0.0)) for x in (-0.02, 0.04)])
+    place = viewpoint_of(mean_estimate(beside, torch.ones(2)).camera).place
+    torch.testing.assert_close(place, torch.tensor([55.0, 50.0]), atol=0.05, rtol=0)
 
 
 def test_the_light_stays_where_it_is_when_the_frame_is_rolled(
@@ -100,7 +152,7 @@ def test_the_light_stays_where_it_is_when_the_frame_is_rolled(
     x, y, z = observation.landmarks478.unbind(-1)
     turned = torch.stack([y, pixels.shape[1] - x, z], dim=-1)
     on_its_side = type(observation)(**{**vars(observation), "landmarks478": turned})
-    guide = SystemGuide(LitFromAbove(), MorphableModel.from_pretrained(), looks=1)
+    guide = SystemGuide(LitFromAbove(), MorphableModel.from_pretrained())
     upright = guide(pixels, observation).light.coefficients[:, 0]
     rolled = guide(quarter, on_its_side).light.coefficients[:, 0]
     # Harmonics 1 and 3 are y and x: up has become left.
@@ -121,20 +173,18 @@ def test_a_face_that_fills_the_photo_is_found_though_its_landmarks_are_elsewhere
     )
     guide = SystemGuide(system, system.model)
 
-    def looking(pixels: np.ndarray, frame: FaceFrame) -> FaceEstimate:
-        estimate = SystemGuide._look(guide, pixels, frame)
-        if float(frame.centre.min()) < 0:
-            # Nobody is there: the answer strays.
-            motion = estimate.camera.world_to_camera.clone()
-            motion[0, 3] += 0.1
-            camera = PerspectiveCamera(
-                estimate.camera.focal_pixels, estimate.camera.principal_point, motion,
-                estimate.camera.image_size,
-            )  # fmt: skip
-            return FaceEstimate(estimate.coefficients, camera, estimate.light)
-        return estimate
+    def astray(estimate: FaceEstimate) -> FaceEstimate:
+        motion = estimate.camera.world_to_camera.clone()
+        motion[0, 3] += 0.1
+        return replace(estimate, camera=replace(estimate.camera, world_to_camera=motion))
 
-    object.__setattr__(guide, "_look", looking)
+    def looking(pixels: np.ndarray, frame: FaceFrame) -> tuple[FaceEstimate, FaceEstimate]:
+        ahead, mirrored = SystemGuide.look(guide, pixels, frame)
+        # Where nobody is the answer strays.
+        nobody = float(frame.centre.min()) < 0
+        return (astray(ahead), astray(mirrored)) if nobody else (ahead, mirrored)
+
+    object.__setattr__(guide, "look", looking)
     frame = face_frame(guide.dense_points(guide(pixels, lost)))
     assert frame_change(whole, frame) < 0.1
 

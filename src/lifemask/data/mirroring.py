@@ -62,9 +62,7 @@ def mirrored_truth(truth: FaceTruth, width: int) -> FaceTruth:
     return FaceTruth(
         coefficients=mirrored_coefficients(truth.coefficients),
         camera=mirrored_camera(truth.camera, width),
-        light=SphericalHarmonicsLight(
-            truth.light.coefficients * truth.light.coefficients.new_tensor(_ODD_IN_X)[:, None]
-        ),
+        light=mirrored_light(truth.light),
         depth=truth.depth.flip(-1),
         normals=normals * normals.new_tensor([-1.0, 1.0, 1.0])[:, None, None],
         albedo=truth.albedo.flip(-1),
@@ -97,6 +95,12 @@ def mirrored_camera(camera: PerspectiveCamera, width: int) -> PerspectiveCamera:
         flip[:, None] * camera.world_to_camera * flip,
         camera.image_size,
     )
+
+
+def mirrored_light(light: SphericalHarmonicsLight) -> SphericalHarmonicsLight:
+    """Return the light of the flipped picture."""
+    signs = light.coefficients.new_tensor(_ODD_IN_X)
+    return SphericalHarmonicsLight(light.coefficients * signs[:, None])
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A system looks at a face of a whole photo: frame it, look, frame it again by what was seen."""
+"""A system looks at a face of a whole photo: frame it, look, look in a mirror, take the mean."""
 
 import math
 from dataclasses import dataclass
@@ -8,9 +8,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from lifemask.data.mirroring import mirrored_camera, mirrored_coefficients, mirrored_light
+from lifemask.data.tensors import joined, map_tensors
 from lifemask.geometry.viewpoints import recentred
 from lifemask.morphable.model import MorphableModel
-from lifemask.networks.estimate import FaceEstimate
+from lifemask.networks.estimate import FaceEstimate, mean_estimate
 from lifemask.perception.framing import (
     FaceFrame,
     crop_pixels,
@@ -26,22 +28,25 @@ CROP_SIDE, CROP_MIDDLE = 1.2, (0.5, 0.44)
 of its width and height: the median on such photos."""
 
 
+TRUST_CHANGE = 0.03
+"""Frame change at which an answer counts a quarter of one whose own frame is the one it was given."""
+
+
 @dataclass(frozen=True)
 class SystemGuide:
     """Asks a system about faces of photos; fits as `FaceFitter`'s guide.
 
-    The first frame follows the landmarks, each further one the estimate before: on profiles the
-    landmarks, and with them their frame, are off. A face that fills the photo is also looked for
-    from the whole photo, and the answer counts whose own frame is nearest to the one it was given
-    in: a network that does not see a face in its frame does not place one there either.
+    The frame follows the landmarks; a face that fills the photo is also looked for from the whole
+    photo, for on profiles landmarks are off. Each frame is looked at twice, as it is and in a
+    mirror, and the answers are averaged. They count the more the nearer their own frame is to the
+    one they were given in: a network that does not see a face in its frame does not place one
+    there either.
     """
 
     system: System
     """Trained; on the CPU or wherever it runs."""
     model: MorphableModel
-    """The head of its estimates, with dense landmarks, on the CPU."""
-    looks: int = 1
-    """How often each start is followed."""
+    """The head of its estimates: the default one, on the CPU."""
 
     @torch.no_grad()
     def __call__(
@@ -53,19 +58,17 @@ class SystemGuide:
             pixels: the photo, sRGB.
             observation: one of its faces; without a detection's score the photo is the face.
         """
-        starts = [face_frame(observation.landmarks478)]
+        frames = [face_frame(observation.landmarks478)]
         if observation.score == 0:
-            starts.append(whole_photo_frame(pixels.shape[0], pixels.shape[1]))
-        found: list[tuple[float, FaceEstimate]] = []
-        for frame in starts:
-            change, estimate = 0.0, self._look(pixels, frame)
-            for look in range(self.looks):
-                own = face_frame(self.dense_points(estimate))
-                change = frame_change(frame, own)
-                if look + 1 < self.looks:
-                    frame, estimate = own, self._look(pixels, own)
-            found.append((change, estimate))
-        return min(found, key=lambda pair: pair[0])[1]
+            frames.append(whole_photo_frame(pixels.shape[0], pixels.shape[1]))
+        answers: list[FaceEstimate] = []
+        weights: list[float] = []
+        for frame in frames:
+            for answer in self.look(pixels, frame):
+                change = frame_change(frame, face_frame(self.dense_points(answer)))
+                answers.append(map_tensors(lambda t: t.unsqueeze(0), answer))
+                weights.append((TRUST_CHANGE + change) ** -2)
+        return mean_estimate(joined(answers), torch.tensor(weights))
 
     def dense_points(self, estimate: FaceEstimate) -> Float[Tensor, "478 2"]:
         """Return where the estimate's dense points are seen, in pixels."""
@@ -75,17 +78,32 @@ class SystemGuide:
         vertices = self.model.vertices(estimate.coefficients)
         return estimate.camera.project(dense478.points(vertices, self.model.triangles))[:, :2]
 
-    def _look(self, pixels: UInt8[np.ndarray, "H W 3"], frame: FaceFrame) -> FaceEstimate:
+    def look(
+        self, pixels: UInt8[np.ndarray, "H W 3"], frame: FaceFrame
+    ) -> tuple[FaceEstimate, FaceEstimate]:
+        """Return what the system says of a frame as it is, and in a mirror; in photo pixels."""
         size = self.system.crop_size
         crop = crop_pixels(pixels, frame, size)
         device = next(self.system.parameters()).device
-        seen = self.system(crop.to(device).unsqueeze(0))[0].to("cpu")
+        seen = self.system(torch.stack([crop, crop.flip(-1)]).to(device)).to("cpu")
         height, width = pixels.shape[:2]
-        camera = photo_camera(seen.camera, frame, size, (height, width))
-        middle = camera.principal_point.new_tensor([width / 2, height / 2])
-        return FaceEstimate(
-            seen.coefficients, recentred(camera, middle), photo_light(seen.light, frame)
-        )
+        middle = crop.new_tensor([width / 2, height / 2])
+
+        def in_photo(estimate: FaceEstimate) -> FaceEstimate:
+            camera = photo_camera(estimate.camera, frame, size, (height, width))
+            light = photo_light(estimate.light, frame)
+            return FaceEstimate(estimate.coefficients, recentred(camera, middle), light)
+
+        return in_photo(seen[0]), in_photo(mirrored_estimate(seen[1], size))
+
+
+def mirrored_estimate(estimate: FaceEstimate, width: int) -> FaceEstimate:
+    """Return the estimate of a flipped picture `width` pixels wide as one of the picture itself."""
+    return FaceEstimate(
+        mirrored_coefficients(estimate.coefficients),
+        mirrored_camera(estimate.camera, width),
+        mirrored_light(estimate.light),
+    )
 
 
 def whole_photo_frame(height: int, width: int) -> FaceFrame:
