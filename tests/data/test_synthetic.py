@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lifemask.data.batch import FaceBatch
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
+from lifemask.data.synthetic.faults import photograph, sample_faults
 from lifemask.data.synthetic.generator import composite
 from lifemask.data.synthetic.lights import LightRig
 from lifemask.data.synthetic.scenes import Caster, Picture, light_on_vertices
@@ -275,3 +276,13 @@ def test_plain_torch_draws_the_same_as_compiled_kernels() -> None:
     for name in ("depth", "normals", "albedo"):
         difference = getattr(compiled.truth, name) - getattr(plain.truth, name)
         assert difference.abs().max() < 1e-4
+
+
+def test_compiled_cameras_store_the_same_photo(faces: SyntheticFaces, batch: FaceBatch) -> None:
+    for k in range(24):
+        faults = sample_faults(np.random.default_rng(k), SMALL)
+        compiled = photograph(batch.photo[k % 12], faults, backend="numba")
+        plain = photograph(batch.photo[k % 12], faults, backend="torch")
+        # A sum in another order may round a value of 256, or a wave of a block, to its neighbour.
+        assert (compiled - plain).abs().mean() < 1e-3
+        assert ((compiled - plain).abs() > 1e-5).float().mean() < 0.02

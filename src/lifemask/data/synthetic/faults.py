@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -9,8 +10,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from lifemask.data.synthetic import camera_kernels
 from lifemask.data.synthetic.config import SyntheticConfig
+from lifemask.data.synthetic.scenes import is_compiled
 from lifemask.io.colour import linear_from_srgb, srgb_from_linear
+from lifemask.rendering.backends import BackendName
 
 _NOISE_POOL = 1 << 20
 _CONTRAST, _SATURATION = 1.28, 0.74
@@ -90,13 +94,17 @@ def of_photo(faults: Faults) -> Faults:
     return replace(faults, contrast=contrast, saturation=saturation)
 
 
-def photograph(scene: Float[Tensor, "3 H W"], faults: Faults) -> Float[Tensor, "3 H W"]:
+def photograph(
+    scene: Float[Tensor, "3 H W"], faults: Faults, *, backend: BackendName = "auto"
+) -> Float[Tensor, "3 H W"]:
     """Return a picture as a camera stores it: linear RGB in [0, 1] of 8-bit sRGB values.
 
     Args:
         scene: linear RGB, exposed, at least 0.
         faults: of the camera.
+        backend: with numba it is compiled.
     """
+    compiled = is_compiled(backend, scene.device)
     size = scene.shape[-1]
     unit = size / 224
     image = _blurred(scene, faults.blur * unit)
@@ -104,6 +112,14 @@ def photograph(scene: Float[Tensor, "3 H W"], faults: Faults) -> Float[Tensor, "
     small = max(round(size * faults.resolution), 16)
     if small < size:
         image = F.interpolate(image[None], (small, small), mode="bilinear", antialias=True)[0]
+    image = _sensed_fast(image, faults) if compiled else _sensed(image, faults)
+    if small < size:
+        image = F.interpolate(image[None], (size, size), mode="bicubic", align_corners=False)[0]
+    return _stored_fast(image, faults) if compiled else _stored(image, faults)
+
+
+def _sensed(image: Tensor, faults: Faults) -> Tensor:
+    """Return what the sensor gives: light lost in the corners, stray light, noise, dull colours."""
     if faults.vignette > 0:
         image = image * _falloff(image.shape[-1], faults.vignette, image)
     image = image + faults.black
@@ -113,8 +129,23 @@ def photograph(scene: Float[Tensor, "3 H W"], faults: Faults) -> Float[Tensor, "
     if faults.saturation != 1:
         grey = (image * image.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(0)
         image = grey + (image - grey) * faults.saturation
-    if small < size:
-        image = F.interpolate(image[None], (size, size), mode="bicubic", align_corners=False)[0]
+    return image
+
+
+def _sensed_fast(image: Tensor, faults: Faults) -> Tensor:
+    image = image.contiguous()
+    result, grain = torch.empty_like(image), image
+    if faults.read_noise > 0:
+        grain = _grain(image.shape[-1], faults, image)
+    camera_kernels.sense(
+        image.numpy(), faults.vignette, faults.black, faults.read_noise, faults.shot_noise,
+        grain.numpy(), faults.saturation, result.numpy(),
+    )  # fmt: skip
+    return result
+
+
+def _stored(image: Tensor, faults: Faults) -> Tensor:
+    """Return what the file holds: rounded sRGB values, mostly after JPEG."""
     encoded = srgb_from_linear(_shoulder(image.clamp(min=0)))
     if faults.contrast != 1:
         encoded = 0.45 + (encoded - 0.45) * faults.contrast
@@ -122,6 +153,26 @@ def photograph(scene: Float[Tensor, "3 H W"], faults: Faults) -> Float[Tensor, "
     if faults.quality <= 99:
         encoded = jpeg(encoded, faults.quality, half_colour=faults.half_colour)
     return linear_from_srgb((encoded * 255).round().clamp(0, 255) / 255)
+
+
+def _stored_fast(image: Tensor, faults: Faults) -> Tensor:
+    image = image.contiguous()
+    result = torch.empty_like(image)
+    camera_kernels.store(
+        image.numpy(), faults.contrast, faults.quality, faults.half_colour, *_file_tables(),
+        result.numpy(),
+    )  # fmt: skip
+    return result
+
+
+@cache
+def _file_tables() -> tuple[np.ndarray, ...]:
+    """Return tone curve, divisors and waves of JPEG, and light of each value, for the kernels."""
+    root = torch.linspace(0, 1, camera_kernels.TONES + 1, dtype=torch.float64)
+    tones = srgb_from_linear(_shoulder(camera_kernels.BRIGHTEST * root**2))
+    linear = linear_from_srgb(torch.arange(256) / 255)
+    tables = torch.tensor(_TABLES).view(2, 8, 8)
+    return tuple(value.float().numpy() for value in (tones, tables, _waves(linear), linear))
 
 
 def _shoulder(image: Tensor) -> Tensor:
@@ -245,11 +296,17 @@ def jpeg(
 
 def _quantized(planes: Tensor, table: tuple[int, ...], scale: float) -> Tensor:
     count, height, width = planes.shape
-    steps = torch.arange(8, dtype=planes.dtype, device=planes.device)
-    basis = torch.cos(math.pi / 8 * steps[:, None] * (steps + 0.5)) / 2
-    basis[0] /= math.sqrt(2)
+    basis = _waves(planes)
     divisor = planes.new_tensor(table).view(8, 8).mul(scale).round().clamp(min=1)
     blocks = planes.view(count, height // 8, 8, width // 8, 8).transpose(2, 3)
     coefficients = basis @ blocks @ basis.T
     coefficients = (coefficients / divisor).round() * divisor
     return (basis.T @ coefficients @ basis).transpose(2, 3).reshape(count, height, width)
+
+
+def _waves(like: Tensor) -> Float[Tensor, "8 8"]:
+    """Return the cosine transform of eight pixels, one wave in each row."""
+    steps = torch.arange(8, dtype=like.dtype, device=like.device)
+    waves = torch.cos(math.pi / 8 * steps[:, None] * (steps + 0.5)) / 2
+    waves[0] /= math.sqrt(2)
+    return waves

@@ -368,7 +368,10 @@ class SyntheticFaces:
         background = enlarge(self._tensor([m.background for m in moments]), self.config.size)
         composed = composite(picture, worn, both, background)
         return torch.stack(
-            [photograph(c, m.faults) for c, m in zip(composed, moments, strict=True)]
+            [
+                photograph(c, m.faults, backend=self._backend)
+                for c, m in zip(composed, moments, strict=True)
+            ]
         )
 
 
