@@ -409,7 +409,9 @@ def _head_material(model: MorphableModel, skin: Float[Tensor, "D D"]) -> HeadMat
     parts, vertices = model.triangle_parts, model.vertex_parts
     drawn = parts["lashes"][0] if "lashes" in parts else len(model.triangles)
     triangles = model.triangles[:drawn].contiguous()
-    sky = openness(model.mean, triangles)
+    # Light that bounces off skin brightens hollows (Jiménez et al., "Practical real-time strategies
+    # for accurate indirect occlusion", 2016): a power comes near their curves for skin.
+    sky = openness(model.mean, triangles) ** 0.7
     wet, gloss = torch.zeros_like(sky), torch.ones_like(sky)
     for name in ("eyeball_left", "eyeball_right", "teeth_upper", "teeth_lower", "tongue"):
         if name in vertices:
@@ -417,7 +419,7 @@ def _head_material(model: MorphableModel, skin: Float[Tensor, "D D"]) -> HeadMat
             wet[first:last] = 1
             gloss[first:last] = 1.0 if "eye" in name else 0.5
             # Behind closed lids and lips all is dark; what an open mouth shows is not.
-            least = 0.42 if "eye" in name else 0.35
+            least = 0.5 if "eye" in name else 0.55
             sky[first:last] = sky[first:last].clamp(min=least)
     regions = model.regions
     gloss = gloss * (1 + 0.5 * regions["lips"] - 0.5 * regions["scalp"] - 0.4 * regions["neck"])
