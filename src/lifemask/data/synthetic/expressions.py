@@ -14,8 +14,8 @@ _MOUTHS: dict[str, dict[str, tuple[float, float]]] = {
         "mouthPress*": (0.0, 0.2),
     },
     "open smile": {
-        "mouthSmile*": (0.5, 1.0), "cheekSquint*": (0.2, 0.8), "mouthUpperUp*": (0.15, 0.5),
-        "mouthLowerDown*": (0.05, 0.4), "jawOpen": (0.03, 0.2), "mouthStretch*": (0.0, 0.2),
+        "mouthSmile*": (0.5, 1.0), "cheekSquint*": (0.2, 0.8), "mouthUpperUp*": (0.25, 0.65),
+        "mouthLowerDown*": (0.1, 0.5), "jawOpen": (0.03, 0.2), "mouthStretch*": (0.0, 0.2),
     },
     "laugh": {
         "mouthSmile*": (0.6, 1.0), "cheekSquint*": (0.4, 1.0), "mouthUpperUp*": (0.2, 0.6),
@@ -42,8 +42,8 @@ _MOUTHS: dict[str, dict[str, tuple[float, float]]] = {
     "tongue": {"tongueOut": (0.4, 1.0), "jawOpen": (0.2, 0.5)},
 }  # fmt: skip
 _MOUTH_PROBABILITIES: dict[str, float] = {
-    "rest": 0.16, "smile": 0.18, "open smile": 0.15, "laugh": 0.07, "talk": 0.2,
-    "closed lips": 0.06, "frown": 0.05, "pucker": 0.03, "surprise": 0.04, "disgust": 0.03,
+    "rest": 0.14, "smile": 0.22, "open smile": 0.20, "laugh": 0.08, "talk": 0.16,
+    "closed lips": 0.05, "frown": 0.03, "pucker": 0.03, "surprise": 0.04, "disgust": 0.02,
     "yawn": 0.01, "puff": 0.01, "tongue": 0.01,
 }  # fmt: skip
 _BROWS: dict[str, dict[str, tuple[float, float]]] = {
@@ -52,7 +52,7 @@ _BROWS: dict[str, dict[str, tuple[float, float]]] = {
     "worried": {"browInnerUp": (0.4, 1.0), "browDown*": (0.0, 0.3)},
     "angry": {"browDown*": (0.3, 1.0), "noseSneer*": (0.0, 0.3)},
 }
-_BROW_PROBABILITIES = {"rest": 0.55, "raised": 0.22, "worried": 0.08, "angry": 0.15}
+_BROW_PROBABILITIES = {"rest": 0.62, "raised": 0.24, "worried": 0.07, "angry": 0.07}
 # Mouths that bring their brows with them.
 _BROWS_OF = {"surprise": "raised", "disgust": "angry"}
 # Shapes that pull one corner of the face; they come alone and weak.
@@ -85,6 +85,7 @@ def sample_expression(rng: np.random.Generator, *, neutral: float) -> np.ndarray
         if rng.random() < 0.1:
             weights[_INDEX[str(rng.choice(_SIDEWAYS))]] = rng.uniform(0.1, 0.5)
     _set_lids(weights, rng)
+    _apply_habits(weights, rng)
     return weights
 
 
@@ -107,8 +108,8 @@ def _apply(
 def _set_lids(weights: np.ndarray, rng: np.random.Generator) -> None:
     """Open, narrow or close the eyes as the rest of the face asks."""
     cheek = weights[[_INDEX["cheekSquintLeft"], _INDEX["cheekSquintRight"]]]
-    squint = np.clip(0.6 * cheek + 0.15 * abs(rng.standard_normal()), 0, 1)
-    blink = np.full(2, 0.12 * rng.random() + 0.1 * (rng.random() < 0.3))
+    squint = np.clip(0.4 * cheek + 0.1 * abs(rng.standard_normal()), 0, 1)
+    blink = np.full(2, 0.08 * rng.random() + 0.1 * (rng.random() < 0.2))
     kind = rng.random()
     if kind < 0.06:
         blink[:] = rng.uniform(0.6, 1.0)
@@ -120,6 +121,33 @@ def _set_lids(weights: np.ndarray, rng: np.random.Generator) -> None:
     for side, name in enumerate(("Left", "Right")):
         weights[_INDEX[f"eyeSquint{name}"]] = squint[side]
         weights[_INDEX[f"eyeBlink{name}"]] = blink[side]
+
+
+# Mean and standard deviation of what 240 fitted portraits show whatever their mouths do: their eyes
+# are wider, their brows higher and their upper lips thinner than the head's at rest.
+_HABITS = {
+    "eyeWide*": (0.22, 0.13), "browOuterUp*": (0.15, 0.13), "browInnerUp": (0.11, 0.12),
+    "mouthRollUpper": (0.2, 0.15),
+}  # fmt: skip
+
+
+def _apply_habits(weights: np.ndarray, rng: np.random.Generator) -> None:
+    """Add what faces do all the time, as far as nothing else moves the same parts."""
+    for name, (mean, spread) in _HABITS.items():
+        amount = np.clip(rng.normal(mean, spread), 0, 0.6)
+        for side in ("Left", "Right") if name.endswith("*") else ("",):
+            shape = name.removesuffix("*") + side
+            against = [weights[_INDEX[other + side]] for other in _AGAINST[name]]
+            free = 1 - max(against)
+            weights[_INDEX[shape]] = max(weights[_INDEX[shape]], amount * max(free, 0))
+
+
+_AGAINST = {
+    "eyeWide*": ("eyeBlink", "eyeSquint"),
+    "browOuterUp*": ("browDown",),
+    "browInnerUp": ("browDownLeft", "browDownRight"),
+    "mouthRollUpper": ("mouthFunnel", "mouthPucker", "tongueOut"),
+}
 
 
 def sample_gaze(
