@@ -267,6 +267,8 @@ def fabric(outfit: Outfit, seed: int) -> Float[Tensor, "2 h w"]:
         ratio = sum(outfit.stripe_colour) / max(sum(outfit.cloth_colour), 1e-3)
         wave = (torch.sin(2 * math.pi * outfit.stripes * v) * 4).clamp(-1, 1) / 2 + 0.5
         luminance = luminance * (1 + (ratio - 1) * wave)
+    if outfit.jacket is not None:
+        luminance = luminance * _suit(outfit.jacket, outfit.tie, u, v)
     edge = neckline(outfit, u)
     alpha = ((v - edge) * height / 1.5 + 0.5).clamp(0, 1)
     return torch.stack([luminance.clamp(0, 8), alpha])
@@ -275,6 +277,10 @@ def fabric(outfit: Outfit, seed: int) -> Float[Tensor, "2 h w"]:
 def neckline(outfit: Outfit, u: Float[Tensor, "1 w"]) -> Float[Tensor, "1 w"]:
     """Return how far from the neck the cloth begins, in lengths of its texture, around the neck."""
     deep = outfit.neckline_depth
+    if outfit.jacket is not None:
+        return (
+            0 * u - 0.05 + (0.0 if outfit.tie is not None else (1 - u / 0.16).clamp(min=0) * 0.16)
+        )
     front = (1 - u / 0.35).clamp(min=0)
     if outfit.neckline == "v":
         return 0.03 + 0.03 * deep + front * (0.12 + 0.2 * deep)
@@ -285,6 +291,22 @@ def neckline(outfit: Outfit, u: Float[Tensor, "1 w"]) -> Float[Tensor, "1 w"]:
     if outfit.neckline == "shirt":
         return 0.012 + front * (0.06 + 0.16 * deep)
     return 0.015 + 0.05 * deep + 0.02 * front
+
+
+def _suit(
+    jacket: float, tie: float | None, u: Float[Tensor, "1 w"], v: Float[Tensor, "h 1"]
+) -> Float[Tensor, "h w"]:
+    """Return brightness relative to the shirt's: a jacket open in a V, its lapels, a tie."""
+    opening = (0.36 - 0.85 * v).clamp(min=0)
+    # A collar shows above the jacket all around.
+    inside = torch.minimum((opening - u) / 0.02, u * 0 + 1) + ((0.05 - v) / 0.015).clamp(min=0)
+    worn = (0.5 - inside).clamp(0, 1)
+    lapel = ((u - opening - 0.1 + 0.1 * v).abs() / 0.015).clamp(0, 1)
+    result = 1 + worn * (jacket * (0.6 + 0.4 * lapel) - 1)
+    if tie is not None:
+        knotted = ((0.05 + 0.06 * v - u) / 0.015).clamp(0, 1)
+        result = result + knotted * (1 - worn) * (tie - 1)
+    return result
 
 
 _TWIST = 0.4

@@ -27,10 +27,10 @@ HAIR_COLOURS: dict[str, Colour] = {
 _STYLES: dict[str, tuple[float, float]] = {
     "hair_short01": (0.26, 0.06),
     "hair_short02": (0.20, 0.06),
-    "hair_short03": (0.05, 0.05),
+    # This and the bobs have a fringe over one eye, which few people wear.
+    "hair_short03": (0.015, 0.02),
     "hair_short04": (0.36, 0.05),
     "hair_afro01": (0.06, 0.09),
-    # Both have a fringe over one eye, which few people wear.
     "hair_bob01": (0.005, 0.02),
     "hair_bob02": (0.005, 0.05),
     "hair_long01": (0.03, 0.34),
@@ -55,10 +55,12 @@ class OutfitConfig:
     """Probability that modelled lashes replace the head's own."""
     glasses: float = 0.25
     """Probability of glasses of any kind."""
-    sunglasses: float = 0.2
+    sunglasses: float = 0.12
     """Part of the glasses that are tinted."""
-    hat: float = 0.07
+    hat: float = 0.04
     """Probability of a hat."""
+    jacket: float = 0.35
+    """Probability of a jacket over a shirt."""
     torso_turn_degrees: float = 25.0
     """Standard deviation of the angle between head and shoulders."""
 
@@ -118,6 +120,10 @@ class Outfit:
     """Their number along the cloth."""
     weave: float = 0.1
     """Contrast of the cloth's grain."""
+    jacket: float | None = None
+    """Brightness of an open jacket, relative to the cloth, which is the shirt below; None is none."""
+    tie: float | None = None
+    """Brightness of a tie under the jacket, relative to the shirt; None is an open collar."""
     torso_turn: float = 0.0
     """Radians by which the shoulders are turned against the head, towards the subject's left."""
 
@@ -146,7 +152,7 @@ def random_outfit(
     names = list(_STYLES)
     chance = np.array([_STYLES[name][0 if masculine else 1] for name in names])
     # Tight curls grow on few light-skinned people.
-    chance[names.index("hair_afro01")] *= 0.3 + 3.0 * darkness
+    chance[names.index("hair_afro01")] *= 0.05 + 3.0 * darkness
     hair: str | None = str(rng.choice(names, p=chance / chance.sum()))
     bald = config.bald * (1 + 5 * old) if masculine else config.bald * 0.1
     if rng.random() < bald:
@@ -161,6 +167,13 @@ def random_outfit(
     dark, light = sorted(np.exp(rng.uniform(np.log(0.012), np.log(0.75), 2)))
     cloth = _fabric(rng, dark if rng.random() < 0.5 else light)
     stripe = _fabric(rng, light) if rng.random() < 0.15 else None
+    jacket = tie = None
+    if rng.random() < config.jacket:
+        shirt = rng.choice((0.72, 0.6, 0.25), p=(0.6, 0.25, 0.15)) * rng.uniform(0.85, 1.1)
+        cloth, stripe = _colour(shirt * np.exp(rng.normal(0, 0.07, 3))), None
+        jacket = float(np.exp(rng.uniform(np.log(0.012), np.log(0.15)))) / shirt
+        if masculine and rng.random() < 0.75:
+            tie = float(np.exp(rng.uniform(np.log(0.01), np.log(0.3)))) / shirt
     return Outfit(
         hair=hair,
         hair_colour=_colour(hair_colour),
@@ -181,7 +194,9 @@ def random_outfit(
         cloth_colour=cloth,
         stripe_colour=stripe,
         stripes=float(rng.uniform(6, 30)),
-        weave=float(rng.uniform(0.02, 0.25)),
+        weave=float(rng.uniform(0.01, 0.12)),
+        jacket=jacket,
+        tie=tie,
         torso_turn=float(np.clip(rng.standard_normal(), -2, 2))
         * np.radians(config.torso_turn_degrees),
     )
