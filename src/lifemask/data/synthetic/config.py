@@ -28,7 +28,7 @@ class SyntheticConfig:
     """Probability that a face has moles."""
     blemishes: float = 0.2
     """Probability of spots and blotches."""
-    beard: float = 0.45
+    beard: float = 0.35
     """Probability of a shadow, stubble or short beard on a masculine face."""
     wrinkles: float = 1.0
     """Factor on the depth of all wrinkles; 0 turns them off."""
@@ -69,7 +69,7 @@ class SyntheticConfig:
     loose_frame: float = 0.1
     """Probability of a frame with three times as much of all that."""
 
-    photo_background: float = 0.5
+    photo_background: float = 0.7
     """Probability of a photo's surroundings behind the head, where such photos are given."""
     directional_light: float = 0.75
     """Probability of a lamp or sun that casts shadows."""

@@ -27,6 +27,8 @@ class Faults:
 
     blur: float
     """Standard deviation in pixels, at 224 pixels a side."""
+    sharpening: float
+    """How much of what a blur of about one pixel takes away a camera adds again; 0 is none."""
     motion: tuple[float, float]
     """Blur along a line (right, down), pixels at 224."""
     resolution: float
@@ -58,6 +60,10 @@ def sample_faults(rng: np.random.Generator, config: SyntheticConfig) -> Faults:
     amount = config.faults
     poor = rng.random() < 0.2
     blur = (0.25 + 0.35 * rng.random() + (rng.uniform(0, 2.0) if poor else 0.0)) * amount
+    # Cameras that blur little mostly sharpen.
+    sharpening = 0.0
+    if not poor and rng.random() < 0.6:
+        blur, sharpening = 0.0, rng.uniform(0.1, 0.9) * amount
     angle, length = rng.uniform(0, math.pi), 0.0
     if rng.random() < 0.08:
         length = rng.uniform(1, 7) * amount
@@ -66,9 +72,10 @@ def sample_faults(rng: np.random.Generator, config: SyntheticConfig) -> Faults:
     iso = math.exp(rng.uniform(math.log(0.02), math.log(1.0))) * amount
     grain = float(rng.choice([1.0, 1.0, 1.6, 2.2]))
     if amount == 0:
-        return Faults(0, (0, 0), 1, 0, 0, 1, 1, 0, 0, 1, 100, False, 0)
+        return Faults(0, 0, (0, 0), 1, 0, 0, 1, 1, 0, 0, 1, 100, False, 0)
     return Faults(
         blur=blur,
+        sharpening=sharpening,
         motion=(length * math.cos(angle), length * math.sin(angle)),
         resolution=resolution,
         read_noise=0.004 * iso,
@@ -108,6 +115,8 @@ def photograph(
     size = scene.shape[-1]
     unit = size / 224
     image = _blurred(scene, faults.blur * unit)
+    if faults.sharpening > 0:
+        image = (image + faults.sharpening * (image - _blurred(image, 0.9 * unit))).clamp(min=0)
     image = _dragged(image, (faults.motion[0] * unit, faults.motion[1] * unit))
     small = max(round(size * faults.resolution), 16)
     if small < size:

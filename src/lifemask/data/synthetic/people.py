@@ -67,10 +67,11 @@ def sample_person(
     """Return a person; the head's coefficients are truncated Gaussians, some people plainer."""
     limit = config.identity_limit
     spread = config.identity_spread * rng.choice([0.6, 1.0, 1.25], p=[0.2, 0.6, 0.2])
-    identity = np.clip(spread * rng.standard_normal(identity_modes), -limit, limit)
+    identity = spread * rng.standard_normal(identity_modes)
     age = float(np.clip(16 + 70 * rng.beta(1.1, 1.9), 16, 85))
     old = (age - 16) / 69
     masculine = bool(rng.random() < 0.5)
+    identity = np.clip(_of_a_sex(identity, spread, masculine=masculine), -limit, limit)
     angle = rng.uniform(*config.tone_range_degrees)
     tone = float(np.interp(angle, _TONE_DEGREES, _TONE_MELANIN))
     light = np.clip((angle + 20) / 70, 0, 1)
@@ -97,11 +98,17 @@ def sample_person(
     albedo = np.clip(albedo, -max(limit, 3), max(limit, 3)).astype(np.float32)
 
     if bearded:
-        paint["stubble"] = -rng.uniform(0.3, 1.6) * _DARKER * (0.6 + 0.4 * rng.random())
-        if rng.random() < 0.5:
-            paint["beard"] = -rng.uniform(0.2, 0.9) * np.array([0.95, 1.0, 1.0])
+        # Grey hair takes the skin's colour rather than its light.
+        hairs = np.array([1.1, 0.95, 0.8])
+        if rng.random() < 0.8 * old:
+            hairs = np.array([0.7, 0.35, 0.1])
+        thickness = rng.uniform(0.25, 1.0)
+        paint["stubble"] = -thickness * hairs
         if rng.random() < 0.4:
-            paint["moustache"] = -rng.uniform(0.4, 1.2) * np.array([0.95, 1.0, 1.0])
+            grown = rng.uniform(0.3, 1.2)
+            paint["beard"] = -grown * hairs
+            thickness += grown
+        paint["moustache"] = -thickness * rng.uniform(0.6, 1.1) * hairs
     if made_up:
         lipstick = rng.choice([0.0, 0.4, 1.0], p=[0.25, 0.4, 0.35]) * rng.uniform(0.4, 1.0)
         paint["lips"] = lipstick * np.array(
@@ -114,7 +121,7 @@ def sample_person(
     paint["socket"] = -abs(rng.normal(0, 0.10)) * np.array([0.8, 1.0, 1.0])
     paint["flush"] = rng.normal(0.15, 0.25) * -_BLOOD
     paint["nose"] = rng.normal(0.15, 0.3) * -_BLOOD * (0.5 + 0.5 * light)
-    blotches = rng.uniform(0.02, 0.15) * (0.3 if made_up else 1.0)
+    blotches = rng.uniform(0.02, 0.09) * (0.3 if made_up else 1.0)
     paint["blotches"] = blotches * (-_BLOOD if rng.random() < 0.75 else -0.6 * _MELANIN)
     paint["mottle"] = -rng.uniform(0.01, 0.05) * (0.4 if made_up else 1.0) * _MELANIN
     if rng.random() < config.freckles * (0.3 + light):
@@ -151,6 +158,29 @@ def sample_person(
         cloth_seed=int(rng.integers(2**31)),
         mask=random_mask(rng) if rng.random() < config.mask else None,
     )
+
+
+# What of each mode of the default head tells men (+) from women (-), in standard deviations:
+# MakeHuman's sexes, averaged over ages and origins, fitted with the head's modes and their prior to
+# 0.3 mm. It explains 91 % of their difference; most of that is size, the first mode.
+_MASCULINE = {
+    0: -1.02, 1: -0.4, 2: 0.28, 3: -0.16, 5: -0.25, 6: -0.97, 7: -0.74, 9: 0.5, 10: -0.44,
+    12: -0.22, 13: -0.14, 14: -0.56, 16: -0.8, 18: -0.83, 21: -0.89, 23: 0.23, 25: -0.25,
+    26: -0.26, 33: -0.45, 35: -0.19, 36: -0.18, 41: 0.18, 43: 0.19, 45: -0.4, 46: -0.33, 50: 0.16,
+    51: 0.31, 53: 0.17, 54: -0.14, 55: -0.24, 58: -0.18, 60: 0.17, 61: 0.15, 65: -0.15, 71: -0.18,
+}  # fmt: skip
+_SEXED = 1.2
+"""How far from the middle people of a sex are on average; some are like the other."""
+
+
+def _of_a_sex(identity: np.ndarray, spread: float, *, masculine: bool) -> np.ndarray:
+    """Return coefficients drawn for everyone as those of one sex; both together vary as before."""
+    sexed = identity.copy()
+    for mode, weight in _MASCULINE.items():
+        if mode < len(sexed):
+            mean = np.clip(_SEXED * weight, -0.9, 0.9) * (1 if masculine else -1)
+            sexed[mode] = spread * mean + identity[mode] * np.sqrt(1 - mean * mean)
+    return sexed
 
 
 def _sample_spots(rng: np.random.Generator, config: SyntheticConfig) -> np.ndarray:

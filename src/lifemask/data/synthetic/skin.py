@@ -82,9 +82,9 @@ class SkinPainter:
         self._mottle = _noise(rng, resolution, 1 / 128, 1 / 20).to(device)
         speckles = _noise(rng, resolution, 1 / 110, 1 / 45).to(device)
         self._freckles = ((speckles - 1.0) * 1.5).clamp(0, 1)
-        self._stubble = 0.55 + 0.45 * _noise(rng, resolution, 1 / 250, 1 / 90).to(device).clamp(
-            -1, 1
-        )
+        strands = _noise(rng, resolution, 1 / 250, 1 / 90).clamp(-1, 1)
+        patches = _noise(rng, resolution, 1 / 40, 1 / 10).clamp(-1, 1)
+        self._stubble = (0.75 + 0.13 * strands + 0.12 * patches).to(device)
 
     def albedo(self, people: list[Person]) -> Float[Tensor, "N 3 D D"]:
         """Return the painted albedo of some people."""
@@ -124,8 +124,9 @@ class SkinPainter:
     def _layer(self, name: str, person: Person) -> Tensor:
         if name == "freckles":
             return self.layers["freckled"] * self._freckles[person.noise[0]]
-        if name == "stubble":
-            return self.layers["beard"] * self._stubble[person.noise[1]]
+        if name in ("stubble", "beard", "moustache"):
+            layer = self.layers["moustache" if name == "moustache" else "beard"]
+            return layer * self._stubble[person.noise[1]]
         if name == "blotches":
             return self.layers["skin"] * self._blotches[person.noise[2]]
         if name == "mottle":
@@ -207,14 +208,12 @@ def _draw_layers(
         mode = albedo.basis_log[albedo.mode_names.index("beard_shadow")].mean(0)
         mode = F.interpolate(mode[None, None], (resolution, resolution), mode="bilinear")[0, 0]
         beard_mode = np.clip((-mode / (-mode).max()).cpu().numpy(), 0, 1)
-    beard = blob((152,), (80, 50)) if beard_mode is None else beard_mode
-    lip_top = np.minimum(uv[37, 1], uv[0, 1])
-    nose_foot = uv[2, 1]
-    moustache = (
-        np.clip((rows - nose_foot) / (6 * unit), 0, 1)
-        * np.clip((lip_top + 3 * unit - rows) / (5 * unit), 0, 1)
-        * np.clip((54 * unit - np.abs(columns - resolution / 2)) / (16 * unit), 0, 1)
-    )
+    beard = blob((152,), (80, 50))
+    if beard_mode is not None:
+        # The mode is a stamp: hair thins out towards the cheeks and the neck.
+        soft = np.clip((_blurred(beard_mode, 22 * unit) - 0.25) / 0.7, 0, 1)
+        beard = soft * np.sqrt(beard_mode)
+    moustache = _moustache(uv, rows, columns, unit)
     under = lower.copy()
     under[:, 1] += 22 * unit
     layers = {
@@ -235,6 +234,34 @@ def _draw_layers(
         "moustache": moustache,
     }
     return {name: layer * skin for name, layer in layers.items()}
+
+
+def _moustache(uv: np.ndarray, rows: np.ndarray, columns: np.ndarray, unit: float) -> np.ndarray:
+    """Return a band above the upper lip, parted under the nose, that hangs past its corners."""
+    lip = uv[list(_LIPS_OUTLINE[:11])]
+    lip = lip[np.argsort(lip[:, 0])]
+    x = columns[0]
+    past = np.maximum(np.maximum(lip[0, 0] - x, x - lip[-1, 0]), 0)
+    top = np.interp(x, *lip.T) + 1.1 * past
+    middle = lip[:, 0].mean()
+    height = (top.min() - uv[2, 1]) * 0.9 + 4 * unit
+    ends = np.clip((lip[-1, 0] - middle + 16 * unit - np.abs(x - middle)) / (16 * unit), 0, 1)
+    parting = 1 - 0.4 * np.exp(-(((x - middle) / (5 * unit)) ** 2))
+    upper = np.clip((rows - top + height) / (0.6 * height), 0, 1)
+    lower = np.clip((top + 2 * unit - rows) / (4 * unit), 0, 1)
+    return upper * lower * ends * parting
+
+
+def _blurred(layer: np.ndarray, sigma: float) -> np.ndarray:
+    """Return a layer under a Gaussian of `sigma` texels; its borders repeat."""
+    reach = math.ceil(2.5 * sigma)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    kernel /= kernel.sum()
+    for axis in (0, 1):
+        padding = [(reach, reach) if k == axis else (0, 0) for k in range(2)]
+        padded = np.pad(layer, padding, "edge")
+        layer = np.apply_along_axis(np.convolve, axis, padded, kernel, "valid")
+    return layer
 
 
 def _noise(
