@@ -15,6 +15,7 @@ from lifemask.data.stored_fits import FitStore, StoredFit, StoredFitError, write
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
 from lifemask.data.synthetic.backgrounds import Surroundings
 from lifemask.data.tensors import map_tensors, named_tensors
+from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.perception.framing import face_frame
 from lifemask.rendering.rasterization import rasterize
 
@@ -121,8 +122,39 @@ def test_the_relief_of_an_unmoved_camera_is_the_photo(
         principal_point=fit.camera.principal_point[None],
         world_to_camera=fit.camera.world_to_camera[None],
     )
-    relief = photo_relief(fit, vertices, faces.material.triangles, same)
+    neck = faces.model.regions["neck"]
+    relief = photo_relief(fit, vertices, faces.material.triangles, same, neck)
     torch.testing.assert_close(relief.points[:, :2], relief.source * CONFIG.size, atol=0.02, rtol=0)
+
+
+def test_ears_and_hair_give_way_and_collars_stay(fit: StoredFit, faces: SyntheticFaces) -> None:
+    vertices = faces.model.vertices(fit.coefficients)
+    same = PerspectiveCamera(
+        fit.camera.focal_pixels[None],
+        fit.camera.principal_point[None],
+        fit.camera.world_to_camera[None],
+        fit.camera.image_size,
+    )
+    neck = faces.model.regions["neck"]
+
+    def taken(person: float) -> torch.Tensor:
+        known = replace(fit, person=torch.full_like(fit.front, person))
+        return photo_relief(known, vertices, faces.material.triangles, same, neck).head
+
+    points = fit.camera.project(vertices)
+    head = rasterize(points, faces.model.triangles, fit.camera.image_size).mask
+    low = min(int(points[neck > 0.9, 1].max()), CONFIG.size - 2)
+    assert taken(1.0).sum() > taken(0.0).sum() * 1.05
+    assert taken(0.0)[head][: head.sum() // 2].min() > 0.5
+    assert taken(1.0)[low:].max() == 0
+
+
+def test_a_fit_may_say_where_the_person_is(fit: StoredFit) -> None:
+    assert _memory_store(fit)[0].person is None
+    person = torch.linspace(0, 1, fit.front.numel()).view_as(fit.front)
+    read = _memory_store(replace(fit, person=person))[0].person
+    assert read is not None
+    torch.testing.assert_close(read, person, atol=1 / 255, rtol=0)
 
 
 def test_what_lay_over_the_head_is_drawn_over_it(fit: StoredFit, faces: SyntheticFaces) -> None:

@@ -33,7 +33,6 @@ from lifemask.data.synthetic.truth import face_points, labelled
 from lifemask.data.tensors import joined, map_tensors
 from lifemask.data.wearables.drawing import Layers
 from lifemask.geometry.cameras import PerspectiveCamera
-from lifemask.geometry.meshes import vertex_normals
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.rendering.interpolation import interpolate
 from lifemask.rendering.rasterization import rasterize
@@ -50,6 +49,10 @@ _OWN_LIGHT = 0.5
 """Probability that the light stays the photo's."""
 _NECK_METRES = 0.035
 """Height over which the drawn neck fades into the photo's."""
+_AXIS = (0.0, 0.02, -0.085)
+"""A point about which the skull is as wide as deep, head space, metres: hair hangs around it."""
+_STRETCHED = 12.0
+"""What is seen of a photo at so many times its size is not shown."""
 _FRONT_SLACK = 0.02
 """Metres by which what lay on the head may sink into the turned head and still be seen."""
 
@@ -65,9 +68,9 @@ class Relief:
     triangles: Int[Tensor, "T 3"]
     """Of the grid."""
     facing: Float[Tensor, "G"]
-    """0 where the head turned away from the photo's camera: a stretched relief shows; else 1."""
+    """0 where little of the photo is stretched over much of the new picture; else 1."""
     head: Float[Tensor, "S S"]
-    """1 where the stored square shows the head, else 0."""
+    """1 where the stored square shows the head down to the chin, or near it hair or an ear."""
 
 
 class ProfiledFaces:
@@ -158,24 +161,28 @@ class ProfiledFaces:
         """Return what is behind the head, and what of the photo lies over it."""
         own = fit.coefficients.to(self.faces.device)
         vertices = self.faces.model.vertices(own)
-        relief = photo_relief(fit, vertices, self.faces.material.triangles, camera)
+        neck = self.faces.model.regions["neck"]
+        relief = photo_relief(fit, vertices, self.faces.material.triangles, camera, neck)
         fragments = rasterize(relief.points, relief.triangles, camera.image_size, cull="none")
         attributes = torch.cat([relief.source, relief.facing[:, None]], -1)
         at = interpolate(attributes, relief.triangles, fragments)
         photo, front = fit.photo.to(at), fit.front.to(at)
-        # Behind the head there is no second one: its skin gives way to what surrounds it.
-        behind = outward(photo, 1 - relief.head * (front < 0.5))
+        # Behind the head there is no second one: it and its hair give way to what surrounds them.
+        behind = outward(photo, (relief.head < 0.05).to(photo))
         layers = torch.cat([behind, photo, front[None]])[None]
         grid = (at[:2] * 2 - 1).permute(1, 2, 0)[None]
         warped = F.grid_sample(layers, grid, padding_mode="reflection", align_corners=False)
         above = ((picture.depth + _FRONT_SLACK - fragments.depth) / _FRONT_SLACK).clamp(0, 1)
         above = torch.where(picture.depth > 0, above, 1.0)
         inside = (at[:2] - 0.5).abs().amax(0) < 0.5
-        opacity = ((warped[:, 6] - 0.35) * 2).clamp(0, 1) * above * at[2] * inside
+        hair = ((warped[:, 6] - 0.35) * 2).clamp(0, 1) * at[2] * inside
         gain = gain[:, None, None]
+        # Also behind the head: nothing may show between its edge and the hair beside it.
+        surroundings = torch.lerp(warped[:, :3], warped[:, 3:6], hair.unsqueeze(1)) * gain
+        opacity = hair * above
         depth = torch.where(opacity > 0.5, fragments.depth - 2 * _FRONT_SLACK, torch.inf)
         over = Layers(warped[:, 3:6] * gain * opacity.unsqueeze(1), opacity, depth)
-        return warped[:, :3] * gain, over
+        return surroundings, over
 
 
 def photo_relief(
@@ -183,10 +190,12 @@ def photo_relief(
     vertices: Float[Tensor, "V 3"],
     triangles: Int[Tensor, "T 3"],
     camera: PerspectiveCamera,
+    neck: Float[Tensor, "V"],
 ) -> Relief:
     """Return a fitted photo as a surface seen by another camera.
 
-    On the head the surface has the head's depth, around it that of the nearest outline. The head
+    On the head the surface has the head's depth, around it that of the skull's axis: there the
+    hair lies that is seen beside a face. The head
     and its hair move with the head; what is farther away keeps its place in the picture, around
     the head and in the head's size.
 
@@ -195,22 +204,32 @@ def photo_relief(
         vertices: of its head, head space, metres.
         triangles: of the head.
         camera: the new one, with one batch axis of length 1.
+        neck: how surely a vertex of the head lies below the chin, 0 to 1.
     """
     side = fit.camera.image_size[0]
     old = fit.camera.to(vertices.device)
     coarse = old.cropped(0, 0, (_GRID, _GRID), scale=_GRID / side)
     head = rasterize(coarse.project(vertices), triangles, (_GRID, _GRID))
     covered = (head.depth > 0).to(vertices.dtype)
-    depth = outward(head.depth[None], covered)[0]
-    normals = vertex_normals(old.to_camera(vertices), triangles)
-    away = interpolate(normals, triangles, head)[2]
-    facing = torch.where(covered > 0, ((-away - 0.2) / 0.3).clamp(0, 1), 1.0)
-    # A little more than the head: its outline in the photo is not the fitted one to the pixel.
-    spread = _spread(covered, 5)[None, None]
-    whole = F.interpolate(spread, (side, side), mode="bilinear")[0, 0].clamp(0, 1)
+    axis = old.to_camera(vertices.new_tensor([_AXIS]))[0, 2]
+    depth = torch.where(covered > 0, head.depth, axis)
     front = F.interpolate(fit.front.to(vertices)[None, None], (_GRID, _GRID), mode="area")[0, 0]
     # Hair hangs on the head; other dark things far away are not hair.
     rigid = torch.maximum(covered, front * _spread(covered, 11))
+    face = covered * (interpolate(neck[:, None], triangles, head)[0] < 0.5)
+    # A little more than the head: its outline in the photo is not the fitted one to the pixel, nor
+    # are its ears. What is seen below the chin, neck and collar, stays.
+    near = _spread(face, 13)
+    person = (
+        front
+        if fit.person is None
+        else F.interpolate(fit.person.to(vertices)[None, None], (_GRID, _GRID), mode="area")[0, 0]
+    )
+    rows = torch.arange(_GRID, device=vertices.device)[:, None]
+    above = rows <= torch.where(face > 0, rows, 0).amax()
+    hair = _spread((front > 0.2).to(face), 3) * _spread(face, 25)
+    taken = torch.maximum(_spread(face, 3), torch.maximum(hair, near * (person > 0.15) * above))
+    whole = F.interpolate(taken[None, None], (side, side), mode="bilinear")[0, 0].clamp(0, 1)
     rigid = F.avg_pool2d(_spread(rigid, 3)[None, None], 5, 1, 2, count_include_pad=False)[0, 0]
 
     steps = (torch.arange(-_MARGIN, _GRID + _MARGIN, device=vertices.device) + 0.5) / _GRID
@@ -219,7 +238,6 @@ def photo_relief(
     pad = (_MARGIN,) * 4
     depth = F.pad(depth[None, None], pad, mode="replicate").view(-1, 1)
     rigid = F.pad(rigid[None, None], pad).view(-1, 1)
-    facing = F.pad(facing[None, None], pad, value=1.0).view(-1)
 
     pixels = source * side
     rays = (pixels - old.principal_point) / old.focal_pixels
@@ -227,22 +245,44 @@ def photo_relief(
     rotation, translation = old.world_to_camera[:3, :3], old.world_to_camera[:3, 3]
     in_head = (in_old - translation) @ rotation
     turned = camera.project(in_head[None])[0]
-    still = _same_place(pixels, old, camera)
+    scale = _same_scale(old, camera)
+    still = _same_place(pixels, old, camera, scale)
     far = camera.world_to_camera[0, 2, 3] + _FAR_METRES
     place = rigid * turned[:, :2] + (1 - rigid) * still
     points = torch.cat([place, rigid * turned[:, 2:] + (1 - rigid) * far], -1)
+    stretch = _stretch(points[:, :2].view(len(steps), len(steps), 2)) * _GRID / (side * scale)
+    facing = ((_STRETCHED - stretch.view(-1)) / (_STRETCHED / 2)).clamp(0, 1)
     grid = _grid_triangles(len(steps), vertices.device)
     return Relief(points.contiguous(), source, grid, facing, whole)
 
 
+def _same_scale(old: PerspectiveCamera, new: PerspectiveCamera) -> Float[Tensor, ""]:
+    """Return how much larger the head is in the new picture."""
+    before, after = old.world_to_camera[2, 3], new.world_to_camera[0, 2, 3]
+    return (new.focal_pixels[0] / after) / (old.focal_pixels / before)
+
+
 def _same_place(
-    pixels: Float[Tensor, "G 2"], old: PerspectiveCamera, new: PerspectiveCamera
+    pixels: Float[Tensor, "G 2"],
+    old: PerspectiveCamera,
+    new: PerspectiveCamera,
+    scale: Float[Tensor, ""],
 ) -> Float[Tensor, "G 2"]:
     """Return old pixels in the new picture by the shift and size of the head's origin."""
     origin = pixels.new_zeros(1, 3)
     before, after = old.project(origin)[0], new.project(origin[None])[0, 0]
-    scale = (new.focal_pixels[0] / after[2]) / (old.focal_pixels / before[2])
     return (pixels - before[:2]) * scale + after[:2]
+
+
+def _stretch(points: Float[Tensor, "G G 2"]) -> Float[Tensor, "G G"]:
+    """Return the longest edge at each vertex of a grid."""
+    longest = points.new_zeros(points.shape[:2])
+    for axis in (0, 1):
+        edges = points.diff(dim=axis).norm(dim=-1)
+        first, last = (edges.narrow(axis, k, 1) for k in (0, edges.shape[axis] - 1))
+        for padded in (torch.cat([first, edges], axis), torch.cat([edges, last], axis)):
+            longest = torch.maximum(longest, padded)
+    return longest
 
 
 def _spread(mask: Float[Tensor, "G G"], cells: int) -> Float[Tensor, "G G"]:
