@@ -6,7 +6,10 @@ Photos are those of the `open` tier, framed as networks see them; a part of the 
 The classifier learns from the others and as many synthetic faces, and is judged on the held-out
 people and on synthetic people of another seed. The judged poses differ (photos are portraits), so
 synthetic faces are drawn near-frontal unless --all-poses is given; then a face turned away is
-given away by that alone. With stored fits, half of the synthetic faces have a photo's blurred
+given away by that alone. For the same reason nobody holds a hand or a mask before the face, and
+photos go through the same cameras as drawn faces: else their sharpness and exposure alone, which
+are meant to vary more in what networks learn from, would tell (--as-they-are keeps all that). With
+stored fits, half of the synthetic faces have a photo's blurred
 surroundings, and faces drawn anew from photos are judged apart.
 
 Prints accuracies with 95 % intervals (0.5 is chance) and writes a sheet for each: sixteen photos
@@ -30,11 +33,13 @@ from lifemask.data.photo_faces import PhotoFaces, open_photos
 from lifemask.data.profiled import ProfiledFaces
 from lifemask.data.stored_fits import FitStore
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
+from lifemask.data.synthetic.faults import of_photo, photograph, sample_faults
 from lifemask.io.colour import srgb_from_linear
 from lifemask.morphable.assets import read_card
 
 SIZE, SMALL = 224, 112
 NEAR_FRONTAL = {"uniform_yaw": 0.0, "pitch_limit_degrees": 15.0, "yaw_limit_degrees": 35.0}
+NOTHING_BEFORE = {"hand": 0.0, "held": 0.0, "mask": 0.0}
 SHARDS = ("open-frl-*", "open-ukparl-*", "open-voteview-*")
 
 
@@ -56,6 +61,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--limit", type=int, help="look at the first so many photos only")
     parser.add_argument("--all-poses", action="store_true")
+    parser.add_argument("--as-they-are", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("."))
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -66,9 +72,15 @@ def main() -> None:
         options.data, patterns, tiers=["open"], size=SIZE, seed=0, held_out=0.3,
         augmentation=Augmentation.none(), limit=options.limit,
     )  # fmt: skip
-    photos = Crops(_photos(training, options.photos), _photos(held, options.judged))
+    config = SyntheticConfig(
+        **({} if options.all_poses else NEAR_FRONTAL),
+        **({} if options.as_they_are else NOTHING_BEFORE),
+    )
+    cameras = None if options.as_they_are else config
+    photos = Crops(
+        _photos(training, options.photos, cameras), _photos(held, options.judged, cameras)
+    )
     count, judged = len(photos.training), len(photos.held_out)
-    config = SyntheticConfig(**({} if options.all_poses else NEAR_FRONTAL))
     store = FitStore(options.fits, head=read_card("head/head").sha256) if options.fits else None
     faces = SyntheticFaces(config, surroundings=store)
     kinds = {"synthetic": Crops(*(_drawn(faces, s, n) for s, n in ((100, count), (101, judged))))}
@@ -89,9 +101,20 @@ def main() -> None:
         print(f"  {path}")
 
 
-def _photos(faces: PhotoFaces, count: int) -> Tensor:
+def _photos(faces: PhotoFaces, count: int, cameras: SyntheticConfig | None) -> Tensor:
+    """Return photos, through other cameras if these are given."""
     places = np.random.default_rng(0).permutation(len(faces))[:count]
-    return torch.cat([_reduced(faces.face(int(k)).photo) for k in places])
+    photos = [faces.face(int(k)).photo for k in places]
+    if cameras is not None:
+        rng = np.random.default_rng(1)
+        photos = [_taken_again(photo, rng, cameras) for photo in photos]
+    return torch.cat([_reduced(photo) for photo in photos])
+
+
+def _taken_again(photo: Tensor, rng: np.random.Generator, config: SyntheticConfig) -> Tensor:
+    exposure = config.exposure_spread * rng.standard_normal() + 0.06 * rng.standard_normal(3)
+    scene = photo[0] * torch.from_numpy(np.exp(exposure)).float()[:, None, None]
+    return photograph(scene, of_photo(sample_faults(rng, config)))[None]
 
 
 def _drawn(faces: SyntheticFaces, seed: int, count: int) -> Tensor:
