@@ -81,7 +81,9 @@ def main() -> None:
     parser.add_argument("shards", nargs="+", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--size", type=int, default=320, help="pixels on a side of the squares")
-    parser.add_argument("--limit", type=int, default=None, help="photos of each shard, spread evenly over it")
+    parser.add_argument(
+        "--limit", type=int, default=None, help="photos of each shard, spread evenly over it"
+    )
     parser.add_argument("--least-confidence", type=float, default=0.7)
     options = parser.parse_args()
     reconstructor = FaceReconstructor.from_pretrained(quality="full", texture_size=512)
