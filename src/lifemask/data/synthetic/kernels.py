@@ -29,6 +29,13 @@ ATTRIBUTES = 11
 SMOOTH = 0.008
 """Metres of depth within a pixel up to which it shows one stretch of skin."""
 
+SHADOW_PIXELS = 160
+"""On a side of the lamp's view of the head."""
+SHADOW_RADIUS = 0.19
+"""Metres from its middle to its border."""
+SHADOW_DISTANCE = 20.0
+"""Metres to the lamp: far enough that its rays are parallel to float precision."""
+
 # Columns of a corner, which fill a cache line: its vertex's attributes, then these.
 _U, _V, _X, _Y, _CLOSENESS, _COLUMNS = 11, 12, 13, 14, 15, 16
 _POSITION = 4
@@ -51,20 +58,74 @@ _HOLLOW, _SHADOW, _WRAP = (0.25, 0.0, -0.07), (0.3, 0.0, -0.12), (0.22, 0.10, 0.
 
 
 @kernel()
-def light_vertices(lifted, depth, spread, lit):
-    """Write how much of the lamp each vertex sees, from a shadow map."""
-    size = depth.shape[0]
-    for i in range(lifted.shape[0]):
-        total = 0.0
-        z = lifted[i, 2]
-        for dy in range(-1, 2):
-            y = min(max(np.int64(lifted[i, 1] + dy * spread), 0), size - 1)
-            for dx in range(-1, 2):
-                x = min(max(np.int64(lifted[i, 0] + dx * spread), 0), size - 1)
-                blocker = depth[y, x]
-                share = (blocker - z + 0.0045) / 0.003 if blocker > 0 else 1.0
-                total += min(max(share, 0.0), 1.0)
-        lit[i] = total / 9
+def light_vertices(
+    triangles, worn_shadow, vertices, normals, lamp, axes, spread, worn, worn_triangles, lit
+):
+    """Write how much of the lamp each vertex of one head sees; all of it where there is no lamp.
+
+    Args:
+        triangles: of the head.
+        worn_shadow: part of the light that what is worn stops.
+        vertices, normals: (V,3), light axes, around the head's middle.
+        lamp: linear RGB.
+        axes: (3,3), to the right, down and along the lamp's light in columns.
+        spread: radius in texels over which shadows are averaged.
+        worn, worn_triangles: (W,3) and (S,3), what else throws shadows.
+        lit: (V,).
+    """
+    if max(lamp[0], lamp[1], lamp[2]) <= 0:
+        lit[:] = 1
+        return
+    # Off the surface along the normal, so that it does not shade itself.
+    lifted = _in_map(vertices + np.float32(0.002) * normals, axes)
+    depth = _shadow_map(_in_map(vertices, axes), triangles)
+    for i in range(len(lit)):
+        lit[i] = _past(lifted, i, depth, spread)
+    if len(worn_triangles) == 0:
+        return
+    depth = _shadow_map(_in_map(worn, axes), worn_triangles)
+    for i in range(len(lit)):
+        lit[i] *= 1 - worn_shadow * (1 - _past(lifted, i, depth, spread))
+
+
+@kernel()
+def _in_map(points, axes):
+    """Return points in texels of the shadow map, and their distance along the light."""
+    result = np.empty(points.shape, np.float32)
+    scale = np.float32(SHADOW_PIXELS / (2 * SHADOW_RADIUS))
+    middle, distance = np.float32(SHADOW_PIXELS / 2), np.float32(SHADOW_DISTANCE)
+    for i in range(len(points)):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        result[i, 0] = (x * axes[0, 0] + y * axes[1, 0] + z * axes[2, 0]) * scale + middle
+        result[i, 1] = (x * axes[0, 1] + y * axes[1, 1] + z * axes[2, 1]) * scale + middle
+        result[i, 2] = x * axes[0, 2] + y * axes[1, 2] + z * axes[2, 2] + distance
+    return result
+
+
+@kernel()
+def _shadow_map(points, triangles):
+    """Return the distance of the nearest triangle of either side along the light, 0 for none."""
+    x, y, q = _snapped(points)
+    depth = np.empty((SHADOW_PIXELS, SHADOW_PIXELS), np.float32)
+    index = np.empty(depth.shape, np.int32)
+    cover(x, y, q, triangles, True, True, 0, SHADOW_PIXELS, depth, index)
+    _invert(depth)
+    return depth
+
+
+@kernel()
+def _past(lifted, i, depth, spread):
+    """Return how much light reaches a point past what a shadow map shows."""
+    total, z = 0.0, lifted[i, 2]
+    for dy in range(-1, 2):
+        y = min(max(np.int64(lifted[i, 1] + dy * spread), 0), SHADOW_PIXELS - 1)
+        for dx in range(-1, 2):
+            x = min(max(np.int64(lifted[i, 0] + dx * spread), 0), SHADOW_PIXELS - 1)
+            blocker = depth[y, x]
+            # Soft over 3 mm: hides the steps of the map.
+            share = (blocker - z + 0.0045) / 0.003 if blocker > 0 else 1.0
+            total += min(max(share, 0.0), 1.0)
+    return total / 9
 
 
 @kernel()
@@ -160,18 +221,29 @@ def nearest(points, scale, triangles, depth, index):
         points: in pixels of an image that is `scale` times smaller.
         depth, index: 0 and -1 where there is no triangle.
     """
-    count = points.shape[0]
-    x, y, q = np.empty(count, np.int64), np.zeros(count, np.int64), np.zeros(count)
     if scale != 1:
         points = points.copy()
         points[:, :2] *= np.float32(scale)
-    snap(points, x, y, q)
+    x, y, q = _snapped(points)
     cover(x, y, q, triangles, False, True, 0, index.shape[0], depth, index)
-    for row in range(index.shape[0]):
-        for column in range(index.shape[1]):
-            # `cover` leaves the inverse.
-            closeness = depth[row, column]
-            depth[row, column] = 1 / closeness if closeness > 0 else 0
+    _invert(depth)
+
+
+@kernel()
+def _snapped(points):
+    """Return what `cover` needs of points."""
+    count = len(points)
+    x, y, q = np.empty(count, np.int64), np.zeros(count, np.int64), np.zeros(count)
+    snap(points, x, y, q)
+    return x, y, q
+
+
+@kernel()
+def _invert(depth):
+    """Make depths of the inverse ones that `cover` leaves; 0 remains."""
+    flat = depth.reshape(-1)
+    for i in range(len(flat)):
+        flat[i] = 1 / flat[i] if flat[i] > 0 else 0
 
 
 @kernel()

@@ -23,11 +23,6 @@ from lifemask.rendering.fragments import Fragments
 from lifemask.rendering.interpolation import interpolate
 from lifemask.rendering.rasterization import rasterize
 
-_SHADOW_PIXELS = 160
-# Far enough that rays through the shadow map are parallel to float precision.
-_SHADOW_DISTANCE = 20.0
-_SHADOW_RADIUS = 0.19
-
 
 @dataclass(frozen=True)
 class HeadMaterial:
@@ -357,6 +352,7 @@ def light_on_vertices(
 ) -> Float[Tensor, "N V"]:
     """Return how much of the lamp each vertex sees past the head and what is worn, 0 to 1.
 
+    Where there is no lamp it is 1.
     From shadow maps in the lamp's direction (Williams 1978), averaged over as many texels as the
     lamp is wide (Reeves et al. 1987).
 
@@ -377,56 +373,56 @@ def light_on_vertices(
     right = F.normalize(torch.linalg.cross(helper, forward), dim=-1)
     down = torch.linalg.cross(forward, right)
     axes = torch.stack([right, down, forward], dim=1).transpose(1, 2)
-    scale = _SHADOW_PIXELS / (2 * _SHADOW_RADIUS)
-    offset = vertices.new_tensor([_SHADOW_PIXELS / 2, _SHADOW_PIXELS / 2, _SHADOW_DISTANCE])
+    spread = (1.0 + light.size * 12).clamp(max=6)
+    if is_compiled(backend, vertices.device):
+        lit = torch.empty_like(vertices[..., 0])
+        corners = triangles.int().numpy()
+        nothing = Caster(vertices[0, :0], triangles[:0])
+
+        def task(k: int, arrays: list[Any]) -> None:
+            *inputs, own = arrays
+            worn = nothing if casters is None else casters[k]
+            kernels.light_vertices(
+                corners, _WORN_SHADOW, *inputs, worn.vertices.contiguous().numpy(),
+                worn.triangles.int().numpy(), own,
+            )  # fmt: skip
+
+        _for_each(task, vertices, normals, light.lamp, axes, spread, lit)
+        return lit
+
+    size, radius = kernels.SHADOW_PIXELS, kernels.SHADOW_RADIUS
+    scale = size / (2 * radius)
+    offset = vertices.new_tensor([size / 2, size / 2, kernels.SHADOW_DISTANCE])
     unit = vertices.new_tensor([scale, scale, 1.0])
-    size = (_SHADOW_PIXELS, _SHADOW_PIXELS)
 
     def map_of(points: Tensor, corners: Tensor) -> Tensor:
-        return rasterize(points * unit + offset, corners, size, cull="none", backend=backend).depth
+        place = points * unit + offset
+        return rasterize(place, corners, (size, size), cull="none", backend=backend).depth
 
     # Off the surface along the normal, so that it does not shade itself.
     lifted = ((vertices + 0.002 * normals) @ axes) * unit + offset
-    spread = (1.0 + light.size * 12).clamp(max=6)
-    lit = _past(lifted, map_of(vertices @ axes, triangles), spread, backend=backend)
-    if casters is None:
-        return lit
-    others = torch.stack(
-        [
-            map_of(one.vertices @ axes[k], one.triangles)
-            if len(one.triangles) and light.lamp[k].amax() > 0
-            else vertices.new_zeros(size)
-            for k, one in enumerate(casters)
-        ]
-    )
-    return lit * (1 - _WORN_SHADOW * (1 - _past(lifted, others, spread, backend=backend)))
+    lit = _past(lifted, map_of(vertices @ axes, triangles), spread)
+    if casters is not None:
+        others = [map_of(one.vertices @ axes[k], one.triangles) for k, one in enumerate(casters)]
+        lit = lit * (1 - _WORN_SHADOW * (1 - _past(lifted, torch.stack(others), spread)))
+    return torch.where(light.lamp.amax(-1, keepdim=True) > 0, lit, 1.0)
 
 
 def _past(
-    lifted: Float[Tensor, "N V 3"],
-    depth: Float[Tensor, "N S S"],
-    spread: Float[Tensor, "N"],
-    *,
-    backend: BackendName,
+    lifted: Float[Tensor, "N V 3"], depth: Float[Tensor, "N S S"], spread: Float[Tensor, "N"]
 ) -> Float[Tensor, "N V"]:
     """Return how much light reaches points, x and y in texels, past what shadow maps show."""
-    lit = torch.zeros_like(lifted[..., 0])
-    if is_compiled(backend, lifted.device):
-
-        def task(_: int, arrays: list[Any]) -> None:
-            kernels.light_vertices(*arrays)
-
-        _for_each(task, lifted, depth, spread, lit)
-        return lit
+    size = depth.shape[-1]
     depth = torch.where(depth > 0, depth, 1e3)
     spread = spread[:, None]
+    lit = torch.zeros_like(lifted[..., 0])
     steps = (-1.0, 0.0, 1.0)
     flat = depth.flatten(1)
     for dy in steps:
         for dx in steps:
-            x = (lifted[..., 0] + dx * spread).long().clamp(0, _SHADOW_PIXELS - 1)
-            y = (lifted[..., 1] + dy * spread).long().clamp(0, _SHADOW_PIXELS - 1)
-            blocker = flat.gather(1, y * _SHADOW_PIXELS + x)
+            x = (lifted[..., 0] + dx * spread).long().clamp(0, size - 1)
+            y = (lifted[..., 1] + dy * spread).long().clamp(0, size - 1)
+            blocker = flat.gather(1, y * size + x)
             # Soft over 3 mm: hides the steps of the map.
             lit += ((blocker - lifted[..., 2] + 0.0045) / 0.003).clamp(0, 1)
     return lit / len(steps) ** 2
@@ -547,7 +543,7 @@ def openness(
     middle = (vertices.amin(0) + vertices.amax(0)) / 2
     for ray in rays:
         light = LightRig(
-            vertices.new_zeros(1, 9, 3), ray[None], vertices.new_zeros(1, 3), ray.new_zeros(1)
+            vertices.new_zeros(1, 9, 3), ray[None], vertices.new_ones(1, 3), ray.new_zeros(1)
         )
         lit = light_on_vertices(
             (vertices - middle)[None], normals[None], triangles, light, backend="auto"
