@@ -27,7 +27,7 @@ from lifemask.io.files import OutputError
 from lifemask.io.images import decode_photo
 from lifemask.perception.framing import face_frame
 from lifemask.systems.registry import build_system
-from lifemask.training.config import PhotoSource, ProfiledSource, TrainingError
+from lifemask.training.config import PhotoSource, ProfiledSource, SyntheticSource, TrainingError
 from lifemask.training.packed import PART_BYTES, job_recipe
 
 LIMIT_BYTES = 55_000_000
@@ -116,7 +116,7 @@ def pack(
     for name, source in recipe.sources.items():
         if isinstance(source, PhotoSource) and source.share > 0:
             _pack_photos(name, source, data, output, side=side, quality=quality)
-        elif isinstance(source, ProfiledSource) and source.share > 0:
+        elif isinstance(source, ProfiledSource | SyntheticSource) and source.share > 0:
             for store in find_files(data, source.stores):
                 target = output / "data" / Path(source.stores[0]).parent / store.name
                 target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,17 @@
 """Each drawn face fills several places of a batch, each time varied anew."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from lifemask.data.augmentation_config import Augmentation
+from lifemask.data.stored_fits import StoredFit, write_fits
+from lifemask.data.tensors import map_tensors
+from lifemask.morphable.assets import read_card
 from lifemask.training.builders import build_parts
-from lifemask.training.config import TrainingError
+from lifemask.training.config import SyntheticSource, SystemChoice, TrainingError
 from lifemask.training.recipes import find_recipe
 from lifemask.training.sources import SyntheticFaceSource, VariedSource, synthetic_config
 
@@ -33,3 +37,27 @@ def test_repeats_that_make_no_sense_are_refused() -> None:
     synthetic = replace(recipe.sources["synthetic"], repeats=0)
     with pytest.raises(TrainingError, match="repeats is 0; allowed are 1 and more"):
         build_parts(replace(recipe, sources={"synthetic": synthetic}), None)
+
+
+def test_surroundings_of_stored_fits_stand_behind_faces_if_told_so(tmp_path: Path) -> None:
+    options = {"samples": 1, "texture_size": 64, "dressed": 0.0, "photo_background": 1.0}
+    config = synthetic_config(options, 64)
+    plain = SyntheticFaceSource(config, seed=3)
+    batch = map_tensors(lambda value: value[0], plain.batch(0, 1))
+    truth = batch.truth
+    assert truth is not None
+    fit = StoredFit(
+        "somebody", torch.zeros_like(batch.photo), torch.zeros(64, 64), truth.albedo_texture,
+        truth.coefficients, truth.camera, truth.light,
+    )  # fmt: skip
+    write_fits(tmp_path / "open-0.tar", [fit], head=read_card("head/head").sha256)
+    system = SystemChoice("direct_regression", {"crop_size": 64})
+    source = SyntheticSource(1.0, options, stores=("open-*.tar",))
+    recipe = replace(find_recipe("direct_regression"), system=system)
+    parts = build_parts(replace(recipe, sources={"synthetic": source}), tmp_path)
+    assert parts.about_data["synthetic"]["stores"] == ["open-0.tar"]
+    night = SyntheticFaceSource(config, seed=3, stores=(tmp_path / "open-0.tar",)).batch(0, 4)
+    behind = plain.batch(0, 4).photo[..., :8, :8].mean()
+    assert night.photo[..., :8, :8].mean() < 0.3 * behind
+    with pytest.raises(TrainingError, match="Source 'synthetic': There is no"):
+        build_parts(replace(recipe, sources={"synthetic": source}), tmp_path / "empty")

@@ -93,14 +93,16 @@ def _sources(
     match source:
         case SyntheticSource():
             config = synthetic_config(source.options, system.crop_size)
+            stores = tuple(find_files(data, source.stores))
             training, held_out = _varied(
                 source,
                 *(
-                    SyntheticFaceSource(config, seed, device)
+                    SyntheticFaceSource(config, seed, stores, device)
                     for seed in (training_seed, held_out_seed)
                 ),
             )
-            return training, held_out, {"kind": "synthetic", "tiers": []}
+            names = [store.name for store in stores]
+            return training, held_out, {"kind": "synthetic", "tiers": [], "stores": names}
         case PhotoSource():
             training, held_out, about = open_photos(
                 data,

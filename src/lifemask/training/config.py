@@ -43,6 +43,9 @@ class SyntheticSource:
     """Part of each batch, relative to the other sources' shares."""
     options: Mapping[str, Value] = field(default_factory=dict[str, Value])
     """What the generator's configuration takes."""
+    stores: tuple[str, ...] = ()
+    """Stored fits under the data folder whose blurred surroundings stand behind some of the faces;
+    without any, all backgrounds are made up."""
     augmentation: Augmentation = field(default_factory=Augmentation.patches)
     """Variations on top of the generator's own frames, cameras and faults."""
     repeats: int = 1

@@ -63,6 +63,7 @@ def direct_regression_profiled() -> Recipe:
     for more faces teach more than finer ones; each three times, in other frames, colours and cuts.
     """
     plain = direct_regression()
+    fits = ("fits/open-*.tar",)
     drawing = {"uniform_yaw": 0.7, "samples": 1, "texture_size": 64}
     varied = replace(
         Augmentation.patches(),
@@ -81,8 +82,12 @@ def direct_regression_profiled() -> Recipe:
         description="As direct_regression, with two fifths of each batch fitted photos, turned.",
         system=plain.system,
         sources={
-            "synthetic": SyntheticSource(3.0, options=drawing, augmentation=varied, repeats=3),
-            "profiled": ProfiledSource(2.0, options=drawing, augmentation=varied, repeats=3),
+            "synthetic": SyntheticSource(
+                3.0, options=drawing, stores=fits, augmentation=varied, repeats=3
+            ),
+            "profiled": ProfiledSource(
+                2.0, stores=fits, options=drawing, augmentation=varied, repeats=3
+            ),
         },
         weights=plain.weights,
         batch_size=45,

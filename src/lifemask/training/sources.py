@@ -29,12 +29,14 @@ class SyntheticFaceSource:
     """Which ones."""
     seed: int
     """Of the endless stream, 0 or more."""
+    stores: tuple[Path, ...] = ()
+    """Tars of stored fits whose surroundings stand behind some of the faces."""
     device: str = "cpu"
     """Where they are drawn; other devices than the CPU draw in the training process."""
 
     def batch(self, index: int, size: int) -> FaceBatch:
         """Return a batch; see `FaceSource`."""
-        return _faces(self.config, self.device).batch(self.seed, index, size)
+        return _faces(self.config, self.stores, self.device).batch(self.seed, index, size)
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,15 @@ def synthetic_config(options: Mapping[str, Value], size: int) -> SyntheticConfig
 
 
 @cache
-def _faces(config: SyntheticConfig, device: str) -> SyntheticFaces:
+def _faces(config: SyntheticConfig, stores: tuple[Path, ...], device: str) -> SyntheticFaces:
     """Return the generator, built once in each process."""
-    return SyntheticFaces(config, device=device)
+    return SyntheticFaces(config, surroundings=_fits(stores) if stores else None, device=device)
+
+
+@cache
+def _fits(stores: tuple[Path, ...]) -> FitStore:
+    """Return stored fits, opened once in each process."""
+    return FitStore(stores, head=read_card("head/head").sha256)
 
 
 @cache
@@ -114,5 +122,4 @@ def _profiled(stores: tuple[Path, ...], config: SyntheticConfig, device: str) ->
     """Return the fits with the generator they share, opened once in each process."""
     from lifemask.data.profiled import ProfiledFaces
 
-    fits = FitStore(stores, head=read_card("head/head").sha256)
-    return ProfiledFaces(fits, _faces(config, device))
+    return ProfiledFaces(_fits(stores), _faces(config, stores, device))

@@ -20,7 +20,7 @@ _ROOM = 72
 
 
 class Surroundings:
-    """What is behind the people of fitted photos, their heads and hair taken out, out of focus."""
+    """What is behind the people of fitted photos, they and their hair taken out, out of focus."""
 
     def __init__(self, fits: FitStore, model: MorphableModel) -> None:
         """Take fits and the head they are of.
@@ -55,7 +55,8 @@ class Surroundings:
             points = fit.camera.project(vertices)
             points = points * points.new_tensor([*[_ROOM / fit.photo.shape[-1]] * 2, 1.0])
             head = rasterize(points, self._model.triangles.cpu(), size).mask.float()
-            front = F.interpolate(fit.front[None, None], size, mode="area")[0, 0]
+            shown = fit.front if fit.person is None else torch.maximum(fit.front, fit.person)
+            front = F.interpolate(shown[None, None], size, mode="area")[0, 0]
             taken = torch.maximum(head, (front > 0.2).float())
             taken = F.max_pool2d(taken[None], 7, 1, 3)[0]
             photo = F.interpolate(fit.photo[None], size, mode="area")[0]
