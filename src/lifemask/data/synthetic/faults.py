@@ -114,9 +114,10 @@ def photograph(
     compiled = is_compiled(backend, scene.device)
     size = scene.shape[-1]
     unit = size / 224
-    image = _blurred(scene, faults.blur * unit)
+    image = _blurred(scene, faults.blur * unit, compiled=compiled)
     if faults.sharpening > 0:
-        image = (image + faults.sharpening * (image - _blurred(image, 0.9 * unit))).clamp(min=0)
+        lost = image - _blurred(image, 0.9 * unit, compiled=compiled)
+        image = torch.add(image, lost, alpha=faults.sharpening).clamp_(min=0)
     image = _dragged(image, (faults.motion[0] * unit, faults.motion[1] * unit))
     small = max(round(size * faults.resolution), 16)
     if small < size:
@@ -190,13 +191,18 @@ def _shoulder(image: Tensor) -> Tensor:
     return image.clamp(max=0.8) + 0.2 * (1 - torch.exp(-over / 0.2 * 0.8))
 
 
-def _blurred(image: Tensor, sigma: float) -> Tensor:
+def _blurred(image: Tensor, sigma: float, *, compiled: bool) -> Tensor:
     if sigma < 0.25:
         return image
     reach = max(1, math.ceil(2.5 * sigma))
     steps = torch.arange(-reach, reach + 1, dtype=image.dtype, device=image.device)
     kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
-    weights: list[float] = (kernel / kernel.sum()).tolist()
+    kernel = kernel / kernel.sum()
+    if compiled:
+        result = torch.empty_like(image)
+        camera_kernels.blur(image.numpy(), kernel[reach:].numpy(), result.numpy())
+        return result
+    weights: list[float] = kernel.tolist()
     padded = F.pad(image[None], (reach, reach, reach, reach), mode="replicate")[0]
     height, width = image.shape[-2:]
     # Sums of shifted images: much faster than a convolution whose kernel is always another.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lifemask.data.batch import FaceBatch
 from lifemask.data.stored_fits import FitStore
+from lifemask.data.synthetic import kernels
 from lifemask.data.synthetic.backgrounds import Surroundings, enlarge, sample_background
 from lifemask.data.synthetic.cameras import (
     View,
@@ -31,6 +32,8 @@ from lifemask.data.synthetic.scenes import (
     LitHeads,
     Picture,
     draw_heads,
+    for_each_image,
+    is_compiled,
     light_heads,
     openness,
 )
@@ -366,7 +369,7 @@ class SyntheticFaces:
         self, picture: Picture, worn: Layers, both: Float[Tensor, "N H W"], moments: list[Moment]
     ) -> Tensor:
         background = enlarge(self._tensor([m.background for m in moments]), self.config.size)
-        composed = composite(picture, worn, both, background)
+        composed = composite(picture, worn, both, background, backend=self._backend)
         return torch.stack(
             [
                 photograph(c, m.faults, backend=self._backend)
@@ -380,6 +383,8 @@ def composite(
     worn: Layers,
     both: Float[Tensor, "N H W"],
     background: Float[Tensor, "N 3 H W"],
+    *,
+    backend: BackendName = "auto",
 ) -> Float[Tensor, "N 3 H W"]:
     """Return heads, what they wear and what is behind them in one picture.
 
@@ -392,7 +397,13 @@ def composite(
         worn: what is worn, over black.
         both: part of each pixel where what is worn covers the head.
         background: linear RGB.
+        backend: with numba it is compiled.
     """
+    if is_compiled(backend, background.device):
+        result = torch.empty_like(background)
+        over = (worn.colour, worn.opacity, both)
+        for_each_image(kernels.compose, picture.colour, picture.alpha, *over, background, result)
+        return result
     bare = (1 - both / picture.alpha.clamp(min=1e-6)).clamp(0, 1)
     open_part = (1 - picture.alpha - worn.opacity + both).clamp(0, 1)
     composed = picture.colour * bare.unsqueeze(1) + background * open_part.unsqueeze(1)

@@ -439,3 +439,17 @@ def _light(queue, count, soft, direction, lamp, lamp_size, shine, hair, place, w
             queue[_COLOUR + i] = own * diffuse + mirror
         for i in range(count):
             pixels[k, place[i]] += weight[i] * queue[_COLOUR + i]
+
+
+@kernel()
+def compose(colour, alpha, worn, opacity, both, background, result):
+    """Write a head, what it wears and what is behind them as one picture (3,H,W)."""
+    for k in range(3):
+        for row in range(alpha.shape[0]):
+            for column in range(alpha.shape[1]):
+                head, hidden = alpha[row, column], both[row, column]
+                bare = min(max(1 - hidden / max(head, 1e-6), 0.0), 1.0)
+                open_part = min(max(1 - head - opacity[row, column] + hidden, 0.0), 1.0)
+                result[k, row, column] = (
+                    colour[k, row, column] * bare + background[k, row, column] * open_part
+                ) + worn[k, row, column]

@@ -5,7 +5,7 @@ Plain PyTorch says what is drawn, on any device; on a CPU with numba the same is
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -200,11 +200,8 @@ def draw_heads(
             )
         ]  # fmt: skip
 
-        def task(_: int, arrays: list[Any]) -> None:
-            kernels.draw(*shared, samples, *arrays)
-
-        _for_each(
-            task,
+        for_each_image(
+            partial(kernels.draw, *shared, samples),
             points, heads.attributes, albedo, relief, light.soft, light.direction, light.lamp, light.size,
             heads.shine, heads.cover_colour, colour, alpha, fine_depth, index, depth, normals, own, skin,
         )  # fmt: skip
@@ -267,15 +264,20 @@ def fast_normals(
     return vertex_normals(vertices, triangles)
 
 
-def _for_each(task: Callable[[int, list[Any]], None], *tensors: Tensor) -> None:
-    """Call task(k, arrays of image k) for all images."""
-    arrays = [tensor.contiguous().numpy() for tensor in tensors]
-    count = len(arrays[0])
+def for_each_image(task: Callable[..., None], *tensors: Tensor | Sequence[Tensor]) -> None:
+    """Call a compiled function with the arrays of every image, spread over the threads."""
+    count = len(tensors[0])
+    arrays = [
+        value.contiguous().numpy()
+        if isinstance(value, Tensor)
+        else [one.contiguous().numpy() for one in value]
+        for value in tensors
+    ]
     workers = worker_count(count)
 
     def work(worker: int) -> None:
         for k in range(worker, count, workers):
-            task(k, [array[k] for array in arrays])
+            task(*(array[k] for array in arrays))
 
     run_in_threads(work, workers)
 
@@ -376,18 +378,12 @@ def light_on_vertices(
     spread = (1.0 + light.size * 12).clamp(max=6)
     if is_compiled(backend, vertices.device):
         lit = torch.empty_like(vertices[..., 0])
-        corners = triangles.int().numpy()
-        nothing = Caster(vertices[0, :0], triangles[:0])
-
-        def task(k: int, arrays: list[Any]) -> None:
-            *inputs, own = arrays
-            worn = nothing if casters is None else casters[k]
-            kernels.light_vertices(
-                corners, _WORN_SHADOW, *inputs, worn.vertices.contiguous().numpy(),
-                worn.triangles.int().numpy(), own,
-            )  # fmt: skip
-
-        _for_each(task, vertices, normals, light.lamp, axes, spread, lit)
+        task = partial(kernels.light_vertices, triangles.int().numpy(), _WORN_SHADOW)
+        worn = casters or [Caster(vertices[0, :0], triangles[:0])] * len(vertices)
+        for_each_image(
+            task, vertices, normals, light.lamp, axes, spread, [one.vertices for one in worn],
+            [one.triangles.int() for one in worn], lit,
+        )  # fmt: skip
         return lit
 
     size, radius = kernels.SHADOW_PIXELS, kernels.SHADOW_RADIUS
