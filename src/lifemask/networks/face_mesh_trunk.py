@@ -85,7 +85,7 @@ class FaceMeshFeatures(nn.Module):
             x = torch.cat([self._first(part) for part in photo.split(CHUNK)])
         else:
             x = self._first(photo)
-        for blocks in self.stages[self.frozen_stages :]:
+        for blocks in list(self.stages)[self.frozen_stages :]:
             x = blocks(x)
         return torch.cat([self._branch(self.frontal, x), self._branch(self.profile, x)], 1)
 
@@ -100,7 +100,7 @@ class FaceMeshFeatures(nn.Module):
             x = x.contiguous(memory_format=torch.channels_last)
             # TensorFlow's SAME padding of a stride-two convolution falls on the far side only.
             x = self.activation(self.stem(F.pad(x, (0, 1, 0, 1))))
-            for blocks in self.stages[: self.frozen_stages]:
+            for blocks in list(self.stages)[: self.frozen_stages]:
                 x = blocks(x)
             return x
 
