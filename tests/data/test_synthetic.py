@@ -11,12 +11,15 @@ from torch import Tensor
 
 from lifemask.data.batch import FaceBatch
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
+from lifemask.data.synthetic.expressions import sample_expression
 from lifemask.data.synthetic.faults import photograph, sample_faults
 from lifemask.data.synthetic.generator import composite
 from lifemask.data.synthetic.lights import LightRig
+from lifemask.data.synthetic.people import sample_person
 from lifemask.data.synthetic.scenes import Caster, Picture, light_on_vertices
 from lifemask.data.wearables.drawing import Layers
 from lifemask.geometry.rotations import yaw_pitch_roll_from_matrix
+from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
 
 SMALL = SyntheticConfig(size=96, texture_size=64)
 
@@ -168,6 +171,58 @@ def test_skin_tones_are_drawn_evenly() -> None:
     edges = [-1.6, -0.6, 0.06, 0.9, 2.6]
     counts, _ = np.histogram(melanin, edges)
     assert counts.min() > 200
+
+
+def test_men_and_women_differ_and_together_vary_as_everyone() -> None:
+    rng = np.random.default_rng(4)
+    config = SyntheticConfig(identity_spread=0.8, identity_limit=4.0)
+    people = [
+        sample_person(rng, config, identity_modes=60, albedo_modes=("melanin",)) for _ in range(600)
+    ]
+    shapes = np.stack([person.identity for person in people])
+    masculine = np.array([person.masculine for person in people])
+    # The first mode is mostly size: women have it, men lack it.
+    between = shapes[~masculine, 0].mean() - shapes[masculine, 0].mean()
+    assert 1.2 < between < 1.7
+    # Spread is 0.8 times 0.6, 1 or 1.25.
+    everyone = 0.8 * math.sqrt(0.2 * 0.36 + 0.6 + 0.2 * 1.5625)
+    assert np.abs(shapes.std(0) / everyone - 1).max() < 0.15
+
+
+def test_faces_at_rest_have_the_habits_of_portraits_and_closed_eyes_do_not_widen() -> None:
+    rng = np.random.default_rng(5)
+    faces = np.stack([sample_expression(rng, neutral=1.0) for _ in range(400)])
+    assert faces.min() >= 0
+    assert faces.max() <= 1
+    wide, blink = (ARKIT_EXPRESSIONS.index(f"{name}Left") for name in ("eyeWide", "eyeBlink"))
+    is_open = faces[:, blink] < 0.3
+    assert 0.1 < faces[is_open, wide].mean() < 0.3
+    assert faces[faces[:, blink] > 0.8, wide].max() < 0.15
+
+
+def test_sharpening_overshoots_at_an_edge_and_nowhere_else() -> None:
+    scene = torch.full((3, 224, 224), 0.2)
+    scene[..., 112:] = 0.4
+    plain = sample_faults(np.random.default_rng(0), SyntheticConfig(faults=0.0))
+    sharp = photograph(scene, dataclasses.replace(plain, sharpening=0.8))
+    assert sharp[..., 112].min() > 0.42
+    assert sharp[..., 111].max() < 0.18
+    far = [*range(106), *range(118, 224)]
+    assert torch.allclose(sharp[..., far], photograph(scene, plain)[..., far])
+
+
+def test_folded_lids_are_lightened_and_nothing_else(faces: SyntheticFaces) -> None:
+    painter = faces._painter
+    person = dataclasses.replace(
+        faces._person(0, 0), albedo=np.zeros(17, np.float32), paint={}, spots=np.zeros((0, 7))
+    )
+    painted = painter.albedo([person])[0]
+    assert faces.model.albedo is not None
+    own = faces.model.albedo.fine_texture(torch.zeros(17), painter.resolution)
+    change = (painted / own).log().mean(0)
+    assert change.max() > 0.05
+    assert change.min() > -0.04
+    assert change[painter.layers["socket"] < 0.01].abs().max() < 0.04
 
 
 def test_clips_keep_the_person_and_change_the_occasion(faces: SyntheticFaces) -> None:

@@ -236,3 +236,17 @@ def test_clothes_without_skin_say_what_to_give() -> None:
 def test_an_unknown_wearable_is_named_with_those_that_exist() -> None:
     with pytest.raises(KeyError, match=r"no wearable 'wig'.*hair_short01"):
         wardrobe()["wig"]
+
+
+def test_a_jacket_opens_over_a_shirt_with_a_tie() -> None:
+    suit = Outfit(jacket=0.1, tie=0.3, weave=0.0, neckline="high")
+    luminance, opacity = fabric(suit, 0)
+    front, side, below_neck, low = 0, 40, 12, 100
+    assert opacity.min() == 1
+    assert luminance[below_neck, 0] == pytest.approx(0.3, abs=0.02)
+    assert luminance[below_neck, 8] == pytest.approx(1.0, abs=0.02)
+    assert luminance[below_neck, side] == pytest.approx(0.1, abs=0.02)
+    assert luminance[low, 20] == pytest.approx(0.1, abs=0.02)
+    open_collar = fabric(Outfit(jacket=0.1, weave=0.0), 0)
+    assert open_collar[1, 4, front] < 0.5
+    assert fabric(Outfit(weave=0.0, neckline="high"), 0)[0].std() == 0

@@ -17,7 +17,7 @@ from lifemask.io.colour import linear_from_srgb, srgb_from_linear
 from lifemask.rendering.backends import BackendName
 
 _NOISE_POOL = 1 << 20
-_CONTRAST, _SATURATION = 1.28, 0.74
+_CONTRAST, _SATURATION = 1.36, 0.64
 """What cameras mostly make of the colours of a scene."""
 
 

@@ -313,7 +313,7 @@ class SyntheticFaces:
         halfway = F.normalize(rig.direction + rig.direction.new_tensor([0, 0, 1.5]), dim=-1)
         front = rig.nearest_harmonics().shade(halfway[:, None])[:, 0].clamp(min=0.1)
         level = front.mean(-1, keepdim=True) ** 0.3 * front**0.7
-        automatic = 1.65 * (0.21 / middle[:, None]) ** 0.42 / level
+        automatic = 1.8 * (0.21 / middle[:, None]) ** 0.42 / level
         return rig.scaled(automatic * self._tensor([m.exposure for m in moments]))
 
     def _dressed(
@@ -434,6 +434,8 @@ def _head_material(model: MorphableModel, skin: Float[Tensor, "D D"]) -> HeadMat
             sky[first:last] = sky[first:last].clamp(min=least)
     regions = model.regions
     gloss = gloss * (1 + 0.5 * regions["lips"] - 0.5 * regions["scalp"] - 0.4 * regions["neck"])
+    # Lids are folded away on the resting head; closed ones lie open to the light.
+    sky = torch.maximum(sky, 0.6 * regions["eyes"] * (1 - wet))
     sky = sky.clamp(min=0.04) * (1 - 0.5 * regions["mouth_bag"])
     low, high = model.mean.amin(0), model.mean.amax(0)
     uv_triangles = model.uv_triangles[:drawn].contiguous()

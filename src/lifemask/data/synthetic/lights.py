@@ -64,8 +64,12 @@ def sample_light(
     lamp, size = np.zeros(3), 1.0
     direction = _direction(rng, behind=0.12)
     if rng.random() < config.directional_light:
-        share = rng.uniform(0.15, 0.85)
-        size = math.exp(rng.uniform(math.log(0.01), math.log(0.5)))
+        # Most photos of people are lit softly: by the sky, a window, a flash off a ceiling.
+        hard = rng.random() < 0.3
+        share = rng.uniform(0.3, 0.85) if hard else rng.uniform(0.2, 0.75)
+        size = math.exp(
+            rng.uniform(math.log(0.01 if hard else 0.1), math.log(0.1 if hard else 0.5))
+        )
         lamp = 2.2 * share * _temperature(warmth + 0.25 * rng.standard_normal())
         coefficients *= 1 - share
     return coefficients, direction, lamp, size
