@@ -41,8 +41,8 @@ class FitSystem:
     def from_pretrained(cls) -> "FitSystem":
         """Load the networks and the head that ship with the package."""
         version = fingerprint(
-            *("assets", "fitting", "geometry", "io", "morphable"),
-            *("networks", "perception", "pipeline", "rendering", "systems"),
+            *("assets/head", "assets/perception", "fitting", "geometry", "io"),
+            *("morphable", "perception", "pipeline", "rendering"),
         )
         return cls(FacePerception.from_pretrained(), MorphableModel.from_pretrained(), version)
 

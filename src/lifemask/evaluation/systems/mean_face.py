@@ -35,7 +35,10 @@ class MeanFaceSystem:
         return cls(
             FacePerception.from_pretrained(),
             MorphableModel.from_pretrained(),
-            fingerprint("perception", "morphable", "rendering", "geometry", "assets"),
+            fingerprint(
+                *("assets/head", "assets/perception"),
+                *("geometry", "morphable", "perception", "rendering"),
+            ),
         )
 
     @torch.no_grad()
