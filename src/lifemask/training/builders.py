@@ -91,18 +91,23 @@ def _sources(
         seed_for(recipe.seed, name, use) % 2**31 for use in ("training", "held out")
     )
     match source:
-        case SyntheticSource():
+        case SyntheticSource() | ProfiledSource():
+            if source.repeats < 1:
+                raise TrainingError(f"repeats is {source.repeats}; allowed are 1 and more.")
             config = synthetic_config(source.options, system.crop_size)
             stores = tuple(find_files(data, source.stores))
-            training, held_out = _varied(
-                source,
-                *(
-                    SyntheticFaceSource(config, seed, stores, device)
-                    for seed in (training_seed, held_out_seed)
-                ),
+            synthetic = isinstance(source, SyntheticSource)
+            drawn = SyntheticFaceSource if synthetic else ProfiledFaceSource
+            training, held_out = (
+                VariedSource(
+                    drawn(config=config, seed=seed, stores=stores, device=device),
+                    source.augmentation,
+                    repeats,
+                )
+                for seed, repeats in ((training_seed, source.repeats), (held_out_seed, 1))
             )
-            names = [store.name for store in stores]
-            return training, held_out, {"kind": "synthetic", "tiers": [], "stores": names}
+            about = {"kind": "synthetic" if synthetic else "profiled", "tiers": []}
+            return training, held_out, {**about, "stores": [store.name for store in stores]}
         case PhotoSource():
             training, held_out, about = open_photos(
                 data,
@@ -127,28 +132,3 @@ def _sources(
                 workers=workers,
             )
             return training, held_out, {"kind": "clips", **about}
-        case ProfiledSource():
-            config = synthetic_config(source.options, system.crop_size)
-            stores = tuple(find_files(data, source.stores))
-            training, held_out = _varied(
-                source,
-                *(
-                    ProfiledFaceSource(stores, config, seed, device)
-                    for seed in (training_seed, held_out_seed)
-                ),
-            )
-            names = [store.name for store in stores]
-            return training, held_out, {"kind": "profiled", "stores": names}
-
-
-def _varied(
-    source: SyntheticSource | ProfiledSource,
-    training: SyntheticFaceSource | ProfiledFaceSource,
-    held_out: SyntheticFaceSource | ProfiledFaceSource,
-) -> tuple[VariedSource, VariedSource]:
-    if source.repeats < 1:
-        raise TrainingError(f"repeats is {source.repeats}; allowed are 1 and more.")
-    return (
-        VariedSource(training, source.augmentation, source.repeats),
-        VariedSource(held_out, source.augmentation, 1),
-    )
