@@ -6,6 +6,7 @@ import pytest
 from lifemask.evaluation.metrics.appearance_error import (
     best_scale,
     chroma_angle,
+    nearest_filled,
     relative_rms,
     relit_psnr,
 )
@@ -37,6 +38,16 @@ def test_psnr_of_a_relit_photo_is_that_of_its_srgb_values() -> None:
     squared = np.mean((12.92 * (scale * wrong - true)) ** 2)
     assert relit_psnr(wrong, true, mask) == pytest.approx(-10 * np.log10(squared), abs=1e-3)
     assert relit_psnr(8 * true, true, mask) == pytest.approx(120)
+
+
+def test_empty_pixels_repeat_the_nearest_given_one() -> None:
+    values = np.zeros((5, 6, 1))
+    given = np.zeros((5, 6), bool)
+    values[2, 1], values[2, 4] = 3, 7
+    given[2, [1, 4]] = True
+    filled = nearest_filled(values, given)
+    np.testing.assert_array_equal(filled[..., 0], np.repeat([[3, 3, 3, 7, 7, 7]], 5, 0))
+    np.testing.assert_array_equal(nearest_filled(values, given & False), values)
 
 
 def test_relit_psnr_looks_at_the_mask_alone() -> None:

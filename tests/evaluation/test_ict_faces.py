@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import binary_erosion
 from scipy.spatial.transform import Rotation
 
 from lifemask.evaluation.benchmarks.robustness import DAMAGES, damaged
@@ -155,6 +156,17 @@ def test_known_errors_in_known_figures_out(
     figures = judge(darker, truth)
     assert figures["albedo seen %"] > 10
     assert figures["chroma °"] > 5
+    rim = truth.skin & ~binary_erosion(truth.skin, iterations=2)
+    narrow = replace(
+        answer,
+        albedo=truth.albedo * ~rim[..., None],
+        normals=truth.normals * ~rim[..., None],
+    )
+    figures, share = judge(narrow, truth), rim.sum() / truth.skin.sum()
+    assert figures["empty %"] == pytest.approx(100 * share)
+    assert figures["normals °"] == pytest.approx(90 * share, abs=0.1)
+    # The colour beside the rim is nearly that on it.
+    assert figures["albedo seen %"] < 5
     half = replace(answer, albedo=truth.albedo / 2, vertices_albedo=truth.albedo_points / 2)
     assert judge(half, truth)["albedo hidden %"] == pytest.approx(0, abs=0.1)
     mismatched = replace(answer, vertices_albedo=truth.albedo_points * 1.2)

@@ -37,6 +37,7 @@ from lifemask.fitting.surface_landmarks import (
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.morphable import MorphableModel
 from lifemask.morphable.importers import ImportedModel, load_ict
+from lifemask.morphable.importers.ict import NARROW_FACE
 from lifemask.perception import FacePerception
 from lifemask.rendering import rasterize
 
@@ -44,8 +45,6 @@ Array = np.ndarray
 
 ICT_SKIN_VERTICES = 11248
 """Face, head and neck come first in ICT's vertex order."""
-ICT_NARROW_FACE = 6706
-"""The narrow face comes first of all."""
 
 _FACE_VIEWS = ((-45, 0), (-20, 10), (0, 0), (0, 20), (0, -25), (20, 10), (45, 0))
 _HEAD_VIEWS = tuple((yaw, pitch) for yaw in range(-180, 180, 30) for pitch in (-40, 0, 40))
@@ -102,7 +101,7 @@ def ict_target(path: Path, perception: FacePerception) -> IctTarget:
     basis = model.identity_basis[:, :ICT_SKIN_VERTICES].astype(np.float64)
     seen = visible_vertices(mean, triangles, _FACE_VIEWS)
     outside = visible_vertices(mean, triangles, _HEAD_VIEWS) | seen
-    narrow = np.arange(len(mean)) < ICT_NARROW_FACE
+    narrow = np.arange(len(mean)) < NARROW_FACE
     assert model.landmarks68 is not None
     landmarks68 = model.landmarks68.points(model.mean, model.triangles)
     neck = landmarks68[8, 1] + 0.01

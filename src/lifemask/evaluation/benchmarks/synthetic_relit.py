@@ -9,7 +9,7 @@ from lifemask.evaluation.ict_faces.head import light_reaches
 from lifemask.evaluation.ict_faces.light import TestLight
 from lifemask.evaluation.ict_faces.photo import FaceTruth
 from lifemask.evaluation.ict_faces.sets import RelitFace
-from lifemask.evaluation.metrics.appearance_error import relit_psnr
+from lifemask.evaluation.metrics.appearance_error import nearest_filled, relit_psnr
 from lifemask.evaluation.metrics.bootstrap import mean_and_half_width
 from lifemask.evaluation.metrics.normal_error import unit
 from lifemask.evaluation.predictions import Prediction
@@ -52,9 +52,10 @@ def relit_table(faces: list[RelitFace], config: EvaluationConfig, progress: Prog
             f"{len(faces)} people, {len(faces[0].relit()) if faces else 0} lights each (a smooth "
             f"environment and a lamp), one photo given, yaw up to 50°, quality {quality}; ± over "
             "people.",
-            "PSNR over the face's visible skin after one scale, sRGB values, of predicted albedo x "
-            "shading of the predicted normals under the true light, with the lamp's shadows cast "
-            "by the predicted mesh; worst light: the least of a person's lights; without shadows: "
+            "PSNR over the face's visible skin (without ears and neck) after one scale, sRGB values, "
+            "of predicted albedo x shading of the predicted normals under the true light, with the "
+            "lamp's shadows cast by the predicted mesh; a pixel that the program leaves empty takes "
+            "the nearest one's colour; worst light: the least of a person's lights; without shadows: "
             "no shadow cast.",
             "dashes: a program that gives no albedo or no normals cannot be relit, one without "
             "mesh and depth casts no shadows.",
@@ -69,26 +70,21 @@ def _add(values: dict[str, list[float]], answer: Prediction, face: RelitFace) ->
     if albedo is None or normals is None or not truth.skin.any():
         return
     points = _surface_points(answer, size)
+    given = (np.linalg.norm(normals, axis=-1) > 0.5) & (albedo.max(-1) > 0)
     shaded: list[float] = []
     bare: list[float] = []
     for light, pixels in face.relit():
         target = _linear(pixels)
-        flat = albedo * _shading(light, normals, None)
+        flat = nearest_filled(albedo * light.shading(unit(normals)), given)
         bare.append(relit_psnr(flat, target, truth.skin))
         if points is not None:
             lit = _lit(light, answer, points, normals)
-            shaded.append(relit_psnr(albedo * _shading(light, normals, lit), target, truth.skin))
+            cast = nearest_filled(albedo * light.shading(unit(normals), lit=lit), given)
+            shaded.append(relit_psnr(cast, target, truth.skin))
     values.setdefault("without shadows dB", []).append(float(np.mean(bare)))
     if shaded:
         values.setdefault("relit PSNR dB", []).append(float(np.mean(shaded)))
         values.setdefault("worst light dB", []).append(min(shaded))
-
-
-def _shading(
-    light: TestLight, normals: Float[np.ndarray, "H W 3"], lit: Float[np.ndarray, "H W"] | None
-) -> Float[np.ndarray, "H W 3"]:
-    answered = np.linalg.norm(normals, axis=-1, keepdims=True) > 0.5
-    return light.shading(unit(normals), lit=1.0 if lit is None else lit) * answered
 
 
 def _surface_points(answer: Prediction, size: tuple[int, int]) -> Float[np.ndarray, "H W 3"] | None:
@@ -155,7 +151,7 @@ def _reference(
     if name == "photo unchanged":
         return photo
     albedo = constant if name == "true normals, constant albedo" else truth.albedo
-    return albedo * _shading(light, truth.normals, None)
+    return albedo * light.shading(truth.normals)
 
 
 def _linear(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 3"]:

@@ -13,7 +13,12 @@ from lifemask.evaluation.correspondence import HeadToIct
 from lifemask.evaluation.ict_faces.light import sphere_normals
 from lifemask.evaluation.ict_faces.photo import FaceTruth
 from lifemask.evaluation.ict_faces.sets import YAW_BINS_DEGREES, TestFace
-from lifemask.evaluation.metrics.appearance_error import best_scale, chroma_angle, relative_rms
+from lifemask.evaluation.metrics.appearance_error import (
+    best_scale,
+    chroma_angle,
+    nearest_filled,
+    relative_rms,
+)
 from lifemask.evaluation.metrics.bootstrap import bootstrap_half_width
 from lifemask.evaluation.metrics.box_error import box_error
 from lifemask.evaluation.metrics.landmark_error import mean_by_bin
@@ -55,6 +60,7 @@ _COLUMNS = (
     Column("points mm", 2),
     Column("neutral mm", 2),
     Column("normals °", 1),
+    Column("empty %", 1),
     Column("albedo seen %", 1),
     Column("chroma °", 1),
     Column("albedo hidden %", 1),
@@ -113,7 +119,9 @@ def stills_table(
             "predicted surface after similarity and ICP; points: mean distance of true "
             "correspondences after similarity, which also sees sliding; neutral: the same for the "
             "face without expression.",
-            "normals: mean angle over visible skin, an empty pixel counts 90°.",
+            "normals: mean angle over the face's visible skin (without ears and neck), an empty pixel "
+            "counts 90°; empty: share of that skin for which a program that gives albedo gives none; "
+            "there the nearest albedo counts.",
             "albedo: RMS error over RMS truth after one scale found on the seen skin; hidden: at "
             "points that the photo does not show, same scale; chroma: mean angle between RGB "
             "vectors; light: both lights on a white sphere, RMS error over RMS truth, by the "
@@ -202,7 +210,9 @@ def appearance(
     albedo = answer.map("albedo", size)
     if albedo is None:
         return result
-    given, wanted = albedo[skin], truth.albedo[skin]
+    answered = albedo.max(-1) > 0
+    result["empty %"] = 100 * float((~answered)[skin].mean())
+    given, wanted = nearest_filled(albedo, answered)[skin], truth.albedo[skin]
     scale = best_scale(given, wanted)
     result["albedo seen %"] = relative_rms(scale * given, wanted)
     result["chroma °"] = chroma_angle(given, wanted)

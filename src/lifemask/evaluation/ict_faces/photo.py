@@ -20,6 +20,7 @@ from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA, PerspectiveCamera,
 from lifemask.geometry.lighting import light_axes_from_camera
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.io.colour import pixels_from_image
+from lifemask.morphable.importers.ict import NARROW_FACE
 from lifemask.rendering.fragments import Fragments
 from lifemask.rendering.interpolation import interpolate
 from lifemask.rendering.rasterization import rasterize
@@ -82,7 +83,7 @@ class FaceTruth:
     albedo_points: Float[Array, "F 3"]
     """Their linear RGB reflectance."""
     skin: Bool[Array, "H W"]
-    """Where the face's skin is seen: nothing before it, no hair on it."""
+    """Where the skin of the face, not of ears and neck, is seen: no hair, nothing before it."""
     normals: Float[Array, "H W 3"]
     """Unit normals (+x image right, +y up, +z to the viewer)."""
     albedo: Float[Array, "H W 3"]
@@ -123,7 +124,7 @@ class _Scene:
     """At twice the size."""
     albedo: Float[Array, "h w 3"]
     skin_triangles: Bool[Array, "T"]
-    """Triangles of the face."""
+    """Triangles of the face without ears and neck."""
 
     @staticmethod
     def build(head: IctHead, person: Person, shot: Shot) -> "_Scene":
@@ -150,7 +151,7 @@ class _Scene:
         )
         normals[:SKIN] = own[:SKIN]
         fragments = rasterize(camera.project_from_camera(in_camera), corners, camera.image_size)
-        face = np.asarray((triangles < FACE).all(1))
+        face = np.asarray((triangles < NARROW_FACE).all(1))
         albedo = _draw_albedo(head, person, everything, triangles, fragments)
         return _Scene(
             head, person, shot.camera, in_camera.numpy(), triangles, normals.numpy(), fragments,

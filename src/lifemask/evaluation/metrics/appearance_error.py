@@ -1,8 +1,11 @@
 """Errors of albedo and light that share one free scale, and of a photo predicted under new light."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from scipy.ndimage import distance_transform_edt
 
 from lifemask.io.colour import srgb_from_linear
 
@@ -12,6 +15,20 @@ def best_scale(predicted: Float[np.ndarray, "*N"], true: Float[np.ndarray, "*N"]
     predicted = predicted.astype(np.float64)
     energy = float((predicted**2).sum())
     return float((predicted * true).sum()) / energy if energy > 0 else 0.0
+
+
+def nearest_filled(
+    values: Float[np.ndarray, "H W C"], given: Bool[np.ndarray, "H W"]
+) -> Float[np.ndarray, "H W C"]:
+    """Return a map whose empty pixels repeat the nearest given one, as a compositor fills a rim.
+
+    Otherwise a mesh that ends one pixel too early would be judged by the black beside it, which
+    outweighs all that it shows.
+    """
+    if not given.any():
+        return values
+    nearest: Any = distance_transform_edt(~given, return_distances=False, return_indices=True)
+    return values[nearest[0], nearest[1]]
 
 
 def relative_rms(predicted: Float[np.ndarray, "*N"], true: Float[np.ndarray, "*N"]) -> float:

@@ -40,6 +40,8 @@ VERTEX_RANGES: dict[str, tuple[int, int]] = {
     "eyeball_right": (23021, 24591),
 }
 VERTEX_COUNT = 26719
+NARROW_FACE = 6706
+"""The face without ears and neck comes first of all."""
 
 
 def load_ict(path: str | Path) -> ImportedModel:
