@@ -26,7 +26,7 @@ class Reconstruct:
     output: Path
     """Folder for the results; created if needed."""
     quality: Literal["fast", "full"] = "full"
-    """fast takes shape from landmarks alone; full from the colours of the photo too."""
+    """fast takes shape from points alone; full from the colours of the photo too."""
     format: str = "glb"
     """Mesh formats, separated by commas: glb, obj, ply."""
     faces: Literal["all", "largest"] = "all"

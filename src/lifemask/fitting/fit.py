@@ -60,6 +60,10 @@ FINE_POINTS = (
 FINE_SHARE = 0.35
 """Standard deviation of these points as a share of the others'."""
 
+LIGHT_STEPS = 4
+"""Steps for light and albedo in a fast fit: after two, a fringe of hair or clipped cheeks can still
+have a say in the colour of the light."""
+
 
 @dataclass(frozen=True)
 class FaceFit:
@@ -194,6 +198,7 @@ class FaceFitter:
         """
         patch, config = self.patch, self.config
         iterations = config.photometric_iterations if config.quality == "full" else 0
+        alone = 2 if iterations else LIGHT_STEPS
         n_albedo = patch.log_albedo_basis.shape[-1]
         layout = ParameterLayout(
             self.points.layout.identity, self.points.layout.expression, n_albedo
@@ -209,12 +214,12 @@ class FaceFitter:
         seen = visibility(state, patch, self.model, observation, principal_point)
         appearance = initial_appearance(state, patch, levels[0], principal_point, seen)
         colour_error = 0.0
-        for iteration in range(iterations + 2):
-            # Two steps for light and albedo alone, before colours may move the shape.
-            moves_shape = iteration >= 2
+        for iteration in range(alone + iterations):
+            # First some steps for light and albedo alone, before colours may move the shape.
+            moves_shape = iteration >= alone
             free = torch.ones(layout.size, dtype=torch.bool)
             free[layout.geometry_block] = moves_shape
-            fine = moves_shape and iteration >= 2 + iterations // 2
+            fine = moves_shape and iteration >= alone + iterations // 2
             equations = NormalEquations(layout.size)
             if moves_shape:
                 add_landmark_term(

@@ -27,7 +27,7 @@ Guide = Callable[[UInt8[np.ndarray, "H W 3"], FaceObservation], FaceEstimate]
 principal point is the photo's middle."""
 
 SHARE_ANGLES_DEGREES = (0.0, 30.0, 60.0, 90.0)
-SHARES = (0.1, 0.3, 0.5, 0.75)
+SHARES = (0.15, 0.4, 0.65, 0.9)
 """What the estimate's points count against the landmarks at these angles between head and line of
 sight; in between, linear."""
 

@@ -1,4 +1,4 @@
-"""From a photo to reconstructed heads: perception, fit and texture in a row."""
+"""From a photo to reconstructed heads: perception, regression, fit and texture in a row."""
 
 import os
 from typing import Literal
@@ -15,6 +15,8 @@ from lifemask.io.images import Photo, as_photo
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception import FaceObservation, FacePerception
 from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.systems.guide import SystemGuide
+from lifemask.systems.registry import load_system
 
 Faces = Literal["all", "largest"]
 PhotoSource = Photo | Image.Image | UInt8[np.ndarray, "H W 3"] | str | os.PathLike[str]
@@ -38,17 +40,21 @@ class FaceReconstructor:
         device: str | torch.device = "cpu",
         texture_size: int | None = None,
     ) -> "FaceReconstructor":
-        """Load the default head and the perception networks that ship with the package.
+        """Load the default head and the networks that ship with the package.
+
+        A regressor looks at each face first; the fit starts from its answer, and leans on it the
+        more the further the face is turned away.
 
         Args:
-            quality: `fast` takes shape from landmarks alone; `full` from the photo's colours too.
-            device: of the perception networks; the fit itself runs on the CPU.
+            quality: `fast` takes shape from points alone; `full` from the photo's colours too.
+            device: of the networks; the fit itself runs on the CPU.
             texture_size: texels along each side of the head's texture, a multiple of 512 up to
                 8192; None for 2048, or 4096 or 8192 where the photo shows the face more finely.
         """
-        perception = FacePerception.from_pretrained(device)
-        fitter = FaceFitter(MorphableModel.from_pretrained(), FitConfig.preset(quality))
-        return cls(perception, fitter, texture_size=texture_size)
+        model = MorphableModel.from_pretrained()
+        guide = SystemGuide(load_system("direct_regression", device), model)
+        fitter = FaceFitter(model, FitConfig.preset(quality), guide=guide)
+        return cls(FacePerception.from_pretrained(device), fitter, texture_size=texture_size)
 
     def __call__(
         self, photo: PhotoSource, *, faces: Faces = "all", crop: bool = False
