@@ -94,7 +94,9 @@ def catmull_clark(quads: Int[Tensor, "Q 4"], vertex_count: int) -> Subdivision:
     used = values != 0
     size = (vertex_count + edge_count + quad_count, vertex_count)
     triplets = (indices[:, used], values[used].float(), size)
-    matrix = torch.sparse_coo_tensor(*triplets, check_invariants=True).coalesce()
+    # Said aloud, or torch 2.11 warns that it was not.
+    with torch.sparse.check_sparse_tensor_invariants():
+        matrix = torch.sparse_coo_tensor(*triplets).coalesce()
 
     after = vertex_count + edge_of_corner
     before = after.roll(1, 1)
