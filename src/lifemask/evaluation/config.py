@@ -11,8 +11,12 @@ Quality = Literal["fast", "full"]
 class EvaluationConfig:
     """How to run the benchmarks."""
 
-    systems: tuple[str, ...] = ("fit", "3ddfa_v2", "landmarks", "mean_face")
-    """Systems to judge: names, or folders of predictions written as `.npz` by any program."""
+    systems: tuple[str, ...] = (
+        *("direct_regression_fit", "fit", "direct_regression"),
+        *("3ddfa_v2", "landmarks", "mean_face"),
+    )
+    """Systems to judge: names, or folders of predictions written as `.npz` by any program.
+    `direct_regression_fit` is what `lifemask reconstruct` does."""
 
     data: Path | None = None
     """Folder that holds `dev/`; default: the environment variable LIFEMASK_DATA."""

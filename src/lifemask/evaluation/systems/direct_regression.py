@@ -10,6 +10,7 @@ from lifemask.evaluation.cache import fingerprint
 from lifemask.evaluation.config import EvaluationError, Quality
 from lifemask.evaluation.predictions import Prediction
 from lifemask.evaluation.systems.fit import FitSystem
+from lifemask.evaluation.systems.observing import observe_largest
 from lifemask.fitting.config import FitConfig
 from lifemask.fitting.fit import FaceFitter
 from lifemask.geometry.lighting import light_axes_from_camera
@@ -72,10 +73,7 @@ class DirectRegressionSystem:
 
     def observe(self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool) -> FaceObservation | None:
         """Return the dense landmarks of the largest face, by which it is framed."""
-        if crop:
-            return self._perception.observe_crop(pixels, quality="fast")
-        found = self._perception.detect(pixels)
-        return self._perception.observe(pixels, found[0], quality="fast") if found else None
+        return observe_largest(self._perception, pixels, crop=crop, quality="fast")
 
     @torch.no_grad()
     def predict_from(

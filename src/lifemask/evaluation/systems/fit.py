@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 from lifemask.evaluation.cache import fingerprint
 from lifemask.evaluation.config import Quality
 from lifemask.evaluation.predictions import Prediction, prediction_from_arrays
+from lifemask.evaluation.systems.observing import observe_largest
 from lifemask.fitting.config import FitConfig
 from lifemask.fitting.fit import FaceFitter
 from lifemask.morphable.contour import visible_landmarks68
@@ -72,10 +73,7 @@ class FitSystem:
 
     def observe(self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool) -> FaceObservation | None:
         """Return what the coarse fit is given about the largest face."""
-        if crop:
-            return self._perception.observe_crop(pixels, quality="fast")
-        found = self._perception.detect(pixels)
-        return self._perception.observe(pixels, found[0], quality="fast") if found else None
+        return observe_largest(self._perception, pixels, crop=crop, quality="fast")
 
     @torch.no_grad()
     def predict_from(

@@ -6,27 +6,9 @@ from jaxtyping import Float, UInt8
 from lifemask.evaluation.cache import fingerprint
 from lifemask.evaluation.config import Quality
 from lifemask.evaluation.predictions import Prediction
+from lifemask.evaluation.systems.observing import observe_largest
 from lifemask.perception.correspondences import AFLW21_FROM_DENSE478, IBUG68_FROM_DENSE478
 from lifemask.perception.face_perception import FacePerception
-from lifemask.perception.observation import FaceObservation
-
-
-def observe_largest(
-    perception: FacePerception, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool
-) -> FaceObservation | None:
-    """Return the dense landmarks of the largest face, the mean of jittered and mirrored crops.
-
-    Args:
-        perception: the networks.
-        pixels: sRGB.
-        crop: the whole photo is the face: nothing is detected, and there is always an answer.
-    """
-    if crop:
-        return perception.observe_crop(pixels, quality="full", segment=False, embed=False)
-    faces = perception.detect(pixels)
-    if not faces:
-        return None
-    return perception.observe(pixels, faces[0], quality="full", segment=False, embed=False)
 
 
 class LandmarkSystem:
@@ -53,7 +35,7 @@ class LandmarkSystem:
         fields: tuple[str, ...] | None = None,
     ) -> Prediction | None:
         """Return the 68 and the 21 points, or None where no face is found."""
-        observation = observe_largest(self._perception, pixels, crop=crop)
+        observation = observe_largest(self._perception, pixels, crop=crop, quality="full")
         if observation is None:
             return None
         points: Float[np.ndarray, "478 2"] = observation.landmarks478[:, :2].numpy()

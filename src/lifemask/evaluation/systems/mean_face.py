@@ -8,7 +8,7 @@ from lifemask.evaluation.cache import fingerprint
 from lifemask.evaluation.config import EvaluationError, Quality
 from lifemask.evaluation.posing import pose_points
 from lifemask.evaluation.predictions import Prediction
-from lifemask.evaluation.systems.landmarks import observe_largest
+from lifemask.evaluation.systems.observing import observe_largest
 from lifemask.geometry.lighting import light_axes_from_camera
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.morphable.model import MorphableModel
@@ -56,7 +56,7 @@ class MeanFaceSystem:
 
     def observe(self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool) -> FaceObservation | None:
         """Return the dense landmarks of the largest face."""
-        return observe_largest(self._perception, pixels, crop=crop)
+        return observe_largest(self._perception, pixels, crop=crop, quality="full")
 
     @torch.no_grad()
     def predict_from(

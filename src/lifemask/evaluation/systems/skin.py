@@ -9,6 +9,7 @@ from scipy.spatial import ConvexHull
 from lifemask.evaluation.cache import fingerprint
 from lifemask.evaluation.config import Quality
 from lifemask.evaluation.predictions import Prediction
+from lifemask.evaluation.systems.observing import observe_largest
 from lifemask.perception.correspondences import IBUG68_FROM_DENSE478
 from lifemask.perception.face_perception import FacePerception
 from lifemask.perception.observation import FaceObservation
@@ -48,12 +49,11 @@ class SkinSystem:
         fields: tuple[str, ...] | None = None,
     ) -> Prediction | None:
         """Return the skin: segmented as face, inside the dense points, no eyes, brows or mouth."""
-        faces = self._perception.detect(pixels)
-        if not faces:
-            return None
-        observation = self._perception.observe(
-            pixels, faces[0], quality="full", segment=True, embed=False
+        observation = observe_largest(
+            self._perception, pixels, crop=False, quality="full", segment=True
         )
+        if observation is None:
+            return None
         points = observation.landmarks478[:, :2].numpy()
         height, width = pixels.shape[:2]
         skin = _face_probability(observation, (height, width)) > 0.5

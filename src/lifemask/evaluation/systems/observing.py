@@ -1,0 +1,33 @@
+"""The one way in which all judged programs of this project come by a face."""
+
+import numpy as np
+from jaxtyping import UInt8
+
+from lifemask.evaluation.config import Quality
+from lifemask.perception.face_perception import FacePerception
+from lifemask.perception.observation import FaceObservation
+
+
+def observe_largest(
+    perception: FacePerception,
+    pixels: UInt8[np.ndarray, "H W 3"],
+    *,
+    crop: bool,
+    quality: Quality,
+    segment: bool = False,
+) -> FaceObservation | None:
+    """Return what is perceived of the largest face, or None where none is found.
+
+    Args:
+        perception: the networks.
+        pixels: sRGB.
+        crop: the whole photo is the face: nothing is detected, and there is always an answer.
+        quality: "full" takes the mean of jittered and mirrored crops.
+        segment: whether the skin is segmented.
+    """
+    if crop:
+        return perception.observe_crop(pixels, quality=quality, segment=segment, embed=False)
+    faces = perception.detect(pixels)
+    if not faces:
+        return None
+    return perception.observe(pixels, faces[0], quality=quality, segment=segment, embed=False)
