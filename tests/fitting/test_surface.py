@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from lifemask.fitting.config import FitConfig
+from lifemask.fitting.fit import FaceFitter
 from lifemask.fitting.landmark_fit import PoseAndShape
 from lifemask.fitting.photometric import SurfacePatch
 from lifemask.fitting.surface import (
@@ -15,6 +17,7 @@ from lifemask.fitting.surface import (
     skin_probability,
     surface_patch,
     visibility,
+    with_trusted_segmentation,
 )
 from lifemask.geometry.rotations import matrix_from_rotation_vector
 from lifemask.io.colour import image_from_pixels
@@ -114,3 +117,36 @@ def test_segmentation_is_read_at_its_own_pixels(face: FaceReconstruction) -> Non
 def test_without_segmentation_everything_is_skin(face: FaceReconstruction) -> None:
     plain = dataclasses.replace(face.observation, segmentation=None)
     assert skin_probability(plain, torch.rand(5, 2) * 600).tolist() == [1.0] * 5
+
+
+def test_a_segmentation_that_sees_no_face_is_not_trusted(face: FaceReconstruction) -> None:
+    seen = face.observation
+    assert with_trusted_segmentation(seen) is seen
+    assert seen.segmentation is not None
+    nothing = torch.zeros_like(seen.segmentation)
+    nothing[0] = 1
+    blind = dataclasses.replace(seen, segmentation=nothing)
+    assert with_trusted_segmentation(blind).segmentation is None
+    mask_below = seen.segmentation.clone()
+    mask_below[:, mask_below.shape[1] // 2 :] = nothing[:, mask_below.shape[1] // 2 :]
+    masked = dataclasses.replace(seen, segmentation=mask_below)
+    assert with_trusted_segmentation(masked) is masked
+
+
+def test_a_face_of_which_no_skin_is_seen_is_fitted_in_the_usual_light(
+    face: FaceReconstruction,
+) -> None:
+    seen = face.observation
+    assert seen.segmentation is not None
+    hidden = torch.zeros_like(seen.segmentation)
+    hidden[5] = 1
+    fitter = FaceFitter(face.model, FitConfig.preset("fast"))
+    fit = fitter(face.photo.pixels, dataclasses.replace(seen, segmentation=hidden))
+    shading = fit.light.coefficients
+    assert bool(torch.isfinite(shading).all())
+    # White, and as strong as cameras expose faces.
+    torch.testing.assert_close(
+        shading, shading.mean(1, keepdim=True).expand(9, 3), atol=0.01, rtol=0
+    )
+    assert 1.0 < float(shading[0, 0]) < 4.0
+    assert not fit.coefficients.albedo.abs().gt(0.05).any()

@@ -297,7 +297,11 @@ def initial_appearance(
     principal_point: Float[Tensor, "2"],
     visible: Float[Tensor, "S"],
 ) -> Appearance:
-    """Return white-ish light that explains the photo with the mean albedo, by robust least squares."""
+    """Return white-ish light that explains the photo with the mean albedo, by robust least squares.
+
+    Where no sample is visible it is the usual light.
+    """
+    albedo = torch.zeros(patch.log_albedo_basis.shape[-1])
     posed, _ = posed_points(state, patch.points)
     projected, _ = projected_points(posed[: patch.samples], state.focal_pixels)
     colour, _, inside = _sample(level, projected + principal_point.to(projected))
@@ -305,6 +309,8 @@ def initial_appearance(
     harmonics = spherical_harmonics(light_axes_from_camera(normals))
     target = (colour.exp() - _DARKEST).clamp(min=0) / patch.log_albedo_mean.exp()
     weight = patch.weight * visible * inside
+    if not bool(weight.any()):
+        return Appearance(_USUAL_LIGHT.float(), albedo)
     light = torch.zeros(9, 3)
     for _ in range(5):
         # Second-order terms and colour are held back: one photo says little about them.
@@ -314,7 +320,6 @@ def initial_appearance(
         error = ((harmonics @ light - target) ** 2).mean(-1)
         spread = error.median() * 4 + 1e-9
         weight = patch.weight * visible * inside * geman_mcclure(error, float(spread) ** 0.5)
-    albedo = torch.zeros(patch.log_albedo_basis.shape[-1])
     return Appearance(light, albedo)
 
 

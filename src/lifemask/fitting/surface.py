@@ -1,6 +1,6 @@
 """The model's face as samples for the photometric fit: which vertices, and which are seen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ _WORKING_PIXELS_PER_METRE = 1300.0
 """Photos are reduced to this, about 260 pixels for a face: finer than the mesh can show."""
 _DEPTH_MARGIN = 0.004
 """Metres by which a vertex may lie behind the nearest surface and still count as seen."""
+_LEAST_SKIN = 0.05
+"""Share of the dense points that must lie on skin if the segmentation is to be trusted."""
 
 
 def surface_patch(model: MorphableModel, identity_modes: int) -> SurfacePatch:
@@ -151,6 +153,17 @@ def skin_probability(
     segments = segmentation_at(observation, image_points)
     # Soft borders of the segmentation are neither skin nor hair.
     return ((segments[:, 2] + segments[:, 3] - 0.5) * 4).clamp(0, 1)
+
+
+def with_trusted_segmentation(observation: FaceObservation) -> FaceObservation:
+    """Return the observation without its segmentation, if that sees hardly any skin on the face.
+
+    It was made for whole heads in colour: of a grey profile cut to the face it may see nothing.
+    """
+    seen = segmentation_at(observation, observation.landmarks478[:, :2])
+    if float((seen[:, 2] + seen[:, 3] > 0.5).float().mean()) >= _LEAST_SKIN:
+        return observation
+    return replace(observation, segmentation=None)
 
 
 def segmentation_at(

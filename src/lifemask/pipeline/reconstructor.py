@@ -10,6 +10,7 @@ from PIL import Image
 
 from lifemask.fitting.config import FitConfig, Quality
 from lifemask.fitting.fit import FaceFitter
+from lifemask.fitting.surface import with_trusted_segmentation
 from lifemask.fitting.texture import face_texture
 from lifemask.io.images import Photo, as_photo
 from lifemask.morphable.model import MorphableModel
@@ -87,6 +88,7 @@ class FaceReconstructor:
 
     def reconstruct(self, photo: Photo, observation: FaceObservation) -> FaceReconstruction:
         """Fit the head to one observed face and unwrap its texture."""
+        observation = with_trusted_segmentation(observation)
         fit = self.fitter(photo.pixels, observation, focal_pixels=photo.focal_pixels)
         model = self.fitter.model
         texture = face_texture(photo.pixels, fit, model, observation, resolution=self.texture_size)
