@@ -20,7 +20,7 @@ from lifemask.evaluation.metrics.appearance_error import (
     relative_rms,
 )
 from lifemask.evaluation.metrics.bootstrap import bootstrap_half_width
-from lifemask.evaluation.metrics.box_error import box_error
+from lifemask.evaluation.metrics.box_error import INNER, box_error
 from lifemask.evaluation.metrics.landmark_error import mean_by_bin
 from lifemask.evaluation.metrics.normal_error import angle_degrees, unit
 from lifemask.evaluation.metrics.shape_error import corresponding_error, similarity, surface_error
@@ -46,8 +46,6 @@ STILL_FIELDS = (
 )
 
 _NOSE_TIP, _REACH_METRES, _EVERY = 30, 0.095, 3
-_INNER = slice(17, 68)
-"""iBUG points without the jaw, whose places depend on who defines them: on the skin or its outline."""
 _FEWEST_HIDDEN = 30
 """Hidden points below which their albedo says nothing."""
 _BIN_NAMES = ("0–30", "30–60", "60–90")
@@ -147,7 +145,7 @@ class StillJudge:
         if answer.landmarks68 is not None:
             true = truth.landmarks68
             result["sparse %"] = box_error(answer.landmarks68, true, true)
-            result["inner %"] = box_error(answer.landmarks68[_INNER], true[_INNER], true)
+            result["inner %"] = box_error(answer.landmarks68[INNER], true[INNER], true)
         return result | self._geometry(answer, truth) | appearance(answer, truth, self.partners)
 
     def _geometry(self, answer: Prediction, truth: FaceTruth) -> dict[str, float]:
@@ -155,8 +153,8 @@ class StillJudge:
         vertices, partners = answer.vertices_camera, self.partners
         if vertices is not None and answer.landmarks68_camera is not None:
             surface = self._surface_of(answer)
-            inner = answer.landmarks68_camera[_INNER]
-            start = similarity(inner, truth.landmarks68_camera[_INNER])
+            inner = answer.landmarks68_camera[INNER]
+            start = similarity(inner, truth.landmarks68_camera[INNER])
             wanted = _near_nose(truth, partners.vertices)
             if surface is not None:
                 result["surface mm"] = 1000 * surface_error(vertices, surface, wanted, start=start)

@@ -3,6 +3,9 @@
 import numpy as np
 from jaxtyping import Float
 
+INNER = slice(17, 68)
+"""iBUG points without the jaw, whose places depend on who defines them: on the skin or its outline."""
+
 
 def box_size(points: Float[np.ndarray, "N 2"]) -> float:
     """Return the square root of the area of the points' tight box, pixels."""
