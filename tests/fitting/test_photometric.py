@@ -1,5 +1,9 @@
 """The photometric term's derivatives, and what a fit with it recovers."""
 
+import dataclasses
+import math
+
+import pytest
 import torch
 from fitting.toy import ALBEDO, EXPRESSION, IDENTITY, dome_patch, view
 
@@ -9,6 +13,7 @@ from lifemask.fitting.photometric import (
     Appearance,
     PhotoPyramidLevel,
     add_photometric_term,
+    initial_appearance,
     make_level,
     moved_appearance,
     predict_log_colour,
@@ -82,3 +87,32 @@ def test_points_stay_in_the_photo():
     pixels = projected_points(posed, 500.0)[0] + CENTRE
     assert pixels.min() > 0
     assert (pixels < torch.tensor([320.0, 240.0])).all()
+
+
+def facing(light: torch.Tensor) -> float:
+    """Shading of what faces the camera."""
+    return float(
+        SphericalHarmonicsLight(light.float()).shade(torch.tensor([[0.0, 0.0, 1.0]])).mean()
+    )
+
+
+def test_a_step_neither_puts_out_the_light_nor_makes_it_leap():
+    before = Appearance(SphericalHarmonicsLight.ambient().coefficients, torch.zeros(ALBEDO))
+    direction = before.light.reshape(-1).double()
+    for length, expected in ((-3.0, 0.25), (20.0, 4.0), (-0.5, 0.5), (1.5, 2.5)):
+        step = torch.zeros(LAYOUT.size, dtype=torch.float64)
+        step[LAYOUT.light_block] = length * direction
+        step[LAYOUT.albedo_block] = length
+        after = moved_appearance(before, LAYOUT, step)
+        assert facing(after.light) == pytest.approx(expected, rel=1e-5)
+        # Albedo goes as much of its way as light does.
+        assert float(after.albedo[0]) == pytest.approx(expected - 1, rel=1e-4)
+
+
+@pytest.mark.parametrize("brightness", [1e-3, 300.0])
+def test_the_first_light_is_one_that_cameras_expose_for(brightness: float):
+    patch, level = dome_patch(), smooth_photo()
+    extreme = dataclasses.replace(level, log_colour=level.log_colour * 0 + math.log(brightness))
+    visible = torch.ones(patch.samples)
+    found = initial_appearance(state(), patch, extreme, CENTRE, visible.double())
+    assert 0.2 <= facing(found.light) <= 5

@@ -33,6 +33,10 @@ _USUAL_LIGHT = SphericalHarmonicsLight.from_direction(
 """A face in a room or outdoors: from above the camera, half of it from everywhere."""
 _DARKEST_SHADING = 0.02
 """Shading is not allowed below this: the logarithm needs it positive."""
+_FARTHEST = 5.0
+"""Shading of skin that faces the camera is at first neither this nor its inverse: cameras expose."""
+_LARGEST_LEAP = 4.0
+"""Nor does one step change it by a larger factor: it is the logarithm that is linearised."""
 _DARKEST = 0.004
 """Linear intensity added before logarithms: below this a sensor shows noise."""
 
@@ -320,6 +324,11 @@ def initial_appearance(
         error = ((harmonics @ light - target) ** 2).mean(-1)
         spread = error.median() * 4 + 1e-9
         weight = patch.weight * visible * inside * geman_mcclure(error, float(spread) ** 0.5)
+    strength = float(_exposure(light))
+    if strength < 1 / _FARTHEST:
+        light = _USUAL_LIGHT.float()
+    elif strength > _FARTHEST:
+        light = light / strength
     return Appearance(light, albedo)
 
 
@@ -364,10 +373,22 @@ def add_appearance_priors(
 def moved_appearance(
     appearance: Appearance, layout: ParameterLayout, step: Float[Tensor, "P"]
 ) -> Appearance:
-    """Apply a Gauss-Newton step to light and albedo."""
-    light = appearance.light + step[layout.light_block].view(9, 3).to(appearance.light)
-    albedo = appearance.albedo + step[layout.albedo_block].to(appearance.albedo)
-    return Appearance(light, albedo)
+    """Apply a Gauss-Newton step to light and albedo, shortened where light would leap or vanish."""
+    to_light = step[layout.light_block].view(9, 3).to(appearance.light)
+    before, change = float(_exposure(appearance.light)), float(_exposure(to_light))
+    reach = 1.0
+    if before > 0 and change > (_LARGEST_LEAP - 1) * before:
+        reach = (_LARGEST_LEAP - 1) * before / change
+    elif before > 0 and -change > (1 - 1 / _LARGEST_LEAP) * before:
+        reach = (1 - 1 / _LARGEST_LEAP) * before / -change
+    albedo = appearance.albedo + reach * step[layout.albedo_block].to(appearance.albedo)
+    return Appearance(appearance.light + reach * to_light, albedo)
+
+
+def _exposure(light: Float[Tensor, "9 3"]) -> Float[Tensor, ""]:
+    """Return the shading of skin that faces the camera, the mean of the channels."""
+    facing = spherical_harmonics(light.new_tensor([0.0, 0.0, 1.0]))
+    return (facing @ light).mean()
 
 
 def facing(
