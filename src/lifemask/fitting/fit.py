@@ -61,8 +61,7 @@ FINE_SHARE = 0.35
 """Standard deviation of these points as a share of the others'."""
 
 LIGHT_STEPS = 4
-"""Steps for light and albedo in a fast fit: after two, a fringe of hair or clipped cheeks can still
-have a say in the colour of the light."""
+"""Steps for light and albedo in a fast fit, which has no others: nearer to a full fit's than two."""
 
 
 @dataclass(frozen=True)
