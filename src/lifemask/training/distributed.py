@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from lifemask.training.config import TrainingError
 
@@ -44,6 +46,23 @@ class Processes:
         tensor = torch.tensor(values, dtype=torch.float64, device=device)
         dist.all_reduce(tensor, dist.ReduceOp.SUM)
         return (tensor / self.count).tolist()
+
+    def averaging(self, module: nn.Module) -> nn.Module:
+        """Return the module so wrapped that all processes get the mean of their gradients.
+
+        Alone, it is the module itself. `DistributedDataParallel` never lets go of its group, so
+        that group's threads outlive training. It gets a group of its own: the threads that carry
+        `largest` and `mean` then end with `processes`, and none of them is left with a tensor of
+        Python's to free after Python has ended, which aborts the process.
+        """
+        if self.count == 1:
+            return module
+        return DistributedDataParallel(
+            module,
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            process_group=dist.new_group(),
+            find_unused_parameters=True,  # batches without truth leave heads without gradient
+        )
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from lifemask.data.batch import FaceBatch
 from lifemask.data.mixture import Mixture, mixed_batches, seed_for
@@ -172,19 +171,14 @@ class _Training:
         precision = _precision(recipe, team.device)
         self.system = parts.system.to(team.device)
         self.head = None if parts.head is None else parts.head.to(team.device)
-        self.values: nn.Module = StepValues(self.system, precision)
+        values = StepValues(self.system, precision)
         self.optimiser = make_optimiser(self.system, recipe.optimiser)
         self.scaler = torch.amp.GradScaler(
             team.device.type, enabled=precision is torch.float16
         )  # float16 gradients underflow without a factor
         self.average = {k: v.detach().clone() for k, v in self.system.state_dict().items()}
         self.resume()
-        if team.count > 1:
-            self.values = DistributedDataParallel(
-                self.values,
-                device_ids=[team.device] if team.device.type == "cuda" else None,
-                find_unused_parameters=True,  # batches without truth leave heads without gradient
-            )
+        self.values = team.averaging(values)
         self.journal = Journal(options.output) if team.first else None
         self.stream: Iterator[list[FaceBatch]] = mixed_batches(
             parts.mixture,
