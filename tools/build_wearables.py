@@ -18,6 +18,7 @@ from face_model.topology import crop_skin
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from scipy.spatial import cKDTree
+from wearables.brows import raised
 from wearables.light import openness
 from wearables.pictures import LUMINANCE_LIMIT, jpeg, luminance, png, read_picture
 from wearables.pieces import (
@@ -41,6 +42,8 @@ from wearables.placing import (
     vertex_normals,
 )
 
+from lifemask.morphable.model import MorphableModel
+
 ASSETS = Path(__file__).parent.parent / "src/lifemask/assets/wearables"
 UNIT = 2e-5
 """Metres per step of a stored position."""
@@ -49,6 +52,8 @@ _LOWEST_HAIR = -0.45
 """Hair that reaches lower is cut off there: no picture of a face shows it."""
 
 Tensors = dict[str, NDArray[np.generic]]
+Anchors = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""(V,4) vertices of the head that a piece follows, and their weights."""
 
 
 @dataclass(frozen=True)
@@ -178,23 +183,30 @@ def build(sources: Sources) -> Tensors:
 def worn_on_skin(sources: Sources, scene: Scene) -> Tensors:
     """Return the brows, which lie on the skin and follow every expression."""
     tensors: Tensors = {}
-    candidates = scene.body.outer
-    control, normals = scene.body.control, scene.normals
-    for name in BROWS:
-        piece = fitted(sources, "eyebrows", name, scene.body.base)
-        anchor, weights = anchors(piece, scene.body, candidates)
-        # Drawn on the surface: the side of each vertex that lies inside comes out.
-        base = (control[anchor] * weights[..., None]).sum(1)
+    body, normals = scene.body, scene.normals
+    head = MorphableModel.from_pretrained()
+
+    def skin_below(piece: Piece) -> tuple[Anchors, NDArray[np.float64], NDArray[np.float64]]:
+        """Return what a piece follows, the outward normal there, and how far outside it lies."""
+        anchor, weights = anchors(piece, body, body.outer)
+        base = (body.control[anchor] * weights[..., None]).sum(1)
         normal = (normals[anchor] * weights[..., None]).sum(1)
         normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-        depth = ((piece.points - base) * normal).sum(1)
-        points = piece.points + normal * np.maximum(0.0006 - depth, 0)[:, None]
+        return (anchor, weights), normal, ((piece.points - base) * normal).sum(1)
+
+    for name in BROWS:
+        picture = read_picture(sources, f"proxies/eyebrows/{name}/textures/{name}.png", 128)
+        piece = fitted(sources, "eyebrows", name, body.base)
+        _, _, height = skin_below(piece)
+        piece = raised(piece, picture[..., 3], head)
+        # As far outside as before; drawn on the surface: what lies inside comes out.
+        hold, normal, raised_height = skin_below(piece)
+        out = np.maximum(height, 0.0006) - raised_height
+        points = piece.points + normal * out[:, None]
         piece = Piece(points, piece.quads, piece.uv, piece.source)
-        light = np.ones(len(points))
         label = name.replace("eyebrow", "brow_")
-        tensors |= stored(label, piece, anchor, weights, light)
-        file = f"proxies/eyebrows/{name}/textures/{name}.png"
-        tensors[f"{label}.alpha"] = png(read_picture(sources, file, 128)[..., 3])
+        tensors |= stored(label, piece, *hold, np.ones(len(points)))
+        tensors[f"{label}.alpha"] = png(picture[..., 3])
     return tensors
 
 

@@ -90,6 +90,29 @@ def test_brows_rise_with_the_skin_under_them() -> None:
         assert moved(name, jawOpen=1.0).max() < 0.002
 
 
+@pytest.mark.parametrize("name", wardrobe().of_kind("brow"))
+def test_hair_of_brows_lies_between_the_points_above_and_below_it(name: str) -> None:
+    brow = wardrobe()[name]
+    picture = brow.picture[0][1]
+    column = (brow.uv[:, 0] * picture.shape[1]).long().clamp(max=picture.shape[1] - 1)
+    row = (brow.uv[:, 1] * picture.shape[0]).long().clamp(max=picture.shape[0] - 1)
+    opacity = picture[row, column]
+    embedding = head().dense478
+    assert embedding is not None
+    points = embedding.points(head().mean, head().triangles)
+    # From the inner to the outer end, above and below the brow.
+    rows = [points[list(k)].numpy() for k in ((336, 296, 334, 293), (285, 295, 282, 283))]
+    across = brow.position[:, 0].abs().numpy()
+    for inner, outer in ((0.018, 0.030), (0.030, 0.042), (0.042, 0.050)):
+        here = ((across > inner) & (across < outer)) * opacity.numpy()
+        height = np.average(brow.position[:, 1], weights=here)
+        above, below = (
+            np.average(np.interp(across, points[:, 0], points[:, 1]), weights=here)
+            for points in rows
+        )
+        assert below - 0.0005 < height < above + 0.0005
+
+
 def test_lashes_follow_a_blink_of_their_own_eye_alone() -> None:
     for name in wardrobe().of_kind("lashes"):
         left = wardrobe()[name].position[:, 0] > 0

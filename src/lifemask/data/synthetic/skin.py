@@ -43,6 +43,8 @@ _UPPER_LID = (362, 398, 384, 385, 386, 387, 388, 466, 263)
 _LOWER_LID = (362, 382, 381, 380, 374, 373, 390, 249, 263)
 _LID_FOLD = (413, 414, 286, 258, 257, 259, 260, 467, 359)
 _BROW_LOWER = (285, 295, 282, 283, 276)
+_WITHOUT_BROW = -1.7
+"""Of the mode `brow_darkness`: least contrast with the skin around (least squares)."""
 
 
 class SkinPainter:
@@ -57,21 +59,32 @@ class SkinPainter:
         self._mean_log, self._basis_log = _fine_albedo(albedo, resolution)
         fragments = rasterize_uv(model.uv, model.uv_triangles, resolution)
         region_names = ("skin", "face", "lips", "brows", "eyes", "scalp", "neck", "mouth_bag")
-        stacked = torch.stack([model.regions[name] for name in region_names], -1)
+        eyeballs = torch.zeros_like(model.regions["skin"])
+        for side in ("left", "right"):
+            eyeballs[slice(*model.vertex_parts[f"eyeball_{side}"])] = 1
+        stacked = torch.stack([*(model.regions[name] for name in region_names), eyeballs], -1)
         painted = interpolate(stacked, model.triangles, fragments)
-        regions: dict[str, np.ndarray] = dict(zip(region_names, painted.cpu().numpy(), strict=True))
+        names = (*region_names, "eyeballs")
+        regions: dict[str, np.ndarray] = dict(zip(names, painted.cpu().numpy(), strict=True))
         self.layers = {
             name: torch.from_numpy(np.ascontiguousarray(layer, dtype=np.float32)).to(device)
             for name, layer in _draw_layers(model, regions, resolution).items()
         }
         self._mean_log = self._lids_lightened()
+        self._brow = albedo.mode_names.index("brow_darkness")
         inner = regions["skin"] * (1 - regions["mouth_bag"])
         self.skin = torch.from_numpy(
             (inner * (1 - regions["scalp"]) * (1 - regions["neck"])).astype(np.float32)
         ).to(device)
         """Where the surface is the skin of the face."""
         self.rough = torch.from_numpy(
-            (inner * (1 - regions["eyes"]) * (1 - 0.7 * regions["lips"])).astype(np.float32)
+            (
+                inner
+                * (1 - regions["eyes"])
+                * (1 - 0.7 * regions["lips"])
+                # The texture is stretched there: what is fine on the face would be long streaks.
+                * (1 - regions["neck"])
+            ).astype(np.float32)
         ).to(device)
         """Where skin has pores and wrinkles."""
         self.wrinkles = WrinkleDrawings(model, resolution)
@@ -105,7 +118,10 @@ class SkinPainter:
 
     def albedo(self, people: list[Person]) -> Float[Tensor, "N 3 D D"]:
         """Return the painted albedo of some people."""
-        coefficients = torch.from_numpy(np.stack([p.albedo for p in people])).to(self._device)
+        own = np.stack([p.albedo for p in people])
+        # Modelled brows take the place of the painted ones.
+        own[[p.outfit.brows is not None for p in people], self._brow] = _WITHOUT_BROW
+        coefficients = torch.from_numpy(own).to(self._device)
         log = torch.addmm(self._mean_log, coefficients, self._basis_log)
         log = log.view(-1, 3, self.resolution, self.resolution)
         for image, person in zip(log, people, strict=True):
@@ -145,9 +161,9 @@ class SkinPainter:
             layer = self.layers["moustache" if name == "moustache" else "beard"]
             return layer * self._stubble[person.noise[1]]
         if name == "blotches":
-            return self.layers["skin"] * self._blotches[person.noise[2]]
+            return self.layers["face"] * self._blotches[person.noise[2]]
         if name == "mottle":
-            return self.layers["skin"] * self._mottle[person.noise[2]]
+            return self.layers["face"] * self._mottle[person.noise[2]]
         return self.layers[name]
 
     def _add_spot(self, image: Tensor, place: np.ndarray, colour: Tensor) -> None:
@@ -234,8 +250,8 @@ def _draw_layers(
     under = lower.copy()
     under[:, 1] += 22 * unit
     layers = {
-        "skin": skin,
         "neck": regions["neck"],
+        "face": 1 - regions["neck"],
         "lips": regions["lips"],
         "lids": both(between(fold, upper, 8)),
         "liner": both(np.exp(-0.5 * (line / (1.6 * unit)) ** 2)),
@@ -250,7 +266,8 @@ def _draw_layers(
         "beard": beard,
         "moustache": moustache,
     }
-    return {name: layer * skin for name, layer in layers.items()}
+    on_skin = {name: layer * skin for name, layer in layers.items()}
+    return on_skin | {"eyeballs": regions["eyeballs"]}
 
 
 def _moustache(uv: np.ndarray, rows: np.ndarray, columns: np.ndarray, unit: float) -> np.ndarray:

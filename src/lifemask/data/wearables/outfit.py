@@ -49,7 +49,7 @@ class OutfitConfig:
     """Probability that a young masculine person has no hair; it grows sixfold with age."""
     dyed: float = 0.012
     """Probability of hair in a colour that does not grow."""
-    brows: float = 0.7
+    brows: float = 0.93
     """Probability of modelled brows; the others have only what their skin's texture shows."""
     lashes: float = 0.6
     """Probability that modelled lashes replace the head's own."""
@@ -148,7 +148,7 @@ def random_outfit(
     config = OutfitConfig() if config is None else config
     masculine = bool(rng.random() < 0.5) if masculine is None else masculine
     old = float(np.clip((age_years - 25) / 50, 0, 1))
-    hair_colour = _hair_colour(rng, config, old, darkness, masculine=masculine)
+    own_colour, hair_colour = _hair_colours(rng, config, old, darkness, masculine=masculine)
     names = list(_STYLES)
     chance = np.array([_STYLES[name][0 if masculine else 1] for name in names])
     # Tight curls grow on few light-skinned people.
@@ -157,8 +157,10 @@ def random_outfit(
     bald = config.bald * (1 + 5 * old) if masculine else config.bald * 0.1
     if rng.random() < bald:
         hair = None
-    factor = rng.uniform(0.35, 0.9)
-    brow_colour = _times(np.minimum(hair_colour, 0.16), factor)
+    # Brows turn grey late.
+    turned = rng.random() * 0.6
+    brow_colour = own_colour * (1 - turned) + np.minimum(hair_colour, 0.2) * turned
+    brow_colour = _times(np.minimum(brow_colour, (0.16, 0.13, 0.1)), rng.uniform(0.22, 0.65))
     lenses = (0.02, 0.02, 0.02)
     tinted = bool(rng.random() < config.sunglasses)
     if tinted:
@@ -180,9 +182,9 @@ def random_outfit(
         shine=float(rng.uniform(0.1, 1.0)),
         brows=str(rng.choice(_BROWS)) if rng.random() < config.brows else None,
         brow_colour=brow_colour,
-        brow_strength=float(rng.uniform(0.55, 1.0)),
+        brow_strength=float(rng.uniform(0.7, 1.0)),
         lashes=_lashes(rng, masculine=masculine) if rng.random() < config.lashes else None,
-        lash_strength=float(rng.uniform(0.35, 0.6) if masculine else rng.uniform(0.5, 0.9)),
+        lash_strength=float(rng.uniform(0.3, 0.5) if masculine else rng.uniform(0.35, 0.75)),
         glasses=bool(rng.random() < config.glasses),
         frame_colour=_times(frames, rng.uniform(0.7, 1.3)),
         lens_colour=lenses,
@@ -212,14 +214,15 @@ _FRAMES = np.array(
 _FRAME_CHANCES = (0.28, 0.22, 0.13, 0.08, 0.11, 0.06, 0.05, 0.05, 0.02)
 
 
-def _hair_colour(
+def _hair_colours(
     rng: np.random.Generator,
     config: OutfitConfig,
     old: float,
     darkness: float,
     *,
     masculine: bool,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the colour that hair had first, and the one it has, grey or dyed."""
     names = list(HAIR_COLOURS)[:10]
     weight = np.array([0.20, 0.16, 0.20, 0.16, 0.10, 0.06, 0.05, 0.02, 0.03, 0.02])
     # Every step in darkness makes what is lighter than dark brown rarer.
@@ -236,7 +239,8 @@ def _hair_colour(
         hue = rng.random() * 6
         vivid = np.clip(np.abs((hue + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
         colour = (0.05 + vivid * rng.uniform(0.2, 0.9)) * rng.uniform(0.15, 0.7)
-    return colour * np.exp(0.15 * rng.standard_normal() + 0.04 * rng.standard_normal(3))
+    change = np.exp(0.15 * rng.standard_normal() + 0.04 * rng.standard_normal(3))
+    return own * change, colour * change
 
 
 def _lashes(rng: np.random.Generator, *, masculine: bool) -> str:
