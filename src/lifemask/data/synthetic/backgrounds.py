@@ -19,6 +19,10 @@ _ROOM = 72
 """Pixels on a side to which photos are reduced before their heads are taken out."""
 
 
+_WALL = 0.6
+"""Largest mean of what is behind a head; the head's own light makes white paint 0.8."""
+
+
 class Surroundings:
     """What is behind the people of fitted photos, they and their hair taken out, out of focus."""
 
@@ -45,7 +49,9 @@ class Surroundings:
         size = (_CANVAS, _CANVAS)
         part = F.interpolate(part[None], size, mode="bilinear", antialias=True)
         gain = np.exp(0.3 * rng.standard_normal() + 0.05 * rng.standard_normal((3, 1, 1)))
-        return np.clip(part[0].numpy() * gain, 0, 1.5).astype(np.float32)
+        seen = part[0].numpy() * gain
+        # A wall that its photo shows white need not be brighter than paint in another light.
+        return np.clip(seen * _WALL / max(seen.mean(), _WALL), 0, 1.5).astype(np.float32)
 
     def _room(self, number: int) -> Float[Tensor, "3 72 72"]:
         if number not in self._rooms:

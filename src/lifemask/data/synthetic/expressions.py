@@ -160,10 +160,12 @@ def sample_gaze(
         camera_in_head: where the camera is, head space, metres.
         camera_gaze: probability that the eyes turn to the camera as far as eyes can.
     """
-    if rng.random() < camera_gaze:
+    # Who is turned far away from the camera rarely looks at it from the corner of an eye.
+    aside = np.arctan2(abs(camera_in_head[0]), camera_in_head[2])
+    if rng.random() < camera_gaze * np.clip((1.0 - aside) / 0.5, 0.1, 1):
         target = camera_in_head + 0.02 * rng.standard_normal(3)
     else:
-        yaw, pitch = 0.3 * rng.standard_normal(), 0.18 * rng.standard_normal() - 0.05
+        yaw, pitch = 0.22 * rng.standard_normal(), 0.14 * rng.standard_normal() - 0.05
         target = np.array([np.tan(yaw), np.tan(pitch), 1.0]) * rng.uniform(0.4, 4.0)
     gaze = np.empty((2, 2), np.float32)
     for side, x in enumerate((0.0315, -0.0315)):
@@ -172,7 +174,7 @@ def sample_gaze(
         gaze[side, 1] = np.arctan2(offset[1], max(np.hypot(offset[0], offset[2]), 1e-3))
     # Eyes turn together: clip the pair, not each.
     mean = gaze.mean(0)
-    gaze += np.clip(mean, (-0.6, -0.45), (0.6, 0.35)) - mean
+    gaze += np.clip(mean, (-0.5, -0.4), (0.5, 0.3)) - mean
     return gaze
 
 

@@ -429,9 +429,9 @@ def _head_material(model: MorphableModel, skin: Float[Tensor, "D D"]) -> HeadMat
             first, last = vertices[name]
             wet[first:last] = 1
             gloss[first:last] = 1.0 if "eye" in name else 0.5
-            # Behind closed lids and lips all is dark; what an open mouth shows is not.
-            least = 0.5 if "eye" in name else 0.55
-            sky[first:last] = sky[first:last].clamp(min=least)
+            # Behind closed lids and lips all is dark; what they show when they open is not.
+            least, most = (0.35, 0.7) if "eye" in name else (0.55, 1.0)
+            sky[first:last] = sky[first:last].clamp(least, most)
     regions = model.regions
     gloss = gloss * (1 + 0.5 * regions["lips"] - 0.5 * regions["scalp"] - 0.4 * regions["neck"])
     # Lids are folded away on the resting head; closed ones lie open to the light.

@@ -119,6 +119,7 @@ def sample_person(
         paint["blush"] = -rng.uniform(0, 0.6) * np.array([0.0, 0.5, 0.35])
     paint["under eye"] = -rng.uniform(0, 0.3) * (0.5 + old) * np.array([0.7, 1.0, 0.9])
     paint["socket"] = -abs(rng.normal(0, 0.10)) * np.array([0.8, 1.0, 1.0])
+    paint["eyeballs"] = -rng.uniform(0.05, 0.5) * np.array([0.8, 1.0, 1.15])
     paint["flush"] = rng.normal(0.15, 0.25) * -_BLOOD
     paint["nose"] = rng.normal(0.15, 0.3) * -_BLOOD * (0.5 + 0.5 * light)
     blotches = rng.uniform(0.02, 0.09) * (0.3 if made_up else 1.0)
