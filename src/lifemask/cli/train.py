@@ -113,9 +113,11 @@ class Train:
         options = self._options()
         parts = build_parts(recipe, self._data(), workers=self._workers(), device=self.device)
         outcome = train(recipe, parts, options)
-        print(f"{outcome.reason} at step {outcome.step} after {outcome.seconds / 60:.1f} minutes")
-        if outcome.reason == "finished":
-            print(options.output / "weights.safetensors")
+        if os.environ.get("RANK", "0") == "0":
+            minutes = outcome.seconds / 60
+            print(f"{outcome.reason} at step {outcome.step} after {minutes:.1f} minutes")
+            if outcome.reason == "finished":
+                print(options.output / "weights.safetensors")
         return {"interrupted": INTERRUPTED, "terminated": TERMINATED}.get(outcome.reason, DONE)
 
     def _prove(self, recipe: Recipe) -> int:

@@ -1,6 +1,7 @@
 """One training over several processes: which of them this is, and what they agree upon."""
 
 import os
+import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ class Processes:
         """
         if self.count == 1:
             return module
+        # The trunk's channels lie last in memory, in buckets they do not; it is no error.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         return DistributedDataParallel(
             module,
             device_ids=[self.device] if self.device.type == "cuda" else None,
