@@ -1,8 +1,15 @@
 """What lies in front of the skin is told from the skin, and the person's own marks stay."""
 
+import pytest
 import torch
 
-from lifemask.fitting.seen_skin import FaceZones, free_of_occluders, has_beard, skin_tone
+from lifemask.fitting.seen_skin import (
+    FaceZones,
+    free_of_occluders,
+    has_beard,
+    has_glasses,
+    skin_tone,
+)
 
 SIZE, SCALE = 160, 1.75
 
@@ -12,7 +19,10 @@ def zones(beard_rows: int = 0) -> FaceZones:
     beard = torch.zeros(SIZE, SIZE)
     if beard_rows:
         beard[-beard_rows:] = 1
-    return FaceZones(beard, beard.clone(), torch.zeros(SIZE, SIZE))
+    bridge, frame = torch.zeros(2, SIZE, SIZE)
+    bridge[60:80, 70:90] = 1
+    frame[50:110] = 1
+    return FaceZones(beard, beard.clone(), torch.zeros(SIZE, SIZE), bridge, frame)
 
 
 def face(noise: float = 0.03) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -47,6 +57,38 @@ def test_a_mark_in_the_middle_of_a_cheek_is_skin():
     residual, weight, hair = face()
     residual[:, 90:95, 90:95] -= 0.9
     assert trust(residual, weight, hair)[92, 92] > 0.99
+
+
+@pytest.mark.parametrize("change", [-0.9, 0.5])
+def test_a_rim_that_touches_nothing_is_no_skin_of_who_wears_glasses(change: float):
+    residual, weight, hair = face()
+    residual[:, 100:102, 30:60] += change
+    assert not has_glasses(hair, zones())
+    assert trust(residual, weight, hair)[100, 32:58].min() > 0.99
+    hair[65:80, 60:100] = 1  # the bridge of the glasses
+    assert has_glasses(hair, zones())
+    bare = trust(residual, weight, hair)
+    assert bare[100, 32:58].max() < 0.05
+    assert bare[120:].min() > 0.99
+
+
+def test_a_shadow_on_one_side_is_no_skin_but_a_mark_is_and_so_is_what_both_sides_have():
+    residual, weight, hair = face()
+    residual[:, 90:130, 20:50] -= 0.8
+    residual[:, 60:66, 100:106] -= 0.8
+    residual[:, 135:155] -= 0.8
+    bare = trust(residual, weight, hair)
+    assert bare[95:125, 25:45].max() < 0.05
+    assert bare[95:125, 115:135].min() > 0.99
+    assert bare[63, 103] > 0.99
+    assert bare[136:].min() > 0.99
+
+
+def test_a_one_sided_beard_is_still_a_beard():
+    residual, weight, hair = face()
+    residual[:, 125:155, 20:75] -= 0.8
+    bare = free_of_occluders(residual, weight, hair, zones(40), SCALE, bearded=True)
+    assert bare[128:152, 25:70].min() > 0.99
 
 
 def test_another_hue_under_a_hat_is_no_skin():

@@ -37,11 +37,19 @@ _REACH_MILLIMETRES = 32.0
 _MARGIN_MILLIMETRES = 1.0
 """Skin this near to something in front of it is stained by it."""
 _SMALLEST_MILLIMETRES = 9.0
-"""Side of the smallest island of skin worth keeping."""
+"""Side of the smallest island of skin worth keeping, and of the smallest cast shadow."""
 _UNUSUAL = 2.2
 """An outlier is at least so many times as far from its surroundings as this skin usually is."""
 _BRIDGE_MILLIMETRES = 1.5
 """Gaps this wide do not break a strand."""
+_GLASSES = 0.1
+"""Part of the bridge of the nose that is no skin from which a person wears glasses."""
+_GLINT = 0.16
+"""Log brightness of a thin line above the skin around it that is the glint of a frame."""
+_ONE_SIDED = 0.55
+"""Log brightness below the same place on the other side that is a cast shadow."""
+_SHADOW_MILLIMETRES = 2.0
+"""Cast shadows are looked for at this scale."""
 _BEARD = -0.22
 """Log brightness of chin and upper lip against the face from which a person has a beard."""
 
@@ -56,6 +64,10 @@ class FaceZones:
     """Where a beard shows first."""
     features: Float[Tensor, "R R"]
     """Lips, brows, lids and nostrils."""
+    bridge: Float[Tensor, "R R"]
+    """Of the nose, where all glasses rest."""
+    frame: Float[Tensor, "R R"]
+    """Where rims and arms of glasses lie."""
 
 
 def face_zones(
@@ -78,7 +90,21 @@ def face_zones(
     nostrils = nostrils * ((-0.038 - y) / 0.004).clamp(0, 1)
     features = torch.maximum(torch.maximum(lips, regions["brows"]), regions["eyes"])
     features = torch.maximum(features, nostrils)
-    return FaceZones(torch.maximum(beard, side) * (1 - lips), chin, features)
+    front = (position[2] > 0).to(x)
+    bridge = (x < 0.009).to(x) * (y.abs() < 0.009).to(x) * front
+    frame = ((x - 0.006) / 0.004).clamp(0, 1) * ((0.016 - y) / 0.004).clamp(0, 1)
+    frame = frame * ((y + 0.046) / 0.004).clamp(0, 1) * inner
+    return FaceZones(torch.maximum(beard, side) * (1 - lips), chin, features, bridge, frame)
+
+
+def has_glasses(not_skin: Float[Tensor, "R R"], zones: FaceZones) -> bool:
+    """Whether something other than skin lies across the bridge of the nose.
+
+    Args:
+        not_skin: probability of hair, clothes, background or anything else, where seen.
+        zones: of the face.
+    """
+    return bool((not_skin * zones.bridge).sum() > _GLASSES * zones.bridge.sum())
 
 
 def has_beard(
@@ -145,10 +171,26 @@ def free_of_occluders(
         (brightness < -_SHADE) & (allowed < 0.3)
     )
     hidden = _attached(outlier, beside & seen & (zones.features < 0.3), not_skin > 0.4, scale)
+    if has_glasses(not_skin, zones):
+        # The segmentation loses thin rims, and they touch nothing that it knows.
+        glint = _beyond(smooth + _closed(-smooth, _STRAND_MILLIMETRES * scale), _GLINT, plain)
+        hidden |= (outlier | glint) & seen & (zones.frame > 0.5) & (zones.features < 0.3)
+    shadow = _in_shadow(brightness, weight * (~hidden).float(), scale)
+    hidden |= shadow & (zones.features < 0.3) & ~(bearded & (zones.beard > 0.3))
     kept = seen & ~hidden
     hidden |= kept & ~_large(kept, (_SMALLEST_MILLIMETRES * scale) ** 2)
     bare = eroded((~hidden).float(), _MARGIN_MILLIMETRES * scale)
     return 1 - gaussian_blur(1 - bare[None], 0.8 * scale)[0].mul(2).clamp(0, 1)
+
+
+def _in_shadow(
+    brightness: Float[Tensor, "R R"], weight: Float[Tensor, "R R"], scale: float
+) -> Bool[Tensor, "R R"]:
+    """Return where skin is far darker than its mirror image, which is seen too; marks are small."""
+    smooth = blur_weighted(brightness[None], weight, _SHADOW_MILLIMETRES * scale)[0]
+    both = (weight > 0.3) & (weight.flip(-1) > 0.5)
+    darker = both & (smooth < smooth.flip(-1) - _ONE_SIDED)
+    return _large(darker, (_SMALLEST_MILLIMETRES * scale) ** 2)
 
 
 def _beyond(
