@@ -17,6 +17,7 @@ from lifemask.data.synthetic.generator import composite
 from lifemask.data.synthetic.lights import LightRig
 from lifemask.data.synthetic.people import sample_person
 from lifemask.data.synthetic.scenes import Caster, Picture, light_on_vertices
+from lifemask.data.synthetic.skin import SkinPainter
 from lifemask.data.wearables.drawing import Layers
 from lifemask.geometry.rotations import yaw_pitch_roll_from_matrix
 from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
@@ -187,6 +188,22 @@ def test_men_and_women_differ_and_together_vary_as_everyone() -> None:
     # Spread is 0.8 times 0.6, 1 or 1.25.
     everyone = 0.8 * math.sqrt(0.2 * 0.36 + 0.6 + 0.2 * 1.5625)
     assert np.abs(shapes.std(0) / everyone - 1).max() < 0.15
+
+
+def test_modelled_brows_take_the_place_of_painted_ones(faces: SyntheticFaces) -> None:
+    painter = SkinPainter(faces.model, 128, "cpu")
+    assert faces.model.albedo is not None
+    rng = np.random.default_rng(4)
+    modes = faces.model.albedo.mode_names
+    person = sample_person(rng, SMALL, identity_modes=4, albedo_modes=modes)
+    person.albedo[modes.index("brow_darkness")] = 2.0
+    painted, modelled = (
+        dataclasses.replace(person, outfit=dataclasses.replace(person.outfit, brows=brows))
+        for brows in (None, "brow_001")
+    )
+    brighter = (painter.albedo([modelled]) / painter.albedo([painted]))[0].mean(0)
+    assert brighter.max() > 1.5
+    assert (brighter > 1.02).float().mean() < 0.1
 
 
 def test_faces_at_rest_have_the_habits_of_portraits_and_closed_eyes_do_not_widen() -> None:
