@@ -191,17 +191,25 @@ def test_men_and_women_differ_and_together_vary_as_everyone() -> None:
 
 
 def test_modelled_brows_take_the_place_of_painted_ones(faces: SyntheticFaces) -> None:
-    painter = SkinPainter(faces.model, 128, "cpu")
     assert faces.model.albedo is not None
-    rng = np.random.default_rng(4)
     modes = faces.model.albedo.mode_names
-    person = sample_person(rng, SMALL, identity_modes=4, albedo_modes=modes)
-    person.albedo[modes.index("brow_darkness")] = 2.0
-    painted, modelled = (
-        dataclasses.replace(person, outfit=dataclasses.replace(person.outfit, brows=brows))
-        for brows in (None, "brow_001")
-    )
-    brighter = (painter.albedo([modelled]) / painter.albedo([painted]))[0].mean(0)
+    darkness = modes.index("brow_darkness")
+    people = [
+        sample_person(np.random.default_rng(k), SMALL, identity_modes=4, albedo_modes=modes)
+        for k in range(60)
+    ]
+    modelled = [p.albedo[darkness] for p in people if p.outfit.brows is not None]
+    painted = [p.albedo[darkness] for p in people if p.outfit.brows is None]
+    assert len(modelled) > len(painted) > 0
+    assert np.ptp(modelled) == 0
+    assert modelled[0] < min(painted)
+    # What is painted is what the truth says, and pale brows are lighter than dark ones.
+    painter = SkinPainter(faces.model, 128, "cpu")
+    dark = dataclasses.replace(people[0], albedo=people[0].albedo.copy())
+    dark.albedo[darkness] = 2.0
+    pale = dataclasses.replace(people[0], albedo=people[0].albedo.copy())
+    pale.albedo[darkness] = modelled[0]
+    brighter = (painter.albedo([pale]) / painter.albedo([dark]))[0].mean(0)
     assert brighter.max() > 1.5
     assert (brighter > 1.02).float().mean() < 0.1
 

@@ -51,6 +51,9 @@ class Person:
 _TONE_DEGREES = (-55.0, -48.0, -30.0, 5.0, 25.0, 43.0, 50.0, 57.0)
 _TONE_MELANIN = (2.6, 2.1, 1.0, 0.0, -0.5, -1.0, -1.25, -1.6)
 
+# Of the mode `brow_darkness`: where painted brows differ least from the skin around them.
+_WITHOUT_BROW = -1.7
+
 _DARKER = np.array([1.0, 1.0, 1.0])
 # What blood and melanin take away from the log of red, green and blue.
 _BLOOD = np.array([0.06, 0.42, 0.36])
@@ -137,6 +140,9 @@ def sample_person(
     outfit = Outfit(clothes=False)
     if rng.random() < config.dressed:
         outfit = random_outfit(rng, masculine=masculine, age_years=age, darkness=float(1 - light))
+    if outfit.brows is not None and "brow_darkness" in albedo_modes:
+        # Modelled brows take the place of the painted ones.
+        albedo[albedo_modes.index("brow_darkness")] = _WITHOUT_BROW
     return Person(
         identity=identity.astype(np.float32),
         albedo=albedo,

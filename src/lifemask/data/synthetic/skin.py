@@ -43,8 +43,6 @@ _UPPER_LID = (362, 398, 384, 385, 386, 387, 388, 466, 263)
 _LOWER_LID = (362, 382, 381, 380, 374, 373, 390, 249, 263)
 _LID_FOLD = (413, 414, 286, 258, 257, 259, 260, 467, 359)
 _BROW_LOWER = (285, 295, 282, 283, 276)
-_WITHOUT_BROW = -1.7
-"""Of the mode `brow_darkness`: least contrast with the skin around (least squares)."""
 
 
 class SkinPainter:
@@ -71,7 +69,6 @@ class SkinPainter:
             for name, layer in _draw_layers(model, regions, resolution).items()
         }
         self._mean_log = self._lids_lightened()
-        self._brow = albedo.mode_names.index("brow_darkness")
         inner = regions["skin"] * (1 - regions["mouth_bag"])
         self.skin = torch.from_numpy(
             (inner * (1 - regions["scalp"]) * (1 - regions["neck"])).astype(np.float32)
@@ -118,10 +115,7 @@ class SkinPainter:
 
     def albedo(self, people: list[Person]) -> Float[Tensor, "N 3 D D"]:
         """Return the painted albedo of some people."""
-        own = np.stack([p.albedo for p in people])
-        # Modelled brows take the place of the painted ones.
-        own[[p.outfit.brows is not None for p in people], self._brow] = _WITHOUT_BROW
-        coefficients = torch.from_numpy(own).to(self._device)
+        coefficients = torch.from_numpy(np.stack([p.albedo for p in people])).to(self._device)
         log = torch.addmm(self._mean_log, coefficients, self._basis_log)
         log = log.view(-1, 3, self.resolution, self.resolution)
         for image, person in zip(log, people, strict=True):
