@@ -96,7 +96,9 @@ def fitted_samples(model: MorphableModel, data: Path, count: int) -> list[Sample
                 pixels = np.asarray(image.convert("RGB"))
             seen = perception.observe_crop(pixels, quality="full", segment=False, embed=False)
             fit = fitter(pixels, seen)
-            projected = fit.camera.project(model.vertices(fit.coefficients))[:, :2].numpy()
+            projected = fit.face.camera.project(model.vertices(fit.face.coefficients))[
+                :, :2
+            ].numpy()
             annotated = [[np.nan] * 2 if p is None else p for p in label["landmarks21_xy"]]
             samples.append(Sample(projected, np.array(annotated), abs(label["yaw_degrees"])))
     return samples

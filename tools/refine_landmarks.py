@@ -98,12 +98,12 @@ def common_offsets(
     residuals: list[Tensor] = []
     for pixels, observation in seen:
         fit = fitter(pixels, observation)
-        placed = embedding.points(model.vertices(fit.coefficients), model.triangles)
-        image = fit.camera.project(placed)
+        placed = embedding.points(model.vertices(fit.face.coefficients), model.triangles)
+        image = fit.face.camera.project(placed)
         pixels_off = observation.landmarks478[:, :2] - image[:, :2]
-        metres = pixels_off * image[:, 2:] / fit.camera.focal_pixels
+        metres = pixels_off * image[:, 2:] / fit.face.camera.focal_pixels
         in_camera = torch.nn.functional.pad(metres, (0, 1))
-        residuals.append(in_camera @ fit.camera.world_to_camera[:3, :3])
+        residuals.append(in_camera @ fit.face.camera.world_to_camera[:3, :3])
     offset = torch.stack(residuals).median(dim=0).values
     offset = (offset + offset[mirror] * torch.tensor([-1.0, 1.0, 1.0])) / 2
     offset[list(FACE_OVAL)] = 0

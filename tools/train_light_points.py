@@ -117,9 +117,9 @@ def _lit_face(pixels: np.ndarray, perception: FacePerception, fitter: FaceFitter
     middle, side = (low + high) / 2, 2.0 * float((high - low).max())
     corner, scale = middle - side / 2, SOURCE_SIZE / side
     size = (SOURCE_SIZE, SOURCE_SIZE)
-    camera = fit.camera.cropped(float(corner[0]), float(corner[1]), size, scale)
+    camera = fit.face.camera.cropped(float(corner[0]), float(corner[1]), size, scale)
     model = fitter.model
-    head = model.vertices(fit.coefficients)
+    head = model.vertices(fit.face.coefficients)
     vertices, triangles = camera.to_camera(head), opaque_mesh(model, head).triangles
     fragments = rasterize(camera.project(head), triangles, size)
     normals = light_axes_from_camera(vertex_normals(vertices, model.triangles))
@@ -127,13 +127,15 @@ def _lit_face(pixels: np.ndarray, perception: FacePerception, fitter: FaceFitter
     region = square_regions(middle, torch.tensor(side), torch.zeros(()))
     image = crop_photo(pixels, region[None], SOURCE_SIZE, border="border")[0]
 
-    principal_point = fit.camera.principal_point.double()
+    principal_point = fit.face.camera.principal_point.double()
     modes = fitter.points.identity_modes
     state = PoseAndShape(
         camera.world_to_camera[:3, :3].double(),
         camera.world_to_camera[:3, 3].double(),
-        float(fit.camera.focal_pixels),
-        torch.cat([fit.coefficients.identity[:modes], fit.coefficients.expression]).double(),
+        float(fit.face.camera.focal_pixels),
+        torch.cat(
+            [fit.face.coefficients.identity[:modes], fit.face.coefficients.expression]
+        ).double(),
     )
     crop = photo_crop(pixels, state, fitter.patch, principal_point)
     level = make_level(crop.linear, 3.0 * crop.pixels_per_millimetre, crop.corner, crop.scale)

@@ -16,7 +16,7 @@ from lifemask.data.compression import compressed
 from lifemask.data.mirroring import MIRROR21, MIRROR68, mirrored_batch
 from lifemask.data.mixture import generator_for
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
-from lifemask.data.tensors import map_tensors, named_tensors
+from lifemask.geometry.tensors import map_tensors, named_tensors
 from lifemask.io.colour import linear_from_srgb
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.model import MorphableModel

@@ -8,7 +8,7 @@ import torch
 from training.toy import ToySource
 
 from lifemask.data.mixture import Mixture, batch_sizes, generator_for, mixed_batches, seed_for
-from lifemask.data.tensors import joined, map_tensors, named_tensors
+from lifemask.geometry.tensors import joined, map_tensors, named_tensors
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.observed import ObservationCache
 from lifemask.data.photo_faces import open_photos, person_number
 from lifemask.data.photos import ShardError, find_shards, index_shards, read_shards
-from lifemask.data.tensors import named_tensors
+from lifemask.geometry.tensors import named_tensors
 
 Writer = Callable[..., Path]
 

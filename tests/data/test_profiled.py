@@ -14,8 +14,8 @@ from lifemask.data.profiled import ProfiledFaces, photo_relief
 from lifemask.data.stored_fits import FitStore, StoredFit, StoredFitError, write_fits
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
 from lifemask.data.synthetic.backgrounds import Surroundings
-from lifemask.data.tensors import map_tensors, named_tensors
 from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.tensors import map_tensors, named_tensors
 from lifemask.perception.framing import face_frame
 from lifemask.rendering.rasterization import rasterize
 

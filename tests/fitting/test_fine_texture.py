@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from lifemask.fitting.fine_texture import add_photo_detail, enlarged_texture, size_for_photo
-from lifemask.fitting.fit import FaceFit
 from lifemask.fitting.texture import FaceTexture, TexelOrigin, face_texture, uv_fragments
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.meshes import Mesh
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.perception import FaceObservation
 from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.rendering import interpolate, rasterize_uv
@@ -31,7 +31,9 @@ def facing_camera(size: int) -> PerspectiveCamera:
     return PerspectiveCamera(torch.tensor(5.0 * size), middle, pose, (size, size))
 
 
-def larger(face: FaceReconstruction, factor: int) -> tuple[FaceFit, FaceObservation, np.ndarray]:
+def larger(
+    face: FaceReconstruction, factor: int
+) -> tuple[ExplainedFace, FaceObservation, np.ndarray]:
     """The same face in a photo with several pixels for each."""
     seen = face.observation
     pixels = face.photo.pixels.repeat(factor, axis=0).repeat(factor, axis=1)
@@ -41,7 +43,7 @@ def larger(face: FaceReconstruction, factor: int) -> tuple[FaceFit, FaceObservat
         landmarks478=seen.landmarks478 * factor,
         segmentation_to_photo=seen.segmentation_to_photo * factor,
     )
-    return dataclasses.replace(face.fit, camera=camera), observation, pixels
+    return dataclasses.replace(face.fit.face, camera=camera), observation, pixels
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_the_square_of_these_tests_fills_its_photo() -> None:
 def test_other_sizes_are_refused(face: FaceReconstruction, resolution: int) -> None:
     with pytest.raises(ValueError, match="up to 8192"):
         face_texture(
-            face.photo.pixels, face.fit, face.model, face.observation, resolution=resolution
+            face.photo.pixels, face.fit.face, face.model, face.observation, resolution=resolution
         )
 
 

@@ -23,7 +23,7 @@ def fast(face: FaceReconstruction, fitter: FaceFitter) -> FaceFit:
 
 
 def test_fast_and_full_agree_on_the_pose(face: FaceReconstruction, fast: FaceFit) -> None:
-    a, b = (camera.world_to_camera[:3, :3] for camera in (face.camera, fast.camera))
+    a, b = (camera.world_to_camera[:3, :3] for camera in (face.camera, fast.face.camera))
     cosine = (float(torch.trace(a.T @ b)) - 1) / 2
     assert math.degrees(math.acos(min(cosine, 1.0))) < 4
     assert fast.colour_error is not None
@@ -36,7 +36,7 @@ def test_light_comes_without_moving_the_shape(face: FaceReconstruction, fitter: 
     pixels = face.photo.pixels
     ramp = (torch.linspace(0.3, 1.0, pixels.shape[1])[None, :, None]).numpy()
     lit = (pixels * ramp).astype(pixels.dtype)
-    bright, dark = (fitter(photo, face.observation) for photo in (pixels, lit))
+    bright, dark = (fitter(photo, face.observation).face for photo in (pixels, lit))
     assert torch.equal(bright.coefficients.identity, dark.coefficients.identity)
     assert torch.equal(bright.camera.world_to_camera, dark.camera.world_to_camera)
     sideways = [
@@ -48,8 +48,8 @@ def test_light_comes_without_moving_the_shape(face: FaceReconstruction, fitter: 
 
 def test_the_function_is_the_fitter_used_once(face: FaceReconstruction, fast: FaceFit) -> None:
     once = fit(face.photo.pixels, face.observation, face.model, FitConfig(quality="fast"))
-    assert torch.equal(once.camera.world_to_camera, fast.camera.world_to_camera)
-    assert torch.equal(once.coefficients.expression, fast.coefficients.expression)
+    assert torch.equal(once.face.camera.world_to_camera, fast.face.camera.world_to_camera)
+    assert torch.equal(once.face.coefficients.expression, fast.face.coefficients.expression)
 
 
 def test_the_models_landmarks_lie_on_the_photos(face: FaceReconstruction, fast: FaceFit) -> None:
@@ -59,15 +59,15 @@ def test_the_models_landmarks_lie_on_the_photos(face: FaceReconstruction, fast: 
     inner = (embedding.weight[:468] > 0.5) & ~torch.isin(torch.arange(468), torch.tensor(FACE_OVAL))
     size = face_size(face.observation.landmarks478.double())
     for found, allowed in ((fast, 0.015), (face.fit, 0.02)):
-        points = embedding.points(model.vertices(found.coefficients), model.triangles)[:468]
-        away = (found.camera.project(points)[:, :2] - seen).norm(dim=-1)[inner]
+        points = embedding.points(model.vertices(found.face.coefficients), model.triangles)[:468]
+        away = (found.face.camera.project(points)[:, :2] - seen).norm(dim=-1)[inner]
         assert away.mean() < allowed * size
 
 
 def test_a_known_focal_length_is_kept(face: FaceReconstruction, fitter: FaceFitter) -> None:
     for focal in (900.0, 2500.0):
         found = fitter(face.photo.pixels, face.observation, focal_pixels=focal)
-        assert abs(float(found.camera.focal_pixels) / focal - 1) < 0.1
+        assert abs(float(found.face.camera.focal_pixels) / focal - 1) < 0.1
 
 
 def test_twice_the_photo_is_the_same_head(
@@ -80,11 +80,11 @@ def test_twice_the_photo_is_the_same_head(
     )
     found = fitter(face.photo.pixels.repeat(2, 0).repeat(2, 1), twice)
     torch.testing.assert_close(
-        found.camera.world_to_camera, fast.camera.world_to_camera, atol=1e-3, rtol=0
+        found.face.camera.world_to_camera, fast.face.camera.world_to_camera, atol=1e-3, rtol=0
     )
-    shapes = (face.model.vertices(other.coefficients) for other in (found, fast))
+    shapes = (face.model.vertices(other.face.coefficients) for other in (found, fast))
     torch.testing.assert_close(*shapes, atol=1e-4, rtol=0)
-    assert abs(float(found.camera.focal_pixels / fast.camera.focal_pixels) - 2) < 0.01
+    assert abs(float(found.face.camera.focal_pixels / fast.face.camera.focal_pixels) - 2) < 0.01
 
 
 def test_the_outline_counts_only_across_itself(face: FaceReconstruction) -> None:

@@ -13,24 +13,24 @@ from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.rotations import matrix_from_yaw_pitch_roll
 from lifemask.geometry.viewpoints import Viewpoint, camera_of, viewpoint_of
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
-from lifemask.networks.estimate import FaceEstimate
 from lifemask.perception.observation import FaceObservation
 from lifemask.pipeline.reconstruction import FaceReconstruction
 
 
-def turned(face: FaceReconstruction, degrees: float) -> FaceEstimate:
+def turned(face: FaceReconstruction, degrees: float) -> ExplainedFace:
     """Return the fitted face turned from where it looks into the camera."""
-    camera, image_size = face.fit.camera, face.fit.camera.image_size
+    camera, image_size = face.fit.face.camera, face.fit.face.camera.image_size
     zero = torch.zeros(())
     yaw = matrix_from_yaw_pitch_roll(zero + math.radians(degrees), zero, zero)
     view = viewpoint_of(camera)
     view = Viewpoint(
         torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ yaw,
-        view.place, view.pixels_per_metre, view.distance,
+        view.translation, view.pixels_per_metre, view.distance,
     )  # fmt: skip
     camera = camera_of(view, camera.principal_point, image_size)
-    return FaceEstimate(face.fit.coefficients, camera, SphericalHarmonicsLight.ambient())
+    return ExplainedFace(face.fit.face.coefficients, camera, SphericalHarmonicsLight.ambient())
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def fitter(face: FaceReconstruction) -> FaceFitter:
     return FaceFitter(face.model, FitConfig.preset("fast"))
 
 
-def dense_points(model: MorphableModel, estimate: FaceEstimate) -> torch.Tensor:
+def dense_points(model: MorphableModel, estimate: ExplainedFace) -> torch.Tensor:
     assert model.dense478 is not None
     vertices = model.vertices(estimate.coefficients)
     return estimate.camera.project(model.dense478.points(vertices, model.triangles))
@@ -107,8 +107,8 @@ def test_a_good_estimate_saves_a_fit_from_landmarks_that_went_astray(
     seen = type(seen)(**{**vars(seen), "landmarks478": wrong})
     pixels = face.photo.pixels
 
-    def error(camera: PerspectiveCamera, fit_of: FaceEstimate) -> float:
-        found = dense_points(face.model, FaceEstimate(fit_of.coefficients, camera, fit_of.light))
+    def error(camera: PerspectiveCamera, fit_of: ExplainedFace) -> float:
+        found = dense_points(face.model, ExplainedFace(fit_of.coefficients, camera, fit_of.light))
         return float((found - points)[:468, :2].norm(dim=-1).mean()) / size
 
     alone = fitter(pixels, seen)
@@ -116,9 +116,6 @@ def test_a_good_estimate_saves_a_fit_from_landmarks_that_went_astray(
     guided = FaceFitter(
         face.model, FitConfig.preset("fast"), guide=lambda _pixels, _observation: truth
     )(pixels, seen)
-    before, after, same = (
-        error(f.camera, FaceEstimate(f.coefficients, f.camera, f.light))
-        for f in (alone, led, guided)
-    )
+    before, after, same = (error(f.face.camera, f.face) for f in (alone, led, guided))
     assert after < 0.6 * before
     assert same == pytest.approx(after, rel=1e-6)

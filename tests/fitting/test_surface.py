@@ -142,11 +142,11 @@ def test_a_face_of_which_no_skin_is_seen_is_fitted_in_the_usual_light(
     hidden[5] = 1
     fitter = FaceFitter(face.model, FitConfig.preset("fast"))
     fit = fitter(face.photo.pixels, dataclasses.replace(seen, segmentation=hidden))
-    shading = fit.light.coefficients
+    shading = fit.face.light.coefficients
     assert bool(torch.isfinite(shading).all())
     # White, and as strong as cameras expose faces.
     torch.testing.assert_close(
         shading, shading.mean(1, keepdim=True).expand(9, 3), atol=0.01, rtol=0
     )
     assert 1.0 < float(shading[0, 0]) < 4.0
-    assert not fit.coefficients.albedo.abs().gt(0.05).any()
+    assert not fit.face.coefficients.albedo.abs().gt(0.05).any()

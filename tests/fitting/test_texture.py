@@ -22,7 +22,7 @@ from lifemask.rendering import unwrap_photo
 
 def again(face: FaceReconstruction, pixels: np.ndarray, light: torch.Tensor) -> FaceTexture:
     """The texture of the same face under other conditions."""
-    fit = dataclasses.replace(face.fit, light=SphericalHarmonicsLight(light))
+    fit = dataclasses.replace(face.fit.face, light=SphericalHarmonicsLight(light))
     return face_texture(pixels, fit, face.model, face.observation, resolution=512)
 
 
@@ -83,7 +83,7 @@ def test_what_the_fit_does_not_explain_is_in_the_texture(face: FaceReconstructio
 
 def test_sizes_that_do_not_divide_are_refused(face: FaceReconstruction) -> None:
     with pytest.raises(ValueError, match="multiple of 512"):
-        face_texture(face.photo.pixels, face.fit, face.model, face.observation, resolution=700)
+        face_texture(face.photo.pixels, face.fit.face, face.model, face.observation, resolution=700)
 
 
 def test_a_texel_is_half_as_large_in_twice_the_texture(face: FaceReconstruction) -> None:
@@ -135,7 +135,7 @@ def test_a_photo_that_is_finer_than_the_texture_gives_the_same_texture(
         landmarks478=seen.landmarks478 * 4,
         segmentation_to_photo=seen.segmentation_to_photo * 4,
     )
-    fit = dataclasses.replace(face.fit, camera=camera)
+    fit = dataclasses.replace(face.fit.face, camera=camera)
     texture = face_texture(fine, fit, face.model, observation, resolution=512)
     difference = (texture.albedo - face.texture.albedo).abs().mean(0)
     fragments = uv_fragments(face.model, 512)

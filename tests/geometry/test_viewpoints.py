@@ -32,7 +32,7 @@ def test_the_origin_is_seen_at_the_place_and_a_small_step_beside_it_at_the_scale
     camera = cameras(1, 5)
     view = viewpoint_of(camera)
     origin = camera.project(torch.zeros(5, 1, 3))
-    torch.testing.assert_close(view.place, origin[:, 0, :2], atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(view.translation, origin[:, 0, :2], atol=1e-3, rtol=1e-4)
     # One millimetre along the camera's own x axis.
     beside = camera.world_to_camera[:, 0, :3].unsqueeze(1) * 1e-3
     step = (camera.project(beside) - origin)[:, 0, 0]

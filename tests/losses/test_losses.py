@@ -20,7 +20,7 @@ from lifemask.losses.landmarks import landmark_loss
 from lifemask.losses.light import facing_directions, light_loss
 from lifemask.losses.means import weighted_mean
 from lifemask.losses.photometric import photometric_loss
-from lifemask.losses.pose import place_loss, ratio_loss, rotation_loss
+from lifemask.losses.pose import ratio_loss, rotation_loss, translation_loss
 from lifemask.losses.vertices import FACE_SIZE_METRES, vertex_loss
 from lifemask.morphable.model import gaze_rotation
 
@@ -44,7 +44,7 @@ LOSSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...]]] = 
     ),
     "vertices": (vertex_loss, (5, 3)),
     "coefficients": (coefficient_loss, (7,)),
-    "place": (lambda a, b: place_loss(a, b, frame_side=3.0), (2,)),
+    "translation": (lambda a, b: translation_loss(a, b, frame_side=3.0), (2,)),
     "ratio": (lambda a, b: ratio_loss(a.exp(), b.exp()), ()),
     "light": (lambda a, b: light_loss(lit(a), lit(b)), (9, 3)),
     "albedo": (

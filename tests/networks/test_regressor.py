@@ -65,7 +65,7 @@ def test_another_principal_point_shows_the_same_viewpoint(regressor: FaceRegress
     torch.testing.assert_close(camera.principal_point, given)
     beside = viewpoint_of(camera)
     torch.testing.assert_close(beside.rotation, middle.rotation, atol=1e-5, rtol=0)
-    torch.testing.assert_close(beside.place, middle.place, atol=1e-3, rtol=0)
+    torch.testing.assert_close(beside.translation, middle.translation, atol=1e-3, rtol=0)
 
 
 def test_every_head_learns_from_the_first_step(regressor: FaceRegressor):

@@ -55,8 +55,8 @@ def test_points_on_tight_crops_follow_a_lamp_less_than_without_the_correction(
     seen = fast(perception, portrait)
     fitter = FaceFitter(MorphableModel.from_pretrained(), FitConfig.preset("fast"))
     fit = fitter(portrait, seen)
-    head = opaque_mesh(fitter.model, fitter.model.vertices(fit.coefficients))
-    normals = render(head, fit.camera).normals
+    head = opaque_mesh(fitter.model, fitter.model.vertices(fit.face.coefficients))
+    normals = render(head, fit.face.camera).normals
     low, high = seen.landmarks478[:, :2].amin(0), seen.landmarks478[:, :2].amax(0)
     (left, top), (right, bottom) = (
         (low * 0.96 + high * 0.04).int(),

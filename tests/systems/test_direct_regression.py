@@ -11,7 +11,7 @@ from lifemask.geometry.rotations import matrix_from_yaw_pitch_roll
 from lifemask.geometry.viewpoints import Viewpoint, camera_of, viewpoint_of
 from lifemask.morphable.assets import AssetError
 from lifemask.morphable.coefficients import FaceCoefficients
-from lifemask.networks.estimate import FaceEstimate
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.systems.direct_regression import DirectRegression
 from lifemask.systems.registry import build_system, load_system, system_names
 from lifemask.systems.released import ReleasedWeights, read_weights, write_weights
@@ -29,7 +29,7 @@ def system() -> DirectRegression:
     return built
 
 
-def some_faces(system: DirectRegression, count: int) -> FaceEstimate:
+def some_faces(system: DirectRegression, count: int) -> ExplainedFace:
     generator = torch.Generator().manual_seed(1)
     neutral = system.model.neutral()
 
@@ -46,7 +46,7 @@ def some_faces(system: DirectRegression, count: int) -> FaceEstimate:
     standard = viewpoint_of(system(torch.zeros(count, 3, SIZE, SIZE)).camera)
     view = Viewpoint(
         (standard.rotation @ turn).detach(),
-        standard.place.detach() + normal(2),
+        standard.translation.detach() + normal(2),
         standard.pixels_per_metre.detach() * (normal() * 0.1).exp(),
         standard.distance.detach() * (normal() * 0.3).exp(),
     )
@@ -55,10 +55,10 @@ def some_faces(system: DirectRegression, count: int) -> FaceEstimate:
     light = SphericalHarmonicsLight(
         SphericalHarmonicsLight.ambient().coefficients + normal(9, 3) * 0.2
     )
-    return FaceEstimate(coefficients, camera, light)
+    return ExplainedFace(coefficients, camera, light)
 
 
-def batch_of(system: DirectRegression, faces: FaceEstimate, *, with_truth: bool) -> FaceBatch:
+def batch_of(system: DirectRegression, faces: ExplainedFace, *, with_truth: bool) -> FaceBatch:
     count = len(faces.camera.focal_pixels)
     image = torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
     points = [faces.camera.project(p)[..., :2] for p in system.points(faces.coefficients)[:3]]
@@ -94,7 +94,7 @@ def test_a_face_seen_from_a_camera_with_another_principal_point_is_nearly_as_goo
     batch = batch_of(system, faces, with_truth=True)
     middle = torch.full((3, 2), SIZE / 2)
     camera = camera_of(viewpoint_of(faces.camera), middle, (SIZE, SIZE))
-    losses = system.losses(batch, FaceEstimate(faces.coefficients, camera, faces.light))
+    losses = system.losses(batch, ExplainedFace(faces.coefficients, camera, faces.light))
     for name in ("rotation", "place", "size", "distance", "posed_shape"):
         assert float(losses[name].max()) < 1e-3, name
     assert float(losses["landmarks478"].max()) < 5e-3

@@ -12,14 +12,15 @@ from torch import Tensor
 
 from lifemask.data.batch import FaceBatch
 from lifemask.data.mirroring import mirror478
-from lifemask.data.tensors import joined, map_tensors
 from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA, PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.rotations import matrix_from_yaw_pitch_roll
+from lifemask.geometry.tensors import joined, map_tensors
 from lifemask.geometry.viewpoints import viewpoint_of
 from lifemask.io.images import read_photo
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
-from lifemask.networks.estimate import FaceEstimate, mean_estimate
+from lifemask.networks.estimate import mean_estimate
 from lifemask.perception.face_perception import FacePerception
 from lifemask.perception.framing import FaceFrame, crop_points, face_frame
 from lifemask.perception.observation import FaceObservation
@@ -87,7 +88,7 @@ def test_a_mirrored_photo_gives_the_mirrored_face(
 
 
 def test_the_mean_of_estimates_is_seen_where_they_are(system: DirectRegression):
-    def seen_at(x: float, yaw: float) -> FaceEstimate:
+    def seen_at(x: float, yaw: float) -> ExplainedFace:
         turn = matrix_from_yaw_pitch_roll(torch.tensor(yaw), torch.tensor(0.0), torch.tensor(0.0))
         frontal = torch.tensor(FRONTAL_HEAD_TO_CAMERA)
         camera = PerspectiveCamera(
@@ -96,9 +97,9 @@ def test_the_mean_of_estimates_is_seen_where_they_are(system: DirectRegression):
             rigid_transform(frontal @ turn, torch.tensor([x, 0.0, 1.0])),
             (100, 100),
         )
-        return FaceEstimate(system.model.neutral(), camera, SphericalHarmonicsLight.ambient())
+        return ExplainedFace(system.model.neutral(), camera, SphericalHarmonicsLight.ambient())
 
-    def yaw_of(estimate: FaceEstimate) -> float:
+    def yaw_of(estimate: ExplainedFace) -> float:
         frontal = torch.tensor(FRONTAL_HEAD_TO_CAMERA)
         rotation = frontal.T @ viewpoint_of(estimate.camera).rotation
         return float(torch.atan2(rotation[0, 2], rotation[2, 2]))
@@ -111,7 +112,7 @@ def test_the_mean_of_estimates_is_seen_where_they_are(system: DirectRegression):
     leaning = mean_estimate(both, torch.tensor([3.0, 1.0]))
     assert 0.29 < yaw_of(leaning) < 0.31
     beside = joined([map_tensors(lambda t: t[None], seen_at(x, 0.0)) for x in (-0.02, 0.04)])
-    place = viewpoint_of(mean_estimate(beside, torch.ones(2)).camera).place
+    place = viewpoint_of(mean_estimate(beside, torch.ones(2)).camera).translation
     torch.testing.assert_close(place, torch.tensor([55.0, 50.0]), atol=0.05, rtol=0)
 
 
@@ -129,21 +130,21 @@ def test_the_light_stays_where_it_is_when_the_frame_is_rolled(
             super().__init__()
             self.inner = system
 
-        def forward(self, photo: Float[Tensor, "*batch 3 S S"]) -> FaceEstimate:
+        def forward(self, photo: Float[Tensor, "*batch 3 S S"]) -> ExplainedFace:
             estimate = self.inner(photo)
             light = torch.zeros_like(estimate.light.coefficients)
             light[..., 1, :] = 1.0
-            return FaceEstimate(
+            return ExplainedFace(
                 estimate.coefficients, estimate.camera, SphericalHarmonicsLight(light)
             )
 
         def losses(
-            self, batch: FaceBatch, estimate: FaceEstimate
+            self, batch: FaceBatch, estimate: ExplainedFace
         ) -> dict[str, Float[Tensor, "*batch"]]:
             return {}
 
         def draw(
-            self, batch: FaceBatch, estimate: FaceEstimate
+            self, batch: FaceBatch, estimate: ExplainedFace
         ) -> Float[Tensor, "*batch panels 3 S S"]:
             raise NotImplementedError
 
@@ -173,12 +174,12 @@ def test_a_face_that_fills_the_photo_is_found_though_its_landmarks_are_elsewhere
     )
     guide = SystemGuide(system, system.model)
 
-    def astray(estimate: FaceEstimate) -> FaceEstimate:
+    def astray(estimate: ExplainedFace) -> ExplainedFace:
         motion = estimate.camera.world_to_camera.clone()
         motion[0, 3] += 0.1
         return replace(estimate, camera=replace(estimate.camera, world_to_camera=motion))
 
-    def looking(pixels: np.ndarray, frame: FaceFrame) -> tuple[FaceEstimate, FaceEstimate]:
+    def looking(pixels: np.ndarray, frame: FaceFrame) -> tuple[ExplainedFace, ExplainedFace]:
         ahead, mirrored = SystemGuide.look(guide, pixels, frame)
         # Where nobody is the answer strays.
         nobody = float(frame.centre.min()) < 0

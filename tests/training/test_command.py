@@ -13,7 +13,7 @@ from lifemask.cli.exit_codes import DONE, FAILED, USAGE
 from lifemask.cli.main import main
 from lifemask.data.stored_fits import StoredFit, write_fits
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
-from lifemask.data.tensors import map_tensors
+from lifemask.geometry.tensors import map_tensors
 from lifemask.morphable.assets import read_card
 from lifemask.training.recipes import recipe_names
 

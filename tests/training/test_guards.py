@@ -9,8 +9,8 @@ from training.toy import toy_parts, toy_recipe
 
 from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA, PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
-from lifemask.networks.estimate import FaceEstimate
 from lifemask.training import loop
 from lifemask.training.config import GuardLimits, RunOptions, TrainingError
 from lifemask.training.guards import (
@@ -41,10 +41,10 @@ def test_drift_is_the_distance_of_the_means() -> None:
     assert float(albedo_drift(torch.stack([prior + 0.2, prior - 0.2]), prior)) == pytest.approx(0)
 
 
-def estimate(head: MorphableModel, light: SphericalHarmonicsLight) -> FaceEstimate:
+def estimate(head: MorphableModel, light: SphericalHarmonicsLight) -> ExplainedFace:
     pose = rigid_transform(torch.tensor(FRONTAL_HEAD_TO_CAMERA), torch.tensor([0.0, 0.0, 0.8]))
     camera = PerspectiveCamera(torch.tensor(800.0), torch.tensor([64.0, 64.0]), pose, (128, 128))
-    return FaceEstimate(head.neutral(), camera, light)
+    return ExplainedFace(head.neutral(), camera, light)
 
 
 def test_constant_light_trips_and_a_lamp_does_not() -> None:

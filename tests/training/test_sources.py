@@ -8,7 +8,7 @@ import torch
 
 from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.stored_fits import StoredFit, write_fits
-from lifemask.data.tensors import map_tensors
+from lifemask.geometry.tensors import map_tensors
 from lifemask.morphable.assets import read_card
 from lifemask.training.builders import build_parts
 from lifemask.training.config import SyntheticSource, SystemChoice, TrainingError

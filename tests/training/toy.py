@@ -12,7 +12,7 @@ from lifemask.data.mixture import Mixture, generator_for
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.morphable.coefficients import FaceCoefficients
-from lifemask.networks.estimate import FaceEstimate
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.systems.system import PANELS, System
 from lifemask.training.config import Optimiser, Recipe, Schedule, SyntheticSource, SystemChoice
 from lifemask.training.loop import TrainingParts
@@ -38,12 +38,12 @@ class ToySystem(System):
             self.unused = nn.Linear(2, 2)
         self.bad_from = bad_from
 
-    def forward(self, photo: Float[Tensor, "*batch 3 S S"]) -> FaceEstimate:
+    def forward(self, photo: Float[Tensor, "*batch 3 S S"]) -> ExplainedFace:
         light = self.trunk(photo.flatten(0, -4)).unflatten(-1, (9, 3))
         light = light.unflatten(0, photo.shape[:-3])
         batch = photo.shape[:-3]
         zeros = light.new_zeros
-        return FaceEstimate(
+        return ExplainedFace(
             FaceCoefficients(
                 zeros(*batch, 4), zeros(*batch, 52), zeros(*batch, 2, 2), zeros(*batch, 3)
             ),
@@ -57,7 +57,7 @@ class ToySystem(System):
         )
 
     def losses(
-        self, batch: FaceBatch, estimate: FaceEstimate
+        self, batch: FaceBatch, estimate: ExplainedFace
     ) -> dict[str, Float[Tensor, "*batch"]]:
         colour = batch.photo.mean((-2, -1))
         guess = estimate.light.coefficients[..., 0, :]
@@ -67,7 +67,7 @@ class ToySystem(System):
         return {"colour": error, "size": estimate.light.coefficients.square().mean((-2, -1))}
 
     def draw(
-        self, batch: FaceBatch, estimate: FaceEstimate
+        self, batch: FaceBatch, estimate: ExplainedFace
     ) -> Float[Tensor, "*batch panels 3 S S"]:
         return torch.stack([batch.photo] * len(PANELS), -4)
 

@@ -12,8 +12,8 @@ from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch, FaceTruth
 from lifemask.data.compression import compressed
 from lifemask.data.mirroring import mirrored_batch
-from lifemask.data.tensors import map_tensors
 from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.tensors import map_tensors
 from lifemask.io.colour import linear_from_srgb, srgb_from_linear
 from lifemask.perception.framing import (
     FaceFrame,

@@ -27,7 +27,7 @@ from lifemask.data.mixture import generator_for
 from lifemask.data.observed import ObservationCache, observe_all
 from lifemask.data.photo_faces import framed_photo
 from lifemask.data.photos import PhotoPlace, ShardError, find_files, index_shards
-from lifemask.data.tensors import joined, map_tensors
+from lifemask.geometry.tensors import joined, map_tensors
 from lifemask.io.files import atomic_write, make_folder
 from lifemask.perception.weights import cache_directory
 

@@ -20,7 +20,7 @@ from lifemask.data.batch import FaceBatch
 from lifemask.data.mixture import generator_for
 from lifemask.data.observed import ObservationCache, ObservedFace, observe_all, skin_in_crop
 from lifemask.data.photos import PhotoPlace, RawPhoto, ShardError, find_shards, index_shards
-from lifemask.data.tensors import joined, map_tensors
+from lifemask.geometry.tensors import joined, map_tensors
 from lifemask.io.images import decode_photo
 from lifemask.perception.correspondences import IBUG68_FROM_DENSE478
 from lifemask.perception.framing import FaceFrame, crop_pixels, crop_points, face_frame

@@ -30,9 +30,9 @@ from lifemask.data.synthetic.generator import SyntheticFaces
 from lifemask.data.synthetic.lights import LightRig, sample_light
 from lifemask.data.synthetic.scenes import Picture, draw_heads, light_heads
 from lifemask.data.synthetic.truth import face_points, labelled
-from lifemask.data.tensors import joined, map_tensors
 from lifemask.data.wearables.drawing import Layers
 from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.tensors import joined, map_tensors
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.rendering.interpolation import interpolate
 from lifemask.rendering.rasterization import rasterize

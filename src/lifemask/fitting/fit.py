@@ -37,9 +37,9 @@ from lifemask.fitting.surface import photo_crop, surface_patch, visibility
 from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
-from lifemask.networks.estimate import FaceEstimate
 from lifemask.perception.face_perception import single_thread
 from lifemask.perception.observation import FaceObservation
 
@@ -68,12 +68,8 @@ LIGHT_STEPS = 4
 class FaceFit:
     """One face explained: shape, pose, camera, light and albedo."""
 
-    coefficients: FaceCoefficients
-    """Identity, expression, gaze and albedo."""
-    camera: PerspectiveCamera
-    """Camera of the whole photo; its world is the head's own space."""
-    light: SphericalHarmonicsLight
-    """Light of the photo; white ambient if the model has no albedo."""
+    face: ExplainedFace
+    """The face in the photo's pixels; its light is white ambient if the model has no albedo."""
     landmark_error: float
     """Root mean square of the landmark residuals as a share of the face's size."""
     colour_error: float | None
@@ -126,7 +122,7 @@ class FaceFitter:
         observation: FaceObservation,
         *,
         focal_pixels: float | None = None,
-        start: FaceEstimate | None = None,
+        start: ExplainedFace | None = None,
     ) -> FaceFit:
         """Fit one observed face of a photo.
 
@@ -149,7 +145,7 @@ class FaceFitter:
         pixels: UInt8[np.ndarray, "H W 3"],
         observation: FaceObservation,
         focal_pixels: float | None,
-        estimate: FaceEstimate | None,
+        estimate: ExplainedFace | None,
     ) -> FaceFit:
         config = self.config
         height, width = pixels.shape[:2]
@@ -270,13 +266,8 @@ class FaceFitter:
             if appearance is None
             else SphericalHarmonicsLight(appearance.light)
         )
-        return FaceFit(
-            FaceCoefficients(identity, expression, gaze, albedo),
-            camera,
-            light,
-            landmark_error,
-            colour_error,
-        )
+        found = FaceCoefficients(identity, expression, gaze, albedo)
+        return FaceFit(ExplainedFace(found, camera, light), landmark_error, colour_error)
 
 
 def fit(

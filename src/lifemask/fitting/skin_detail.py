@@ -4,7 +4,6 @@ Mesoscopic augmentation after Beeler et al., "High-quality single-shot capture o
 2010: pores and wrinkles are darker than the skin around them because less light reaches them.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from lifemask.fitting.texture import (
 )
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering import interpolate
+from lifemask.rendering.displacement import tangent_normals
 
 _NORMAL_MAP_SIZE = 1024
 _FINE_MILLIMETRES = 0.35
@@ -44,10 +44,5 @@ def normal_map(texture: FaceTexture, model: MorphableModel) -> Float[Tensor, "3 
     where = where * (1 - regions["scalp"])
     known = (resized(texture.origin[None].float(), size)[0] > TexelOrigin.MIRRORED - 0.5).float()
     where = gaussian_blur((where * known)[None], 2.0)[0]
-    height = band.clamp(-0.25, 0.12) * _DEPTH_MILLIMETRES * scale * where
-    padded = torch.nn.functional.pad(height[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
-    by_u = (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2
-    by_v = (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
-    slope = torch.stack([-by_u, by_v]).clamp(-_STEEPEST, _STEEPEST)
-    normals = torch.cat([slope, torch.ones_like(slope[:1])])
-    return torch.nn.functional.normalize(normals, dim=0)
+    depth = band.clamp(-0.25, 0.12) * _DEPTH_MILLIMETRES / 1000 * where
+    return tangent_normals(depth, width_metres=size / scale / 1000, steepest=_STEEPEST)

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from lifemask.fitting.landmark_fit import LinearPoints, PoseAndShape
 from lifemask.geometry.viewpoints import Viewpoint, camera_of, viewpoint_of
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
-from lifemask.networks.estimate import FaceEstimate
 from lifemask.perception.observation import FaceObservation
 
-Guide = Callable[[UInt8[np.ndarray, "H W 3"], FaceObservation], FaceEstimate]
+Guide = Callable[[UInt8[np.ndarray, "H W 3"], FaceObservation], ExplainedFace]
 """Looks at an observed face of a photo and says what it is, with the camera of the photo whose
 principal point is the photo's middle."""
 
@@ -32,7 +32,7 @@ SHARES = (0.15, 0.4, 0.65, 0.9)
 sight; in between, linear."""
 
 
-def estimate_share(estimate: FaceEstimate) -> float:
+def estimate_share(estimate: ExplainedFace) -> float:
     """Return how much of the targets should come from an estimate, by the angle of the head."""
     facing = -viewpoint_of(estimate.camera).rotation[2, 2]
     degrees = math.degrees(math.acos(max(-1.0, min(1.0, float(facing)))))
@@ -41,7 +41,7 @@ def estimate_share(estimate: FaceEstimate) -> float:
 
 def led_observation(
     observation: FaceObservation,
-    estimate: FaceEstimate,
+    estimate: ExplainedFace,
     model: MorphableModel,
     dense478: LandmarkEmbedding,
     *,
@@ -75,7 +75,7 @@ def led_observation(
 
 
 def state_of(
-    estimate: FaceEstimate,
+    estimate: ExplainedFace,
     points: LinearPoints,
     principal_point: Float[Tensor, "2"],
     *,
@@ -92,8 +92,8 @@ def state_of(
     view = viewpoint_of(estimate.camera)
     if focal_pixels is not None:
         distance = focal_pixels / view.pixels_per_metre
-        view = Viewpoint(view.rotation, view.place, view.pixels_per_metre, distance)
-    camera = camera_of(view, principal_point.to(view.place), estimate.camera.image_size)
+        view = Viewpoint(view.rotation, view.translation, view.pixels_per_metre, distance)
+    camera = camera_of(view, principal_point.to(view.translation), estimate.camera.image_size)
     given = estimate.coefficients
     coefficients = torch.cat([given.identity[: points.identity_modes], given.expression])
     motion = camera.world_to_camera.double()

@@ -35,7 +35,6 @@ from lifemask.fitting.fine_texture import (
     enlarged_texture,
     size_for_photo,
 )
-from lifemask.fitting.fit import FaceFit
 from lifemask.fitting.hair import HairEstimate, estimate_hair
 from lifemask.fitting.mouth_texture import teeth_change, teeth_colour
 from lifemask.fitting.seen_skin import (
@@ -50,6 +49,7 @@ from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import light_axes_from_camera
 from lifemask.geometry.meshes import Mesh, vertex_normals
 from lifemask.io.colour import image_from_pixels, pixels_from_image
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
 from lifemask.rendering import (
@@ -133,7 +133,7 @@ class FaceTexture:
 
 def face_texture(
     pixels: UInt8[np.ndarray, "H W 3"],
-    fit: FaceFit,
+    face: ExplainedFace,
     model: MorphableModel,
     observation: FaceObservation,
     *,
@@ -143,6 +143,7 @@ def face_texture(
 
     Args:
         pixels: the photo the face was fitted to, sRGB.
+        face: the face as it was fitted, in the photo's pixels.
         resolution: texels a side, a multiple of 512 up to 8192; None for the smallest of 2048, 4096
             and 8192 that is no coarser than the photo on the visible face, or 8192.
 
@@ -159,17 +160,17 @@ def face_texture(
     # What is larger is made from the photo and this moderate size.
     wanted, resolution = resolution, min(resolution or SIZES[0], SIZES[0])
     size = _ANALYSIS_SIZE
-    vertices = model.vertices(fit.coefficients)
+    vertices = model.vertices(face.coefficients)
     mesh = opaque_mesh(model, vertices)
     fragments = uv_fragments(model, size)
     scale = texels_per_millimetre(model, fragments, size)
-    pixels_per_texel = _pixels_per_millimetre(fit.camera, vertices) / (scale * resolution / size)
-    photo, camera = _photo_around(pixels, fit.camera, vertices, reduced=pixels_per_texel / 2)
+    pixels_per_texel = _pixels_per_millimetre(face.camera, vertices) / (scale * resolution / size)
+    photo, camera = _photo_around(pixels, face.camera, vertices, reduced=pixels_per_texel / 2)
     regions = {name: _baked(weight, model, fragments) for name, weight in model.regions.items()}
     skin_region = outer_skin(regions)
 
     coarse = unwrap_photo(photo, mesh, camera, fragments)
-    image_points = interpolate(fit.camera.project(vertices)[:, :2], model.triangles, fragments)
+    image_points = interpolate(face.camera.project(vertices)[:, :2], model.triangles, fragments)
     segments = segmentation_at(observation, image_points.flatten(1).T).T.view(-1, size, size)
     facing = ((coarse.cosine - 0.15) / 0.35).clamp(0, 1)
     skin = (((segments[2] + segments[3]) - 0.5) * 3).clamp(0, 1)
@@ -178,14 +179,14 @@ def face_texture(
     # Barycentric weights may leave [0, 1] by the rasteriser's snap, and regions with them.
     weight = torch.minimum(weight, gaussian_blur(weight[None], 2.5)[0]).clamp(0, 1) ** 1.5
 
-    normals = vertex_normals(fit.camera.to_camera(vertices), model.triangles)
-    shading = fit.light.shade(light_axes_from_camera(normals))
+    normals = vertex_normals(face.camera.to_camera(vertices), model.triangles)
+    shading = face.light.shade(light_axes_from_camera(normals))
     shading = interpolate(shading, model.triangles, fragments)
     brightest = float(shading.mean(0)[weight > 0.5].max()) if (weight > 0.5).any() else 1.0
     log_shading = shading.clamp(min=0.08 * brightest).log()
 
     model_log = resized(
-        model.albedo.texture(fit.coefficients.albedo).clamp(min=_DARKEST).log(), size
+        model.albedo.texture(face.coefficients.albedo).clamp(min=_DARKEST).log(), size
     )
     residual = coarse.texture.clamp(min=_DARKEST).log() - log_shading - model_log
     residual = residual.clamp(-1.5, 0.9)
@@ -210,7 +211,7 @@ def face_texture(
     unseen = unseen * _with_padding(skin_region, fragments)
 
     if wanted is None:
-        wanted = _size_on_visible_face(mesh, fit.camera, coarse, fragments, regions["face"])
+        wanted = _size_on_visible_face(mesh, face.camera, coarse, fragments, regions["face"])
     # Detail: the same composition, with the photo sampled as finely as it is.
     detail = _detail_size(_pixels_per_millimetre(camera, vertices), scale, resolution)
     fine = unwrap_photo(photo, mesh, camera, uv_fragments(model, detail))
@@ -219,17 +220,17 @@ def face_texture(
     observed_log = fine.texture.clamp_(min=_DARKEST).log_()
     observed_log -= resized(log_shading + light_left, detail)
     observed_log = resized(observed_log, resolution)
-    painted = model.albedo.fine_texture(fit.coefficients.albedo, resolution)
+    painted = model.albedo.fine_texture(face.coefficients.albedo, resolution)
     log_albedo = painted.clamp_(min=_DARKEST).log_()
     log_albedo += resized(unseen, resolution)
     from_photo = resized(weight[None], resolution)
     observed_log.clamp_(-6.5, 0).sub_(log_albedo).mul_(from_photo)
     log_albedo += observed_log
 
-    reduction = camera.focal_pixels / fit.camera.focal_pixels
-    landmarks = observation.landmarks478[:, :2] - fit.camera.principal_point
+    reduction = camera.focal_pixels / face.camera.focal_pixels
+    landmarks = observation.landmarks478[:, :2] - face.camera.principal_point
     landmarks = landmarks * reduction + camera.principal_point
-    towards_camera = fit.light.shade(torch.tensor([[0.0, 0.0, 1.0]]))[0]
+    towards_camera = face.light.shade(torch.tensor([[0.0, 0.0, 1.0]]))[0]
     teeth = teeth_colour(photo, landmarks, towards_camera)
     inner = teeth_change(teeth, model_log, regions["teeth"], position[0].abs())
     log_albedo += resized(inner + socket_light(model, fragments).log(), resolution)
@@ -261,7 +262,7 @@ def face_texture(
     larger = enlarged_texture(pixels_from_image(albedo), wanted)
     if shown is not None:
         from_photo[0, : len(hairs)] *= 1 - hairs
-        add_photo_detail(larger, pixels, mesh, fit.camera, coarse_photo=shown, share=from_photo[0])
+        add_photo_detail(larger, pixels, mesh, face.camera, coarse_photo=shown, share=from_photo[0])
     return FaceTexture(albedo, origin, hair, larger)
 
 

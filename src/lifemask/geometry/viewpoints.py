@@ -2,7 +2,7 @@
 
 A photo cut differently has another principal point, and with it another rotation in camera axes
 for the same appearance. What is seen stays the same: the rotation about the line of sight, the
-place and the size in the image, and the strength of perspective.
+translation and the scale in the image, and the strength of perspective.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Viewpoint:
 
     rotation: Float[Tensor, "*batch 3 3"]
     """Head axes to those of a camera that looks straight at the head's origin."""
-    place: Float[Tensor, "*batch 2"]
+    translation: Float[Tensor, "*batch 2"]
     """Where the head's origin is seen: (x, y) in pixels."""
     pixels_per_metre: Float[Tensor, "*batch"]
     """Size in the image at the depth of the head's origin."""
@@ -31,12 +31,12 @@ class Viewpoint:
 
 def viewpoint_of(camera: PerspectiveCamera) -> Viewpoint:
     """Return how a camera sees the head; its origin must lie before the camera."""
-    translation = camera.world_to_camera[..., :3, 3]
-    rotation = sight_rotation(translation).transpose(-1, -2) @ camera.world_to_camera[..., :3, :3]
-    distance = translation[..., 2]
+    origin = camera.world_to_camera[..., :3, 3]
+    rotation = sight_rotation(origin).transpose(-1, -2) @ camera.world_to_camera[..., :3, :3]
+    distance = origin[..., 2]
     pixels_per_metre = camera.focal_pixels / distance
-    place = translation[..., :2] * pixels_per_metre.unsqueeze(-1) + camera.principal_point
-    return Viewpoint(rotation, place, pixels_per_metre, distance)
+    translation = origin[..., :2] * pixels_per_metre.unsqueeze(-1) + camera.principal_point
+    return Viewpoint(rotation, translation, pixels_per_metre, distance)
 
 
 def camera_of(
@@ -49,7 +49,7 @@ def camera_of(
         principal_point: (x, y) in pixels.
         image_size: (height, width) in pixels.
     """
-    beside = (viewpoint.place - principal_point) / viewpoint.pixels_per_metre.unsqueeze(-1)
+    beside = (viewpoint.translation - principal_point) / viewpoint.pixels_per_metre.unsqueeze(-1)
     translation = torch.cat([beside, viewpoint.distance.unsqueeze(-1)], dim=-1)
     return PerspectiveCamera(
         viewpoint.pixels_per_metre * viewpoint.distance,

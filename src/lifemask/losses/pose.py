@@ -1,4 +1,4 @@
-"""How far a predicted pose is from the true one: turn, place and size apart."""
+"""How far a predicted pose is from the true one: rotation, translation and scale apart."""
 
 import math
 
@@ -16,7 +16,7 @@ def rotation_loss(
     return 2 * torch.asin(chord.clamp(max=1 - 1e-6))
 
 
-def place_loss(
+def translation_loss(
     predicted: Float[Tensor, "*batch 2"], true: Float[Tensor, "*batch 2"], *, frame_side: float
 ) -> Float[Tensor, "*batch"]:
     """Return the distance of image points in units of the face's frame."""

@@ -11,8 +11,8 @@ from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.rotations import matrix_from_columns
 from lifemask.geometry.viewpoints import Viewpoint, camera_of, viewpoint_of
 from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
-from lifemask.networks.estimate import FaceEstimate
 from lifemask.networks.face_mesh_trunk import CHANNELS, FaceMeshFeatures
 from lifemask.perception.framing import crop_camera, face_frame
 
@@ -100,7 +100,7 @@ class FaceRegressor(nn.Module):
         self.heads = nn.Linear(inputs + hidden, sum(self._counts.values()))
         nn.init.zeros_(self.heads.weight)
         nn.init.zeros_(self.heads.bias)
-        self.register_buffer("place", standard.place / crop_size)
+        self.register_buffer("place", standard.translation / crop_size)
         self.register_buffer("size_per_metre", standard.pixels_per_metre / crop_size)
 
     @classmethod
@@ -126,7 +126,7 @@ class FaceRegressor(nn.Module):
         photo: Float[Tensor, "*batch 3 S S"],
         *,
         principal_point: Float[Tensor, "*batch 2"] | None = None,
-    ) -> FaceEstimate:
+    ) -> ExplainedFace:
         """Explain framed faces.
 
         Args:
@@ -149,7 +149,7 @@ class FaceRegressor(nn.Module):
             middle if principal_point is None else principal_point,
             (self.crop_size, self.crop_size),
         )
-        return FaceEstimate(
+        return ExplainedFace(
             FaceCoefficients(
                 parts["identity"],
                 clamped_straight_through(parts["expression"]),

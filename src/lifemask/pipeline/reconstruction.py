@@ -43,7 +43,7 @@ class FaceReconstruction:
     @property
     def coefficients(self) -> FaceCoefficients:
         """Identity, expression, gaze and albedo."""
-        return self.fit.coefficients
+        return self.fit.face.coefficients
 
     @property
     def neutral_coefficients(self) -> FaceCoefficients:
@@ -53,12 +53,12 @@ class FaceReconstruction:
     @property
     def camera(self) -> PerspectiveCamera:
         """Camera of the whole photo."""
-        return self.fit.camera
+        return self.fit.face.camera
 
     @property
     def light(self) -> SphericalHarmonicsLight:
         """Light of the photo."""
-        return self.fit.light
+        return self.fit.face.light
 
     @property
     def confidence(self) -> float:

@@ -91,5 +91,7 @@ class FaceReconstructor:
         observation = with_trusted_segmentation(observation)
         fit = self.fitter(photo.pixels, observation, focal_pixels=photo.focal_pixels)
         model = self.fitter.model
-        texture = face_texture(photo.pixels, fit, model, observation, resolution=self.texture_size)
+        texture = face_texture(
+            photo.pixels, fit.face, model, observation, resolution=self.texture_size
+        )
         return FaceReconstruction(photo, observation, fit, texture, model)

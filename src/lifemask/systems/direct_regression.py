@@ -23,10 +23,10 @@ from lifemask.losses.coefficients import (
 from lifemask.losses.gaze import gaze_loss
 from lifemask.losses.landmarks import landmark_loss
 from lifemask.losses.light import light_loss
-from lifemask.losses.pose import place_loss, ratio_loss, rotation_loss
+from lifemask.losses.pose import ratio_loss, rotation_loss, translation_loss
 from lifemask.losses.vertices import vertex_loss
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
-from lifemask.networks.estimate import FaceEstimate
 from lifemask.networks.face_mesh_trunk import FaceMeshFeatures
 from lifemask.networks.regressor import FaceRegressor
 from lifemask.systems.face_points import FacePoints
@@ -109,12 +109,12 @@ class DirectRegression(System):
         model = MorphableModel.from_pretrained()
         return cls(model, features, crop_size=crop_size, hidden=hidden)
 
-    def forward(self, photo: Float[Tensor, "*batch 3 S S"]) -> FaceEstimate:
+    def forward(self, photo: Float[Tensor, "*batch 3 S S"]) -> ExplainedFace:
         """Explain faces in one pass; see `System.forward`."""
         return self.regressor(photo)
 
     def losses(
-        self, batch: FaceBatch, estimate: FaceEstimate
+        self, batch: FaceBatch, estimate: ExplainedFace
     ) -> dict[str, Float[Tensor, "*batch"]]:
         """Return what the batch allows: landmarks always, the rest by its truth or by the prior."""
         points68, points478, points21, surface = self.points(estimate.coefficients)
@@ -140,13 +140,13 @@ class DirectRegression(System):
         return losses | self._supervised(batch.truth, estimate, surface)
 
     def draw(
-        self, batch: FaceBatch, estimate: FaceEstimate
+        self, batch: FaceBatch, estimate: ExplainedFace
     ) -> Float[Tensor, "*batch panels 3 S S"]:
         """Return photo, overlay, clay, albedo and relit face; see `System.draw`."""
         return draw_estimate(self.model, batch.photo, estimate)
 
     def _supervised(
-        self, truth: FaceTruth, estimate: FaceEstimate, surface: Float[Tensor, "*batch S 3"]
+        self, truth: FaceTruth, estimate: ExplainedFace, surface: Float[Tensor, "*batch S 3"]
     ) -> dict[str, Float[Tensor, "*batch"]]:
         *_, true_surface = self.points(truth.coefficients)
         given, true = estimate.coefficients, truth.coefficients
@@ -167,7 +167,9 @@ class DirectRegression(System):
             "gaze": gaze_loss(given.gaze, true.gaze),
             "albedo": coefficient_loss(given.albedo, true.albedo),
             "rotation": rotation_loss(view.rotation, true_view.rotation),
-            "place": place_loss(view.place, true_view.place, frame_side=float(self.crop_size)),
+            "place": translation_loss(
+                view.translation, true_view.translation, frame_side=float(self.crop_size)
+            ),
             "size": ratio_loss(view.pixels_per_metre, true_view.pixels_per_metre),
             "distance": ratio_loss(view.distance, true_view.distance),
             "light": light_loss(estimate.light, truth.light),

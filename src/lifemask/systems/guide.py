@@ -9,10 +9,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lifemask.data.mirroring import mirrored_camera, mirrored_coefficients, mirrored_light
-from lifemask.data.tensors import joined, map_tensors
+from lifemask.geometry.tensors import joined, map_tensors
 from lifemask.geometry.viewpoints import recentred
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
-from lifemask.networks.estimate import FaceEstimate, mean_estimate
+from lifemask.networks.estimate import mean_estimate
 from lifemask.perception.framing import (
     FaceFrame,
     crop_pixels,
@@ -51,7 +52,7 @@ class SystemGuide:
     @torch.no_grad()
     def __call__(
         self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
-    ) -> FaceEstimate:
+    ) -> ExplainedFace:
         """Return the estimate in the photo's pixels; the principal point is the photo's middle.
 
         Args:
@@ -61,7 +62,7 @@ class SystemGuide:
         frames = [face_frame(observation.landmarks478)]
         if observation.score == 0:
             frames.append(whole_photo_frame(pixels.shape[0], pixels.shape[1]))
-        answers: list[FaceEstimate] = []
+        answers: list[ExplainedFace] = []
         weights: list[float] = []
         for frame in frames:
             for answer in self.look(pixels, frame):
@@ -70,7 +71,7 @@ class SystemGuide:
                 weights.append((TRUST_CHANGE + change) ** -2)
         return mean_estimate(joined(answers), torch.tensor(weights))
 
-    def dense_points(self, estimate: FaceEstimate) -> Float[Tensor, "478 2"]:
+    def dense_points(self, estimate: ExplainedFace) -> Float[Tensor, "478 2"]:
         """Return where the estimate's dense points are seen, in pixels."""
         dense478 = self.model.dense478
         if dense478 is None:
@@ -80,7 +81,7 @@ class SystemGuide:
 
     def look(
         self, pixels: UInt8[np.ndarray, "H W 3"], frame: FaceFrame
-    ) -> tuple[FaceEstimate, FaceEstimate]:
+    ) -> tuple[ExplainedFace, ExplainedFace]:
         """Return what the system says of a frame as it is, and in a mirror; in photo pixels."""
         size = self.system.crop_size
         crop = crop_pixels(pixels, frame, size)
@@ -89,17 +90,17 @@ class SystemGuide:
         height, width = pixels.shape[:2]
         middle = crop.new_tensor([width / 2, height / 2])
 
-        def in_photo(estimate: FaceEstimate) -> FaceEstimate:
+        def in_photo(estimate: ExplainedFace) -> ExplainedFace:
             camera = photo_camera(estimate.camera, frame, size, (height, width))
             light = photo_light(estimate.light, frame)
-            return FaceEstimate(estimate.coefficients, recentred(camera, middle), light)
+            return ExplainedFace(estimate.coefficients, recentred(camera, middle), light)
 
         return in_photo(seen[0]), in_photo(mirrored_estimate(seen[1], size))
 
 
-def mirrored_estimate(estimate: FaceEstimate, width: int) -> FaceEstimate:
+def mirrored_estimate(estimate: ExplainedFace, width: int) -> ExplainedFace:
     """Return the estimate of a flipped picture `width` pixels wide as one of the picture itself."""
-    return FaceEstimate(
+    return ExplainedFace(
         mirrored_coefficients(estimate.coefficients),
         mirrored_camera(estimate.camera, width),
         mirrored_light(estimate.light),

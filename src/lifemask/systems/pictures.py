@@ -6,8 +6,8 @@ from torch import Tensor
 
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.meshes import Mesh
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
-from lifemask.networks.estimate import FaceEstimate
 from lifemask.rendering.images import render
 from lifemask.rendering.shading import shade_normals
 
@@ -23,7 +23,7 @@ _SIDE_LIGHT = (0.9, 0.35)
 
 @torch.no_grad()
 def draw_estimate(
-    model: MorphableModel, photo: Float[Tensor, "*batch 3 S S"], estimate: FaceEstimate
+    model: MorphableModel, photo: Float[Tensor, "*batch 3 S S"], estimate: ExplainedFace
 ) -> Float[Tensor, "*batch 5 3 S S"]:
     """Return photo, overlay, clay, albedo and the face relit from the side; linear RGB in [0, 1]."""
     batch, camera = photo.shape[:-3], estimate.camera

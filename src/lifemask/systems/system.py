@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lifemask.data.batch import FaceBatch
-from lifemask.networks.estimate import FaceEstimate
+from lifemask.morphable.explained_face import ExplainedFace
 
 PANELS = ("photo", "overlay", "clay", "albedo", "relit")
 """The pictures that `System.draw` makes of each face, from left to right."""
@@ -28,7 +28,7 @@ class System(nn.Module, ABC):
     """Pixels on a side of the crops it looks at."""
 
     @abstractmethod
-    def forward(self, photo: Float[Tensor, "*batch 3 S S"]) -> FaceEstimate:
+    def forward(self, photo: Float[Tensor, "*batch 3 S S"]) -> ExplainedFace:
         """Explain faces.
 
         Args:
@@ -37,7 +37,7 @@ class System(nn.Module, ABC):
 
     @abstractmethod
     def losses(
-        self, batch: FaceBatch, estimate: FaceEstimate
+        self, batch: FaceBatch, estimate: ExplainedFace
     ) -> dict[str, Float[Tensor, "*batch"]]:
         """Return the losses that this batch allows: one value per image, unweighted.
 
@@ -46,6 +46,6 @@ class System(nn.Module, ABC):
 
     @abstractmethod
     def draw(
-        self, batch: FaceBatch, estimate: FaceEstimate
+        self, batch: FaceBatch, estimate: ExplainedFace
     ) -> Float[Tensor, "*batch panels 3 S S"]:
         """Return one picture per name in `PANELS`, linear RGB in [0, 1], without gradients."""

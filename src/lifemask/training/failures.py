@@ -8,7 +8,7 @@ from typing import Any
 from safetensors.torch import save
 
 from lifemask.data.batch import FaceBatch
-from lifemask.data.tensors import named_tensors
+from lifemask.geometry.tensors import named_tensors
 from lifemask.io.files import make_folder, write_bytes
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from lifemask.geometry.lighting import light_axes_from_camera
 from lifemask.geometry.meshes import vertex_normals
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
-from lifemask.networks.estimate import FaceEstimate
 from lifemask.training.config import GuardLimits
 
 
@@ -59,7 +59,7 @@ def albedo_drift(
 
 
 @torch.no_grad()
-def read_guards(estimate: FaceEstimate, head: MorphableModel) -> GuardReadings:
+def read_guards(estimate: ExplainedFace, head: MorphableModel) -> GuardReadings:
     """Return the readings of what a system estimated for a batch."""
     vertices = head.vertices(estimate.coefficients)
     normals = light_axes_from_camera(

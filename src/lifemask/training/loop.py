@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from lifemask.data.batch import FaceBatch
 from lifemask.data.mixture import Mixture, mixed_batches, seed_for
-from lifemask.data.tensors import map_tensors
+from lifemask.geometry.tensors import map_tensors
 from lifemask.io.files import OutputError
 from lifemask.morphable.model import MorphableModel
 from lifemask.systems.system import System

@@ -13,7 +13,7 @@ from lifemask.data.batch import FaceBatch
 from lifemask.data.mixture import generator_for
 from lifemask.data.stored_fits import FitStore
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
-from lifemask.data.tensors import map_tensors
+from lifemask.geometry.tensors import map_tensors
 from lifemask.morphable.assets import read_card
 from lifemask.training.config import TrainingError, Value
 

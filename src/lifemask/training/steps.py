@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from lifemask.data.batch import FaceBatch
-from lifemask.data.tensors import map_tensors
-from lifemask.networks.estimate import FaceEstimate
+from lifemask.geometry.tensors import map_tensors
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.systems.system import System
 from lifemask.training.config import Recipe, TrainingError
 
@@ -51,7 +51,7 @@ class StepValues(nn.Module):
 
 def estimate_batches(
     system: System, batches: Sequence[FaceBatch], precision: torch.dtype | None = None
-) -> list[FaceEstimate]:
+) -> list[ExplainedFace]:
     """Return the estimates of several batches, made in one pass.
 
     One pass, so that normalisation layers see the mixture and not one kind of picture at a time.
@@ -60,7 +60,7 @@ def estimate_batches(
     photos = torch.cat([batch.photo.flatten(0, -4) for batch in batches])
     with torch.autocast(photos.device.type, precision, enabled=precision is not None):
         together = system(photos)
-    estimates: list[FaceEstimate] = []
+    estimates: list[ExplainedFace] = []
     start = 0
     for shape in shapes:
         part = slice(start, start + shape.numel())

@@ -40,7 +40,6 @@ from lifemask.data.synthetic.scenes import (
 from lifemask.data.synthetic.skin import SkinPainter
 from lifemask.data.synthetic.truth import face_points, labelled
 from lifemask.data.synthetic.wrinkles import wrinkle_weights
-from lifemask.data.tensors import map_tensors
 from lifemask.data.wearables.drawing import Layers, draw_worn
 from lifemask.data.wearables.dressing import Dressed, dress, neutral_vertices
 from lifemask.data.wearables.occluders import (
@@ -52,6 +51,7 @@ from lifemask.data.wearables.occluders import (
     with_occluders,
 )
 from lifemask.data.wearables.wardrobe import Wardrobe
+from lifemask.geometry.tensors import map_tensors
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering.backends import BackendName

@@ -19,6 +19,11 @@ from lifemask.geometry.lighting import light_axes_from_camera, spherical_harmoni
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.rendering._backends._jit import run_in_threads, worker_count
 from lifemask.rendering.backends import BackendName, available_backends, load_backend
+from lifemask.rendering.displacement import (
+    displaced_normals,
+    displacement_slopes,
+    texture_gradients,
+)
 from lifemask.rendering.fragments import Fragments
 from lifemask.rendering.interpolation import interpolate
 from lifemask.rendering.rasterization import rasterize
@@ -209,11 +214,15 @@ def draw_heads(
 
     fine_points = points * points.new_tensor([samples, samples, 1])
     textures = torch.cat(
-        [albedo, _slopes(relief), material.skin.expand(count, 1, *material.skin.shape)], 1
+        [albedo, displacement_slopes(relief), material.skin.expand(count, 1, *material.skin.shape)],
+        1,
     )
     fragments = rasterize(points, material.triangles, (height, width), backend=backend)
     fine = rasterize(fine_points, material.triangles, fine_size, backend=backend)
-    along_u, along_v = _tangents(heads.attributes[..., 4:7], material)
+    gradients = texture_gradients(
+        heads.attributes[..., 4:7], material.triangles, material.uv, material.uv_triangles
+    )
+    along_u, along_v = (each.transpose(1, 2) for each in gradients)
     for k in range(count):
         gradients = (along_u[k], along_v[k])
         one = (heads.attributes[k], textures[k], gradients, material, backend)
@@ -320,11 +329,11 @@ def _surface(
     uv = interpolate(material.uv, material.uv_triangles, fragments, backend=backend)
     values, at = image.flatten(1)[:, pixels], uv.flatten(1)[:, pixels]
     painted = _sample(textures, at)
-    smooth = _unit(values[:3])
-    gradient = painted[3] * gradients[0][:, triangle] + painted[4] * gradients[1][:, triangle]
-    dry = 1 - values[9]
-    tilted = smooth - (gradient - (gradient * smooth).sum(0) * smooth) * dry
-    return _Surface(pixels, values, painted[:3], painted[5], _unit(tilted))
+    along_u, along_v = (gradient[:, triangle] for gradient in gradients)
+    normals = displaced_normals(
+        _unit(values[:3]), painted[3:5], along_u, along_v, share=1 - values[9]
+    )
+    return _Surface(pixels, values, painted[:3], painted[5], normals)
 
 
 def _lit(
@@ -485,37 +494,6 @@ def _tinted(share: Float[Tensor, "P"], excess: tuple[float, float, float]) -> Fl
 
 def _unit(vectors: Float[Tensor, "3 P"]) -> Float[Tensor, "3 P"]:
     return vectors * (vectors * vectors).sum(0).clamp(min=1e-18).rsqrt()
-
-
-def _tangents(
-    vertices: Float[Tensor, "N V 3"], material: HeadMaterial
-) -> tuple[Float[Tensor, "N 3 T"], Float[Tensor, "N 3 T"]]:
-    """Return the surface gradients of u and v on each triangle, per metre."""
-    a, b, c = (vertices[:, material.triangles[:, k]] for k in range(3))
-    first, second = b - a, c - a
-    pa, pb, pc = (material.uv[material.uv_triangles[:, k]] for k in range(3))
-    uv1, uv2 = pb - pa, pc - pa
-    cross = torch.linalg.cross(first, second)
-    squared = (cross * cross).sum(-1, keepdim=True).clamp(min=1e-18)
-    # Reciprocal basis of the two edges within the triangle's plane.
-    dual1 = torch.linalg.cross(second, cross) / squared
-    dual2 = torch.linalg.cross(cross, first) / squared
-    along_u = dual1 * uv1[:, :1] + dual2 * uv2[:, :1]
-    along_v = dual1 * uv1[:, 1:] + dual2 * uv2[:, 1:]
-    return along_u.transpose(1, 2), along_v.transpose(1, 2)
-
-
-def _slopes(relief: Float[Tensor, "N D D"]) -> Float[Tensor, "N 2 D D"]:
-    """Return the derivatives of the relief by u and v, metres per texture width."""
-    padded = F.pad(relief[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
-    scale = relief.shape[-1] / 2
-    return torch.stack(
-        [
-            (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]) * scale,
-            (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]) * scale,
-        ],
-        1,
-    )
 
 
 def _sample(texture: Float[Tensor, "C D D"], uv: Float[Tensor, "2 P"]) -> Float[Tensor, "C P"]:

@@ -17,8 +17,8 @@ from lifemask.geometry.lighting import light_axes_from_camera
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.morphable.assets import AssetError
 from lifemask.morphable.contour import visible_landmarks68
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
-from lifemask.networks.estimate import FaceEstimate
 from lifemask.perception.face_perception import FacePerception
 from lifemask.perception.observation import FaceObservation
 from lifemask.rendering.interpolation import interpolate
@@ -107,7 +107,7 @@ class DirectRegressionFitSystem(FitSystem):
 
 
 def estimate_prediction(
-    model: MorphableModel, estimate: FaceEstimate, fields: tuple[str, ...] | None = None
+    model: MorphableModel, estimate: ExplainedFace, fields: tuple[str, ...] | None = None
 ) -> Prediction:
     """Return an estimate as the arrays that benchmarks read.
 

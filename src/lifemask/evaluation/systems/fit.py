@@ -82,10 +82,12 @@ class FitSystem:
         """Return the points of the coarse fit to this observation."""
         fit = self._fitters["fast"](pixels, observation)
         model = self._fitters["fast"].model
-        vertices = model.vertices(fit.coefficients)
-        landmarks68 = visible_landmarks68(model, vertices, fit.camera)
+        vertices = model.vertices(fit.face.coefficients)
+        landmarks68 = visible_landmarks68(model, vertices, fit.face.camera)
         aflw21 = None
         if model.aflw21 is not None:
             points = model.aflw21.points(vertices, model.triangles)
-            aflw21 = fit.camera.project(points)[:, :2].numpy()
-        return Prediction(landmarks68=fit.camera.project(landmarks68)[:, :2].numpy(), aflw21=aflw21)
+            aflw21 = fit.face.camera.project(points)[:, :2].numpy()
+        return Prediction(
+            landmarks68=fit.face.camera.project(landmarks68)[:, :2].numpy(), aflw21=aflw21
+        )

@@ -1,0 +1,74 @@
+"""One face explained: what a photo shows of a person, in the terms of a head model.
+
+A regressor predicts it, the fit refines it, a drawn face has it as its truth, a reconstruction is
+made from it and the evaluation measures it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.tensors import map_tensors
+from lifemask.morphable.coefficients import FaceCoefficients
+
+
+@dataclass(frozen=True)
+class UVMap:
+    """Values in the texture space of the head."""
+
+    values: Float[Tensor, "*batch C R R"]
+    """Row i and column j hold the point at ((j + 0.5) / R, (i + 0.5) / R) in UV."""
+    coverage: Float[Tensor, "*batch R R"]
+    """How far each texel is covered: 1 where the values count, 0 where they mean nothing."""
+
+
+@dataclass(frozen=True)
+class PredictedLandmarks:
+    """Dense landmarks of which each says how sure it is."""
+
+    points: Float[Tensor, "*batch 478 2"]
+    """Image pixels (x, y)."""
+    sigma: Float[Tensor, "*batch 478"]
+    """Standard deviation of each point along either axis, pixels."""
+
+
+@dataclass(frozen=True)
+class ExplainedFace:
+    """Shape, skin, pose and light of faces; every part has the same leading batch axes.
+
+    What is None is not known; then the head model's own answer stands in for it: the albedo of the
+    coefficients, no displacement, the light's own shading, the depth of the mesh.
+    """
+
+    coefficients: FaceCoefficients
+    """Identity, expression, gaze and albedo."""
+    camera: PerspectiveCamera
+    """The camera of the image, in the image's pixels; its world is the head's own space."""
+    light: SphericalHarmonicsLight
+    """Light in the axes of that camera, +y up, +z to the viewer."""
+    albedo_map: UVMap | None = None
+    """Three channels: linear RGB in [0, 1], free of light."""
+    displacement_map: UVMap | None = None
+    """One channel: metres along the surface normal, positive outwards."""
+    light_map: UVMap | None = None
+    """Three channels: shading in linear RGB, shadows included; albedo times it is the colour."""
+    depth: Float[Tensor, "*batch H W"] | None = None
+    """Refined depth in the image: metres along the optical axis; 0 beside the face."""
+    landmarks: PredictedLandmarks | None = None
+    """Dense points as a network sees them in the image, apart from those of the mesh."""
+
+    def __getitem__(self, index: "int | slice | Shaped[Tensor, '...']") -> "ExplainedFace":
+        """Return the faces at an index, a slice or a mask of the first batch axis."""
+        return map_tensors(lambda tensor: tensor[index], self)
+
+    def detach(self) -> "ExplainedFace":
+        """Return the same faces without gradients."""
+        return map_tensors(torch.Tensor.detach, self)
+
+    def to(self, device: torch.device | str) -> "ExplainedFace":
+        """Return the same faces on another device."""
+        return map_tensors(lambda tensor: tensor.to(device), self)
