@@ -12,7 +12,6 @@ import tyro
 from lifemask.cli.exit_codes import DONE, FAILED, INTERRUPTED, TERMINATED, USAGE
 from lifemask.training.config import Recipe, RunOptions, TrainingError
 from lifemask.training.overrides import allowed_paths, with_overrides
-from lifemask.training.recipes import find_recipe, recipe_names
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Train:
     """Train a system by a recipe.
 
     `lifemask train` alone lists the recipes, `lifemask train RECIPE --show` what of one can be
-    changed: lifemask train direct_regression optimiser.learning_rate=1e-4 --output runs/a
+    changed: lifemask train direct_regression batch_size=16 --output runs/a
     """
 
     recipe: tyro.conf.Positional[str] = ""
@@ -36,13 +35,13 @@ class Train:
     resume: bool = False
     """Go on from the newest checkpoint in the output folder."""
     smoke: bool = False
-    """Only prove that the recipe works, in under a minute: nothing is kept."""
+    """Only prove that the recipe works, in about a minute; nothing is kept."""
     show: bool = False
     """Only print what can be changed, with its values."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps; with torchrun each process takes its own GPU."""
     workers: int | None = None
-    """Processes that make batches; default: three quarters of the cores, with a GPU all but two."""
+    """Processes that make batches; default: three quarters of the cores, or all but two with a GPU."""
     threads: int | None = None
     """Threads that train on a CPU; default: the cores that the workers leave."""
     checkpoint_minutes: float = 5.0
@@ -56,7 +55,10 @@ class Train:
 
     def run(self) -> int:
         """Train, or prove, or print, and return the exit code."""
+        logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
         if not self.recipe:
+            from lifemask.systems.registry import find_recipe, recipe_names
+
             for name in recipe_names():
                 print(f"{name}  {find_recipe(name).description}")
             return DONE
@@ -68,7 +70,6 @@ class Train:
         if self.show:
             print(*allowed_paths(recipe), sep="\n")
             return DONE
-        logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
         from lifemask.io.files import OutputError
 
         try:
@@ -78,6 +79,8 @@ class Train:
             return FAILED
 
     def _recipe(self) -> Recipe:
+        from lifemask.systems.registry import find_recipe
+
         recipe = with_overrides(find_recipe(self.recipe), self.changes)
         if self.minutes is not None:
             schedule = replace(recipe.schedule, minutes=self.minutes, steps=None)
@@ -102,16 +105,19 @@ class Train:
         return self.data or (Path(named) if named else None)
 
     def _workers(self) -> int:
-        """Return how many processes look at photos before training."""
+        """Return how many processes observe photos before training."""
         cores = (os.cpu_count() or 1) // int(os.environ.get("WORLD_SIZE", 1))
         return max(cores, 1) if self.workers is None else self.workers
 
     def _train(self, recipe: Recipe) -> int:
+        from lifemask.systems.registry import build_system
         from lifemask.training.builders import build_parts
         from lifemask.training.loop import train
 
         options = self._options()
-        parts = build_parts(recipe, self._data(), workers=self._workers(), device=self.device)
+        parts = build_parts(
+            recipe, build_system, self._data(), workers=self._workers(), device=self.device
+        )
         outcome = train(recipe, parts, options)
         if os.environ.get("RANK", "0") == "0":
             minutes = outcome.seconds / 60
@@ -121,12 +127,15 @@ class Train:
         return {"interrupted": INTERRUPTED, "terminated": TERMINATED}.get(outcome.reason, DONE)
 
     def _prove(self, recipe: Recipe) -> int:
+        from lifemask.systems.registry import build_system
         from lifemask.training.builders import build_parts
         from lifemask.training.smoke import smoke
 
         started = time.monotonic()
         shown = smoke(
-            recipe, lambda r: build_parts(r, self._data(), device=self.device), self._options()
+            recipe,
+            lambda r: build_parts(r, build_system, self._data(), device=self.device),
+            self._options(),
         )
         print(f"{recipe.name}: {'; '.join(shown)}; {time.monotonic() - started:.0f} s")
         return DONE

@@ -1,23 +1,49 @@
-"""Systems by name: untrained ones to train, released ones to use."""
+"""Systems and their recipes by name: untrained ones to train, released ones to use."""
 
+import logging
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from inspect import signature
+from inspect import getmembers, isclass, signature
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lifemask.systems.released import read_released, read_weights
-from lifemask.systems.system import System
+from lifemask.networks.released import read_released, read_weights
+from lifemask.training.config import Recipe, TrainingError
+from lifemask.training.system import System
+from lifemask.training.weights import load_weights
 
-_HOMES = {"direct_regression": "lifemask.systems.direct_regression:DirectRegression"}
-"""Module and class of each system; only what is asked for is imported."""
+logger = logging.getLogger(__name__)
+
+SYSTEMS: dict[str, str] = {
+    "direct_regression": "lifemask.systems.direct_regression",
+}
+"""The module of each system; only what is asked for is imported. A module holds one `System` of that
+name, and `RECIPES`: functions without arguments whose names are the recipes' names, which start with
+the system's name."""
+
+_FORMER_RECIPES = {"direct_regression_profiled": "direct_regression_rerendered"}
 
 
 def system_names() -> list[str]:
     """Return the names of all systems."""
-    return sorted(_HOMES)
+    return sorted(SYSTEMS)
+
+
+def system_class(name: str) -> type[System]:
+    """Return the class of a system.
+
+    Raises:
+        ValueError: unknown name; says which there are.
+    """
+    if name not in SYSTEMS:
+        raise ValueError(f"Unknown system {name!r}. Known: {', '.join(system_names())}.")
+    module = import_module(SYSTEMS[name])
+    for _, kind in getmembers(module, isclass):
+        if issubclass(kind, System) and kind is not System and kind.name == name:
+            return kind
+    raise ValueError(f"{SYSTEMS[name]} holds no System of the name {name!r}.")
 
 
 def build_system(name: str, options: Mapping[str, Any] | None = None) -> System:
@@ -30,10 +56,7 @@ def build_system(name: str, options: Mapping[str, Any] | None = None) -> System:
     Raises:
         ValueError: unknown name or option.
     """
-    if name not in _HOMES:
-        raise ValueError(f"Unknown system {name!r}. Known: {', '.join(system_names())}.")
-    module, _, kind = _HOMES[name].partition(":")
-    build: Callable[..., System] = getattr(import_module(module), kind).build
+    build: Callable[..., System] = getattr(system_class(name), "build")  # noqa: B009
     known = signature(build).parameters
     unknown = sorted(set(options or {}) - set(known))
     if unknown:
@@ -51,17 +74,46 @@ def load_system(
     Args:
         name: one of `system_names()`.
         device: where it shall run.
-        weights: a file that `write_weights` wrote; by default those that ship with the package.
+        weights: a file that a training wrote; by default those that ship with the package.
 
     Raises:
         ValueError: unknown name, or weights of another system.
         AssetError: no weights of this system ship with the package, or they are damaged.
     """
-    if name not in _HOMES:
-        raise ValueError(f"Unknown system {name!r}. Known: {', '.join(system_names())}.")
+    kind = system_class(name)
     released = read_released(name) if weights is None else read_weights(weights)
     if released.system != name:
         raise ValueError(f"{weights} holds weights of {released.system!r}, not of {name!r}.")
-    system = build_system(name, {**released.options, "pretrained": False})
-    system.load_state_dict({key: value.float() for key, value in released.tensors.items()})
+    options = dict(released.options)
+    if "pretrained" in signature(getattr(kind, "build")).parameters:  # noqa: B009
+        options["pretrained"] = False
+    system = build_system(name, options)
+    load_weights(system, released)
     return system.to(device).eval().requires_grad_(False)
+
+
+def recipe_names() -> list[str]:
+    """Return the names of all recipes; this imports every system."""
+    return sorted(recipe for name in SYSTEMS for recipe in _recipes(name))
+
+
+def find_recipe(name: str) -> Recipe:
+    """Return a recipe by name. Only its system is imported.
+
+    Raises:
+        TrainingError: there is none of that name; says which there are.
+    """
+    if name in _FORMER_RECIPES:
+        logger.warning("The recipe %s is now called %s.", name, _FORMER_RECIPES[name])
+        name = _FORMER_RECIPES[name]
+    for system in sorted(SYSTEMS, key=len, reverse=True):
+        if name == system or name.startswith(f"{system}_"):
+            found = _recipes(system).get(name)
+            if found is not None:
+                return found()
+    raise TrainingError(f"Unknown recipe {name!r}. Known: {', '.join(recipe_names())}.")
+
+
+def _recipes(system: str) -> dict[str, Callable[[], Recipe]]:
+    functions: tuple[Callable[[], Recipe], ...] = import_module(SYSTEMS[system]).RECIPES
+    return {function.__name__: function for function in functions}

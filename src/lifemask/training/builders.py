@@ -1,6 +1,6 @@
 """From a recipe's names and numbers to the parts that train."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,15 @@ from lifemask.data.mixture import FaceSource, Mixture, batch_sizes, seed_for
 from lifemask.data.photo_faces import open_photos
 from lifemask.data.photos import ShardError, find_files
 from lifemask.data.stored_fits import StoredFitError
-from lifemask.morphable.model import MorphableModel
-from lifemask.systems.registry import build_system
-from lifemask.systems.system import System
 from lifemask.training.config import (
     ClipSource,
     PhotoSource,
-    ProfiledSource,
     Recipe,
+    RerenderedSource,
     Source,
     SyntheticSource,
     TrainingError,
+    Value,
 )
 from lifemask.training.loop import TrainingParts
 from lifemask.training.sources import (
@@ -30,18 +28,28 @@ from lifemask.training.sources import (
     VariedSource,
     synthetic_config,
 )
+from lifemask.training.system import System
 from lifemask.training.weights import start_from
+
+BuildSystem = Callable[[str, Mapping[str, Value]], System]
+"""Makes an untrained system from its name and options: `lifemask.systems.registry.build_system`."""
 
 
 def build_parts(
-    recipe: Recipe, data: Path | None, *, workers: int = 0, device: str = "auto"
+    recipe: Recipe,
+    build_system: BuildSystem,
+    data: Path | None,
+    *,
+    workers: int = 0,
+    device: str = "auto",
 ) -> TrainingParts:
     """Build all that a recipe names, and check that its data is there.
 
     Args:
         recipe: what to build.
+        build_system: makes the system that the recipe names.
         data: folder of photos and clips; only needed by recipes that use some.
-        workers: processes that look at photos which were never looked at.
+        workers: processes that observe photos which were never observed before.
         device: where the training will run; faces are generated on a GPU if it runs there.
 
     Raises:
@@ -72,7 +80,6 @@ def build_parts(
         system,
         Mixture(training, sizes),
         Mixture(held_out, dict.fromkeys(sizes, recipe.validation_images)),
-        MorphableModel.from_pretrained(),
         about,
     )
 
@@ -91,7 +98,7 @@ def _sources(
         seed_for(recipe.seed, name, use) % 2**31 for use in ("training", "held out")
     )
     match source:
-        case SyntheticSource() | ProfiledSource():
+        case SyntheticSource() | RerenderedSource():
             if source.repeats < 1:
                 raise TrainingError(f"repeats is {source.repeats}; allowed are 1 and more.")
             config = synthetic_config(source.options, system.crop_size)
@@ -106,7 +113,7 @@ def _sources(
                 )
                 for seed, repeats in ((training_seed, source.repeats), (held_out_seed, 1))
             )
-            about = {"kind": "synthetic" if synthetic else "profiled", "tiers": []}
+            about = {"kind": "synthetic" if synthetic else "rerendered", "tiers": []}
             return training, held_out, {**about, "stores": [store.name for store in stores]}
         case PhotoSource():
             training, held_out, about = open_photos(

@@ -8,7 +8,7 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +27,17 @@ from lifemask.training.config import (
 
 logger = logging.getLogger(__name__)
 
-FORMAT = "lifemask-checkpoint-1"
+FORMAT = "lifemask-checkpoint-2"
 
 _NAME = re.compile(r"step-(\d{8})")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that a training needs to go on as if nothing had happened.
+    """All that a training needs to resume exactly.
 
     Random numbers and batches are functions of the step, so neither a generator's state nor a
-    position in the data has to be kept.
+    position in the data is stored.
     """
 
     step: int
@@ -47,11 +47,13 @@ class Checkpoint:
     model: Mapping[str, Tensor]
     """The system's `state_dict`."""
     average: Mapping[str, Tensor]
-    """The averaged weights: what is released."""
+    """The averaged weights that are released."""
     optimiser: Mapping[str, Tensor]
-    """By `PARAMETER:ENTRY`."""
+    """The states of all phases' optimisers, by `PHASE/PARAMETER:ENTRY`."""
     progress: Mapping[str, Any]
-    """Small JSON values of the loop: gradient scale, guards that tripped."""
+    """Small JSON values of the loop: steps of each phase, gradient scale, guards that tripped."""
+    frozen: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Digests of the frozen modules that the system holds, by name; they are not stored."""
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -112,7 +114,11 @@ def read_checkpoint(path: Path, recipe: Recipe) -> Checkpoint:
             for part in ("model", "average", "optimiser")
         }
         return Checkpoint(
-            int(state["step"]), float(state["seconds"]), **parts, progress=state["progress"]
+            int(state["step"]),
+            float(state["seconds"]),
+            **parts,
+            progress=state["progress"],
+            frozen=state["frozen"],
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise TrainingError(
@@ -129,6 +135,7 @@ def _state(recipe: Recipe, checkpoint: Checkpoint) -> dict[str, Any]:
         "step": checkpoint.step,
         "seconds": checkpoint.seconds,
         "progress": dict(checkpoint.progress),
+        "frozen": dict(checkpoint.frozen),
     }
 
 

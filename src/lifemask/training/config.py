@@ -1,4 +1,4 @@
-"""What to train, on what and for how long: plain values, so that naming a recipe is instant."""
+"""What to train, on what and for how long: plain values that import nothing heavy."""
 
 import dataclasses
 import hashlib
@@ -47,23 +47,40 @@ class SyntheticSource:
     """Stored fits under the data folder whose blurred surroundings stand behind some of the faces;
     without any, all backgrounds are made up."""
     augmentation: Augmentation = field(default_factory=Augmentation.patches)
-    """Variations on top of the generator's own frames, cameras and faults."""
+    """Variations on top of the generator's own frames, cameras and degradations."""
     repeats: int = 1
     """Variations of each face in a batch of training; validations look at one."""
 
 
 @dataclass(frozen=True)
-class ProfiledSource:
-    """Fitted photos drawn anew at other poses and under other light."""
+class SyntheticClipSource:
+    """Drawn people in several frames: one identity and skin, other expressions, poses and lights."""
+
+    share: float
+    """Part of each batch, relative to the other sources' shares."""
+    frames: int = 4
+    """Frames of each clip."""
+    options: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    """What the generator's configuration takes."""
+    stores: tuple[str, ...] = ()
+    """Stored fits under the data folder whose blurred surroundings stand behind some of the faces;
+    without any, all backgrounds are made up."""
+    augmentation: Augmentation = field(default_factory=Augmentation.patches)
+    """Variations on top of the generator's own frames, cameras and degradations."""
+
+
+@dataclass(frozen=True)
+class RerenderedSource:
+    """Fitted photos rendered again at other poses and under other light."""
 
     share: float
     """Part of each batch, relative to the other sources' shares."""
     stores: tuple[str, ...] = ("fits/open-*.tar",)
-    """Stored fits under the data folder, as tools/fit_photos.py writes them."""
+    """Stored fits under the data folder, as `tools/fit_photos.py` writes them."""
     options: Mapping[str, Value] = field(default_factory=dict[str, Value])
-    """What the configuration of synthetic faces takes: cameras, lights and faults are theirs."""
+    """What the configuration of synthetic faces takes: cameras, lights and degradations are theirs."""
     augmentation: Augmentation = field(default_factory=Augmentation.patches)
-    """Variations on top of its own frames, cameras and faults."""
+    """Variations on top of its own frames, cameras and degradations."""
     repeats: int = 1
     """Variations of each face in a batch of training; validations look at one."""
 
@@ -93,14 +110,17 @@ class ClipSource:
     share: float
     """Part of each batch, relative to the other sources' shares."""
     videos: tuple[str, ...] = ("videos/*",)
-    """Files under the data folder; `*` and `?` stand for any letters."""
+    """Files under the data folder, each with a `.json` card beside it; `*` and `?` stand for any
+    letters."""
+    tiers: tuple[Tier, ...] = ("open",)
+    """Clips of other licences stop the program."""
     frames: int = 4
     """Frames of each clip."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     """Variations of the crops."""
 
 
-Source = SyntheticSource | ProfiledSource | PhotoSource | ClipSource
+Source = SyntheticSource | SyntheticClipSource | RerenderedSource | PhotoSource | ClipSource
 
 
 @dataclass(frozen=True)
@@ -119,6 +139,30 @@ class Optimiser:
     """Largest norm of the whole gradient."""
     average: float = 0.999
     """Part of the averaged weights that each step keeps; early steps keep less."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of every step: some losses change some parameters by an optimiser of their own.
+
+    The phases of a step follow each other in their order. Most systems have one, `main`; a critic
+    that learns from what the network predicts is a second one.
+    """
+
+    weights: Mapping[str, float]
+    """Factor of each loss; 0 switches one off. A phase computes exactly these losses."""
+    learns: tuple[str, ...] = ("",)
+    """Starts of the names of the parameters that learn; an empty text means all."""
+    optimiser: Optimiser = field(default_factory=Optimiser)
+    """How they change."""
+    start: float = 0.0
+    """Share of the training from which the phase takes part."""
+    end: float = 1.0
+    """Share of the training up to which it takes part."""
+
+
+MAIN = "main"
+"""Name of the phase of systems that have only one."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +189,12 @@ class GuardLimits:
     """Validations in a row that must trip the same guard before training stops."""
     shading_spread: float = 0.01
     """Least standard deviation of the shading over skin."""
+    displacement_metres: float = 0.002
+    """Largest displacement that a system may predict, on either side of the surface."""
     displacement_level: float = 0.9
-    """Part of the largest displacement from which a texel counts as saturated."""
+    """Part of that from which a texel counts as saturated."""
     displacement_share: float = 0.05
-    """Largest share of saturated texels."""
+    """Largest share of saturated texels among those that the displacement covers."""
     albedo_drift: float = 0.15
     """Largest difference between the mean albedo and its prior's mean."""
 
@@ -165,14 +211,12 @@ class Recipe:
     """What is trained."""
     sources: Mapping[str, Source]
     """Where faces come from, by a name for the log."""
-    weights: Mapping[str, float]
-    """Factor of every loss the system has; 0 switches one off."""
+    phases: Mapping[str, Phase]
+    """What learns from which losses in each step, in this order; the names are the system's."""
     batch_size: int = 64
     """Images (or clips) per step and process, all sources together."""
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """Of the networks on CUDA; losses are in float32, and so is everything on a CPU."""
-    optimiser: Optimiser = field(default_factory=Optimiser)
-    """How weights change."""
+    """Of the networks on CUDA; all else is in float32, and so are networks on a CPU."""
     schedule: Schedule = field(default_factory=Schedule)
     """For how long, and how fast."""
     guards: GuardLimits = field(default_factory=GuardLimits)
@@ -184,7 +228,7 @@ class Recipe:
     start_from: str | None = None
     """A file of weights to start from, as a training writes it at its end."""
     smoke: tuple[str, ...] = ()
-    """Changes that make the recipe small for `--smoke`; part of the description."""
+    """Changes that make the recipe small for `--smoke`; they do not change the recipe's hash."""
 
 
 @dataclass(frozen=True)

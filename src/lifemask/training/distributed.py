@@ -1,4 +1,4 @@
-"""One training over several processes: which of them this is, and what they agree upon."""
+"""Training with several processes: which of them this is, and what they exchange."""
 
 import os
 import warnings
@@ -26,12 +26,12 @@ class Processes:
     """Where it computes."""
 
     @property
-    def first(self) -> bool:
-        """Whether this is the one that writes files."""
+    def is_main(self) -> bool:
+        """Whether this is the main process: the one that writes files."""
         return self.rank == 0
 
-    def largest(self, values: Sequence[float]) -> list[float]:
-        """Return for each value the largest of all processes; all of them must call."""
+    def all_reduce_max(self, values: Sequence[float]) -> list[float]:
+        """Return for each value its maximum over all processes; all of them must call."""
         if self.count == 1:
             return list(values)
         device = self.device if self.device.type == "cuda" else "cpu"
@@ -39,7 +39,7 @@ class Processes:
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return tensor.tolist()
 
-    def mean(self, values: Sequence[float]) -> list[float]:
+    def all_reduce_mean(self, values: Sequence[float]) -> list[float]:
         """Return for each value the mean over all processes; all of them must call."""
         if self.count == 1:
             return list(values)
@@ -49,22 +49,22 @@ class Processes:
         return (tensor / self.count).tolist()
 
     def averaging(self, module: nn.Module) -> nn.Module:
-        """Return the module so wrapped that all processes get the mean of their gradients.
+        """Return the module wrapped so that all processes get the mean of their gradients.
 
-        Alone, it is the module itself. `DistributedDataParallel` never lets go of its group, so
-        that group's threads outlive training. It gets a group of its own: the threads that carry
-        `largest` and `mean` then end with `processes`, and none of them is left with a tensor of
-        Python's to free after Python has ended, which aborts the process.
+        With one process it is the module itself. `DistributedDataParallel` never releases its
+        process group, so the threads of that group outlive training. It gets a group of its own:
+        the threads of `all_reduce_max` and `all_reduce_mean` then end with `processes`. A thread
+        that still holds a Python tensor when Python ends aborts the process.
         """
         if self.count == 1:
             return module
-        # The trunk's channels lie last in memory, in buckets they do not; it is no error.
+        # The backbone's memory format is channels-last, that of the buckets is not; no error.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         return DistributedDataParallel(
             module,
             device_ids=[self.device] if self.device.type == "cuda" else None,
             process_group=dist.new_group(),
-            find_unused_parameters=True,  # batches without truth leave heads without gradient
+            find_unused_parameters=True,  # a phase, or a batch without truth, leaves some out
         )
 
 

@@ -1,7 +1,7 @@
-"""Signs of collapse: light without shape, displacement at its limit, albedo far from its prior.
+"""Signs of collapse: constant light, displacement at its limit, albedo far from its prior.
 
-The three typical ways in which self-supervised appearance fails: the light becomes constant and
-the albedo takes the shading; the displacement takes what belongs to the albedo; the product of
+Self-supervised appearance fails in three typical ways. The light becomes constant and the albedo
+takes over the shading; the displacement takes over what belongs to the albedo; the product of
 albedo and light drifts along its free scale.
 """
 
@@ -15,19 +15,20 @@ from lifemask.geometry.lighting import light_axes_from_camera
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
+from lifemask.rendering.heads import head_texture
 from lifemask.training.config import GuardLimits
 
 
 @dataclass(frozen=True)
 class GuardReadings:
-    """What the guards look at; None where a system has no such part."""
+    """What the guards watch; None where a system has no such part."""
 
     shading_spread: float
     """Standard deviation of the shading over visible skin, mean over faces."""
     albedo_drift: float | None
     """Absolute difference of the mean albedo from its prior's, linear RGB."""
     displacement_share: float | None
-    """Share of texels whose displacement is close to its limit."""
+    """Share of covered texels whose displacement is close to its limit."""
 
 
 def shading_spread(
@@ -59,19 +60,32 @@ def albedo_drift(
 
 
 @torch.no_grad()
-def read_guards(estimate: ExplainedFace, head: MorphableModel) -> GuardReadings:
-    """Return the readings of what a system estimated for a batch."""
-    vertices = head.vertices(estimate.coefficients)
+def read_guards(face: ExplainedFace, head: MorphableModel, limits: GuardLimits) -> GuardReadings:
+    """Return the readings of what a system predicts for a batch.
+
+    Args:
+        face: the predictions, with at least one batch axis.
+        head: their model.
+        limits: say what counts as a saturated texel.
+    """
+    vertices = head.vertices(face.coefficients)
     normals = light_axes_from_camera(
-        vertex_normals(estimate.camera.to_camera(vertices), head.triangles)
+        vertex_normals(face.camera.to_camera(vertices), head.triangles)
     )
     skin = head.regions["face"] * (normals[..., 2] > 0.2)
-    shading = estimate.light.shade(normals).mean(-1)
-    drift = None
-    if head.albedo is not None:
-        albedo = head.albedo.texture(estimate.coefficients.albedo)
+    shading = face.light.shade(normals).mean(-1)
+    drift, share = None, None
+    albedo = head_texture(head, face)
+    if head.albedo is not None and albedo is not None:
         drift = float(albedo_drift(albedo, head.albedo.mean_log.exp()))
-    return GuardReadings(float(shading_spread(shading, skin).mean()), drift, None)
+    if face.displacement_map is not None:
+        displacement = face.displacement_map.values.squeeze(-3) * face.displacement_map.coverage
+        covered = face.displacement_map.coverage.mean((-2, -1)).clamp(min=1e-6)
+        saturated = saturated_share(
+            displacement, limits.displacement_metres, limits.displacement_level
+        )
+        share = float((saturated / covered).mean())
+    return GuardReadings(float(shading_spread(shading, skin).mean()), drift, share)
 
 
 def tripped(readings: GuardReadings, limits: GuardLimits) -> dict[str, str]:

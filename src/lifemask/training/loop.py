@@ -1,30 +1,26 @@
-"""The training loop: mixed batches through a system, weights applied once, nothing lost on the way.
+"""The training loop: mixed batches through the phases of a system, weights applied once.
 
 Random numbers are functions of (seed, process, step) and batches of (seed, step), so a training
 that was killed and resumed gives the same weights as one that was not.
 """
 
-import contextlib
 import logging
-import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import Optimizer
 
 from lifemask.data.batch import FaceBatch
 from lifemask.data.mixture import Mixture, mixed_batches, seed_for
 from lifemask.geometry.tensors import map_tensors
 from lifemask.io.files import OutputError
-from lifemask.morphable.model import MorphableModel
-from lifemask.systems.system import System
+from lifemask.networks.frozen import frozen_digests
 from lifemask.training.checkpoints import (
     Checkpoint,
     checkpoints,
@@ -32,6 +28,7 @@ from lifemask.training.checkpoints import (
     write_checkpoint,
 )
 from lifemask.training.config import (
+    Phase,
     Recipe,
     RunOptions,
     TrainingError,
@@ -40,24 +37,36 @@ from lifemask.training.config import (
 )
 from lifemask.training.distributed import Processes, processes
 from lifemask.training.failures import save_batches
-from lifemask.training.guards import read_guards, tripped
-from lifemask.training.journal import Journal
+from lifemask.training.logger import TrainingLogger
 from lifemask.training.optimisation import (
-    load_optimiser,
+    load_optimisers,
     make_optimiser,
     move_average,
     optimiser_tensors,
 )
-from lifemask.training.schedules import average_factor, learning_rate_factor, progress
-from lifemask.training.steps import StepValues, check_weights, estimate_batches, total_loss
+from lifemask.training.resources import network_precision, worker_and_thread_counts
+from lifemask.training.schedules import (
+    average_factor,
+    learning_rate_factor,
+    phase_progress,
+    progress,
+)
+from lifemask.training.statistics import StepStatistics
+from lifemask.training.steps import (
+    PhaseLosses,
+    check_phases,
+    is_active,
+    set_learning,
+    total_loss,
+)
+from lifemask.training.stopping import StopRequests, is_due, stop_requests
+from lifemask.training.system import System
+from lifemask.training.validation import phase_label, validate
 from lifemask.training.weights import write_weights
 
 logger = logging.getLogger(__name__)
 
 Reason = Literal["finished", "interrupted", "terminated", "stopped"]
-
-PANEL_FACES = 3
-"""Faces of each source on a validation's sheet."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +78,7 @@ class TrainingParts:
     mixture: Mixture
     """What it learns from."""
     held_out: Mixture
-    """What validations look at: its batch of index 0."""
-    head: MorphableModel | None = None
-    """The head that the guards pose; None switches them off."""
+    """What validations use: its batch of index 0."""
     about_data: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What the log and the weights' file say of the data: counts, licences, photos left out."""
 
@@ -98,7 +105,7 @@ def train(
     """Train a system to the end of its schedule, or until Ctrl-C or a termination signal.
 
     Writes checkpoints, `log.jsonl`, `panels/` and at the end `weights.safetensors` into the output
-    folder. Started by `torchrun`, all processes train together; the first one writes.
+    folder. Started by `torchrun`, all processes train together; the main process writes.
 
     Args:
         recipe: what decides the outcome.
@@ -107,46 +114,19 @@ def train(
         after_checkpoint: called with the folder of each finished checkpoint.
 
     Raises:
-        TrainingError: weights or schedule do not fit, the checkpoint is of another recipe, a loss
+        TrainingError: phases or schedule do not fit, the checkpoint is of another recipe, a loss
             is not finite (its batch is saved first), the training has collapsed.
         OutputError: the last checkpoint or the weights cannot be written.
     """
-    check_weights(recipe, parts.system)
+    check_phases(recipe, parts.system)
     if recipe.schedule.steps is None and recipe.schedule.minutes is None:
         raise TrainingError("The schedule has no end: set schedule.steps or schedule.minutes.")
-    with processes(options.device) as team, _stop_requests() as requests:
+    with processes(options.device) as team, stop_requests() as requests:
         training = _Training(recipe, parts, options, team, after_checkpoint)
         try:
             return training.run(requests)
         finally:
             training.close()
-
-
-@dataclass
-class _Requests:
-    """Signals that came while training."""
-
-    received: int = 0
-
-
-@dataclass
-class _Interval:
-    """What is summed between two lines of the log."""
-
-    steps: int = 0
-    images: int = 0
-    raw: dict[str, float] = field(default_factory=dict[str, float])
-    counts: dict[str, int] = field(default_factory=dict[str, int])
-    total: float = 0.0
-    gradient_norm: float = 0.0
-    times: dict[str, float] = field(default_factory=dict[str, float])
-
-    def add(self, name: str, value: float) -> None:
-        self.raw[name] = self.raw.get(name, 0.0) + value
-        self.counts[name] = self.counts.get(name, 0) + 1
-
-    def spend(self, name: str, seconds: float) -> None:
-        self.times[name] = self.times.get(name, 0.0) + seconds
 
 
 class _Training:
@@ -165,21 +145,25 @@ class _Training:
         self.names = list(parts.mixture.sources)
         self.step, self.earlier_seconds = 0, 0.0
         self.trips: dict[str, int] = {}
+        self.phase_steps = dict.fromkeys(recipe.phases, 0)
         self.workers, threads = worker_and_thread_counts(options, team)
         if team.device.type == "cpu":
             torch.set_num_threads(threads)
-        precision = _precision(recipe, team.device)
         self.system = parts.system.to(team.device)
-        self.head = None if parts.head is None else parts.head.to(team.device)
-        values = StepValues(self.system, precision)
-        self.optimiser = make_optimiser(self.system, recipe.optimiser)
+        self.system.precision = network_precision(recipe, team.device)
+        self.trainable = [n for n, p in self.system.named_parameters() if p.requires_grad]
+        self.optimisers: dict[str, Optimizer] = {
+            name: make_optimiser(self.system, phase, self.trainable)
+            for name, phase in recipe.phases.items()
+        }
+        # Gradients in float16 underflow without a factor.
         self.scaler = torch.amp.GradScaler(
-            team.device.type, enabled=precision is torch.float16
-        )  # float16 gradients underflow without a factor
-        self.average = {k: v.detach().clone() for k, v in self.system.state_dict().items()}
+            team.device.type, enabled=self.system.precision is torch.float16
+        )
+        self.average = {k: v.detach().clone() for k, v in self.system.released_state().items()}
         self.resume()
-        self.values = team.averaging(values)
-        self.journal = Journal(options.output) if team.first else None
+        self.losses = team.averaging(PhaseLosses(self.system))
+        self.logger = TrainingLogger(options.output) if team.is_main else None
         self.stream: Iterator[list[FaceBatch]] = mixed_batches(
             parts.mixture,
             start=self.step * team.count + team.rank,
@@ -195,7 +179,7 @@ class _Training:
         return self.earlier_seconds + time.monotonic() - self.started
 
     @property
-    def folder(self) -> Any:
+    def folder(self) -> Path:
         return self.options.output / "checkpoints"
 
     def resume(self) -> None:
@@ -210,15 +194,21 @@ class _Training:
                 "--resume to go on with it, or choose another --output."
             )
         checkpoint = read_checkpoint(found[-1], self.recipe)
+        if dict(checkpoint.frozen) != frozen_digests(self.system):
+            raise TrainingError(
+                f"{found[-1]} was trained beside other frozen weights than those that are here now. "
+                "Go on with the version that wrote it, or start anew in another folder."
+            )
         self.system.load_state_dict(dict(checkpoint.model))
         self.average = {k: v.to(self.team.device) for k, v in checkpoint.average.items()}
-        load_optimiser(self.optimiser, self.system, checkpoint.optimiser)
+        load_optimisers(self.optimisers, self.system, checkpoint.optimiser)
         self.step, self.earlier_seconds = checkpoint.step, checkpoint.seconds
-        self.trips = dict(checkpoint.progress.get("trips", {}))
-        if scale := checkpoint.progress.get("scaler"):
+        self.trips = dict(checkpoint.progress["trips"])
+        self.phase_steps = dict(checkpoint.progress["phase_steps"])
+        if scale := checkpoint.progress["scaler"]:
             self.scaler.load_state_dict(scale)
 
-    def run(self, requests: _Requests) -> Outcome:
+    def run(self, requests: StopRequests) -> Outcome:
         self.note(
             "start",
             recipe=recipe_document(self.recipe),
@@ -234,103 +224,159 @@ class _Training:
             "%s %s on %s, from step %d, %d worker(s)",
             self.recipe.name, recipe_hash(self.recipe), self.team.device, self.step, self.workers,
         )  # fmt: skip
-        reason: Reason = "finished"
-        interval = _Interval()
-        checkpointed = validated = logged = time.monotonic()
         done = progress(self.recipe.schedule, self.step, self.seconds / 60)
+        statistics = StepStatistics()
+        logged = time.monotonic()
         try:
-            while done < 1:
-                signalled, done = self.advance(requests, done, interval)
-                now, options = time.monotonic(), self.options
-                if self.step % options.log_steps == 0:
-                    self.log(interval, now - logged)
-                    interval, logged = _Interval(), now
-                if _due(self.step, options.validation_steps, options.validation_minutes, validated):
-                    self.validate(done)
-                    validated = time.monotonic()
-                if _due(
-                    self.step, options.checkpoint_steps, options.checkpoint_minutes, checkpointed
-                ):
-                    self.try_checkpoint()
-                    checkpointed = time.monotonic()
-                if signalled:
-                    reason = "interrupted" if signalled == signal.SIGINT else "terminated"
-                    break
-                if self.is_stop():
-                    reason = "stopped"
-                    break
+            reason, done, statistics, logged = self.steps(requests, done, statistics, logged)
         except Exception:
-            # Whatever went wrong, the weights are those of the last finished step.
+            # The weights are those of the last finished step, whatever the error is.
             self.try_checkpoint()
             raise
-        if interval.steps:
-            self.log(interval, time.monotonic() - logged)
+        if statistics.steps:
+            self.log(statistics, time.monotonic() - logged)
         if reason == "finished":
             self.validate(done)
         self.checkpoint()
-        if reason == "finished" and self.team.first:
+        if reason == "finished" and self.team.is_main:
             write_weights(
-                self.options.output, self.recipe, self.step, self.average, self.parts.about_data
+                self.options.output,
+                self.recipe,
+                self.step,
+                self.average,
+                self.parts.about_data,
+                frozen=frozen_digests(self.system),
             )
         self.note("end", reason=reason, seconds=self.seconds)
         return Outcome(reason, self.step, self.seconds)
 
-    def advance(self, requests: _Requests, done: float, interval: _Interval) -> tuple[int, float]:
-        """Do one step; return the signal that arrived, if any, and the progress after it."""
+    def steps(
+        self, requests: StopRequests, done: float, statistics: StepStatistics, logged: float
+    ) -> tuple[Reason, float, StepStatistics, float]:
+        """Take steps until the end or a reason to stop; log, validate and checkpoint between them.
+
+        Returns:
+            The reason, the progress, what is not logged yet, and when it was logged last.
+        """
+        checkpointed = validated = time.monotonic()
+        while done < 1:
+            signalled, done = self.advance(requests, done, statistics)
+            now, options = time.monotonic(), self.options
+            if self.step % options.log_steps == 0:
+                self.log(statistics, now - logged)
+                statistics, logged = StepStatistics(), now
+            if is_due(self.step, options.validation_steps, options.validation_minutes, validated):
+                self.validate(done)
+                validated = time.monotonic()
+            if is_due(
+                self.step, options.checkpoint_steps, options.checkpoint_minutes, checkpointed
+            ):
+                self.try_checkpoint()
+                checkpointed = time.monotonic()
+            if signalled:
+                reason: Reason = "interrupted" if signalled == signal.SIGINT else "terminated"
+                return reason, done, statistics, logged
+            if self.is_stop():
+                return "stopped", done, statistics, logged
+        return "finished", done, statistics, logged
+
+    def advance(
+        self, requests: StopRequests, done: float, statistics: StepStatistics
+    ) -> tuple[int, float]:
+        """Take one step; return the signal that arrived, if any, and the progress after it."""
         clock = time.perf_counter()
-
-        def spent(name: str) -> None:
-            nonlocal clock
-            now = time.perf_counter()
-            interval.spend(name, now - clock)
-            clock = now
-
         batches = [self.moved(batch) for batch in next(self.stream)]
-        spent("data")
+        statistics.spend("data", time.perf_counter() - clock)
         # Only now: a loader's start draws random numbers too.
         torch.manual_seed(seed_for(self.recipe.seed, "step", self.step, self.team.rank))
         self.system.train()
-        rate = learning_rate_factor(self.recipe.schedule, self.step, done)
-        for group in self.optimiser.param_groups:
+        signalled, minutes = 0, self.seconds / 60
+        active = self.active_phases(done)
+        for name, phase in active.items():
+            signalled, minutes = self.learn(name, phase, batches, requests, done, statistics)
+        clock = time.perf_counter()
+        self.scaler.update()
+        move_average(
+            self.average,
+            self.system.released_state(),
+            average_factor(self.averaging(), self.step),
+        )
+        self.step += 1
+        statistics.spend("update", time.perf_counter() - clock)
+        statistics.steps += 1
+        statistics.images += sum(batch.photo.shape[:-3].numel() for batch in batches)
+        return signalled, progress(self.recipe.schedule, self.step, minutes)
+
+    def learn(
+        self,
+        name: str,
+        phase: Phase,
+        batches: Sequence[FaceBatch],
+        requests: StopRequests,
+        done: float,
+        statistics: StepStatistics,
+    ) -> tuple[int, float]:
+        """Let one phase learn from the batches; return the signal that arrived and the minutes."""
+        clock = time.perf_counter()
+
+        def spent(part: str) -> None:
+            nonlocal clock
+            now = time.perf_counter()
+            statistics.spend(part, now - clock)
+            clock = now
+
+        optimiser = self.optimisers[name]
+        set_learning(self.system, self.trainable, phase)
+        rate = learning_rate_factor(
+            self.recipe.schedule, self.phase_steps[name], phase_progress(phase, done)
+        )
+        for group in optimiser.param_groups:
             group["lr"] = group["largest"] * rate
-        values = self.values(batches)
-        total, means = total_loss(values, self.recipe.weights)
+        values = self.losses(name, batches)
+        total, means = total_loss(values, phase.weights)
         finite = bool(torch.isfinite(total))
-        # One exchange per step: all processes stop at the same step, whoever has the reason.
-        wrong, signalled, minutes = self.team.largest(
+        # One exchange: all processes stop at the same step, whichever has the reason.
+        wrong, signalled, minutes = self.team.all_reduce_max(
             [float(not finite), float(requests.received), self.seconds / 60]
         )
         if wrong:
             self.fail("loss", batches, values, own=not finite)
         spent("forward")
-        self.optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(total).backward()
         spent("backward")
-        self.scaler.unscale_(self.optimiser)
-        norm = float(
-            nn.utils.clip_grad_norm_(self.system.parameters(), self.recipe.optimiser.gradient_clip)
-        )
+        self.scaler.unscale_(optimiser)
+        members = [p for group in optimiser.param_groups for p in group["params"]]
+        norm = float(nn.utils.clip_grad_norm_(members, phase.optimiser.gradient_clip))
         if not self.scaler.is_enabled() and not _finite(norm):
             self.fail("gradient", batches, values, own=True)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        move_average(
-            self.average,
-            self.system.state_dict(),
-            average_factor(self.recipe.optimiser.average, self.step),
-        )
-        self.step += 1
+        self.scaler.step(optimiser)
+        optimiser.zero_grad(set_to_none=True)
+        self.phase_steps[name] += 1
+        statistics.total += float(total.detach())
+        statistics.gradient_norms.setdefault(name, []).append(norm)
+        statistics.learning_rates[name] = optimiser.param_groups[0]["lr"]
+        statistics.add_losses(phase_label(name, self.system), means, self.names, values)
         spent("update")
-        interval.steps += 1
-        interval.images += sum(batch.photo.shape[:-3].numel() for batch in batches)
-        interval.total += float(total.detach())
-        interval.gradient_norm += norm
-        for name, mean in means.items():
-            interval.add(name, float(mean.detach()))
-        for source, of_source in zip(self.names, values, strict=True):
-            for name, value in of_source.items():
-                interval.add(f"{source}/{name}", float(value.detach().mean()))
-        return int(signalled), progress(self.recipe.schedule, self.step, minutes)
+        return int(signalled), minutes
+
+    def active_phases(self, done: float) -> dict[str, Phase]:
+        """Return the phases that take part at this progress.
+
+        Raises:
+            TrainingError: there is none.
+        """
+        active = {n: phase for n, phase in self.recipe.phases.items() if is_active(phase, done)}
+        if not active:
+            raise TrainingError(
+                f"No phase takes part at {done:.0%} of the training. Let one start earlier or end "
+                "later."
+            )
+        return active
+
+    def averaging(self) -> float:
+        """Return the part of the averaged weights that a step keeps at most."""
+        return next(iter(self.recipe.phases.values())).optimiser.average
 
     def is_stop(self) -> bool:
         """Whether the step or the time to stop at has come, for all processes alike."""
@@ -340,7 +386,7 @@ class _Training:
         if minutes is None:
             return False
         spent = (time.monotonic() - self.started) / 60
-        return self.team.largest([spent])[0] >= minutes
+        return self.team.all_reduce_max([spent])[0] >= minutes
 
     def moved(self, batch: FaceBatch) -> FaceBatch:
         if self.team.device.type == "cpu":
@@ -374,79 +420,65 @@ class _Training:
             save_batches(path, self.names, batches, about)
             kept = f"Its batch is in {path}."
         except OutputError as error:
-            kept = f"Its batch could not be kept. {error}"
+            kept = f"Its batch could not be saved. {error}"
         raise TrainingError(
             f"The {what} of step {self.step} is not finite"
             f"{' (' + ', '.join(where[:5]) + ')' if where else ''}. {kept} The weights before that "
-            "step are in the newest checkpoint. Repair the loss or the data, or lower "
+            "step are in the newest checkpoint. Repair the loss or the data, or lower the phase's "
             "optimiser.learning_rate."
         )
 
-    def log(self, interval: _Interval, seconds: float) -> None:
-        if not interval.steps:
+    def log(self, statistics: StepStatistics, seconds: float) -> None:
+        if not statistics.steps:
             return
-        raw = {name: value / interval.counts[name] for name, value in sorted(interval.raw.items())}
+        raw, total, images = statistics.means(), statistics.total, float(statistics.images)
         if self.team.count > 1:
-            means = self.team.mean([interval.total, float(interval.images), *raw.values()])
-            interval.total, interval.images = means[0], round(means[1] * self.team.count)
+            means = self.team.all_reduce_mean([total, images, *raw.values()])
+            total, images = means[0], means[1] * self.team.count
             raw = dict(zip(raw, means[2:], strict=True))
-        spent = sum(interval.times.values()) or 1.0
-        weights = self.recipe.weights
+        spent = sum(statistics.times.values()) or 1.0
+        weighted = {
+            label: weight * raw[label]
+            for name, phase in self.recipe.phases.items()
+            for loss, weight in phase.weights.items()
+            if (label := phase_label(name, self.system) + loss) in raw
+        }
+        phases = statistics.phase_lines()
         self.note(
             "train",
-            total=interval.total / interval.steps,
+            total=total / statistics.steps,
             raw=raw,
-            weighted={name: weights[name] * raw[name] for name in weights if name in raw},
-            gradient_norm=interval.gradient_norm / interval.steps,
-            learning_rate=self.optimiser.param_groups[0]["lr"],
-            images_per_second=interval.images / max(seconds, 1e-9),
-            time_shares={name: value / spent for name, value in interval.times.items()},
+            weighted=weighted,
+            **(phases if len(self.recipe.phases) > 1 else next(iter(phases.values()))),
+            images_per_second=images / max(seconds, 1e-9),
+            time_shares={name: value / spent for name, value in statistics.times.items()},
             minutes=self.seconds / 60,
         )
 
-    @torch.no_grad()
     def validate(self, done: float) -> None:
-        """Judge the averaged weights on the held-out batches, draw them, and ask the guards."""
-        if not self.team.first:
+        """Evaluate the averaged weights on the held-out batches, draw them, and ask the guards."""
+        if not self.team.is_main:
             return
         own = {name: value.clone() for name, value in self.system.state_dict().items()}
-        self.system.load_state_dict(self.average)
+        self.system.load_state_dict({**own, **self.average})
         self.system.eval()
         try:
-            self.judge(done)
+            torch.manual_seed(seed_for(self.recipe.seed, "validation"))
+            found = validate(
+                self.system,
+                self.active_phases(done),
+                list(self.parts.held_out.sources),
+                [self.moved(batch) for batch in self.parts.held_out.batches(0)],
+                self.recipe.guards,
+            )
         finally:
             self.system.load_state_dict(own)
             self.system.train()
-
-    def judge(self, done: float) -> None:
-        torch.manual_seed(seed_for(self.recipe.seed, "validation"))
-        batches = [self.moved(batch) for batch in self.parts.held_out.batches(0)]
-        estimates = estimate_batches(self.system, batches)
-        raw: dict[str, dict[str, float]] = {}
-        pictures: list[Tensor] = []
-        wrong: dict[str, str] = {}
-        readings: dict[str, Any] = {}
-        for name, batch, estimate in zip(
-            self.parts.held_out.sources, batches, estimates, strict=True
-        ):
-            values = self.system.losses(batch, estimate)
-            raw[name] = {loss: float(value.mean()) for loss, value in values.items()}
-            few = map_tensors(lambda t: t[:PANEL_FACES], batch)
-            pictures.append(self.system.draw(few, estimate[:PANEL_FACES]).flatten(0, -5))
-            if self.head is not None:
-                reading = read_guards(estimate, self.head)
-                readings[name] = asdict(reading)
-                wrong |= tripped(reading, self.recipe.guards)
-        total = sum(
-            self.recipe.weights[loss] * value
-            for of_source in raw.values()
-            for loss, value in of_source.items()
-        )
-        self.note("validation", total=total, raw=raw, guards=readings)
-        if self.journal is not None:
-            self.journal.picture(self.step, "validation", torch.cat(pictures))
-        logger.info("Step %d: held-out total %.4g", self.step, total)
-        self.guard(wrong, done)
+        self.note("validation", total=found.total, raw=found.raw, guards=found.readings)
+        if self.logger is not None:
+            self.logger.picture(self.step, "validation", found.pictures)
+        logger.info("Step %d: held-out total %.4g", self.step, found.total)
+        self.guard(found.wrong, done)
 
     def guard(self, wrong: Mapping[str, str], done: float) -> None:
         """Count validations in a row that tripped a guard, and raise when there are too many."""
@@ -462,15 +494,20 @@ class _Training:
                 )
 
     def checkpoint(self) -> None:
-        if not self.team.first or self.saved_step == self.step:
+        if not self.team.is_main or self.saved_step == self.step:
             return
         checkpoint = Checkpoint(
             step=self.step,
             seconds=self.seconds,
             model=self.system.state_dict(),
             average=self.average,
-            optimiser=optimiser_tensors(self.optimiser, self.system),
-            progress={"trips": self.trips, "scaler": self.scaler.state_dict()},
+            optimiser=optimiser_tensors(self.optimisers, self.system),
+            progress={
+                "trips": self.trips,
+                "phase_steps": self.phase_steps,
+                "scaler": self.scaler.state_dict(),
+            },
+            frozen=frozen_digests(self.system),
         )
         path = write_checkpoint(self.folder, self.recipe, checkpoint, keep=self.options.keep)
         self.saved_step = self.step
@@ -489,66 +526,13 @@ class _Training:
             )  # fmt: skip
 
     def note(self, kind: str, **values: Any) -> None:
-        if self.journal is not None:
-            self.journal.write(kind, self.step, **values)
+        if self.logger is not None:
+            self.logger.write(kind, self.step, **values)
 
     def close(self) -> None:
-        if self.journal is not None:
-            self.journal.close()
-
-
-def worker_and_thread_counts(options: RunOptions, team: Processes) -> tuple[int, int]:
-    """Return how many processes make batches, and on how many threads a CPU trains.
-
-    The cores are shared among the training processes of this machine. On a CPU three quarters of a
-    process's cores make batches: a synthetic face costs more than twice as much as learning from it.
-    """
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", team.count))
-    cores = max(1, (available or 1) // here)
-    if options.workers is not None:
-        workers = options.workers
-    elif team.device.type == "cpu":
-        workers = -(-3 * cores // 4)
-    else:
-        workers = max(1, cores - 2)
-    threads = max(1, cores - workers) if options.threads is None else options.threads
-    return workers, threads
-
-
-def _precision(recipe: Recipe, device: torch.device) -> torch.dtype | None:
-    if device.type != "cuda" or recipe.precision == "float32":
-        return None
-    return {"bfloat16": torch.bfloat16, "float16": torch.float16}[recipe.precision]
-
-
-def _due(step: int, steps: int | None, minutes: float, last: float) -> bool:
-    if steps is not None:
-        return step % steps == 0
-    return time.monotonic() - last >= minutes * 60
+        if self.logger is not None:
+            self.logger.close()
 
 
 def _finite(value: float) -> bool:
     return value - value == 0
-
-
-@contextlib.contextmanager
-def _stop_requests() -> Generator[_Requests]:
-    """Turn Ctrl-C and SIGTERM into a request to stop after the step; a second one acts at once."""
-    requests = _Requests()
-    if threading.current_thread() is not threading.main_thread():
-        yield requests
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if requests.received:
-            raise KeyboardInterrupt
-        requests.received = number
-        logger.warning("Stopping after this step; a checkpoint is written. Again: stop at once.")
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield requests
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

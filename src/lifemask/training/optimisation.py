@@ -1,6 +1,6 @@
-"""AdamW over a system's parameters, its state as named tensors, and the moving average."""
+"""AdamW over the parameters of each phase, its state as named tensors, and the moving average."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,62 +8,82 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.optimizer import Optimizer
 
-from lifemask.training.config import Optimiser, TrainingError
+from lifemask.training.config import Phase, TrainingError
 
 
-def make_optimiser(system: nn.Module, settings: Optimiser) -> Optimizer:
-    """Return AdamW; each group's `largest` is its learning rate at the top of the schedule.
+def make_optimiser(system: nn.Module, phase: Phase, trainable: Sequence[str]) -> Optimizer:
+    """Return AdamW for a phase; each group's `largest` is its learning rate at the schedule's top.
+
+    Args:
+        system: what trains.
+        phase: which of its parameters learn, and how.
+        trainable: names of all parameters that may learn.
 
     Raises:
-        TrainingError: a learning-rate factor is for no parameter.
+        TrainingError: a learning-rate factor is for no parameter of the phase.
     """
+    settings = phase.optimiser
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     used: set[str] = set()
-    for name, parameter in system.named_parameters():
-        if not parameter.requires_grad:
-            continue
+    parameters = dict(system.named_parameters())
+    names = [name for name in trainable if name.startswith(phase.learns)]
+    for name in names:
         start = _longest_start(name, settings.learning_rate_factors)
         used.add(start)
         factor = settings.learning_rate_factors.get(start, 1.0)
-        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((factor, decay), []).append(parameter)
+        decay = settings.weight_decay if parameters[name].ndim > 1 else 0.0
+        groups.setdefault((factor, decay), []).append(parameters[name])
     if unused := sorted(set(settings.learning_rate_factors) - used):
-        names = sorted({name.partition(".")[0] for name, _ in system.named_parameters()})
+        known = sorted({name.partition(".")[0] for name in names})
         raise TrainingError(
             f"optimiser.learning_rate_factors names {', '.join(unused)}, but no parameter starts "
-            f"so. They start with {', '.join(names)}."
+            f"so. They start with {', '.join(known)}."
         )
     rate = settings.learning_rate
     return AdamW(
         [
             {
-                "params": parameters,
+                "params": members,
                 "lr": rate * factor,
                 "largest": rate * factor,
                 "weight_decay": decay,
             }
-            for (factor, decay), parameters in groups.items()
+            for (factor, decay), members in groups.items()
         ],
         betas=settings.betas,
     )
 
 
-def optimiser_tensors(optimiser: Optimizer, system: nn.Module) -> dict[str, Tensor]:
-    """Return an optimiser's state by `PARAMETER:ENTRY`."""
+def optimiser_tensors(optimisers: Mapping[str, Optimizer], system: nn.Module) -> dict[str, Tensor]:
+    """Return the states of all phases' optimisers by `PHASE/PARAMETER:ENTRY`."""
     names: dict[Any, str] = {p: name for name, p in system.named_parameters()}
     return {
-        f"{names[parameter]}:{entry}": value
+        f"{phase}/{names[parameter]}:{entry}": value
+        for phase, optimiser in optimisers.items()
         for parameter, state in optimiser.state.items()
         for entry, value in state.items()
     }
 
 
-def load_optimiser(optimiser: Optimizer, system: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def load_optimisers(
+    optimisers: Mapping[str, Optimizer], system: nn.Module, tensors: Mapping[str, Tensor]
+) -> None:
     """Put back what `optimiser_tensors` returned.
 
     Raises:
         TrainingError: it is of another system.
     """
+    by_phase: dict[str, dict[str, Tensor]] = {phase: {} for phase in optimisers}
+    for key, value in tensors.items():
+        phase, _, rest = key.partition("/")
+        if phase not in by_phase:
+            raise TrainingError(f"The checkpoint has a phase {phase!r}, which this system lacks.")
+        by_phase[phase][rest] = value
+    for phase, optimiser in optimisers.items():
+        _load(optimiser, system, by_phase[phase])
+
+
+def _load(optimiser: Optimizer, system: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     parameters = dict(system.named_parameters())
     ordered = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     numbers: dict[Any, int] = {parameter: number for number, parameter in enumerate(ordered)}
@@ -81,8 +101,16 @@ def load_optimiser(optimiser: Optimizer, system: nn.Module, tensors: Mapping[str
 
 @torch.no_grad()
 def move_average(average: Mapping[str, Tensor], now: Mapping[str, Tensor], keep: float) -> None:
-    """Move averaged weights towards the present ones, in place; what is no float is copied."""
+    """Move averaged weights towards the present ones, in place; integers are copied.
+
+    Args:
+        average: the weights that are averaged, by name.
+        now: the present weights; those that are not averaged are passed over.
+        keep: part of the average that stays.
+    """
     for name, value in now.items():
+        if name not in average:
+            continue
         if value.is_floating_point():
             average[name].lerp_(value, 1 - keep)
         else:

@@ -1,16 +1,29 @@
-"""Recipes changed from the command line: `optimiser.learning_rate=1e-4 weights.landmarks68=2`."""
+"""Recipes changed from the command line: `batch_size=16 phases.main.weights.landmarks68=2`."""
 
 import dataclasses
+import logging
 import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from lifemask.training.config import Recipe, TrainingError, Value
+from lifemask.training.config import MAIN, Recipe, TrainingError, Value
 
 Config = TypeVar("Config")
 
+logger = logging.getLogger(__name__)
+
 _FIXED = ("name", "description", "smoke")
+
+_FORMER_PATHS = {
+    "weights.": f"phases.{MAIN}.weights.",
+    "optimiser.": f"phases.{MAIN}.optimiser.",
+    "sources.profiled.": "sources.rerendered.",
+}
+"""Starts of paths as older versions named them -> as they are named now."""
+
+_FORMER_KEYS = {"place": "translation", "size": "scale", "profiled": "rerendered"}
+"""Names inside paths as older versions had them; they count where today's recipe has no such key."""
 
 
 def with_overrides(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
@@ -25,13 +38,31 @@ def with_overrides(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
-            raise TrainingError(
-                f"Cannot read {assignment!r}. Changes look like optimiser.learning_rate=1e-4."
-            )
+            raise TrainingError(f"Cannot read {assignment!r}. Changes look like batch_size=16.")
+        path = _present_path(recipe, path)
         if path in _FIXED:
             raise TrainingError(f"{path!r} cannot be changed from outside. {_known(recipe, '')}")
         recipe = _changed(recipe, path.split("."), text, path)
     return recipe
+
+
+def _present_path(recipe: Recipe, path: str) -> str:
+    """Return a path as it is named now, with a note in the log if that is another one."""
+    present = path
+    for former, current in _FORMER_PATHS.items():
+        if path.startswith(former):
+            present = current + path.removeprefix(former)
+    node: Any = recipe
+    keys = present.split(".")
+    for number, key in enumerate(keys):
+        children = _children(node) if _is_node(node) else {}
+        if key not in children and _FORMER_KEYS.get(key) in children:
+            keys[number] = _FORMER_KEYS[key]
+        node = children.get(keys[number])
+    present = ".".join(keys)
+    if present != path:
+        logger.warning("%s is now called %s.", path, present)
+    return present
 
 
 def allowed_paths(recipe: Recipe) -> list[str]:

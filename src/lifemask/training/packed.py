@@ -1,7 +1,7 @@
-"""Training on a machine that is only lent: what comes back is small, and enough to go on.
+"""Training on a borrowed machine: its results are small files, enough to go on elsewhere.
 
-`tools/pack_training.py` makes the folder; its `run.py` calls `main`. What comes back lies in one
-folder: the averaged weights as float16, and the newest checkpoint as a tar cut into parts.
+`tools/pack_training.py` makes the folder; its `run.py` calls `main`. The results lie in one folder:
+the averaged weights as float16, and the newest checkpoint as a tar cut into parts.
 """
 
 import argparse
@@ -12,15 +12,16 @@ import logging
 import shutil
 import sys
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lifemask.io.files import make_folder, write_bytes, write_json
+from lifemask.training.builders import BuildSystem, build_parts
 from lifemask.training.config import Recipe, RunOptions, TrainingError
+from lifemask.training.loop import train
 from lifemask.training.overrides import with_overrides
-from lifemask.training.recipes import find_recipe
 
 PART_BYTES = 15_000_000
 """Largest file that comes back."""
@@ -28,11 +29,22 @@ PART_BYTES = 15_000_000
 _LIST = "state.json"
 
 
-def main(folder: Path, arguments: Sequence[str] | None = None) -> int:
+FindRecipe = Callable[[str], Recipe]
+"""Returns a recipe by name: `lifemask.systems.registry.find_recipe`."""
+
+
+def main(
+    folder: Path,
+    find_recipe: FindRecipe,
+    build_system: BuildSystem,
+    arguments: Sequence[str] | None = None,
+) -> int:
     """Train the recipe of a packed folder, and return the exit code.
 
     Args:
         folder: what `tools/pack_training.py` made.
+        find_recipe: returns a recipe by name.
+        build_system: makes an untrained system by name.
         arguments: of the command line; `--help` explains them.
     """
     parser = argparse.ArgumentParser(prog="run.py", description=f"Train what lies in {folder}.")
@@ -47,13 +59,13 @@ def main(folder: Path, arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(message)s", level=logging.INFO, stream=sys.stderr)
     try:
-        return _train(folder, options)
+        return _train(folder, find_recipe, build_system, options)
     except (TrainingError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
 
 
-def job_recipe(job: Mapping[str, Any]) -> Recipe:
+def job_recipe(job: Mapping[str, Any], find_recipe: FindRecipe) -> Recipe:
     """Return the recipe that a packed folder's `job.json` names, with its changes.
 
     Raises:
@@ -74,7 +86,7 @@ def bring_back(checkpoint: Path, recipe: Recipe, folder: Path) -> None:
     """
     from safetensors.torch import load_file
 
-    from lifemask.systems.released import ReleasedWeights, write_weights
+    from lifemask.networks.released import ReleasedWeights, write_weights
 
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w") as archive:
@@ -92,7 +104,8 @@ def bring_back(checkpoint: Path, recipe: Recipe, folder: Path) -> None:
         {"checkpoint": checkpoint.name, "parts": dict(zip(names, sums, strict=True))},
     )
     average = load_file(checkpoint / "average.safetensors")
-    released = ReleasedWeights(recipe.system.name, recipe.system.options, average)
+    frozen = json.loads((checkpoint / "state.json").read_text("utf-8"))["frozen"]
+    released = ReleasedWeights(recipe.system.name, recipe.system.options, average, frozen)
     write_weights(folder / "weights.safetensors", released)
     for old in folder.glob("step-*.part"):
         if old.name not in names:
@@ -128,12 +141,11 @@ def put_back(folder: Path, checkpoints: Path) -> Path:
     return target
 
 
-def _train(folder: Path, options: argparse.Namespace) -> int:
-    from lifemask.training.builders import build_parts
-    from lifemask.training.loop import train
-
+def _train(
+    folder: Path, find_recipe: FindRecipe, build_system: BuildSystem, options: argparse.Namespace
+) -> int:
     job: dict[str, Any] = json.loads((folder / "job.json").read_text("utf-8"))
-    recipe = job_recipe(job)
+    recipe = job_recipe(job, find_recipe)
     run = RunOptions(
         options.output,
         device=options.device,
@@ -147,7 +159,9 @@ def _train(folder: Path, options: argparse.Namespace) -> int:
     )
     if options.resume is not None:
         put_back(options.resume, options.output / "checkpoints")
-    parts = build_parts(recipe, folder / "data", workers=run.workers or 0, device=run.device)
+    parts = build_parts(
+        recipe, build_system, folder / "data", workers=run.workers or 0, device=run.device
+    )
     outcome = train(
         recipe, parts, run, after_checkpoint=lambda path: bring_back(path, recipe, options.back)
     )

@@ -1,4 +1,4 @@
-"""One step's arithmetic: batches through a system in one pass, weights applied once."""
+"""The arithmetic of a step: losses of all batches in a phase, weights applied once."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,71 +6,92 @@ import torch
 from torch import Tensor, nn
 
 from lifemask.data.batch import FaceBatch
-from lifemask.geometry.tensors import map_tensors
-from lifemask.morphable.explained_face import ExplainedFace
-from lifemask.systems.system import System
-from lifemask.training.config import Recipe, TrainingError
+from lifemask.training.config import Phase, Recipe, TrainingError
+from lifemask.training.system import System
 
 
-def check_weights(recipe: Recipe, system: System) -> None:
-    """Raise unless the recipe has a weight for every loss of the system, and no other.
+def check_phases(recipe: Recipe, system: System) -> None:
+    """Raise unless a recipe's phases are the system's, with a weight for each loss and no other.
 
     Raises:
-        TrainingError: says which are unknown or missing.
+        TrainingError: says which phase, loss or parameter is unknown or missing.
     """
-    known = set(system.loss_names)
-    if unknown := sorted(set(recipe.weights) - known):
+    if list(recipe.phases) != list(system.phases):
         raise TrainingError(
-            f"The recipe weighs {', '.join(unknown)}, which {system.name} does not compute. "
-            f"Its losses: {', '.join(sorted(known))}."
+            f"The recipe has the phases {', '.join(recipe.phases)}; {system.name} has "
+            f"{', '.join(system.phases)}, in this order."
         )
-    if missing := sorted(known - set(recipe.weights)):
+    parameters = [name for name, p in system.named_parameters() if p.requires_grad]
+    for name, phase in recipe.phases.items():
+        _check_weights(name, phase, set(system.phases[name].weights), system.name)
+        if not 0 <= phase.start < phase.end <= 1:
+            raise TrainingError(
+                f"Phase {name} lasts from {phase.start} to {phase.end}; allowed is 0 <= start < end "
+                "<= 1, shares of the training."
+            )
+        for start in phase.learns:
+            if not any(parameter.startswith(start) for parameter in parameters):
+                raise TrainingError(
+                    f"Phase {name} changes parameters that start with {start!r}, but no parameter "
+                    f"starts so. {_known_starts(system)}"
+                )
+    starts = tuple(start for phase in recipe.phases.values() for start in phase.learns)
+    if idle := [name for name in parameters if not name.startswith(starts)]:
         raise TrainingError(
-            f"The recipe has no weight for {', '.join(missing)} of {system.name}. Give each a "
-            "weight; 0 switches a loss off."
+            f"No phase changes {', '.join(idle[:4])}. Name it in a phase's `learns`, or freeze it."
         )
 
 
-class StepValues(nn.Module):
-    """Several batches through a system in one pass: all its losses, by name and batch."""
+def _check_weights(name: str, phase: Phase, known: set[str], system: str) -> None:
+    if unknown := sorted(set(phase.weights) - known):
+        raise TrainingError(
+            f"Phase {name} of the recipe weighs {', '.join(unknown)}, which {system} does not "
+            f"compute in it. Its losses: {', '.join(sorted(known))}."
+        )
+    if missing := sorted(known - set(phase.weights)):
+        raise TrainingError(
+            f"Phase {name} of the recipe has no weight for {', '.join(missing)} of {system}. Give "
+            "each a weight; 0 switches a loss off."
+        )
 
-    def __init__(self, system: System, precision: torch.dtype | None) -> None:
-        """Wrap a system; `precision` is that of its networks, losses stay in float32."""
+
+def _known_starts(system: nn.Module) -> str:
+    names = sorted({name.partition(".")[0] for name, _ in system.named_parameters()})
+    return f"They start with {', '.join(names)}."
+
+
+def is_active(phase: Phase, done: float) -> bool:
+    """Return whether a phase takes part at this share of the training."""
+    return phase.start <= done and (done < phase.end or phase.end == 1)
+
+
+def set_learning(system: nn.Module, trainable: Sequence[str], phase: Phase) -> None:
+    """Let only the parameters of a phase take gradients.
+
+    Args:
+        system: what trains.
+        trainable: names of all parameters that some phase may change.
+        phase: whose `learns` counts.
+    """
+    names = set(trainable)
+    for name, parameter in system.named_parameters():
+        if name in names:
+            parameter.requires_grad_(name.startswith(phase.learns))
+
+
+class PhaseLosses(nn.Module):
+    """Several batches through a phase of a system: all its losses, by name and batch."""
+
+    def __init__(self, system: System) -> None:
         super().__init__()
         self.system = system
-        self.precision = precision
 
-    def forward(self, batches: Sequence[FaceBatch]) -> list[dict[str, Tensor]]:
-        """Return for each batch one value per image of each loss."""
-        estimates = estimate_batches(self.system, batches, self.precision)
+    def forward(self, phase: str, batches: Sequence[FaceBatch]) -> list[dict[str, Tensor]]:
+        """Return for each batch one value per image (or clip) of each loss."""
         return [
-            {name: value.flatten() for name, value in self.system.losses(batch, estimate).items()}
-            for batch, estimate in zip(batches, estimates, strict=True)
+            {name: value.flatten() for name, value in of_batch.items()}
+            for of_batch in self.system.losses(phase, batches)
         ]
-
-
-def estimate_batches(
-    system: System, batches: Sequence[FaceBatch], precision: torch.dtype | None = None
-) -> list[ExplainedFace]:
-    """Return the estimates of several batches, made in one pass.
-
-    One pass, so that normalisation layers see the mixture and not one kind of picture at a time.
-    """
-    shapes = [batch.photo.shape[:-3] for batch in batches]
-    photos = torch.cat([batch.photo.flatten(0, -4) for batch in batches])
-    with torch.autocast(photos.device.type, precision, enabled=precision is not None):
-        together = system(photos)
-    estimates: list[ExplainedFace] = []
-    start = 0
-    for shape in shapes:
-        part = slice(start, start + shape.numel())
-        start = part.stop
-        estimates.append(
-            map_tensors(
-                lambda t, part=part, shape=shape: t[part].float().unflatten(0, shape), together
-            )
-        )
-    return estimates
 
 
 def total_loss(
@@ -80,13 +101,13 @@ def total_loss(
 
     Args:
         values: for each batch one value per image of each loss.
-        weights: by name; this is the only place where they are applied.
+        weights: by name; they are applied here and nowhere else.
     """
     names = sorted({name for batch in values for name in batch})
     means = {name: torch.cat([b[name] for b in values if name in b]).mean() for name in names}
     if unknown := sorted(set(means) - set(weights)):
         raise TrainingError(
-            f"The system returned {', '.join(unknown)}, which its loss_names do not list."
+            f"The system returned {', '.join(unknown)}, which its phase does not list."
         )
     wanted = [weights[name] * mean for name, mean in means.items() if weights[name] != 0]
     if not wanted:

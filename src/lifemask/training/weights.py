@@ -1,4 +1,4 @@
-"""The result of a training: averaged weights in one file, and beside it what they were made of."""
+"""The result of a training: averaged weights in one file, and beside it where they come from."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from lifemask.io.files import write_json
-from lifemask.systems.released import ReleasedWeights, read_weights
-from lifemask.systems.released import write_weights as write_released
-from lifemask.systems.system import System
+from lifemask.networks.frozen import frozen_digests
+from lifemask.networks.released import ReleasedWeights, read_weights
+from lifemask.networks.released import write_weights as write_released
 from lifemask.training.config import Recipe, TrainingError, recipe_document, recipe_hash
+from lifemask.training.system import System
 
 
 def write_weights(
@@ -20,6 +21,8 @@ def write_weights(
     step: int,
     weights: Mapping[str, Tensor],
     about_data: Mapping[str, Any],
+    *,
+    frozen: Mapping[str, str] | None = None,
 ) -> Path:
     """Write `weights.safetensors`, which `load_system` reads, and `weights.json`; return the former.
 
@@ -29,13 +32,16 @@ def write_weights(
         step: finished steps.
         weights: the averaged weights.
         about_data: what is known of the data: licences, counts.
+        frozen: digests of the frozen modules that the system holds.
 
     Raises:
         OutputError: a file could not be written.
         ValueError: a weight is not finite in float16.
     """
     path = folder / "weights.safetensors"
-    write_released(path, ReleasedWeights(recipe.system.name, recipe.system.options, weights))
+    write_released(
+        path, ReleasedWeights(recipe.system.name, recipe.system.options, weights, frozen or {})
+    )
     write_json(
         folder / "weights.json",
         {
@@ -51,13 +57,39 @@ def write_weights(
 
 
 def start_from(system: System, path: Path) -> None:
-    """Load a file of weights into a system, all of them and no others.
+    """Load a file of weights into a system; what only training needs keeps its first weights.
 
     Raises:
         TrainingError: the file is missing, damaged, or of another system.
     """
     try:
-        stored = read_weights(path)
-        system.load_state_dict({name: value.float() for name, value in stored.tensors.items()})
+        load_weights(system, read_weights(path))
     except (OSError, ValueError, RuntimeError) as error:
         raise TrainingError(f"Cannot start from the weights {str(path)!r}: {error}") from error
+
+
+def load_weights(system: System, stored: ReleasedWeights) -> None:
+    """Load released weights into a system, all that it needs to predict and no others.
+
+    Raises:
+        ValueError: they were trained beside other frozen weights than those that are here.
+        RuntimeError: a weight is missing or unknown, or has another shape.
+    """
+    if stored.frozen != frozen_digests(system):
+        raise ValueError(
+            f"These weights of {stored.system!r} were trained beside other frozen weights "
+            f"({dict(stored.frozen)}) than those that are here ({frozen_digests(system)}). Use the "
+            "version of lifemask that they came with, or train anew."
+        )
+    own = system.state_dict()
+    needed = system.released_state()
+    kept = {name: value for name, value in own.items() if name not in needed}
+    given = {_present_name(system, name): value.float() for name, value in stored.tensors.items()}
+    system.load_state_dict({**kept, **given})
+
+
+def _present_name(system: System, name: str) -> str:
+    for former, present in system.former_names.items():
+        if name.startswith(former):
+            return present + name.removeprefix(former)
+    return name

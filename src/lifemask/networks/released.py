@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,26 @@ from torch import Tensor
 from lifemask.io.files import write_bytes
 from lifemask.morphable.assets import asset_path, load_asset
 
-FORMAT = "lifemask-system-1"
+FORMAT = "lifemask-system-2"
+
+_READABLE = (FORMAT, "lifemask-system-1")
+"""The first format did not list frozen modules; names of weights have changed since."""
 
 _ENTRY = "lifemask"
 
 
 @dataclass(frozen=True)
 class ReleasedWeights:
-    """All that is needed to make a trained system."""
+    """All that makes a trained system."""
 
     system: str
     """Name of the system."""
     options: Mapping[str, Any]
     """What its `build` takes."""
     tensors: Mapping[str, Tensor]
-    """Its `state_dict`."""
+    """The weights that predictions need, by name."""
+    frozen: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Digests of the frozen modules that it holds, by name; see `lifemask.networks.frozen`."""
 
 
 def write_weights(path: Path, released: ReleasedWeights) -> None:
@@ -45,7 +50,12 @@ def write_weights(path: Path, released: ReleasedWeights) -> None:
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise ValueError(f"{name} is not finite in float16: train with smaller weights.")
         stored[name] = value.contiguous()
-    about = {"format": FORMAT, "system": released.system, "options": dict(released.options)}
+    about = {
+        "format": FORMAT,
+        "system": released.system,
+        "options": dict(released.options),
+        "frozen": dict(released.frozen),
+    }
     # One entry: safetensors writes several in random order, and builds should be repeatable.
     write_bytes(path, save(stored, {_ENTRY: json.dumps(about, sort_keys=True)}))
 
@@ -89,9 +99,9 @@ def _header(path: Path) -> Mapping[str, Any]:
 def _released(
     path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> ReleasedWeights:
-    if header.get("format") != FORMAT:
+    if header.get("format") not in _READABLE:
         raise ValueError(
             f"{path} has the format {header.get('format')!r}; a system's weights have {FORMAT!r}. "
             "They are written by write_weights."
         )
-    return ReleasedWeights(header["system"], header["options"], tensors)
+    return ReleasedWeights(header["system"], header["options"], tensors, header.get("frozen", {}))

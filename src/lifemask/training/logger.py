@@ -1,4 +1,4 @@
-"""What a training writes down: lines of JSON always, TensorBoard where it is installed, pictures."""
+"""The log of a training: lines of JSON, pictures, and TensorBoard where it is installed."""
 
 import json
 import logging
@@ -20,10 +20,10 @@ from lifemask.io.images import write_image
 logger = logging.getLogger(__name__)
 
 
-class Journal:
+class TrainingLogger:
     """Appends to `log.jsonl`, `tensorboard/` and `panels/` of a folder.
 
-    A disk that is full never stops the training: what cannot be written is reported once.
+    A full disk never stops the training: what cannot be written is reported once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -58,7 +58,7 @@ class Journal:
             self._report(error)
 
     def close(self) -> None:
-        """Write what TensorBoard still holds."""
+        """Write what TensorBoard still has in memory."""
         if self._board is not None:
             with suppress(OSError):
                 self._board.close()

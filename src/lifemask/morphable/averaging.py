@@ -1,0 +1,66 @@
+"""The mean of several explanations of one face."""
+
+from dataclasses import fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.viewpoints import Viewpoint, camera_of, viewpoint_of
+from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks, UVMap
+
+
+def average_faces(faces: ExplainedFace, weights: Float[Tensor, "N"]) -> ExplainedFace:
+    """Return the weighted mean of several explanations of one face in one image.
+
+    Heads are averaged in the image: rotation, translation, scale, distance (the latter two as
+    logarithms), so that the mean is seen where its parts are seen. Maps and depth are averaged where
+    they are known.
+
+    Args:
+        faces: with one batch axis of length N, in the same image.
+        weights: of each; any scale, not all 0.
+    """
+    weights = weights / weights.sum()
+
+    def mean(values: Float[Tensor, "N *shape"]) -> Float[Tensor, "*shape"]:
+        return torch.tensordot(weights.to(values), values, dims=1)
+
+    def mean_map(given: UVMap | None) -> UVMap | None:
+        if given is None:
+            return None
+        coverage = mean(given.coverage)
+        values = mean(given.values * given.coverage.unsqueeze(-3))
+        return UVMap(values / coverage.clamp(min=1e-6).unsqueeze(-3), coverage)
+
+    view = viewpoint_of(faces.camera)
+    left, _, right = torch.linalg.svd(mean(view.rotation))
+    # The nearest rotation, never a reflection.
+    sign = torch.linalg.det(left @ right)
+    rotation = left * torch.stack([torch.ones_like(sign)] * 2 + [sign]) @ right
+    seen = Viewpoint(
+        rotation,
+        mean(view.translation),
+        mean(view.pixels_per_metre.log()).exp(),
+        mean(view.distance.log()).exp(),
+    )
+    middle = mean(faces.camera.principal_point)
+    given = faces.coefficients
+    return ExplainedFace(
+        FaceCoefficients(**{f.name: mean(getattr(given, f.name)) for f in fields(given)}),
+        camera_of(seen, middle, faces.camera.image_size),
+        SphericalHarmonicsLight(mean(faces.light.coefficients)),
+        albedo_map=mean_map(faces.albedo_map),
+        displacement_map=mean_map(faces.displacement_map),
+        light_map=mean_map(faces.light_map),
+        depth=None
+        if faces.depth is None
+        else mean(faces.depth) / mean((faces.depth > 0).to(faces.depth)).clamp(min=1e-6),
+        landmarks=None
+        if faces.landmarks is None
+        else PredictedLandmarks(
+            mean(faces.landmarks.points), mean(faces.landmarks.sigma.square()).sqrt()
+        ),
+    )

@@ -1,0 +1,180 @@
+"""From a whole photo to a system's prediction: frame the face, predict it and its mirror image."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from lifemask.data.mirroring import mirror478, mirrored_face
+from lifemask.data.observed import landmark_weights
+from lifemask.geometry.tensors import joined, map_tensors
+from lifemask.geometry.viewpoints import recentred
+from lifemask.morphable.averaging import average_faces
+from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks
+from lifemask.morphable.model import MorphableModel
+from lifemask.perception.framing import (
+    FaceFrame,
+    crop_pixels,
+    crop_points,
+    face_frame,
+    photo_camera,
+    photo_light,
+    photo_points,
+)
+from lifemask.perception.observation import FaceObservation
+from lifemask.training.passes import predict
+from lifemask.training.system import FramedFaces, System
+
+CROP_SIDE, CROP_MIDDLE = 1.2, (0.5, 0.44)
+"""The usual frame of a photo that is cut to one face, in units of the photo's longer side and of its
+width and height: the median over such photos."""
+
+TRUST_CHANGE = 0.03
+"""Frame change at which a prediction counts a quarter of one that keeps its frame."""
+
+
+@dataclass(frozen=True)
+class SystemPredictor:
+    """Lets a system predict the faces of photos.
+
+    The frame follows the landmarks. Where nothing was detected the face fills the photo, and the
+    usual frame of such photos is tried too, as landmarks of profiles are often wrong. Each frame is
+    predicted twice, as it is and mirrored, and the predictions are averaged. A prediction whose own
+    frame differs from the frame that it was given counts less: a network that finds no face in its
+    frame does not predict one there.
+    """
+
+    system: System
+    """Trained; on any device."""
+    model: MorphableModel
+    """The head of its faces, on the CPU."""
+
+    @torch.no_grad()
+    def __call__(
+        self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
+    ) -> ExplainedFace:
+        """Return the face in the photo's pixels; the principal point is the photo's middle.
+
+        Args:
+            pixels: the photo, sRGB.
+            observation: one of its faces; a score of 0 means that the photo is the face.
+        """
+        frames = [face_frame(observation.landmarks478)]
+        if observation.score == 0:
+            frames.append(whole_photo_frame(pixels.shape[0], pixels.shape[1]))
+        predictions: list[ExplainedFace] = []
+        weights: list[float] = []
+        for frame in frames:
+            for prediction in self.predict_frame(pixels, frame, observation):
+                change = frame_change(frame, face_frame(self.dense_points(prediction)))
+                predictions.append(map_tensors(lambda t: t.unsqueeze(0), prediction))
+                weights.append((TRUST_CHANGE + change) ** -2)
+        return average_faces(joined(predictions), torch.tensor(weights))
+
+    def dense_points(self, face: ExplainedFace) -> Float[Tensor, "478 2"]:
+        """Return where the dense points of a face are seen, in pixels."""
+        dense478 = self.model.dense478
+        if dense478 is None:
+            raise ValueError("This model has no dense landmarks. Use the default head.")
+        vertices = self.model.vertices(face.coefficients)
+        return face.camera.project(dense478.points(vertices, self.model.triangles))[:, :2]
+
+    def predict_frame(
+        self, pixels: UInt8[np.ndarray, "H W 3"], frame: FaceFrame, observation: FaceObservation
+    ) -> tuple[ExplainedFace, ExplainedFace]:
+        """Return the predictions of a frame as it is and of its mirror image, in photo pixels."""
+        size = self.system.crop_size
+        crop = crop_pixels(pixels, frame, size)
+        faces = FramedFaces(torch.stack([crop, crop.flip(-1)]))
+        if self.system.uses_landmarks:
+            points = crop_points(observation.landmarks478[:, :2], frame, size)
+            weight = landmark_weights(observation)
+            order = mirror478()
+            flipped = torch.stack([size - points[order, 0], points[order, 1]], -1)
+            faces = replace(
+                faces,
+                landmarks=torch.stack([points, flipped]),
+                landmark_weight=torch.stack([weight, weight[order]]),
+            )
+        if self.system.uses_frames:
+            faces = map_tensors(lambda t: t.unsqueeze(1), faces)
+        device = next(self.system.parameters()).device
+        found = predict(self.system, map_tensors(lambda t: t.to(device), faces)).to("cpu")
+        if self.system.uses_frames:
+            found = map_tensors(lambda t: t.squeeze(1), found)
+        image_size = (pixels.shape[0], pixels.shape[1])
+        return (
+            face_in_photo(found[0], frame, size, image_size),
+            face_in_photo(mirrored_face(found[1], size), frame, size, image_size),
+        )
+
+
+def face_in_photo(
+    face: ExplainedFace, frame: FaceFrame, size: int, image_size: tuple[int, int]
+) -> ExplainedFace:
+    """Return the face of a crop in photo pixels; the principal point is the photo's middle.
+
+    Args:
+        face: of one crop of `size` x `size` pixels.
+        frame: where the crop lies.
+        size: pixels on a side of the crop.
+        image_size: (height, width) of the photo.
+    """
+    middle = frame.centre.new_tensor([image_size[1] / 2, image_size[0] / 2])
+    camera = recentred(photo_camera(face.camera, frame, size, image_size), middle)
+    moved = replace(face, camera=camera, light=photo_light(face.light, frame))
+    if face.depth is not None:
+        moved = replace(moved, depth=_depth_in_photo(face, moved, frame, size))
+    if face.landmarks is not None:
+        points = photo_points(face.landmarks.points, frame, size)
+        sigma = face.landmarks.sigma * frame.side / size
+        moved = replace(moved, landmarks=PredictedLandmarks(points, sigma))
+    return moved
+
+
+def _depth_in_photo(
+    face: ExplainedFace, moved: ExplainedFace, frame: FaceFrame, size: int
+) -> Float[Tensor, "H W"]:
+    """Return the depth of a crop for the camera of the photo, 0 outside of the crop."""
+    assert face.depth is not None
+    steps = torch.arange(size) + 0.5
+    columns, rows = torch.meshgrid(steps, steps, indexing="xy")
+    x, y = face.camera.principal_point
+    seen = torch.stack([(columns - x), (rows - y)], -1) / face.camera.focal_pixels
+    in_crop = torch.cat([seen * face.depth[..., None], face.depth[..., None]], -1)
+    turn, shift = face.camera.world_to_camera[:3, :3], face.camera.world_to_camera[:3, 3]
+    head = (in_crop - shift) @ turn
+    depth = moved.camera.to_camera(head.flatten(0, 1))[:, 2].view(size, size) * (face.depth > 0)
+    height, width = moved.camera.image_size
+    places = torch.stack(
+        torch.meshgrid(torch.arange(width) + 0.5, torch.arange(height) + 0.5, indexing="xy"), -1
+    )
+    grid = crop_points(places.flatten(0, 1), frame, size).view(1, height, width, 2) / size * 2 - 1
+    # The nearest pixel: depth must not mix with what lies beside the face.
+    return torch.nn.functional.grid_sample(
+        depth[None, None], grid, mode="nearest", padding_mode="zeros", align_corners=False
+    )[0, 0]
+
+
+def whole_photo_frame(height: int, width: int) -> FaceFrame:
+    """Return the usual frame of the face in a photo that is cut to it, upright.
+
+    Args:
+        height: of the photo in pixels.
+        width: of the photo in pixels.
+    """
+    return FaceFrame(
+        torch.tensor([width * CROP_MIDDLE[0], height * CROP_MIDDLE[1]]),
+        torch.tensor(CROP_SIDE * max(height, width)),
+        torch.tensor(0.0),
+    )
+
+
+def frame_change(first: FaceFrame, second: FaceFrame) -> float:
+    """Return how far two frames are apart: shift in sides plus |log scale| plus roll in radians."""
+    shift = (first.centre - second.centre).norm() / first.side
+    roll = torch.remainder(second.roll - first.roll + math.pi, 2 * math.pi) - math.pi
+    return float(shift + (second.side / first.side).log().abs() + roll.abs())

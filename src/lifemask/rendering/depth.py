@@ -1,0 +1,45 @@
+"""Normals from a depth image: the surface that each pixel shows, seen by its camera."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.rendering.shading import normalize_image
+
+
+def depth_normals(
+    depth: Float[Tensor, "*batch H W"], camera: PerspectiveCamera
+) -> Float[Tensor, "*batch 3 H W"]:
+    """Return unit normals in light axes (+x right, +y up, +z to the viewer); differentiable.
+
+    Central differences of the points behind the pixels. A pixel without depth, or with a neighbour
+    without, has the normal 0.
+
+    Args:
+        depth: metres along the optical axis; 0 where there is no surface.
+        camera: of the image.
+    """
+    height, width = depth.shape[-2:]
+    columns = torch.arange(width, device=depth.device) + 0.5
+    rows = torch.arange(height, device=depth.device) + 0.5
+    x, y = camera.principal_point[..., None, None].unbind(-3)
+    focal = camera.focal_pixels[..., None, None]
+    points = torch.stack(
+        torch.broadcast_tensors(
+            (columns - x) / focal * depth, (rows[:, None] - y) / focal * depth, depth
+        ),
+        dim=-3,
+    )
+    by_column = points[..., 1:-1, 2:] - points[..., 1:-1, :-2]
+    by_row = points[..., 2:, 1:-1] - points[..., :-2, 1:-1]
+    # Towards the camera, and from camera axes (y down, z away) to light axes.
+    outward = (
+        torch.linalg.cross(by_row, by_column, dim=-3)
+        * depth.new_tensor([1.0, -1.0, -1.0])[:, None, None]
+    )
+    known = depth > 0
+    around = known[..., 1:-1, 1:-1] & known[..., 1:-1, 2:] & known[..., 1:-1, :-2]
+    around = around & known[..., 2:, 1:-1] & known[..., :-2, 1:-1]
+    inner = normalize_image(outward * around.unsqueeze(-3))
+    return torch.nn.functional.pad(inner, (1, 1, 1, 1))

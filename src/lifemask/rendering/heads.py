@@ -1,0 +1,190 @@
+"""From an explained face to a head: its mesh, its texture and what a camera sees of it.
+
+What a system predicts, what the fit finds and what a drawn face has as its truth become a head
+here and nowhere else, for files, figures and pictures alike.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.lighting import SphericalHarmonicsLight, light_axes_from_camera
+from lifemask.geometry.meshes import Mesh, vertex_normals
+from lifemask.morphable.explained_face import ExplainedFace, UVMap
+from lifemask.morphable.model import MorphableModel
+from lifemask.rendering.depth import depth_normals
+from lifemask.rendering.displacement import (
+    displaced_normals,
+    displacement_slopes,
+    texture_gradients,
+)
+from lifemask.rendering.images import Rendering, render
+from lifemask.rendering.interpolation import interpolate
+from lifemask.rendering.rasterization import rasterize
+from lifemask.rendering.shading import shade_normals
+from lifemask.rendering.texture import sample_texture
+
+
+@dataclass(frozen=True)
+class HeadSurface:
+    """A head as the face's expression and detail make it, in head space."""
+
+    coarse: Mesh
+    """The morphable model's surface, without lashes."""
+    mesh: Mesh
+    """The same surface moved by the displacement; `coarse` where there is none."""
+    texture: Float[Tensor, "*batch 3 R R"] | None
+    """Linear RGB albedo; None for a model without albedo and a face without a map."""
+    displacement: Float[Tensor, "*batch R R"] | None
+    """Metres along the normal, 0 where nothing is known; None without a map."""
+    light_map: UVMap | None
+    """Shading in UV that stands in for the light, where it covers the surface."""
+
+
+@dataclass(frozen=True)
+class HeadImages:
+    """What a camera sees of a head."""
+
+    fine: Rendering
+    """Everything with the normals of the detailed surface."""
+    coarse_normals: Float[Tensor, "*batch 3 H W"]
+    """Unit normals of the morphable model's surface alone, light axes."""
+
+
+def head_surface(
+    model: MorphableModel, face: ExplainedFace, *, triangles: Int[Tensor, "T"] | None = None
+) -> HeadSurface:
+    """Return the surface of explained faces; differentiable.
+
+    Args:
+        model: the head of the faces.
+        face: one face, or several with batch axes.
+        triangles: indices of the triangles to keep; by default all but the lashes.
+    """
+    chosen = slice(0, _opaque_triangles(model)) if triangles is None else triangles
+
+    def mesh(vertices: Tensor) -> Mesh:
+        return Mesh(vertices, model.triangles[chosen], model.uv, model.uv_triangles[chosen])
+
+    vertices = model.vertices(face.coefficients)
+    coarse = mesh(vertices)
+    displacement, moved = None, coarse
+    if face.displacement_map is not None:
+        known = face.displacement_map
+        displacement = known.values.squeeze(-3) * known.coverage
+        heights = _at_vertices(model, displacement.unsqueeze(-3))
+        normals = vertex_normals(vertices, model.triangles)
+        moved = mesh(vertices + heights.transpose(-1, -2) * normals)
+    return HeadSurface(coarse, moved, head_texture(model, face), displacement, face.light_map)
+
+
+def head_texture(
+    model: MorphableModel, face: ExplainedFace
+) -> Float[Tensor, "*batch 3 R R"] | None:
+    """Return the albedo in UV: the face's map where it covers, else that of the coefficients."""
+    known = face.albedo_map
+    if known is not None and (model.albedo is None or bool((known.coverage == 1).all())):
+        return known.values
+    if model.albedo is None:
+        return None
+    texture = model.albedo.texture(face.coefficients.albedo)
+    if known is None:
+        return texture
+    size = known.values.shape[-2:]
+    if texture.shape[-2:] != size:
+        batch = texture.shape[:-3]
+        resized = F.interpolate(
+            texture.reshape(-1, *texture.shape[-3:]), size, mode="bilinear", align_corners=False
+        )
+        texture = resized.reshape(*batch, 3, *size)
+    return torch.lerp(texture, known.values, known.coverage.unsqueeze(-3))
+
+
+def render_head(
+    surface: HeadSurface,
+    camera: PerspectiveCamera,
+    light: SphericalHarmonicsLight | None = None,
+    *,
+    depth: Float[Tensor, "*batch H W"] | None = None,
+) -> HeadImages:
+    """Return what a camera sees of a head; differentiable.
+
+    Args:
+        surface: the head.
+        camera: its `image_size` is the size of the images.
+        light: default white light whose shading is 1 everywhere; where the surface has a light map,
+            that counts instead.
+        depth: a refined depth of the same camera; its normals count where it is above 0.
+    """
+    drawn = render(surface.mesh, camera, texture=surface.texture, light=light)
+    if surface.displacement is None and surface.light_map is None and depth is None:
+        return HeadImages(drawn, drawn.normals)
+    coarse = surface.coarse
+    points = camera.project(coarse.vertices)
+    fragments = rasterize(points, coarse.triangles, camera.image_size)
+    assert coarse.uv is not None
+    assert coarse.uv_triangles is not None
+    in_light = light_axes_from_camera(camera.to_camera(coarse.vertices))
+    smooth = interpolate(vertex_normals(in_light, coarse.triangles), coarse.triangles, fragments)
+    smooth = F.normalize(smooth, dim=-3, eps=1e-12)
+    uv = interpolate(
+        coarse.uv.to(smooth).expand(*smooth.shape[:-3], *coarse.uv.shape),
+        coarse.uv_triangles,
+        fragments,
+    )
+    fine = smooth
+    if surface.displacement is not None:
+        slopes = sample_texture(displacement_slopes(surface.displacement), uv)
+        gradients = texture_gradients(in_light, coarse.triangles, coarse.uv, coarse.uv_triangles)
+        along_u, along_v = (
+            _at_pixels(gradient, fragments.triangle_index) for gradient in gradients
+        )
+        fine = displaced_normals(
+            *(image.movedim(-3, 0) for image in (smooth, slopes, along_u, along_v))
+        ).movedim(0, -3)
+    seen_depth = drawn.depth
+    if depth is not None:
+        refined = depth_normals(depth, camera)
+        fine = torch.where((refined != 0).any(-3, keepdim=True), refined, fine)
+        seen_depth = torch.where(depth > 0, depth, seen_depth)
+    fine = fine * drawn.mask.unsqueeze(-3)
+    lamp = SphericalHarmonicsLight.ambient() if light is None else light
+    shading = shade_normals(fine, SphericalHarmonicsLight(lamp.coefficients.to(fine)))
+    if surface.light_map is not None:
+        share = sample_texture(surface.light_map.coverage.unsqueeze(-3), uv)
+        shading = torch.lerp(shading, sample_texture(surface.light_map.values, uv), share)
+        shading = shading * drawn.mask.unsqueeze(-3)
+    detailed = Rendering(
+        drawn.albedo * shading, drawn.mask, drawn.albedo, shading, fine, seen_depth
+    )
+    return HeadImages(detailed, smooth)
+
+
+def _at_pixels(
+    per_triangle: Float[Tensor, "*batch T 3"], index: Int[Tensor, "*batch H W"]
+) -> Float[Tensor, "*batch 3 H W"]:
+    """Return a value of each triangle at the pixels that show it, 0 elsewhere."""
+    batch, (height, width) = index.shape[:-2], index.shape[-2:]
+    rows = index.flatten(-2).clamp(min=0)[..., None].expand(*batch, height * width, 3)
+    values = per_triangle.expand(*batch, *per_triangle.shape[-2:]).gather(-2, rows)
+    image = values.transpose(-1, -2).unflatten(-1, (height, width))
+    return image * (index >= 0).unsqueeze(-3)
+
+
+def _at_vertices(
+    model: MorphableModel, image: Float[Tensor, "*batch C R R"]
+) -> Float[Tensor, "*batch C V"]:
+    """Return what a map in UV holds at each vertex."""
+    uv = model.uv.new_zeros(len(model.mean), 2)
+    uv[model.triangles.flatten()] = model.uv[model.uv_triangles.flatten()]
+    places = uv.T[:, None].expand(*image.shape[:-3], 2, 1, len(uv))
+    return sample_texture(image, places).squeeze(-2)
+
+
+def _opaque_triangles(model: MorphableModel) -> int:
+    """Return how many of the first triangles are no lashes; lashes are cards with holes."""
+    return model.triangle_parts.get("lashes", (len(model.triangles), 0))[0]

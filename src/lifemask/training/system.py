@@ -1,0 +1,98 @@
+"""The contract of a system: what it predicts, what it learns from, in which phases."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lifemask.data.batch import FaceBatch
+from lifemask.geometry.tensors import map_tensors
+from lifemask.morphable.explained_face import ExplainedFace
+from lifemask.morphable.model import MorphableModel
+from lifemask.training.config import Phase
+
+Losses = Mapping[str, Float[Tensor, "*batch"]]
+"""One value per image (or per clip) of each loss, unweighted."""
+
+
+@dataclass(frozen=True)
+class FramedFaces:
+    """What a system sees of faces: their framed photos and, where it wants them, more."""
+
+    photo: Float[Tensor, "*batch 3 S S"]
+    """Linear RGB in [0, 1], cut by `lifemask.perception.framing`. For systems with `uses_frames`
+    the last batch axis holds the frames of one person."""
+    landmarks: Float[Tensor, "*batch 478 2"] | None = None
+    """Dense points in crop pixels, as a landmark network finds them."""
+    landmark_weight: Float[Tensor, "*batch 478"] | None = None
+    """0 (unknown) to 1 for each of them."""
+    previous: ExplainedFace | None = None
+    """The prediction of the pass before, for systems with feedback; None in the first pass."""
+
+
+class System(nn.Module, ABC):
+    """A method that explains framed faces. It is all interface; its children are final.
+
+    Its parameters are what training changes. What only helps (the head, frozen networks) stands
+    outside of parameters and `state_dict`; see `lifemask.networks.frozen`.
+
+    Only networks may run in another precision than float32: a system calls them by `run_network`.
+    """
+
+    name: ClassVar[str]
+    """Its name in the registry, in recipes and in files."""
+    phases: ClassVar[Mapping[str, Phase]]
+    """The phases of a step by name, with all losses and their weights; recipes may change these."""
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """Starts of the names of weights that only training needs, such as a critic's: they are neither
+    averaged nor released."""
+    former_names: ClassVar[Mapping[str, str]] = {}
+    """Start of a weight's name in older files -> its start today."""
+    uses_landmarks: ClassVar[bool] = False
+    """Whether it wants landmarks beside the photo."""
+    uses_frames: ClassVar[bool] = False
+    """Whether it looks at several frames of one person together."""
+    passes: int = 1
+    """How often a prediction is fed back: see `FramedFaces.previous`."""
+    crop_size: int
+    """Pixels on a side of the crops it sees."""
+    model: MorphableModel
+    """The head of its faces."""
+    precision: torch.dtype | None = None
+    """Of its networks under autocast; None is float32. The trainer sets it."""
+
+    @abstractmethod
+    def forward(self, faces: FramedFaces) -> ExplainedFace:
+        """Explain faces in one pass; cameras are those of the crops, in crop pixels."""
+
+    @abstractmethod
+    def losses(self, phase: str, batches: Sequence[FaceBatch]) -> list[Losses]:
+        """Return for each batch the losses that it allows, by name.
+
+        The system passes its own networks, as often as it wants; `lifemask.training.passes` has the
+        usual single pass over all batches. Clips keep their axis of frames. A batch without truth
+        has fewer losses. An image about which a loss knows nothing has 0.
+
+        Args:
+            phase: one of `phases`.
+            batches: one from each source.
+        """
+
+    def run_network(self, network: nn.Module, *inputs: Any) -> Any:
+        """Return the output of a network in the system's precision, as float32."""
+        device = next((t.device for t in inputs if isinstance(t, Tensor)), torch.device("cpu"))
+        with torch.autocast(device.type, self.precision, enabled=self.precision is not None):
+            output = network(*inputs)
+        return map_tensors(lambda t: t.float() if t.is_floating_point() else t, output)
+
+    def released_state(self) -> dict[str, Tensor]:
+        """Return the part of `state_dict` that predictions need."""
+        return {
+            name: value
+            for name, value in self.state_dict().items()
+            if not name.startswith(self.training_only or ("\0",))
+        }
