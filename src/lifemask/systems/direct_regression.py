@@ -148,9 +148,9 @@ class DirectRegression(System):
     def _supervised(
         self, truth: FaceTruth, estimate: ExplainedFace, surface: Float[Tensor, "*batch S 3"]
     ) -> dict[str, Float[Tensor, "*batch"]]:
-        *_, true_surface = self.points(truth.coefficients)
-        given, true = estimate.coefficients, truth.coefficients
-        view, true_view = viewpoint_of(estimate.camera), viewpoint_of(truth.camera)
+        *_, true_surface = self.points(truth.face.coefficients)
+        given, true = estimate.coefficients, truth.face.coefficients
+        view, true_view = viewpoint_of(estimate.camera), viewpoint_of(truth.face.camera)
 
         def turned(points: Tensor, rotation: Tensor) -> Tensor:
             return points @ rotation.transpose(-1, -2)
@@ -172,5 +172,5 @@ class DirectRegression(System):
             ),
             "size": ratio_loss(view.pixels_per_metre, true_view.pixels_per_metre),
             "distance": ratio_loss(view.distance, true_view.distance),
-            "light": light_loss(estimate.light, truth.light),
+            "light": light_loss(estimate.light, truth.face.light),
         }

@@ -49,6 +49,8 @@ class HeadMaterial:
     """1 on eyeballs, teeth and tongue, which are smooth and let no light through, else 0."""
     skin: Float[Tensor, "D D"]
     """Where the texture is skin of the face."""
+    coverage: Float[Tensor, "D D"]
+    """1 where the texture has surface, else 0."""
     middle: Float[Tensor, "3"]
     """Of the head's box, head space, metres: every head lies within a sphere around it."""
 
