@@ -17,7 +17,6 @@ from lifemask.data.synthetic.lights import LightRig
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import light_axes_from_camera, spherical_harmonics
 from lifemask.geometry.meshes import vertex_normals
-from lifemask.rendering._backends._jit import run_in_threads, worker_count
 from lifemask.rendering.backends import BackendName, available_backends, load_backend
 from lifemask.rendering.displacement import (
     displaced_normals,
@@ -26,6 +25,7 @@ from lifemask.rendering.displacement import (
 )
 from lifemask.rendering.fragments import Fragments
 from lifemask.rendering.interpolation import interpolate
+from lifemask.rendering.jit import for_each
 from lifemask.rendering.rasterization import rasterize
 
 
@@ -284,13 +284,7 @@ def for_each_image(task: Callable[..., None], *tensors: Tensor | Sequence[Tensor
         else [one.contiguous().numpy() for one in value]
         for value in tensors
     ]
-    workers = worker_count(count)
-
-    def work(worker: int) -> None:
-        for k in range(worker, count, workers):
-            task(*(array[k] for array in arrays))
-
-    run_in_threads(work, workers)
+    for_each(lambda k: task(*(array[k] for array in arrays)), count)
 
 
 def _blocks(image: Tensor, samples: int) -> Tensor:
