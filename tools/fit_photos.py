@@ -23,6 +23,7 @@ from lifemask.data.stored_fits import StoredFit, write_fits
 from lifemask.fitting.surface import segmentation_at
 from lifemask.io.images import Photo
 from lifemask.morphable.assets import read_card
+from lifemask.morphable.explained_face import ExplainedFace, UVMap
 from lifemask.perception.framing import (
     FaceFrame,
     crop_camera,
@@ -62,15 +63,18 @@ def stored(key: str, face: FaceReconstruction, size: int) -> StoredFit:
     frame = FaceFrame(tight.centre, tight.side * ROOM, tight.roll)
     steps = torch.arange(size) + 0.5
     grid = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).reshape(-1, 2)
+    albedo = face.texture.albedo
     classes = segmentation_at(face.observation, photo_points(grid, frame, size))
     return StoredFit(
         key,
         crop_pixels(face.photo.pixels, frame, size),
         (classes[:, HAIR] + classes[:, OTHER]).view(size, size),
-        face.texture.albedo,
-        face.coefficients,
-        crop_camera(face.camera, frame, size),
-        crop_light(face.light, frame),
+        ExplainedFace(
+            face.coefficients,
+            crop_camera(face.camera, frame, size),
+            crop_light(face.light, frame),
+            albedo_map=UVMap(albedo, torch.ones_like(albedo[0])),
+        ),
         (1 - classes[:, BACKGROUND]).view(size, size),
     )
 

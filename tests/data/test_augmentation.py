@@ -13,13 +13,22 @@ from lifemask.data.augmentation import augmented, cut, occluded, random_frames, 
 from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch
 from lifemask.data.compression import compressed
-from lifemask.data.mirroring import MIRROR21, MIRROR68, mirrored_batch
+from lifemask.data.mirroring import (
+    MIRROR21,
+    MIRROR68,
+    mirror478,
+    mirrored_batch,
+    mirrored_coefficients,
+    mirrored_face,
+)
 from lifemask.data.mixture import generator_for
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
 from lifemask.geometry.tensors import map_tensors, named_tensors
 from lifemask.io.colour import linear_from_srgb
 from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.explained_face import PredictedLandmarks
 from lifemask.morphable.model import MorphableModel
+from lifemask.perception.framing import FaceFrame
 from lifemask.rendering.shading import shade_normals
 
 
@@ -37,14 +46,14 @@ def faces(head: MorphableModel) -> FaceBatch:
 def projected(batch: FaceBatch, head: MorphableModel) -> Tensor:
     assert batch.truth is not None
     assert head.dense478 is not None
-    vertices = head.vertices(batch.truth.coefficients)
+    vertices = head.vertices(batch.truth.face.coefficients)
     points = head.dense478.points(vertices, head.triangles)
-    return batch.truth.camera.project(points)[..., :2]
+    return batch.truth.face.camera.project(points)[..., :2]
 
 
 def shading(batch: FaceBatch) -> Tensor:
     assert batch.truth is not None
-    return shade_normals(batch.truth.normals, batch.truth.light)
+    return shade_normals(batch.truth.normals, batch.truth.face.light)
 
 
 def test_mirrored_truth_explains_the_mirrored_landmarks(
@@ -70,6 +79,40 @@ def test_mirroring_twice_gives_the_batch_back(faces: FaceBatch) -> None:
         torch.testing.assert_close(twice[name], value, atol=tolerance, rtol=1e-4, msg=name)
 
 
+def test_a_mirrored_face_mirrors_maps_depth_and_landmarks(faces: FaceBatch) -> None:
+    assert faces.truth is not None
+    face, size = faces.truth.face, faces.photo.shape[-1]
+    sigma = torch.rand(3, 478, generator=torch.Generator().manual_seed(4))
+    face = replace(
+        face,
+        light_map=face.albedo_map,
+        landmarks=PredictedLandmarks(faces.landmarks478, sigma),
+    )
+    mirrored, batch = mirrored_face(face, size), mirrored_batch(faces)
+    assert mirrored.landmarks is not None
+    assert torch.equal(mirrored.landmarks.points, batch.landmarks478)
+    assert torch.equal(mirrored.landmarks.sigma, sigma[:, mirror478()])
+    given, flipped = named_tensors(face), named_tensors(mirrored)
+    assert set(given) == set(flipped)
+    images = [name for name in given if "_map" in name or name == "depth"]
+    assert len(images) == 7
+    for name in images:
+        assert torch.equal(flipped[name], given[name].flip(-1)), name
+
+
+def test_reframed_landmarks_are_those_of_the_frame(faces: FaceBatch) -> None:
+    assert faces.truth is not None
+    landmarks = PredictedLandmarks(faces.landmarks478, torch.ones(3, 478))
+    face = replace(faces.truth.face, landmarks=landmarks)
+    frame = FaceFrame(torch.full((3, 2), 30.0), torch.full((3,), 32.0), torch.full((3,), 0.3))
+    moved = reframed(replace(faces, truth=replace(faces.truth, face=face)), frame)
+    assert moved.truth is not None
+    assert moved.truth.face.landmarks is not None
+    assert torch.equal(moved.truth.face.landmarks.points, moved.landmarks478)
+    # Half as wide a frame shows everything twice as large.
+    torch.testing.assert_close(moved.truth.face.landmarks.sigma, torch.full((3, 478), 2.0))
+
+
 def test_mirror_tables_swap_sides_of_the_mean_face(head: MorphableModel) -> None:
     for embedding, order in ((head.landmarks68, MIRROR68), (head.aflw21, MIRROR21)):
         assert embedding is not None
@@ -81,8 +124,6 @@ def test_mirror_tables_swap_sides_of_the_mean_face(head: MorphableModel) -> None
 
 
 def test_mirrored_gaze_and_expression_make_the_mirrored_face(head: MorphableModel) -> None:
-    from lifemask.data.mirroring import mirrored_coefficients
-
     generator = torch.Generator().manual_seed(0)
 
     def even(*shape: int) -> Tensor:

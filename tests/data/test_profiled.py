@@ -14,7 +14,6 @@ from lifemask.data.profiled import ProfiledFaces, photo_relief
 from lifemask.data.stored_fits import FitStore, StoredFit, StoredFitError, write_fits
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
 from lifemask.data.synthetic.backgrounds import Surroundings
-from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.tensors import map_tensors, named_tensors
 from lifemask.perception.framing import face_frame
 from lifemask.rendering.rasterization import rasterize
@@ -34,10 +33,7 @@ def fit(faces: SyntheticFaces) -> StoredFit:
     truth = batch.truth
     assert truth is not None
     front = torch.zeros(CONFIG.size, CONFIG.size)
-    return StoredFit(
-        "somebody", batch.photo, front, truth.albedo_texture, truth.coefficients,
-        truth.camera, truth.light,
-    )  # fmt: skip
+    return StoredFit("somebody", batch.photo, front, truth.face)
 
 
 @pytest.fixture
@@ -50,14 +46,14 @@ def store(fit: StoredFit, tmp_path: Path) -> FitStore:
 def test_a_store_gives_back_what_was_written(store: FitStore, fit: StoredFit) -> None:
     assert store.keys == ["somebody"]
     read = store[0]
-    assert read.camera.image_size == fit.camera.image_size
+    assert read.face.camera.image_size == fit.face.camera.image_size
     for part in ("coefficients", "camera", "light"):
-        written = named_tensors(getattr(fit, part))
-        for name, value in named_tensors(getattr(read, part)).items():
+        written = named_tensors(getattr(fit.face, part))
+        for name, value in named_tensors(getattr(read.face, part)).items():
             torch.testing.assert_close(value, written[name], msg=name)
     # JPEG changes pixels a little.
     assert (read.photo - fit.photo).abs().mean() < 0.02
-    assert (read.skin - fit.skin).abs().mean() < 0.02
+    assert (read.albedo - fit.albedo).abs().mean() < 0.02
 
 
 def test_fits_of_another_head_are_refused(fit: StoredFit, tmp_path: Path) -> None:
@@ -72,6 +68,12 @@ def test_missing_and_damaged_stores_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "text.tar").write_text("not a tar")
     with pytest.raises(StoredFitError, match="cannot be read"):
         FitStore([tmp_path / "text.tar"], head="abc")
+
+
+def test_a_fit_without_an_albedo_map_is_not_written(fit: StoredFit, tmp_path: Path) -> None:
+    bare = replace(fit, face=replace(fit.face, albedo_map=None))
+    with pytest.raises(ValueError, match="somebody needs a face with an albedo map"):
+        write_fits(tmp_path / "fits.tar", [bare], head="abc")
 
 
 def test_a_fit_without_its_skin_is_refused(fit: StoredFit, tmp_path: Path) -> None:
@@ -100,49 +102,39 @@ def test_truth_agrees_with_itself(store: FitStore, faces: SyntheticFaces) -> Non
     assert truth is not None
     embedding = faces.model.landmarks68
     assert embedding is not None
-    vertices = faces.model.vertices(truth.coefficients)
-    points = truth.camera.project(embedding.points(vertices, faces.model.triangles))
+    vertices = faces.model.vertices(truth.face.coefficients)
+    points = truth.face.camera.project(embedding.points(vertices, faces.model.triangles))
     torch.testing.assert_close(points[..., :2], batch.landmarks68)
-    identity = store[0].coefficients.identity.expand_as(truth.coefficients.identity)
-    torch.testing.assert_close(truth.coefficients.identity, identity)
+    identity = store[0].face.coefficients.identity.expand_as(truth.face.coefficients.identity)
+    torch.testing.assert_close(truth.face.coefficients.identity, identity)
     assert batch.photo.min() >= 0
     assert batch.photo.max() <= 1
     assert truth.visible478.float().mean() > 0.3
-    frame = face_frame(truth.camera.project(_dense(faces, vertices))[..., :2])
+    frame = face_frame(truth.face.camera.project(_dense(faces, vertices))[..., :2])
     assert (frame.centre / CONFIG.size - 0.5).abs().max() < 0.25
 
 
 def test_the_relief_of_an_unmoved_camera_is_the_photo(
     fit: StoredFit, faces: SyntheticFaces
 ) -> None:
-    vertices = faces.model.vertices(fit.coefficients)
-    same = replace(
-        fit.camera,
-        focal_pixels=fit.camera.focal_pixels[None],
-        principal_point=fit.camera.principal_point[None],
-        world_to_camera=fit.camera.world_to_camera[None],
-    )
+    vertices = faces.model.vertices(fit.face.coefficients)
+    same = map_tensors(lambda value: value[None], fit.face.camera)
     neck = faces.model.regions["neck"]
     relief = photo_relief(fit, vertices, faces.material.triangles, same, neck)
     torch.testing.assert_close(relief.points[:, :2], relief.source * CONFIG.size, atol=0.02, rtol=0)
 
 
 def test_ears_and_hair_give_way_and_collars_stay(fit: StoredFit, faces: SyntheticFaces) -> None:
-    vertices = faces.model.vertices(fit.coefficients)
-    same = PerspectiveCamera(
-        fit.camera.focal_pixels[None],
-        fit.camera.principal_point[None],
-        fit.camera.world_to_camera[None],
-        fit.camera.image_size,
-    )
+    vertices = faces.model.vertices(fit.face.coefficients)
+    same = map_tensors(lambda value: value[None], fit.face.camera)
     neck = faces.model.regions["neck"]
 
     def taken(person: float) -> torch.Tensor:
         known = replace(fit, person=torch.full_like(fit.front, person))
         return photo_relief(known, vertices, faces.material.triangles, same, neck).head
 
-    points = fit.camera.project(vertices)
-    head = rasterize(points, faces.model.triangles, fit.camera.image_size).mask
+    points = fit.face.camera.project(vertices)
+    head = rasterize(points, faces.model.triangles, fit.face.camera.image_size).mask
     low = min(int(points[neck > 0.9, 1].max()), CONFIG.size - 2)
     assert taken(1.0).sum() > taken(0.0).sum() * 1.05
     assert taken(0.0)[head][: head.sum() // 2].min() > 0.5
@@ -196,9 +188,9 @@ def _memory_store(fit: StoredFit) -> FitStore:
 def test_the_surroundings_of_a_photo_hold_nothing_of_its_head(
     faces: SyntheticFaces, fit: StoredFit, tmp_path: Path
 ) -> None:
-    vertices = faces.model.vertices(fit.coefficients)
-    points = fit.camera.project(vertices)
-    head = rasterize(points, faces.model.triangles, fit.camera.image_size).mask
+    vertices = faces.model.vertices(fit.face.coefficients)
+    points = fit.face.camera.project(vertices)
+    head = rasterize(points, faces.model.triangles, fit.face.camera.image_size).mask
     red = torch.where(head, torch.tensor([0.9, 0.0, 0.0])[:, None, None], 0.3)
     write_fits(tmp_path / "red.tar", [replace(fit, photo=red)], head="abc")
     rooms = Surroundings(FitStore([tmp_path / "red.tar"], head="abc"), faces.model)

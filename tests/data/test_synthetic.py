@@ -20,6 +20,7 @@ from lifemask.data.synthetic.scenes import Caster, Picture, light_on_vertices
 from lifemask.data.synthetic.skin import SkinPainter
 from lifemask.data.wearables.drawing import Layers
 from lifemask.geometry.rotations import yaw_pitch_roll_from_matrix
+from lifemask.geometry.tensors import named_tensors
 from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
 
 SMALL = SyntheticConfig(size=96, texture_size=64)
@@ -35,12 +36,8 @@ def batch(faces: SyntheticFaces) -> FaceBatch:
     return faces.batch(3, 0, 12)
 
 
-def _tensors(value: object) -> list[Tensor]:
-    if isinstance(value, Tensor):
-        return [value]
-    if dataclasses.is_dataclass(value):
-        return [t for v in vars(value).values() for t in _tensors(v)]
-    return []
+def _tensors(batch: FaceBatch) -> list[Tensor]:
+    return list(named_tensors(batch).values())
 
 
 def test_the_same_seed_and_index_give_the_same_photos(
@@ -73,8 +70,8 @@ def test_landmarks_are_the_projected_head(faces: SyntheticFaces, batch: FaceBatc
     truth, model = batch.truth, faces.model
     assert truth is not None
     assert model.landmarks68 is not None
-    vertices = model.vertices(truth.coefficients)
-    points = truth.camera.project(model.landmarks68.points(vertices, model.triangles))
+    vertices = model.vertices(truth.face.coefficients)
+    points = truth.face.camera.project(model.landmarks68.points(vertices, model.triangles))
     assert torch.allclose(points[..., :2], batch.landmarks68, atol=1e-3)
 
 
@@ -82,21 +79,21 @@ def test_visible_points_lie_where_the_depth_says(faces: SyntheticFaces, batch: F
     truth, model = batch.truth, faces.model
     assert truth is not None
     assert model.dense478 is not None
-    points = model.dense478.points(model.vertices(truth.coefficients), model.triangles)
-    projected = truth.camera.project(points)
+    points = model.dense478.points(model.vertices(truth.face.coefficients), model.triangles)
+    projected = truth.face.camera.project(points)
     within = ((projected[..., :2] > 1) & (projected[..., :2] < SMALL.size - 1)).all(-1)
     seen = truth.visible478 & within
     assert 0.3 < seen.float().mean() < 0.95
     x, y = projected[..., 0].long(), projected[..., 1].long()
     rows = torch.arange(len(x))[:, None].expand_as(x)
-    depth = truth.depth[rows[seen], y[seen], x[seen]]
+    depth = truth.face.depth[rows[seen], y[seen], x[seen]]
     error = (depth - projected[..., 2][seen]).abs()
     assert error[depth > 0].median() < 0.001
     assert (depth > 0).float().mean() > 0.97
     # Where the skin itself hides them, not a hand or hair.
     bare = batch.skin[rows, y.clamp(0, SMALL.size - 1), x.clamp(0, SMALL.size - 1)] > 0.5
     hidden = ~truth.visible478 & within & bare
-    behind = projected[..., 2][hidden] - truth.depth[rows[hidden], y[hidden], x[hidden]]
+    behind = projected[..., 2][hidden] - truth.face.depth[rows[hidden], y[hidden], x[hidden]]
     assert behind.median() > 0.005
 
 
@@ -141,7 +138,7 @@ def test_normals_are_unit_where_there_is_depth_and_zero_elsewhere(batch: FaceBat
     truth = batch.truth
     assert truth is not None
     length = truth.normals.norm(dim=1)
-    there = truth.depth > 0
+    there = truth.face.depth > 0
     assert torch.allclose(length[there], torch.ones_like(length[there]), atol=1e-4)
     assert (length[~there] == 0).all()
     assert (truth.albedo[:, 0][there] > 0).all()
@@ -255,11 +252,13 @@ def test_clips_keep_the_person_and_change_the_occasion(faces: SyntheticFaces) ->
     truth = clips.truth
     assert truth is not None
     assert clips.photo.shape[:2] == (2, 3)
-    for same in (truth.coefficients.identity, truth.albedo_texture, clips.person):
+    face = truth.face
+    assert face.albedo_map is not None
+    for same in (face.coefficients.identity, face.albedo_map.values, clips.person):
         assert torch.equal(same[:, 0], same[:, 1])
         assert torch.equal(same[:, 0], same[:, 2])
     for differs in (
-        truth.coefficients.expression, truth.camera.world_to_camera, truth.light.coefficients
+        face.coefficients.expression, face.camera.world_to_camera, face.light.coefficients
     ):  # fmt: skip
         assert not torch.allclose(differs[:, 0], differs[:, 2])
     still = faces.batch(5, 0, 2)
@@ -291,7 +290,8 @@ def test_without_wrinkles_or_pores_the_skin_is_smooth() -> None:
     config = dataclasses.replace(SMALL, wrinkles=0.0, pores=0.0, moles=0.0, blemishes=0.0)
     truth = SyntheticFaces(config).batch(0, 0, 2).truth
     assert truth is not None
-    assert truth.displacement.abs().max() == 0
+    assert truth.face.displacement_map is not None
+    assert truth.face.displacement_map.values.abs().max() == 0
 
 
 @pytest.mark.parametrize(
@@ -353,8 +353,9 @@ def test_plain_torch_draws_the_same_as_compiled_kernels() -> None:
     assert compiled.truth is not None
     assert plain.truth is not None
     assert torch.equal(compiled.truth.visible478, plain.truth.visible478)
-    for name in ("depth", "normals", "albedo"):
-        difference = getattr(compiled.truth, name) - getattr(plain.truth, name)
+    expected = named_tensors(plain.truth)
+    for name in ("face.depth", "normals", "albedo"):
+        difference = named_tensors(compiled.truth)[name] - expected[name]
         assert difference.abs().max() < 1e-4
 
 

@@ -68,7 +68,7 @@ def test_truth_other_than_visibility_is_that_of_the_face_underneath() -> None:
     assert covered.truth is not None
     assert not torch.equal(bare.truth.visible478, covered.truth.visible478)
     assert (covered.skin.mean((1, 2)) < bare.skin.mean((1, 2)) + 0.05).all()
-    alone = covered.truth.depth
+    alone = covered.truth.face.depth
     assert ((alone > 0).float().mean((1, 2)) > 0.1).all()
 
 

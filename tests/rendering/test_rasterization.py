@@ -240,8 +240,8 @@ class Nowhere(caching.UserWideCacheLocator):
     def from_function(cls, function, file):
         return None
 caching.CacheImpl._locator_classes = [caching.UserProvidedCacheLocator, Nowhere]
-from lifemask.rendering._backends import _jit
-@_jit.kernel()
+from lifemask.rendering.jit import kernel
+@kernel()
 def double(x):
     return 2 * x
 assert double(21) == 42

@@ -65,10 +65,8 @@ def batch_of(system: DirectRegression, faces: ExplainedFace, *, with_truth: bool
     weights = [torch.ones_like(p[..., 0]) for p in points]
     plane, ones = torch.zeros(count, SIZE, SIZE), torch.ones(count, 478, dtype=torch.bool)
     truth = FaceTruth(
-        faces.coefficients, faces.camera, faces.light,
-        depth=plane, normals=image * 0, albedo=image, albedo_texture=image,
-        displacement=plane, visible68=ones[:, :68], visible478=ones,
-    )  # fmt: skip
+        faces, normals=image * 0, albedo=image, visible68=ones[:, :68], visible478=ones
+    )
     return FaceBatch(
         image, points[0], weights[0], points[1], weights[1], points[2], weights[2],
         skin=plane, person=torch.arange(count), truth=truth if with_truth else None,

@@ -44,10 +44,7 @@ def drawn_fit() -> StoredFit:
     batch = map_tensors(lambda value: value[0], faces.batch(5, 0, 1))
     truth = batch.truth
     assert truth is not None
-    return StoredFit(
-        "somebody", batch.photo, torch.zeros(64, 64), truth.albedo_texture, truth.coefficients,
-        truth.camera, truth.light,
-    )  # fmt: skip
+    return StoredFit("somebody", batch.photo, torch.zeros(64, 64), truth.face)
 
 
 @pytest.mark.parametrize("name", recipe_names())

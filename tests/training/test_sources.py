@@ -25,8 +25,8 @@ def test_repeats_show_the_same_faces_in_different_variations() -> None:
     assert batch.person.tolist() == drawn.person[[0, 0, 0, 1, 1]].tolist()
     assert batch.truth is not None
     assert drawn.truth is not None
-    identity = batch.truth.coefficients.identity
-    assert torch.equal(identity, drawn.truth.coefficients.identity[[0, 0, 0, 1, 1]])
+    identity = batch.truth.face.coefficients.identity
+    assert torch.equal(identity, drawn.truth.face.coefficients.identity[[0, 0, 0, 1, 1]])
     assert not torch.equal(batch.photo[0], batch.photo[1])
     again = VariedSource(source, strength, repeats=3).batch(2, 5)
     assert torch.equal(batch.photo, again.photo)
@@ -46,10 +46,7 @@ def test_surroundings_of_stored_fits_stand_behind_faces_if_told_so(tmp_path: Pat
     batch = map_tensors(lambda value: value[0], plain.batch(0, 1))
     truth = batch.truth
     assert truth is not None
-    fit = StoredFit(
-        "somebody", torch.zeros_like(batch.photo), torch.zeros(64, 64), truth.albedo_texture,
-        truth.coefficients, truth.camera, truth.light,
-    )  # fmt: skip
+    fit = StoredFit("somebody", torch.zeros_like(batch.photo), torch.zeros(64, 64), truth.face)
     write_fits(tmp_path / "open-0.tar", [fit], head=read_card("head/head").sha256)
     system = SystemChoice("direct_regression", {"crop_size": 64})
     source = SyntheticSource(1.0, options, stores=("open-*.tar",))

@@ -15,6 +15,7 @@ from lifemask.data.mirroring import mirrored_batch
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.tensors import map_tensors
 from lifemask.io.colour import linear_from_srgb, srgb_from_linear
+from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks
 from lifemask.perception.framing import (
     FaceFrame,
     crop_camera,
@@ -195,8 +196,8 @@ def photographed(batch: FaceBatch, strength: Augmentation, generator: torch.Gene
     if strength.exposure or strength.tint:
         photo = photo * gain[..., None, None]
         if truth is not None:
-            light = truth.light.coefficients * gain[:, None]
-            truth = replace(truth, light=SphericalHarmonicsLight(light))
+            light = SphericalHarmonicsLight(truth.face.light.coefficients * gain[:, None])
+            truth = replace(truth, face=replace(truth.face, light=light))
     if strength.gamma:
         exponent = torch.exp((even(1, 1, 1) * 2 - 1) * math.log1p(strength.gamma))
         photo = photo.clamp(min=1e-6) ** exponent
@@ -251,19 +252,38 @@ def _tensors(batch: FaceBatch) -> list[Tensor]:
 def _reframed_truth(
     truth: FaceTruth, frame: FaceFrame, grid: Float[Tensor, "N S S 2"]
 ) -> FaceTruth:
-    maps = torch.cat([truth.depth.unsqueeze(1), truth.normals, truth.albedo], 1)
     # Across an outline the values must not mix.
-    depth, normals, albedo = _sampled(maps, grid, nearest=True).split([1, 3, 3], 1)
+    maps = _sampled(torch.cat([truth.normals, truth.albedo], 1), grid, nearest=True)
+    normals, albedo = maps.split([3, 3], 1)
     # The frame's x axis points along +roll in the picture, whose y is down; light axes have y up.
     xy = turn(normals[:, :2].flatten(2).transpose(1, 2), frame.roll)
     turned = xy.transpose(1, 2).unflatten(2, normals.shape[-2:])
     return replace(
         truth,
-        camera=crop_camera(truth.camera, frame, len(grid[0])),
-        light=crop_light(truth.light, frame),
-        depth=depth.squeeze(1),
+        face=_reframed_face(truth.face, frame, grid),
         normals=torch.cat([turned, normals[:, 2:]], 1),
         albedo=albedo,
+    )
+
+
+def _reframed_face(
+    face: ExplainedFace, frame: FaceFrame, grid: Float[Tensor, "N S S 2"]
+) -> ExplainedFace:
+    """Return the explanation of a frame; depth of which nothing is known is 0."""
+    size, depth, landmarks = len(grid[0]), face.depth, face.landmarks
+    if depth is not None:
+        depth = _sampled(depth.unsqueeze(1), grid, nearest=True).squeeze(1)
+    if landmarks is not None:
+        enlarged = (size / frame.side)[:, None]
+        landmarks = PredictedLandmarks(
+            crop_points(landmarks.points, frame, size), landmarks.sigma * enlarged
+        )
+    return replace(
+        face,
+        camera=crop_camera(face.camera, frame, size),
+        light=crop_light(face.light, frame),
+        depth=depth,
+        landmarks=landmarks,
     )
 
 

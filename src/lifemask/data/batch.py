@@ -5,31 +5,23 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lifemask.geometry.cameras import PerspectiveCamera
-from lifemask.geometry.lighting import SphericalHarmonicsLight
-from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.explained_face import ExplainedFace
 
 
 @dataclass(frozen=True)
 class FaceTruth:
     """All that is known of a face that was rendered."""
 
-    coefficients: FaceCoefficients
-    """Identity, expression, gaze and albedo of the default head."""
-    camera: PerspectiveCamera
-    """The camera of the crop, in the crop's pixels."""
-    light: SphericalHarmonicsLight
-    """The nearest distant light without shadows and shine; camera axes, +y up, +z to the viewer."""
-    depth: Float[Tensor, "*batch H W"]
-    """Metres along the optical axis to the bare head; 0 beside it."""
+    face: ExplainedFace
+    """The default head in the crop's pixels, with albedo map, displacement map and depth.
+
+    The light is the nearest distant light without shadows and specular reflection. The depth is
+    that of the bare head, 0 beside it.
+    """
     normals: Float[Tensor, "*batch 3 H W"]
     """Unit normals of the displaced head in light axes; 0 beside it."""
     albedo: Float[Tensor, "*batch 3 H W"]
     """Linear RGB of the bare head without light, in the crop; 0 beside it."""
-    albedo_texture: Float[Tensor, "*batch 3 R R"]
-    """Linear RGB of the whole head in UV."""
-    displacement: Float[Tensor, "*batch R R"]
-    """Metres along the surface normal in UV; positive is outwards."""
     visible68: Bool[Tensor, "*batch 68"]
     """The point is neither turned away nor hidden by the head, hair, glasses or anything else."""
     visible478: Bool[Tensor, "*batch 478"]

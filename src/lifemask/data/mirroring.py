@@ -10,7 +10,9 @@ from torch import Tensor
 from lifemask.data.batch import FaceBatch, FaceTruth
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.tensors import map_tensors
 from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks, UVMap
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.blendshapes import mirrored_expressions
 from lifemask.perception.landmarks import FaceMeshTopology
@@ -36,20 +38,15 @@ def mirrored_batch(batch: FaceBatch) -> FaceBatch:
     A mirrored person counts as the same person only to themselves: `person` stays.
     """
     width = batch.photo.shape[-1]
-
-    def points(values: Tensor, order: tuple[int, ...]) -> Tensor:
-        flipped = values[..., list(order), :]
-        return torch.stack([width - flipped[..., 0], flipped[..., 1]], -1)
-
     order478 = tuple(mirror478().tolist())
     return replace(
         batch,
         photo=batch.photo.flip(-1),
-        landmarks68=points(batch.landmarks68, MIRROR68),
+        landmarks68=_mirrored_points(batch.landmarks68, MIRROR68, width),
         landmarks68_weight=batch.landmarks68_weight[..., list(MIRROR68)],
-        landmarks478=points(batch.landmarks478, order478),
+        landmarks478=_mirrored_points(batch.landmarks478, order478, width),
         landmarks478_weight=batch.landmarks478_weight[..., list(order478)],
-        aflw21=points(batch.aflw21, MIRROR21),
+        aflw21=_mirrored_points(batch.aflw21, MIRROR21, width),
         aflw21_weight=batch.aflw21_weight[..., list(MIRROR21)],
         skin=batch.skin.flip(-1),
         truth=None if batch.truth is None else mirrored_truth(batch.truth, width),
@@ -60,16 +57,34 @@ def mirrored_truth(truth: FaceTruth, width: int) -> FaceTruth:
     """Return the truth of crops `width` pixels wide after they were flipped left to right."""
     normals = truth.normals.flip(-1)
     return FaceTruth(
-        coefficients=mirrored_coefficients(truth.coefficients),
-        camera=mirrored_camera(truth.camera, width),
-        light=mirrored_light(truth.light),
-        depth=truth.depth.flip(-1),
+        face=mirrored_face(truth.face, width),
         normals=normals * normals.new_tensor([-1.0, 1.0, 1.0])[:, None, None],
         albedo=truth.albedo.flip(-1),
-        albedo_texture=truth.albedo_texture.flip(-1),
-        displacement=truth.displacement.flip(-1),
         visible68=truth.visible68[..., list(MIRROR68)],
         visible478=truth.visible478[..., mirror478().to(truth.visible478.device)],
+    )
+
+
+def mirrored_face(face: ExplainedFace, width: int) -> ExplainedFace:
+    """Return the explanation of a picture `width` pixels wide after it was flipped left to right.
+
+    The face must be one of the default head: its texture space is symmetric about u = 0.5.
+    """
+    landmarks = face.landmarks
+    if landmarks is not None:
+        order = tuple(mirror478().tolist())
+        landmarks = PredictedLandmarks(
+            _mirrored_points(landmarks.points, order, width), landmarks.sigma[..., list(order)]
+        )
+    return ExplainedFace(
+        mirrored_coefficients(face.coefficients),
+        mirrored_camera(face.camera, width),
+        mirrored_light(face.light),
+        albedo_map=_mirrored_map(face.albedo_map),
+        displacement_map=_mirrored_map(face.displacement_map),
+        light_map=_mirrored_map(face.light_map),
+        depth=None if face.depth is None else face.depth.flip(-1),
+        landmarks=landmarks,
     )
 
 
@@ -121,3 +136,15 @@ def identity_mirror(modes: int) -> Float[Tensor, "I I"]:
     basis = model.identity_basis.double()
     flipped = basis[:, model.mirror] * basis.new_tensor([-1.0, 1.0, 1.0])
     return torch.linalg.lstsq(basis.flatten(1).T, flipped.flatten(1).T).solution.float()
+
+
+def _mirrored_points(
+    points: Float[Tensor, "*batch K 2"], order: tuple[int, ...], width: int
+) -> Float[Tensor, "*batch K 2"]:
+    """Return image points of a flipped picture, each in the place of its mirror image."""
+    x, y = points[..., list(order), :].unbind(-1)
+    return torch.stack([width - x, y], -1)
+
+
+def _mirrored_map(given: UVMap | None) -> UVMap | None:
+    return None if given is None else map_tensors(lambda values: values.flip(-1), given)

@@ -113,7 +113,7 @@ class ProfiledFaces:
         camera = frame_camera([view], world_to_camera.to(device), points.dense478, config.size)
         light, gain = _new_light(fit, rng, config)
         light = map_tensors(lambda value: value.to(device), light)
-        skin = _resized(fit.skin.to(device)[None], len(faces.material.skin))
+        skin = _resized(fit.albedo.to(device)[None], len(faces.material.skin))
         relief = torch.zeros_like(skin[:, 0])
         shine = torch.full((1,), float(rng.uniform(0.1, 0.6)), device=device)
         heads = light_heads(faces.material, vertices, camera, light, shine)
@@ -159,7 +159,7 @@ class ProfiledFaces:
         gain: Float[Tensor, "3"],
     ) -> tuple[Float[Tensor, "1 3 H W"], Layers]:
         """Return what is behind the head, and what of the photo lies over it."""
-        own = fit.coefficients.to(self.faces.device)
+        own = fit.face.coefficients.to(self.faces.device)
         vertices = self.faces.model.vertices(own)
         neck = self.faces.model.regions["neck"]
         relief = photo_relief(fit, vertices, self.faces.material.triangles, camera, neck)
@@ -206,8 +206,8 @@ def photo_relief(
         camera: the new one, with one batch axis of length 1.
         neck: how surely a vertex of the head lies below the chin, 0 to 1.
     """
-    side = fit.camera.image_size[0]
-    old = fit.camera.to(vertices.device)
+    side = fit.face.camera.image_size[0]
+    old = fit.face.camera.to(vertices.device)
     coarse = old.cropped(0, 0, (_GRID, _GRID), scale=_GRID / side)
     head = rasterize(coarse.project(vertices), triangles, (_GRID, _GRID))
     covered = (head.depth > 0).to(vertices.dtype)
@@ -305,7 +305,7 @@ def _moved(
     config: SyntheticConfig,
 ) -> FaceCoefficients:
     """Return the person of a fit with the photo's or another expression and gaze, batch of one."""
-    single = FaceCoefficients(**{k: v[None] for k, v in vars(fit.coefficients).items()})
+    single = map_tensors(lambda value: value[None], fit.face.coefficients)
     if rng.random() < _OWN_EXPRESSION:
         return single
     camera = camera_positions(world_to_camera)[0].numpy()
@@ -322,7 +322,7 @@ def _new_light(
     fit: StoredFit, rng: np.random.Generator, config: SyntheticConfig
 ) -> tuple[LightRig, Float[Tensor, "3"]]:
     """Return the light on the head, and the gain of what is not head."""
-    own = fit.light.coefficients
+    own = fit.face.light.coefficients
     change = torch.from_numpy(
         np.exp(
             config.exposure_spread * rng.standard_normal() + 0.05 * rng.standard_normal(3)

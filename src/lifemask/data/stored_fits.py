@@ -24,6 +24,7 @@ from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.io.colour import image_from_pixels, pixels_from_image
 from lifemask.io.files import atomic_write
 from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.explained_face import ExplainedFace, UVMap
 
 _QUALITY = 95
 
@@ -43,16 +44,21 @@ class StoredFit:
     """Linear RGB in [0, 1]."""
     front: Float[Tensor, "S S"]
     """How surely a pixel shows hair or a hat, 0 to 1."""
-    skin: Float[Tensor, "3 R R"]
-    """Light-free linear RGB of the whole head in UV."""
-    coefficients: FaceCoefficients
-    """Without batch axes."""
-    camera: PerspectiveCamera
-    """Of the square, in its pixels."""
-    light: SphericalHarmonicsLight
-    """Of the photo, in the axes of the square's camera."""
+    face: ExplainedFace
+    """What explains the square, in its pixels: with an albedo map, without batch axes."""
     person: Float[Tensor, "S S"] | None = None
     """How surely a pixel shows the person or what is worn, 0 to 1; None where it was not stored."""
+
+    @property
+    def albedo(self) -> Float[Tensor, "3 R R"]:
+        """Linear RGB of the whole head in UV, free of light.
+
+        Raises:
+            ValueError: the face has no albedo map.
+        """
+        if self.face.albedo_map is None:
+            raise ValueError(f"The fit of {self.key} needs a face with an albedo map.")
+        return self.face.albedo_map.values
 
 
 def write_fits(path: Path, fits: Iterable[StoredFit], *, head: str) -> int:
@@ -65,12 +71,13 @@ def write_fits(path: Path, fits: Iterable[StoredFit], *, head: str) -> int:
 
     Raises:
         OutputError: it cannot be written.
+        ValueError: a face has no albedo map.
     """
     count = 0
     with atomic_write(path) as file, tarfile.open(fileobj=file, mode="w") as archive:
         for fit in fits:
             _add(archive, f"{fit.key}.jpg", _encoded(fit.photo))
-            _add(archive, f"{fit.key}.skin.jpg", _encoded(fit.skin))
+            _add(archive, f"{fit.key}.skin.jpg", _encoded(fit.albedo))
             _add(archive, f"{fit.key}.front.png", _encoded_mask(fit.front))
             if fit.person is not None:
                 _add(archive, f"{fit.key}.person.png", _encoded_mask(fit.person))
@@ -123,32 +130,39 @@ class FitStore:
             key,
             _decoded(files["jpg"]),
             _decoded_mask(files["front.png"]),
-            _decoded(files["skin.jpg"]),
-            FaceCoefficients(**{k: torch.tensor(v) for k, v in numbers["coefficients"].items()}),
-            PerspectiveCamera(
-                torch.tensor(numbers["camera"]["focal_pixels"]),
-                torch.tensor(numbers["camera"]["principal_point"]),
-                torch.tensor(numbers["camera"]["world_to_camera"]),
-                tuple(numbers["camera"]["image_size"]),
-            ),
-            SphericalHarmonicsLight(torch.tensor(numbers["light_sh"])),
+            _face(numbers, _decoded(files["skin.jpg"])),
             _decoded_mask(files["person.png"]) if "person.png" in files else None,
         )
 
 
 def _numbers(fit: StoredFit, head: str) -> dict[str, Any]:
-    camera = fit.camera
+    face, camera = fit.face, fit.face.camera
     return {
         "head": head,
-        "coefficients": {k: v.tolist() for k, v in vars(fit.coefficients).items()},
+        "coefficients": {k: v.tolist() for k, v in vars(face.coefficients).items()},
         "camera": {
             "focal_pixels": camera.focal_pixels.item(),
             "principal_point": camera.principal_point.tolist(),
             "world_to_camera": camera.world_to_camera.tolist(),
             "image_size": list(camera.image_size),
         },
-        "light_sh": fit.light.coefficients.tolist(),
+        "light_sh": face.light.coefficients.tolist(),
     }
+
+
+def _face(numbers: dict[str, Any], albedo: Float[Tensor, "3 R R"]) -> ExplainedFace:
+    """Return the face of the numbers; the stored albedo is complete."""
+    return ExplainedFace(
+        FaceCoefficients(**{k: torch.tensor(v) for k, v in numbers["coefficients"].items()}),
+        PerspectiveCamera(
+            torch.tensor(numbers["camera"]["focal_pixels"]),
+            torch.tensor(numbers["camera"]["principal_point"]),
+            torch.tensor(numbers["camera"]["world_to_camera"]),
+            tuple(numbers["camera"]["image_size"]),
+        ),
+        SphericalHarmonicsLight(torch.tensor(numbers["light_sh"])),
+        albedo_map=UVMap(albedo, torch.ones_like(albedo[0])),
+    )
 
 
 def _read(path: Path) -> dict[str, dict[str, bytes]]:

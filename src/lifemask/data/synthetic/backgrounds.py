@@ -57,8 +57,8 @@ class Surroundings:
         if number not in self._rooms:
             fit = self._fits[number]
             size = (_ROOM, _ROOM)
-            vertices = self._model.vertices(fit.coefficients.to(self._model.mean.device)).cpu()
-            points = fit.camera.project(vertices)
+            vertices = self._model.vertices(fit.face.coefficients.to(self._model.mean.device)).cpu()
+            points = fit.face.camera.project(vertices)
             points = points * points.new_tensor([*[_ROOM / fit.photo.shape[-1]] * 2, 1.0])
             head = rasterize(points, self._model.triangles.cpu(), size).mask.float()
             shown = fit.front if fit.person is None else torch.maximum(fit.front, fit.person)

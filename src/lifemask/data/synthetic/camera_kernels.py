@@ -8,7 +8,7 @@ Each gives the numbers of its plain PyTorch twin up to rounding.
 
 import numpy as np
 
-from lifemask.rendering._backends._jit import kernel
+from lifemask.rendering.jit import kernel
 
 TONES = 4096
 """Rows of the tone curve, which is even in the square root of light, less one."""

@@ -126,7 +126,7 @@ class SyntheticFaces:
         self._painter = SkinPainter(self.model, self.config.texture_size, self.device)
         self._surroundings = None if surroundings is None else Surroundings(surroundings, model)
         self._wardrobe = Wardrobe.from_pretrained(self.model)
-        self.material = _head_material(self.model, self._painter.skin)
+        self.material = _head_material(self.model, self._painter)
 
     def batch(self, seed: int, index: int, size: int) -> FaceBatch:
         """Return photos index * size to index * size + size - 1 of a seed, one person each.
@@ -415,7 +415,7 @@ def _sample_held(rng: np.random.Generator, config: SyntheticConfig) -> tuple[Hel
     return (*hands, random_object(rng)) if rng.random() < config.held else hands
 
 
-def _head_material(model: MorphableModel, skin: Float[Tensor, "D D"]) -> HeadMaterial:
+def _head_material(model: MorphableModel, painter: SkinPainter) -> HeadMaterial:
     """Return what all heads share of a model."""
     parts, vertices = model.triangle_parts, model.vertex_parts
     drawn = parts["lashes"][0] if "lashes" in parts else len(model.triangles)
@@ -442,8 +442,9 @@ def _head_material(model: MorphableModel, skin: Float[Tensor, "D D"]) -> HeadMat
     uv_vertex = triangles.new_zeros(len(model.uv))
     uv_vertex[uv_triangles.flatten()] = triangles.flatten()
     return HeadMaterial(
-        triangles, model.uv, uv_triangles, uv_vertex, sky, gloss, wet, skin, (low + high) / 2
-    )
+        triangles, model.uv, uv_triangles, uv_vertex, sky, gloss, wet,
+        painter.skin, painter.coverage, (low + high) / 2,
+    )  # fmt: skip
 
 
 def _between(first: Moment, last: Moment, share: float, faults: Faults) -> Moment:

@@ -6,22 +6,12 @@ one column of numbers after another, so that they are lit by vector instructions
 
 # Numba infers the types of kernels from the arrays they are called with.
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false
-# pyright: reportPrivateUsage=false
 
 import numpy as np
 
-from lifemask.rendering._backends._jit import kernel
-from lifemask.rendering._backends._kernels import (
-    _C0,
-    _C1,
-    _C2,
-    _C20,
-    _C22,
-    _normalized,
-    _texel,
-    cover,
-    snap,
-)
+from lifemask.rendering.harmonics_kernels import C0, C1, C2, C20, C22
+from lifemask.rendering.jit import kernel
+from lifemask.rendering.triangle_kernels import cover, normalized_weights, snap, texel_pair
 
 ATTRIBUTES = 11
 """Columns of the vertices' attributes: normal, lit, position, openness, gloss, wet, cover."""
@@ -298,15 +288,15 @@ def _enqueue(queue, place, corners, triangle, x, y, texels):
     ax, ay = np.float64(a[_X]) - x, np.float64(a[_Y]) - y
     bx, by = np.float64(b[_X]) - x, np.float64(b[_Y]) - y
     cx, cy = np.float64(c[_X]) - x, np.float64(c[_Y]) - y
-    u, v, w, _, _ = _normalized(
+    u, v, w, _, _ = normalized_weights(
         (bx * cy - by * cx) * a[_CLOSENESS],
         (cx * ay - cy * ax) * b[_CLOSENESS],
         (ax * by - ay * bx) * c[_CLOSENESS],
     )
     for k in range(ATTRIBUTES):
         queue[k * _MANY + place] = u * a[k] + v * b[k] + w * c[k]
-    x0, x1, across, _ = _texel(u * a[_U] + v * b[_U] + w * c[_U], texels.shape[1])
-    y0, y1, down, _ = _texel(u * a[_V] + v * b[_V] + w * c[_V], texels.shape[0])
+    x0, x1, across, _ = texel_pair(u * a[_U] + v * b[_U] + w * c[_U], texels.shape[1])
+    y0, y1, down, _ = texel_pair(u * a[_V] + v * b[_V] + w * c[_V], texels.shape[0])
     k00, k01 = (1 - across) * (1 - down), across * (1 - down)
     k10, k11 = (1 - across) * down, across * down
     for k in range(_TEXEL):
@@ -415,9 +405,9 @@ def _light(queue, count, soft, direction, lamp, lamp_size, shine, hair, place, w
         lit = queue[_LIT + i] if toward > 0 else 0.0
         queue[_MIRROR + i] = lobes * grazing * strength * lit
     for k in range(3):
-        s0, s1, s2, s3 = _C0 * soft[0, k], _C1 * soft[1, k], _C1 * soft[2, k], _C1 * soft[3, k]
-        s4, s5, s6 = _C2 * soft[4, k], _C2 * soft[5, k], _C20 * soft[6, k]
-        s7, s8 = _C2 * soft[7, k], _C22 * soft[8, k]
+        s0, s1, s2, s3 = C0 * soft[0, k], C1 * soft[1, k], C1 * soft[2, k], C1 * soft[3, k]
+        s4, s5, s6 = C2 * soft[4, k], C2 * soft[5, k], C20 * soft[6, k]
+        s7, s8 = C2 * soft[7, k], C22 * soft[8, k]
         lamp_k, hair_k, wrap_k = lamp[k], hair[k], _WRAP[k] + 0.3 * lamp_size
         hollow_k, shadow_k = _HOLLOW[k], _SHADOW[k]
         for i in range(count):

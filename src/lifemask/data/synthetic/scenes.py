@@ -17,7 +17,6 @@ from lifemask.data.synthetic.lights import LightRig
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import light_axes_from_camera, spherical_harmonics
 from lifemask.geometry.meshes import vertex_normals
-from lifemask.rendering._backends._jit import run_in_threads, worker_count
 from lifemask.rendering.backends import BackendName, available_backends, load_backend
 from lifemask.rendering.displacement import (
     displaced_normals,
@@ -26,6 +25,7 @@ from lifemask.rendering.displacement import (
 )
 from lifemask.rendering.fragments import Fragments
 from lifemask.rendering.interpolation import interpolate
+from lifemask.rendering.jit import for_each
 from lifemask.rendering.rasterization import rasterize
 
 
@@ -49,6 +49,8 @@ class HeadMaterial:
     """1 on eyeballs, teeth and tongue, which are smooth and let no light through, else 0."""
     skin: Float[Tensor, "D D"]
     """Where the texture is skin of the face."""
+    coverage: Float[Tensor, "D D"]
+    """1 where the texture has surface, else 0."""
     middle: Float[Tensor, "3"]
     """Of the head's box, head space, metres: every head lies within a sphere around it."""
 
@@ -282,13 +284,7 @@ def for_each_image(task: Callable[..., None], *tensors: Tensor | Sequence[Tensor
         else [one.contiguous().numpy() for one in value]
         for value in tensors
     ]
-    workers = worker_count(count)
-
-    def work(worker: int) -> None:
-        for k in range(worker, count, workers):
-            task(*(array[k] for array in arrays))
-
-    run_in_threads(work, workers)
+    for_each(lambda k: task(*(array[k] for array in arrays)), count)
 
 
 def _blocks(image: Tensor, samples: int) -> Tensor:

@@ -74,6 +74,8 @@ class SkinPainter:
             (inner * (1 - regions["scalp"]) * (1 - regions["neck"])).astype(np.float32)
         ).to(device)
         """Where the surface is the skin of the face."""
+        self.coverage = fragments.mask.to(device, torch.float32)
+        """1 where the texture has surface, else 0."""
         self.rough = torch.from_numpy(
             (
                 inner

@@ -11,6 +11,7 @@ from lifemask.data.batch import FaceBatch, FaceTruth
 from lifemask.data.synthetic.scenes import HeadMaterial, LitHeads, Picture
 from lifemask.data.wearables.drawing import Layers
 from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.explained_face import ExplainedFace, UVMap
 from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
 
@@ -79,15 +80,19 @@ def labelled(
     points68, points478, points21 = (
         camera.project(p) for p in (points.landmarks68, points.dense478, points.aflw21)
     )
-    truth = FaceTruth(
+    coverage = material.coverage.expand(len(albedo), -1, -1)
+    face = ExplainedFace(
         coefficients,
         camera,
         heads.light.nearest_harmonics(),
-        picture.depth,
+        albedo_map=UVMap(albedo, coverage),
+        displacement_map=UVMap(relief.unsqueeze(1), coverage),
+        depth=picture.depth,
+    )
+    truth = FaceTruth(
+        face,
         picture.normals,
         picture.albedo,
-        albedo,
-        relief,
         visible_points("landmarks68", points68, heads, picture, over, model, material),
         visible_points("dense478", points478, heads, picture, over, model, material),
     )

@@ -2,10 +2,8 @@
 
 # Numba infers the types of kernels from the arrays they are called with.
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false
-# pyright: reportPrivateUsage=false
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,24 +12,16 @@ from torch import Tensor
 from lifemask.data.wearables._torch import FAINTEST, OPAQUE, SUBPIXELS, snapped
 from lifemask.data.wearables.dressing import GLASS, HAIR, Dressed
 from lifemask.data.wearables.shading import FIBRE, MIDDLE, PASSED, SOFTNESS, WRAP
-from lifemask.rendering._backends._jit import kernel, run_in_threads, worker_count
-from lifemask.rendering._backends._kernels import (
-    _C0,
-    _C1,
-    _C2,
-    _C20,
-    _C22,
-    vertex_normals,
-)
-
-if TYPE_CHECKING:
-    from lifemask.data.wearables.drawing import Sheets
+from lifemask.data.wearables.sheets import Sheets
+from lifemask.rendering.harmonics_kernels import C0, C1, C2, C20, C22
+from lifemask.rendering.jit import for_each, kernel
+from lifemask.rendering.triangle_kernels import vertex_normals
 
 _SHIFT = SUBPIXELS.bit_length() - 1
 
 
 def draw(
-    colour: Tensor, depth: Tensor, sheets: "Sheets", layers: int
+    colour: Tensor, depth: Tensor, sheets: Sheets, layers: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return colour (N,3,H,W), opacity (N,H,W) and depth (N,H,W) with the sheets in front."""
     result, opacity = colour.contiguous().clone(), torch.zeros_like(depth)
@@ -42,12 +32,12 @@ def draw(
     def task(k: int) -> None:
         _draw_image(*shared, *starts[k : k + 2], layers, *(array[k] for array in outputs))
 
-    _for_each_image(task, len(colour))
+    for_each(task, len(colour))
     return result, opacity, front
 
 
 def draw_averaged(
-    depth: Tensor, sheets: "Sheets", layers: int, samples: int
+    depth: Tensor, sheets: Sheets, layers: int, samples: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return what `_torch.averaged` makes of `draw` over black."""
     count, height, width = len(depth), depth.shape[1] // samples, depth.shape[2] // samples
@@ -62,7 +52,7 @@ def draw_averaged(
             own = (array[k] for array in arrays)
             _draw_averaged(*shared, *starts[k : k + 2], layers, samples, *own)
 
-    _for_each_image(task, count)
+    for_each(task, count)
     return colour, opacity, front, both
 
 
@@ -82,7 +72,7 @@ def vertex_colours(
     return colours
 
 
-def _shared(sheets: "Sheets", count: int) -> tuple[list[Any], list[int]]:
+def _shared(sheets: Sheets, count: int) -> tuple[list[Any], list[int]]:
     """Return the arrays of all images, and where each image's triangles begin and the last end."""
     xy, usable = snapped(sheets.points)
     stack = sheets.pyramids
@@ -94,17 +84,6 @@ def _shared(sheets: "Sheets", count: int) -> tuple[list[Any], list[int]]:
         )
     ]  # fmt: skip
     return shared, torch.searchsorted(sheets.image, torch.arange(count + 1)).tolist()
-
-
-def _for_each_image(task: Callable[[int], None], count: int) -> None:
-    """Call task(image) for every image, spread over the threads."""
-    workers = worker_count(count)
-
-    def work(worker: int) -> None:
-        for k in range(worker, count, workers):
-            task(k)
-
-    run_in_threads(work, workers)
 
 
 @kernel()
@@ -368,9 +347,9 @@ def _unit(x, y, z):
 @kernel()
 def _irradiance(soft, k, x, y, z):
     """Return the shading of one colour by nine harmonics."""
-    low = _C0 * soft[0, k] + _C1 * (soft[1, k] * y + soft[2, k] * z + soft[3, k] * x)
-    mixed = _C2 * (soft[4, k] * x * y + soft[5, k] * y * z + soft[7, k] * x * z)
-    return low + mixed + _C20 * soft[6, k] * (3 * z * z - 1) + _C22 * soft[8, k] * (x * x - y * y)
+    low = C0 * soft[0, k] + C1 * (soft[1, k] * y + soft[2, k] * z + soft[3, k] * x)
+    mixed = C2 * (soft[4, k] * x * y + soft[5, k] * y * z + soft[7, k] * x * z)
+    return low + mixed + C20 * soft[6, k] * (3 * z * z - 1) + C22 * soft[8, k] * (x * x - y * y)
 
 
 @kernel()

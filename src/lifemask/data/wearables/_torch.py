@@ -4,14 +4,11 @@ The definition of correct. Coverage is decided on corners snapped to 1/256 pixel
 rule, as in `rendering.rasterize`.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from lifemask.data.wearables.drawing import Sheets
+from lifemask.data.wearables.sheets import Sheets
 
 SUBPIXELS = 256
 NEAREST_METRES = 0.05
@@ -21,7 +18,7 @@ _CHUNK = 4_000_000
 
 
 def draw(
-    colour: Tensor, depth: Tensor, sheets: "Sheets", layers: int
+    colour: Tensor, depth: Tensor, sheets: Sheets, layers: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return colour (N,3,H,W), opacity (N,H,W) and depth (N,H,W) with the sheets in front."""
     count, _, height, width = colour.shape
@@ -86,7 +83,7 @@ def snapped(points: Tensor) -> tuple[Tensor, Tensor]:
     return ((xy - 0.5) * SUBPIXELS).round().long(), usable
 
 
-def _covered(sheets: "Sheets", height: int, width: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+def _covered(sheets: Sheets, height: int, width: int) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Return triangle, column and row of every covered pixel, some at a time, in order."""
     xy, usable = snapped(sheets.points)
     corners = xy[sheets.triangles]
@@ -139,7 +136,7 @@ def _shaded(
     column: Tensor,
     row: Tensor,
     behind: Tensor,
-    sheets: "Sheets",
+    sheets: Sheets,
     height: int,
     width: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -174,7 +171,7 @@ def _shaded(
     return pixel[kept], metres[kept], alpha[kept].to(dtype), light[kept].to(dtype)
 
 
-def _sampled(sheets: "Sheets", page: Tensor, uv: Tensor) -> Tensor:
+def _sampled(sheets: Sheets, page: Tensor, uv: Tensor) -> Tensor:
     """Return texels (F, 2) of pages at coordinates (F, 2), bilinear, clamped at the border."""
     stack = sheets.pyramids
     width, height, start = stack.width[page], stack.height[page], stack.start[page]

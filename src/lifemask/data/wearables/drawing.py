@@ -10,8 +10,8 @@ from torch import Tensor
 
 from lifemask.data.wearables import _torch
 from lifemask.data.wearables.dressing import Dressed
-from lifemask.data.wearables.pictures import Levels, Pyramids, pyramids
 from lifemask.data.wearables.shading import vertex_colours
+from lifemask.data.wearables.sheets import Sheets, gather
 from lifemask.geometry.cameras import PerspectiveCamera
 
 LAYERS = 12
@@ -29,32 +29,6 @@ class Layers:
     """How much of what came is hidden, in [0, 1]."""
     depth: Float[Tensor, "N H W"]
     """Metres to the surface at which half of the light is stopped; the given depth behind."""
-
-
-@dataclass(frozen=True)
-class Sheets:
-    """All that is drawn, in pixels: the input of both backends."""
-
-    points: Float[Tensor, "V 3"]
-    """x, y in pixels and depth in metres."""
-    triangles: Tensor
-    """(T, 3) int64."""
-    image: Tensor
-    """(T,) int64: the picture each triangle is drawn in, ascending."""
-    uv: Float[Tensor, "V 2"]
-    """Texture coordinates."""
-    colour: Float[Tensor, "V 3"]
-    """Light that leaves each vertex where luminance is 1."""
-    opacity: Float[Tensor, "V"]
-    """Factor on the pictures' opacity."""
-    lift: Float[Tensor, "T"]
-    """Metres towards the camera."""
-    one_sided: Tensor
-    """(T,) bool: not drawn where the camera sees the inside."""
-    page: Tensor
-    """(T,) int64: row of `pyramids`, of the level that suits the triangle's size."""
-    pyramids: Pyramids
-    """All pictures."""
 
 
 def draw_layers(
@@ -148,7 +122,7 @@ def _lit_sheets(
     direction: Float[Tensor, "N 3"],
     lamp: Float[Tensor, "N 3"],
     backend: LayerBackend,
-) -> tuple["Sheets", bool]:
+) -> tuple[Sheets, bool]:
     """Return all that is drawn under light, and whether numba draws it."""
     if backend not in get_args(LayerBackend):
         raise ValueError(f"Unknown backend {backend!r}. Known: {sorted(get_args(LayerBackend))}.")
@@ -180,39 +154,3 @@ def _lit_sheets(
             for k, one in enumerate(dressed)
         ]
     return gather(dressed, cameras, lit), compiled
-
-
-def gather(
-    dressed: Sequence[Dressed], cameras: Sequence[PerspectiveCamera], lit: Sequence[Tensor]
-) -> Sheets:
-    """Return all that is worn in all images as one set of triangles."""
-    points, triangles, lift, sides, image, pages = [], [], [], [], [], []
-    pictures: list[Levels] = []
-    start = 0
-    for k, (one, camera) in enumerate(zip(dressed, cameras, strict=True)):
-        projected = camera.project(one.vertices)
-        # Roughly from front to back, so that what is hidden can be left out early.
-        order = projected[:, 2][one.triangles].amin(1).argsort(stable=True)
-        points.append(projected)
-        triangles.append(one.triangles[order] + start)
-        lift.append(one.lift[order])
-        sides.append(one.one_sided[order])
-        image.append(torch.full_like(one.picture, k))
-        pages.append(one.picture[order] + len(pictures))
-        pictures += one.pictures
-        start += len(one.vertices)
-    all_points, corners = torch.cat(points), torch.cat(triangles)
-    uv = torch.cat([one.uv for one in dressed])
-    stack = pyramids(pictures, all_points.device)
-    return Sheets(
-        all_points,
-        corners,
-        torch.cat(image),
-        uv,
-        torch.cat(list(lit)),
-        torch.cat([one.opacity for one in dressed]),
-        torch.cat(lift),
-        torch.cat(sides),
-        stack.pages(torch.cat(pages), uv[corners], all_points[corners]),
-        stack,
-    )

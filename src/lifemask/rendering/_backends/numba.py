@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lifemask.rendering import triangle_kernels
 from lifemask.rendering._backends import _kernels
-from lifemask.rendering._backends._jit import run_in_threads, worker_count
+from lifemask.rendering.jit import for_each, run_in_threads, worker_count
 
 
 def rasterize(
@@ -86,13 +87,13 @@ def _nearest_triangle(
     index = torch.empty(batch, height, width, dtype=torch.int64)
     near = torch.empty(batch, height, width, dtype=torch.float32).numpy()
     for image in range(batch):
-        _kernels.snap(points[image].numpy(), x[image], y[image], q[image])
+        triangle_kernels.snap(points[image].numpy(), x[image], y[image], q[image])
     keep = (cull != "front", cull != "back")
     corners, out = triangles.numpy(), index.numpy()
 
     # y points down: counter-clockwise to the viewer is negative area, the "front".
     def task(image: int, first: int, last: int, _: int) -> None:
-        _kernels.cover(
+        triangle_kernels.cover(
             x[image],
             y[image],
             q[image],
@@ -361,9 +362,9 @@ class _VertexNormals(torch.autograd.Function):
         p, s, n, corners = points.numpy(), sums.numpy(), normals.numpy(), triangles.numpy()
 
         def task(image: int) -> None:
-            _kernels.vertex_normals(p[image], corners, s[image], n[image])
+            triangle_kernels.vertex_normals(p[image], corners, s[image], n[image])
 
-        _for_each_image(task, points.shape[0])
+        for_each(task, points.shape[0])
         ctx.save_for_backward(points, triangles, sums)
         return normals
 
@@ -379,20 +380,9 @@ class _VertexNormals(torch.autograd.Function):
         gn = grad_normals.contiguous().numpy()
 
         def task(image: int) -> None:
-            _kernels.vertex_normals_backward(
+            triangle_kernels.vertex_normals_backward(
                 p[image], corners, s[image], gn[image], scratch[image], gp[image]
             )
 
-        _for_each_image(task, points.shape[0])
+        for_each(task, points.shape[0])
         return to_points, None
-
-
-def _for_each_image(task: Callable[[int], None], batch: int) -> None:
-    """Call task(image) for every image, spread over the threads."""
-    workers = worker_count(batch)
-
-    def work(worker: int) -> None:
-        for image in range(worker, batch, workers):
-            task(image)
-
-    run_in_threads(work, workers)

@@ -82,6 +82,17 @@ def run_in_threads(task: Callable[[int], None], workers: int) -> None:
         future.result()
 
 
+def for_each(task: Callable[[int], None], count: int) -> None:
+    """Call task(0) … task(count - 1), spread over the threads."""
+    workers = worker_count(count)
+
+    def work(worker: int) -> None:
+        for number in range(worker, count, workers):
+            task(number)
+
+    run_in_threads(work, workers)
+
+
 def worker_count(units: int) -> int:
     """Return how many threads to use for so many independent units: what torch may use here."""
     return max(1, min(torch.get_num_threads(), units))
