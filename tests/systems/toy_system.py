@@ -112,7 +112,9 @@ class ToySystem(System):
         landmarks = images.new_zeros(len(images), 1, size * size)
         if faces.landmarks is not None and faces.landmark_weight is not None:
             x, y = faces.landmarks.flatten(0, 1).long().clamp(0, size - 1).unbind(-1)
-            landmarks.scatter_(2, (y * size + x)[:, None], faces.landmark_weight.flatten(0, 1)[:, None])
+            landmarks.scatter_(
+                2, (y * size + x)[:, None], faces.landmark_weight.flatten(0, 1)[:, None]
+            )
         normals = torch.zeros_like(images)
         if faces.previous is not None:
             surface = head_surface(self.model, faces.previous)

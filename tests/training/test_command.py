@@ -15,7 +15,7 @@ from lifemask.data.stored_fits import StoredFit, write_fits
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
 from lifemask.geometry.tensors import map_tensors
 from lifemask.morphable.assets import read_card
-from lifemask.training.recipes import recipe_names
+from lifemask.systems.registry import recipe_names
 
 
 @pytest.fixture

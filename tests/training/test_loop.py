@@ -14,11 +14,11 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from training.toy import ToySystem, toy_parts, toy_recipe
+from training.toy import ToySystem, toy_parts, toy_phase, toy_recipe
 
 from lifemask.io.files import OutputError
 from lifemask.training.checkpoints import checkpoints
-from lifemask.training.config import GuardLimits, RunOptions, Schedule, TrainingError
+from lifemask.training.config import RunOptions, Schedule, TrainingError
 from lifemask.training.loop import train
 from lifemask.training.steps import total_loss
 
@@ -150,7 +150,7 @@ def test_two_processes_resume_exactly_and_differ_from_one(tmp_path: Path) -> Non
     train(toy_recipe(), toy_parts(), options(tmp_path / "alone"))
     alone = load_file(checkpoints(tmp_path / "alone" / "checkpoints")[-1] / "model.safetensors")
     assert not torch.equal(
-        alone["trunk.5.weight"], load_file(whole / "model.safetensors")["trunk.5.weight"]
+        alone["network.5.weight"], load_file(whole / "model.safetensors")["network.5.weight"]
     )
 
 
@@ -168,15 +168,16 @@ def test_weights_that_do_not_fit_are_refused(
     tmp_path: Path, weights: dict[str, float], message: str
 ) -> None:
     with pytest.raises(TrainingError, match=message):
-        train(toy_recipe(weights=weights), toy_parts(), options(tmp_path))
+        train(toy_recipe(phases=toy_phase(weights=weights)), toy_parts(), options(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
 def test_checkpoint_of_another_recipe_is_refused_and_says_where_they_differ(tmp_path: Path) -> None:
     train(toy_recipe(), toy_parts(), options(tmp_path, stop_at=3))
-    other = toy_recipe(seed=5, weights={"colour": 2.0, "size": 0.01})
+    other = toy_recipe(seed=5, phases=toy_phase(weights={"colour": 2.0, "size": 0.01}))
     with pytest.raises(
-        TrainingError, match=r"another recipe.*seed: 5, there 0; weights\.colour: 2"
+        TrainingError,
+        match=r"another recipe.*phases\.main\.weights\.colour: 2\.0, there 1\.0; seed: 5, there 0",
     ):
         train(other, toy_parts(), options(tmp_path, resume=True))
 
@@ -304,18 +305,41 @@ def test_a_schedule_without_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_factors_change_learning_rates_and_unknown_ones_are_refused(tmp_path: Path) -> None:
-    recipe = toy_recipe()
-    frozen = replace(recipe.optimiser, learning_rate_factors={"trunk.0": 0.0}, weight_decay=0.0)
+    optimiser = toy_phase()["main"].optimiser
+    frozen = replace(optimiser, learning_rate_factors={"network.0": 0.0}, weight_decay=0.0)
     system = ToySystem()
     before = {name: value.clone() for name, value in system.named_parameters()}
-    train(replace(recipe, optimiser=frozen), toy_parts(system), options(tmp_path / "a"))
+    recipe = toy_recipe(phases=toy_phase(optimiser=frozen))
+    train(recipe, toy_parts(system), options(tmp_path / "a"))
     after = dict(system.named_parameters())
-    assert torch.equal(before["trunk.0.weight"], after["trunk.0.weight"])
-    assert not torch.equal(before["trunk.5.weight"], after["trunk.5.weight"])
-    wrong = replace(recipe.optimiser, learning_rate_factors={"backbone": 0.1})
-    with pytest.raises(TrainingError, match=r"backbone.*They start with trunk, unused"):
-        train(replace(recipe, optimiser=wrong), toy_parts(), options(tmp_path / "b"))
+    assert torch.equal(before["network.0.weight"], after["network.0.weight"])
+    assert not torch.equal(before["network.5.weight"], after["network.5.weight"])
+    wrong = replace(optimiser, learning_rate_factors={"backbone": 0.1})
+    recipe = toy_recipe(phases=toy_phase(optimiser=wrong))
+    with pytest.raises(TrainingError, match=r"backbone.*They start with network, unused"):
+        train(recipe, toy_parts(), options(tmp_path / "b"))
 
 
-def test_guards_from_the_recipe_have_defaults() -> None:
-    assert GuardLimits() == toy_recipe().guards
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learns": ("backbone",)}, r"start with 'backbone', but no parameter starts so"),
+        ({"learns": ("network",)}, r"No phase changes unused\.weight, unused\.bias"),
+        ({"start": 0.5, "end": 0.5}, r"lasts from 0\.5 to 0\.5"),
+    ],
+)
+def test_phases_that_do_not_fit_are_refused(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(TrainingError, match=message):
+        train(toy_recipe(phases=toy_phase(**changes)), toy_parts(), options(tmp_path))
+
+
+def test_a_training_without_any_phase_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="No phase takes part at 50%"):
+        train(toy_recipe(phases=toy_phase(end=0.5)), toy_parts(), options(tmp_path))
+
+
+def test_another_list_of_phases_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="has the phases second; toy has main"):
+        train(toy_recipe(phases={"second": toy_phase()["main"]}), toy_parts(), options(tmp_path))

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from training.toy import ToySystem, toy_parts, toy_recipe
 
-from lifemask.systems.released import read_weights
+from lifemask.networks.released import read_weights
 from lifemask.training import packed
 from lifemask.training.checkpoints import checkpoints
 from lifemask.training.config import RunOptions, TrainingError

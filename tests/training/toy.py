@@ -1,75 +1,112 @@
 """A system that learns one colour, and faces that are one colour: training in milliseconds."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from tiny_head import ALBEDO, IDENTITY, TEXTURE, tiny_camera, tiny_head
 from torch import Tensor, nn
 
 from lifemask.data.batch import FaceBatch
 from lifemask.data.mixture import Mixture, generator_for
-from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.morphable.coefficients import FaceCoefficients
-from lifemask.morphable.explained_face import ExplainedFace
-from lifemask.systems.system import PANELS, System
-from lifemask.training.config import Optimiser, Recipe, Schedule, SyntheticSource, SystemChoice
+from lifemask.morphable.explained_face import ExplainedFace, UVMap
+from lifemask.training.config import (
+    MAIN,
+    GuardLimits,
+    Optimiser,
+    Phase,
+    Recipe,
+    Schedule,
+    SyntheticSource,
+    SystemChoice,
+)
 from lifemask.training.loop import TrainingParts
+from lifemask.training.passes import predict_batches
+from lifemask.training.system import FramedFaces, Losses, System
 
 SIZE = 8
 
 
 class ToySystem(System):
-    """Guesses the mean colour as light, through a batch norm and dropout."""
+    """Predicts the mean colour as light, through a batch norm and dropout."""
 
     name: ClassVar[str] = "toy"
-    loss_names: ClassVar[tuple[str, ...]] = ("colour", "size")
+    phases: ClassVar = {
+        MAIN: Phase(
+            weights={"colour": 1.0, "size": 0.01},
+            optimiser=Optimiser(learning_rate=1e-2, average=0.9),
+        )
+    }
 
-    def __init__(self, *, seed: int = 0, bad_from: float | None = None) -> None:
+    def __init__(
+        self, *, seed: int = 0, bad_from: float | None = None, collapse: str | None = None
+    ) -> None:
+        """`collapse` names what goes wrong in its predictions: light, albedo or displacement."""
         super().__init__()
         self.crop_size = SIZE
+        self.model = tiny_head()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.trunk = nn.Sequential(
+            self.network = nn.Sequential(
                 nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2), nn.Flatten(),
                 nn.Linear(8 * 36, 27),
             )  # fmt: skip
             self.unused = nn.Linear(2, 2)
         self.bad_from = bad_from
+        self.collapse = collapse
 
-    def forward(self, photo: Float[Tensor, "*batch 3 S S"]) -> ExplainedFace:
-        light = self.trunk(photo.flatten(0, -4)).unflatten(-1, (9, 3))
-        light = light.unflatten(0, photo.shape[:-3])
-        batch = photo.shape[:-3]
+    def forward(self, faces: FramedFaces) -> ExplainedFace:
+        batch = faces.photo.shape[:-3]
+        light = self.run_network(self.network, faces.photo.flatten(0, -4)).unflatten(-1, (9, 3))
+        light = light.unflatten(0, batch)
         zeros = light.new_zeros
-        return ExplainedFace(
+        face = ExplainedFace(
             FaceCoefficients(
-                zeros(*batch, 4), zeros(*batch, 52), zeros(*batch, 2, 2), zeros(*batch, 3)
+                zeros(*batch, IDENTITY), zeros(*batch, 52), zeros(*batch, 2, 2),
+                zeros(*batch, ALBEDO),
             ),
-            PerspectiveCamera(
-                torch.ones_like(light[..., 0, 0]) * SIZE,
-                zeros(*batch, 2) + SIZE / 2,
-                torch.eye(4).expand(*batch, 4, 4),
-                (SIZE, SIZE),
-            ),
+            tiny_camera(SIZE, batch),
             SphericalHarmonicsLight(light),
-        )
+        )  # fmt: skip
+        return face if self.collapse is None else self.collapsed(face, batch)
 
-    def losses(
-        self, batch: FaceBatch, estimate: ExplainedFace
-    ) -> dict[str, Float[Tensor, "*batch"]]:
+    def collapsed(self, face: ExplainedFace, batch: torch.Size) -> ExplainedFace:
+        lamp = SphericalHarmonicsLight.from_direction(0.7, 0.3).coefficients
+        lit = replace(face, light=SphericalHarmonicsLight(lamp.expand(*batch, 9, 3)))
+        covered = torch.ones(*batch, TEXTURE, TEXTURE)
+        match self.collapse:
+            case "light":
+                ambient = SphericalHarmonicsLight.ambient().coefficients
+                return replace(face, light=SphericalHarmonicsLight(ambient.expand(*batch, 9, 3)))
+            case "albedo":
+                white = torch.full((*batch, 3, TEXTURE, TEXTURE), 0.95)
+                return replace(lit, albedo_map=UVMap(white, covered))
+            case "displacement":
+                deep = torch.full((*batch, 1, TEXTURE, TEXTURE), 0.00195)
+                return replace(lit, displacement_map=UVMap(deep, covered))
+            case _:
+                return lit
+
+    def losses(self, phase: str, batches: Sequence[FaceBatch]) -> list[Losses]:
+        lights = (
+            [
+                self.run_network(self.network, batch.photo.flatten(0, -4)).unflatten(-1, (9, 3))
+                for batch in batches
+            ]
+            if self.collapse
+            else [f.light.coefficients for f in predict_batches(self, batches)]
+        )
+        return [self.colour_losses(b, light) for b, light in zip(batches, lights, strict=True)]
+
+    def colour_losses(self, batch: FaceBatch, light: Tensor) -> Losses:
         colour = batch.photo.mean((-2, -1))
-        guess = estimate.light.coefficients[..., 0, :]
-        error = (guess - colour).square().mean(-1)
+        error = (light[..., 0, :] - colour).square().mean(-1)
         if self.bad_from is not None and float(colour.max()) > self.bad_from:
             error = error / 0
-        return {"colour": error, "size": estimate.light.coefficients.square().mean((-2, -1))}
-
-    def draw(
-        self, batch: FaceBatch, estimate: ExplainedFace
-    ) -> Float[Tensor, "*batch panels 3 S S"]:
-        return torch.stack([batch.photo] * len(PANELS), -4)
+        return {"colour": error, "size": light.square().mean((-2, -1))}
 
 
 @dataclass(frozen=True)
@@ -110,6 +147,11 @@ def plain_batch(photo: Tensor) -> FaceBatch:
     )
 
 
+def toy_phase(**changes: object) -> dict[str, Phase]:
+    """Return the toy's one phase with changes."""
+    return {MAIN: replace(ToySystem.phases[MAIN], **changes)}  # type: ignore[arg-type]
+
+
 def toy_recipe(**changes: object) -> Recipe:
     """Return a recipe of twelve steps."""
     values = {
@@ -117,11 +159,11 @@ def toy_recipe(**changes: object) -> Recipe:
         "description": "Learns a colour.",
         "system": SystemChoice("toy"),
         "sources": {"one": SyntheticSource(3), "two": SyntheticSource(1)},
-        "weights": {"colour": 1.0, "size": 0.01},
+        "phases": ToySystem.phases,
         "batch_size": 8,
-        "optimiser": Optimiser(learning_rate=1e-2, average=0.9),
         "schedule": Schedule(steps=12, warmup_steps=2),
         "validation_images": 4,
+        "guards": GuardLimits(from_progress=2.0),
     } | changes
     return Recipe(**values)  # type: ignore[arg-type]
 

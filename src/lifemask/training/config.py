@@ -151,14 +151,18 @@ class Phase:
 
     weights: Mapping[str, float]
     """Factor of each loss; 0 switches one off. A phase computes exactly these losses."""
-    learns: tuple[str, ...] = ("",)
-    """Starts of the names of the parameters that learn; an empty text means all."""
+    learns: tuple[str, ...] = ()
+    """Starts of the names of the parameters that learn; none: all."""
     optimiser: Optimiser = field(default_factory=Optimiser)
     """How they change."""
     start: float = 0.0
     """Share of the training from which the phase takes part."""
     end: float = 1.0
     """Share of the training up to which it takes part."""
+
+    def changes(self, parameter: str) -> bool:
+        """Return whether the parameter of this name learns."""
+        return not self.learns or parameter.startswith(self.learns)
 
 
 MAIN = "main"

@@ -53,7 +53,7 @@ def saturated_share(
 
 
 def albedo_drift(
-    albedo: Float[Tensor, "*batch 3 R R"], prior: Float[Tensor, "3 R R"]
+    albedo: Float[Tensor, "*batch 3 R R"], prior: Float[Tensor, "3 S S"]
 ) -> Float[Tensor, ""]:
     """Return how far the mean albedo of a batch lies from the prior's mean, linear RGB."""
     return (albedo.mean() - prior.mean()).abs()

@@ -26,7 +26,7 @@ def make_optimiser(system: nn.Module, phase: Phase, trainable: Sequence[str]) ->
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     used: set[str] = set()
     parameters = dict(system.named_parameters())
-    names = [name for name in trainable if name.startswith(phase.learns)]
+    names = [name for name in trainable if phase.changes(name)]
     for name in names:
         start = _longest_start(name, settings.learning_rate_factors)
         used.add(start)

@@ -35,8 +35,8 @@ def check_phases(recipe: Recipe, system: System) -> None:
                     f"Phase {name} changes parameters that start with {start!r}, but no parameter "
                     f"starts so. {_known_starts(system)}"
                 )
-    starts = tuple(start for phase in recipe.phases.values() for start in phase.learns)
-    if idle := [name for name in parameters if not name.startswith(starts)]:
+    phases = recipe.phases.values()
+    if idle := [name for name in parameters if not any(p.changes(name) for p in phases)]:
         raise TrainingError(
             f"No phase changes {', '.join(idle[:4])}. Name it in a phase's `learns`, or freeze it."
         )
@@ -76,7 +76,7 @@ def set_learning(system: nn.Module, trainable: Sequence[str], phase: Phase) -> N
     names = set(trainable)
     for name, parameter in system.named_parameters():
         if name in names:
-            parameter.requires_grad_(name.startswith(phase.learns))
+            parameter.requires_grad_(phase.changes(name))
 
 
 class PhaseLosses(nn.Module):
