@@ -29,7 +29,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lifemask.data.augmentation_config import Augmentation
-from lifemask.data.photo_faces import PhotoFaces, open_photos
+from lifemask.data.photo_faces import FaceCrops, PhotoFaces, open_photos
 from lifemask.data.profiled import ProfiledFaces
 from lifemask.data.stored_fits import FitStore
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
@@ -69,8 +69,8 @@ def main() -> None:
 
     patterns = [f"train/{name}.tar" for name in SHARDS]
     training, held, _ = open_photos(
-        options.data, patterns, tiers=["open"], size=SIZE, seed=0, held_out=0.3,
-        augmentation=Augmentation.none(), limit=options.limit,
+        options.data, patterns, tiers=["open"], held_out=0.3,
+        crops=FaceCrops(SIZE, 0, Augmentation.none()), limit=options.limit,
     )  # fmt: skip
     config = SyntheticConfig(
         **({} if options.all_poses else NEAR_FRONTAL),

@@ -1,5 +1,6 @@
 """Videos become clips of one person, and bad ones are counted."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,16 @@ import torch
 from PIL import Image
 
 from lifemask.data.augmentation_config import Augmentation
+from lifemask.data.cards import person_number
 from lifemask.data.clips import ClipFaces, VideoError, frame_shard, open_clips, video_frames
 from lifemask.data.observed import ObservationCache
+from lifemask.data.photo_faces import FaceCrops
 from lifemask.data.photos import ShardError, index_shards
 
 av = pytest.importorskip("av")
 
 
-def write_video(path: Path, pictures: list[np.ndarray]) -> Path:
+def write_video(path: Path, pictures: list[np.ndarray], **card: str) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.height, stream.width = pictures[0].shape[:2]
@@ -24,7 +27,20 @@ def write_video(path: Path, pictures: list[np.ndarray]) -> Path:
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
-    return path
+    return with_card(path, **card)
+
+
+def with_card(video: Path, **card: str) -> Path:
+    said = {"source": "test", "identity": video.stem, "licence_tier": "research"} | card
+    video.with_suffix(".json").write_text(json.dumps(said))
+    return video
+
+
+def portrait(samples: Path, number: int) -> list[np.ndarray]:
+    """Return frames of a portrait that moves to the right."""
+    with Image.open(samples / f"portrait_{number}.jpg") as image:
+        picture = np.asarray(image.convert("RGB").resize((256, 256)))
+    return [np.roll(picture, 3 * k, 1) for k in range(8)]
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +48,19 @@ def videos(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
     """Return a folder with two videos of a moving portrait, one of a wall and one that is none."""
     folder = tmp_path_factory.mktemp("videos")
     for number in (1, 2):
-        with Image.open(samples / f"portrait_{number}.jpg") as image:
-            picture = np.asarray(image.convert("RGB").resize((256, 256)))
-        write_video(folder / f"v{number}.mp4", [np.roll(picture, 3 * k, 1) for k in range(8)])
+        write_video(folder / f"v{number}.mp4", portrait(samples, number))
     write_video(folder / "wall.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 4)
     (folder / "broken.mp4").write_bytes(b"no video at all")
+    with_card(folder / "broken.mp4")
     return folder
 
 
-def open_all(videos: Path, work: Path, frames: int = 3) -> tuple[ClipFaces, ClipFaces, dict]:
+def open_all(
+    videos: Path, work: Path, frames: int = 3, tiers: tuple[str, ...] = ("research",)
+) -> tuple[ClipFaces, ClipFaces, dict]:
+    # The pattern matches the cards too.
     return open_clips(
-        videos, ["*.mp4"], frames=frames, size=64, seed=0, augmentation=Augmentation.none(),
+        videos, ["*"], tiers=tiers, frames=frames, crops=FaceCrops(64, 0, Augmentation.none()),
         store=ObservationCache(work / "observed"), shards=work / "shards",
     )  # fmt: skip
 
@@ -73,6 +91,56 @@ def test_videos_without_faces_and_broken_ones_are_counted(
     about = clips[2]
     assert about["left_out"] == {"damaged videos": 1, "no face": 4, "short videos": 1}
     assert (about["videos"], about["held_out"]) == (1, 1)
+    assert about["tiers"] == ["research"]
+
+
+def test_frames_are_of_the_person_whom_the_card_names(
+    clips: tuple[ClipFaces, ClipFaces, dict],
+) -> None:
+    people = {int(part.batch(0, 1).person[0, 0]) for part in clips[:2]}
+    assert people == {person_number("test/v1"), person_number("test/v2")}
+
+
+def test_nobody_is_both_trained_on_and_held_out(samples: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name, number, identity in (("a", 1, "anna"), ("b", 2, "ben"), ("c", 1, "anna")):
+        write_video(folder / f"{name}.mp4", portrait(samples, number), identity=identity)
+    training, held, about = open_all(folder, tmp_path)
+    assert about["videos"] + about["held_out"] == 3
+    shown = [{place.read().about["identity"] for v in part.videos for place, _ in v}
+             for part in (training, held)]  # fmt: skip
+    assert shown[0] | shown[1] == {"anna", "ben"}
+    assert not shown[0] & shown[1]
+    # With one person there is nobody to validate on.
+    (folder / "b.mp4").unlink()
+    with pytest.raises(ShardError, match=r"2 have 3 frames with a face and show 1 people"):
+        open_all(folder, tmp_path)
+
+
+def test_videos_without_a_card_or_of_another_licence_are_refused(tmp_path: Path) -> None:
+    video = tmp_path / "clip.mp4"
+    video.write_bytes(b"never decoded")
+    with pytest.raises(ShardError, match=r"has no card clip\.json beside it\. Write one that says"):
+        open_all(tmp_path, tmp_path)
+    with_card(video)
+    with pytest.raises(ShardError, match=r"clip\.mp4 has the licence tier 'research'.*allows open"):
+        open_all(tmp_path, tmp_path, tiers=("open",))
+    video.with_suffix(".json").write_text('{"source": "test", "identity": null}')
+    with pytest.raises(ShardError, match=r"clip\.json lacks identity, licence_tier"):
+        open_all(tmp_path, tmp_path)
+    video.with_suffix(".json").write_text("[]")
+    with pytest.raises(ShardError, match=r"clip\.json cannot be read"):
+        open_all(tmp_path, tmp_path)
+
+
+def test_a_changed_card_makes_another_shard(videos: Path, tmp_path: Path) -> None:
+    video = tmp_path / "v1.mp4"
+    video.write_bytes((videos / "v1.mp4").read_bytes())
+    before = frame_shard(with_card(video), tmp_path)
+    after = frame_shard(with_card(video, licence_tier="open"), tmp_path)
+    assert before != after
+    assert index_shards([after])[0][0].read().about["licence_tier"] == "open"
 
 
 def test_frames_are_evenly_spaced_and_kept(videos: Path, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from lifemask.data.augmentation_config import Augmentation
+from lifemask.data.cards import held_out_people, person_number
 from lifemask.data.observed import ObservationCache
-from lifemask.data.photo_faces import open_photos, person_number
+from lifemask.data.photo_faces import FaceCrops, open_photos
 from lifemask.data.photos import ShardError, find_shards, index_shards, read_shards
 from lifemask.geometry.tensors import named_tensors
 
@@ -128,8 +129,8 @@ def test_a_shard_that_shrinks_while_training_is_noticed(shards: list[Path]) -> N
 
 def faces(folder: Path, samples: Path, tmp_path: Path, **changes: object):
     values = {
-        "tiers": ["open"], "size": 64, "seed": 0, "held_out": 0.3,
-        "augmentation": Augmentation.none(), "store": ObservationCache(tmp_path / "observed"),
+        "tiers": ["open"], "held_out": 0.3, "crops": FaceCrops(64, 0, Augmentation.none()),
+        "store": ObservationCache(tmp_path / "observed"),
     }  # fmt: skip
     return open_photos(folder, ["*.tar"], **(values | changes))  # type: ignore[arg-type]
 
@@ -267,3 +268,12 @@ def test_shards_without_any_face_are_refused(
 def test_people_have_numbers_that_fit_and_stay() -> None:
     assert person_number("frl/lon041") == person_number("frl/lon041")
     assert 0 <= person_number("lfw/Nona_Gaye") < 2**56
+
+
+def test_whether_somebody_is_held_out_depends_on_the_name_alone() -> None:
+    names = [f"somebody {k}" for k in range(400)]
+    out = held_out_people(names, 0.2)
+    assert 0.15 < len(out) / len(names) < 0.25
+    assert held_out_people(names[::-2], 0.2) == out & set(names[::-2])
+    assert len(held_out_people(names, 0.0)) == 1
+    assert len(held_out_people(names[:2], 1.0)) == 1

@@ -7,13 +7,19 @@ import pytest
 import torch
 
 from lifemask.data.augmentation_config import Augmentation
+from lifemask.data.mixture import Mixture, mixed_batches
 from lifemask.data.stored_fits import StoredFit, write_fits
-from lifemask.geometry.tensors import map_tensors
+from lifemask.geometry.tensors import map_tensors, named_tensors
 from lifemask.morphable.assets import read_card
 from lifemask.training.builders import build_parts
 from lifemask.training.config import SyntheticSource, SystemChoice, TrainingError
 from lifemask.training.recipes import find_recipe
-from lifemask.training.sources import SyntheticFaceSource, VariedSource, synthetic_config
+from lifemask.training.sources import (
+    SyntheticClipSource,
+    SyntheticFaceSource,
+    VariedSource,
+    synthetic_config,
+)
 
 
 def test_repeats_show_the_same_faces_in_different_variations() -> None:
@@ -30,6 +36,48 @@ def test_repeats_show_the_same_faces_in_different_variations() -> None:
     assert not torch.equal(batch.photo[0], batch.photo[1])
     again = VariedSource(source, strength, repeats=3).batch(2, 5)
     assert torch.equal(batch.photo, again.photo)
+
+
+def _clips(augmentation: Augmentation, repeats: int = 1) -> VariedSource:
+    config = synthetic_config({"samples": 1, "texture_size": 64, "dressed": 0.0}, 64)
+    return VariedSource(SyntheticClipSource(config, seed=3, frames=2), augmentation, repeats)
+
+
+def test_clips_have_frames_as_second_axis_and_one_person() -> None:
+    clips = _clips(Augmentation.none()).batch(1, 2)
+    faces = SyntheticFaceSource(_clips(Augmentation.none()).source.config, seed=3).batch(1, 2)
+    assert clips.photo.shape == (2, 2, 3, 64, 64)
+    assert all(value.shape[:2] == (2, 2) for value in named_tensors(clips).values())
+    assert torch.equal(clips.person, faces.person[:, None].expand(2, 2))
+    assert clips.truth is not None
+    identity = clips.truth.face.coefficients.identity
+    assert torch.equal(identity[:, 0], identity[:, 1])
+    assert not torch.equal(clips.photo[:, 0], clips.photo[:, 1])
+    torch.testing.assert_close(clips.landmarks478[:, 0], faces.landmarks478, atol=0.01, rtol=0)
+
+
+def test_clips_are_mirrored_as_a_whole_and_varied_anew() -> None:
+    strength = replace(Augmentation.none(), mirror=0.5)
+    drawn = _clips(Augmentation.none()).batch(0, 1)
+    varied = _clips(strength, repeats=6).batch(0, 6)
+    mirrored = (varied.photo == drawn.photo.flip(-1)).all((2, 3, 4))
+    same = (varied.photo == drawn.photo).all((2, 3, 4))
+    assert torch.equal(mirrored, ~same)
+    assert torch.equal(mirrored[:, 0], mirrored[:, 1])
+    assert 0 < mirrored[:, 0].sum() < 6
+    shifted = _clips(replace(Augmentation.none(), shift=0.1)).batch(0, 1)
+    moved = shifted.landmarks478 - drawn.landmarks478
+    assert not torch.allclose(moved[:, 0], moved[:, 1], atol=0.1)
+
+
+def test_clips_come_from_other_processes_as_from_this_one() -> None:
+    source = _clips(replace(Augmentation.none(), mirror=0.5, exposure=0.3))
+    mixture = Mixture({"clips": source}, {"clips": 2})
+    (here,) = next(mixed_batches(mixture, start=4))
+    (there,) = next(mixed_batches(mixture, start=4, workers=1))
+    expected = named_tensors(here)
+    for name, value in named_tensors(there).items():
+        torch.testing.assert_close(value, expected[name], msg=name)
 
 
 def test_repeats_that_make_no_sense_are_refused() -> None:

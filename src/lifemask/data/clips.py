@@ -1,7 +1,8 @@
 """Clips of one person each: frames taken evenly from videos, kept as shards, drawn at random.
 
-A video is decoded once, by PyAV; its frames become a shard of `VIDEO_NNNN.jpg` and `.json` in the
-cache, so that training reads clips as it reads photos.
+Beside each `VIDEO.mp4` lies its card `VIDEO.json`: `source`, `identity` and `licence_tier`. A video is
+decoded once, by PyAV; its frames become a shard of `VIDEO_NNNN.jpg` and `.json` in the cache, so
+that training reads clips as it reads photos.
 """
 
 import hashlib
@@ -21,11 +22,11 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from lifemask.data.augmentation import augmented
-from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch
+from lifemask.data.cards import Card, check_tier, held_out_people, person_name
 from lifemask.data.mixture import generator_for
 from lifemask.data.observed import ObservationCache, observe_all
-from lifemask.data.photo_faces import framed_photo
+from lifemask.data.photo_faces import FaceCrops, framed_photo
 from lifemask.data.photos import PhotoPlace, ShardError, find_files, index_shards
 from lifemask.geometry.tensors import joined, map_tensors
 from lifemask.io.files import atomic_write, make_folder
@@ -38,6 +39,9 @@ FRAMES_KEPT = 24
 
 LONGEST_SIDE = 512
 """Larger frames are reduced to this many pixels."""
+
+_CARD = ("source", "identity", "licence_tier")
+_WANTED = "source (where it is from), identity (who is seen) and licence_tier (open or research)"
 
 Video = tuple[tuple[PhotoPlace, Path], ...]
 
@@ -52,12 +56,8 @@ class ClipFaces:
     """Reads the latter."""
     frames: int
     """Frames of each clip."""
-    size: int
-    """Pixels on a side of the crops."""
-    seed: int
-    """Of the choice and of augmentation."""
-    augmentation: Augmentation
-    """Variations of the crops; a clip is mirrored as a whole."""
+    crops: FaceCrops
+    """What is shown of them; a clip is mirrored as a whole."""
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -65,18 +65,21 @@ class ClipFaces:
     def batch(self, index: int, size: int) -> FaceBatch:
         """Return a batch with axes (size, frames); see `FaceSource`."""
         clips = joined([self._clip(number) for number in range(index * size, (index + 1) * size)])
-        return augmented(clips, self.augmentation, generator_for(self.seed, "varied", index))
+        return augmented(
+            clips, self.crops.augmentation, generator_for(self.crops.seed, "varied", index)
+        )
 
     def _clip(self, number: int) -> FaceBatch:
-        generator = generator_for(self.seed, "clip", number)
+        seed = self.crops.seed
+        generator = generator_for(seed, "clip", number)
         order = torch.randperm(
-            len(self), generator=generator_for(self.seed, "order", number // len(self))
+            len(self), generator=generator_for(seed, "order", number // len(self))
         )
         which = int(order[number % len(self)])
         video = self.videos[which]
         chosen = torch.randperm(len(video), generator=generator)[: self.frames].sort().values
         frames = [
-            framed_photo(place.read(), self.store.read(path), self.size)
+            framed_photo(place.read(), self.store.read(path), self.crops.size)
             for place, path in (video[k] for k in chosen.tolist())
         ]
         clip = joined(frames)
@@ -87,67 +90,61 @@ def open_clips(
     data: Path | None,
     patterns: Sequence[str],
     *,
+    tiers: Sequence[str],
     frames: int,
-    size: int,
-    seed: int,
-    augmentation: Augmentation,
+    crops: FaceCrops,
     held_out: float = 0.15,
     store: ObservationCache | None = None,
     shards: Path | None = None,
     workers: int = 0,
 ) -> tuple[ClipFaces, ClipFaces, dict[str, Any]]:
-    """Return clips to train on, clips of other videos to validate on, and what is known of them.
+    """Return clips to train on, clips of other people to validate on, and what is known of them.
 
     Args:
         data: folder to which the patterns are relative.
-        patterns: videos; see `find_files`.
+        patterns: videos, each with its card; see `find_files`. Matching cards are no videos.
+        tiers: the licence tiers that videos may have.
         frames: of each clip.
-        size: pixels on a side of the crops.
-        seed: of choice and augmentation.
-        augmentation: of the crops to train on.
-        held_out: share of the videos to validate on; at least one.
+        crops: what is shown of the clips to train on; those to validate on are not varied.
+        held_out: share of the people to validate on; at least one person.
         store: where observations are kept; by default in the cache folder.
         shards: where frames are kept; by default in the cache folder.
         workers: processes that look at frames.
 
     Raises:
-        ShardError: no videos, too few with enough faces, or PyAV is not installed.
+        ShardError: there are no videos; one has no card, or another licence tier; too few people
+            show enough faces; or PyAV is not installed.
         OutputError: frames cannot be written.
     """
     store = ObservationCache.default() if store is None else store
     shards = cache_directory() / "clips" if shards is None else shards
-    kept_shards: list[Path] = []
-    lost: dict[str, int] = {}
-    for video in find_files(data, patterns):
-        try:
-            kept_shards.append(frame_shard(video, shards))
-        except VideoError as error:
-            lost["damaged videos"] = lost.get("damaged videos", 0) + 1
-            logger.warning("%s", error)
-    places, _ = index_shards(kept_shards)
+    cards, damaged = _decoded(find_files(data, patterns), tiers, shards)
+    places, _ = index_shards(list(cards))
     kept, without = observe_all(places, store, workers=workers)
     videos = [tuple(group) for _, group in groupby(kept, key=lambda pair: pair[0].shard)]
     enough = [video for video in videos if len(video) >= frames]
-    if len(enough) < 2:
+    shown = [cards[video[0][0].shard] for video in enough]
+    names = [_person(card) for card in shown]
+    if len(set(names)) < 2:
         raise ShardError(
-            f"Of {len(kept_shards)} videos, {len(enough)} have {frames} frames with a face; at "
-            "least two are needed, one to train on and one to validate on."
+            f"Of {len(cards)} videos, {len(enough)} have {frames} frames with a face and show "
+            f"{len(set(names))} people; at least two people are needed, one to train on and one to "
+            "validate on."
         )
-    enough.sort(key=lambda video: hashlib.sha256(video[0][0].shard.name.encode()).digest())
-    count = min(max(1, round(held_out * len(enough))), len(enough) - 1)
+    out = held_out_people(names, held_out)
+    parts: tuple[list[Video], ...] = ([], [])
+    for video, name in zip(enough, names, strict=True):
+        parts[name in out].append(video)
     training, held = (
-        ClipFaces(tuple(part), store, frames, size, seed, variation)
-        for part, variation in (
-            (enough[count:], augmentation),
-            (enough[:count], Augmentation.none()),
-        )
+        ClipFaces(tuple(part), store, frames, own)
+        for part, own in zip(parts, (crops, crops.unvaried()), strict=True)
     )
-    short = len(kept_shards) - len(enough)
+    lost = {"damaged videos": damaged, **without, "short videos": len(cards) - len(enough)}
     about = {
         "videos": len(training),
         "held_out": len(held),
-        "left_out": {**lost, **without, **({"short videos": short} if short else {})},
-        "tiers": ["research"],
+        "left_out": {reason: count for reason, count in lost.items() if count},
+        "tiers": sorted({card["licence_tier"] for card in shown}),
     }
     return training, held, about
 
@@ -156,28 +153,52 @@ class VideoError(ValueError):
     """A video cannot be decoded; the message says which."""
 
 
-def frame_shard(video: Path, folder: Path) -> Path:
-    """Return the shard with a video's frames, made if it is not there.
+def video_card(video: Path) -> Card:
+    """Return the card that lies beside a video, `NAME.json`.
 
     Raises:
-        ShardError: PyAV is not installed.
+        ShardError: there is none, it cannot be read, or it says too little.
+    """
+    path = video.with_suffix(".json")
+    try:
+        card = json.loads(path.read_bytes())
+        lacking = [key for key in _CARD if not isinstance(card.get(key), str)]
+    except FileNotFoundError as error:
+        raise ShardError(
+            f"{video} has no card {path.name} beside it. Write one that says {_WANTED}, or leave "
+            "the video out."
+        ) from error
+    except (OSError, ValueError, AttributeError) as error:
+        raise ShardError(
+            f"The card {path} cannot be read ({error}). It must be a JSON object with {_WANTED}."
+        ) from error
+    if lacking:
+        raise ShardError(f"The card {path} lacks {', '.join(lacking)}. It must have {_WANTED}.")
+    return card
+
+
+def frame_shard(video: Path, folder: Path) -> Path:
+    """Return the shard with a video's frames and its card, made if it is not there.
+
+    Raises:
+        ShardError: the video has no card, or PyAV is not installed.
         VideoError: the video cannot be decoded.
         OutputError: the shard cannot be written.
     """
+    card = {key: video_card(video)[key] for key in _CARD}
     with open(video, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    shard = make_folder(folder) / f"{video.stem}-{digest}.tar"
+        digest = hashlib.file_digest(file, "sha256")
+    # A video whose card has changed is another one.
+    digest.update(json.dumps(card).encode())
+    shard = make_folder(folder) / f"{video.stem}-{digest.hexdigest()[:16]}.tar"
     if not shard.exists():
         frames = list(video_frames(video, FRAMES_KEPT))
         with atomic_write(shard) as output, tarfile.open(fileobj=output, mode="w") as archive:
             for number, pixels in enumerate(frames):
                 key = f"{video.stem}_{number:04}".replace(".", "_")
-                about = {
-                    "source": video.name,
-                    "identity": video.stem,
-                    "face_box_xyxy": [0, 0, 0, 0],
-                }
                 _add(archive, f"{key}.jpg", _jpeg(pixels))
+                # The empty box stands for the largest face.
+                about = {**card, "face_box_xyxy": [0, 0, 0, 0]}
                 _add(archive, f"{key}.json", json.dumps(about).encode())
     return shard
 
@@ -210,6 +231,30 @@ def video_frames(video: Path, count: int) -> Iterator[UInt8[np.ndarray, "H W 3"]
         raise VideoError(f"{video} cannot be decoded ({error}); it is left out.") from error
     if not total:
         raise VideoError(f"{video} has no pictures; it is left out.")
+
+
+def _decoded(
+    files: Sequence[Path], tiers: Sequence[str], folder: Path
+) -> tuple[dict[Path, Card], int]:
+    """Return the shard of each video with its card, and how many videos are damaged."""
+    videos = [file for file in files if file.suffix != ".json"]
+    cards = [video_card(video) for video in videos]
+    # Before the slow part: nothing is decoded that may not be used.
+    for video, card in zip(videos, cards, strict=True):
+        check_tier(card, tiers, of=str(video))
+    shards: dict[Path, Card] = {}
+    for video, card in zip(videos, cards, strict=True):
+        try:
+            shards[frame_shard(video, folder)] = card
+        except VideoError as error:
+            logger.warning("%s", error)
+    return shards, len(videos) - len(shards)
+
+
+def _person(card: Card) -> str:
+    name = person_name(card)
+    assert name is not None, "Cards of videos name somebody."
+    return name
 
 
 def _jpeg(pixels: UInt8[np.ndarray, "H W 3"]) -> bytes:

@@ -1,11 +1,10 @@
 """Framed photos as batches: what perception found in them, and AFLW's points where they have some."""
 
-import hashlib
 import io
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 from lifemask.data.augmentation import augmented
 from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch
+from lifemask.data.cards import check_tier, held_out_people, person_name, person_number
 from lifemask.data.mixture import generator_for
 from lifemask.data.observed import ObservationCache, ObservedFace, observe_all, skin_in_crop
 from lifemask.data.photos import PhotoPlace, RawPhoto, ShardError, find_shards, index_shards
@@ -33,13 +33,9 @@ JAW_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
-class PhotoFaces:
-    """Photos with a face, in an order that changes with every round through them."""
+class FaceCrops:
+    """How faces are cut out of photos and varied."""
 
-    places: tuple[tuple[PhotoPlace, Path], ...]
-    """Where each photo lies, and what was observed in it."""
-    store: ObservationCache
-    """Reads the latter."""
     size: int
     """Pixels on a side of the crops."""
     seed: int
@@ -47,22 +43,39 @@ class PhotoFaces:
     augmentation: Augmentation
     """Variations of the crops."""
 
+    def unvaried(self) -> "FaceCrops":
+        """Return the same without variations, to validate on."""
+        return replace(self, augmentation=Augmentation.none())
+
+
+@dataclass(frozen=True)
+class PhotoFaces:
+    """Photos with a face, in an order that changes with every round through them."""
+
+    places: tuple[tuple[PhotoPlace, Path], ...]
+    """Where each photo lies, and what was observed in it."""
+    store: ObservationCache
+    """Reads the latter."""
+    crops: FaceCrops
+    """What is shown of them."""
+
     def __len__(self) -> int:
         return len(self.places)
 
     def batch(self, index: int, size: int) -> FaceBatch:
         """Return a batch; see `FaceSource`. Every photo comes once before any comes again."""
+        seed = self.crops.seed
         numbers = [
-            _order(self.seed, number // len(self), len(self))[number % len(self)]
+            _order(seed, number // len(self), len(self))[number % len(self)]
             for number in range(index * size, (index + 1) * size)
         ]
         faces = joined([self.face(number) for number in numbers])
-        return augmented(faces, self.augmentation, generator_for(self.seed, "varied", index))
+        return augmented(faces, self.crops.augmentation, generator_for(seed, "varied", index))
 
     def face(self, number: int) -> FaceBatch:
         """Return one photo as a batch of one, as it is."""
         place, path = self.places[number]
-        return framed_photo(place.read(), self.store.read(path), self.size)
+        return framed_photo(place.read(), self.store.read(path), self.crops.size)
 
 
 def open_photos(
@@ -70,10 +83,8 @@ def open_photos(
     patterns: Sequence[str],
     *,
     tiers: Sequence[str],
-    size: int,
-    seed: int,
     held_out: float,
-    augmentation: Augmentation,
+    crops: FaceCrops,
     limit: int | None = None,
     store: ObservationCache | None = None,
     workers: int = 0,
@@ -86,10 +97,8 @@ def open_photos(
         data: folder to which the patterns are relative.
         patterns: shards; see `find_shards`.
         tiers: the licence tiers that photos may have.
-        size: pixels on a side of the crops.
-        seed: of order and augmentation.
-        held_out: share of the people to validate on; at least one.
-        augmentation: of the crops to train on; those to validate on stay as they are.
+        held_out: share of the people to validate on; at least one person.
+        crops: what is shown of the photos to train on; those to validate on are not varied.
         limit: use only the first so many photos.
         store: where observations are kept; by default in the cache folder.
         workers: processes that look at photos.
@@ -101,17 +110,16 @@ def open_photos(
     store = ObservationCache.default() if store is None else store
     places, passed = index_shards(find_shards(data, patterns))
     places = places[:limit]
-    people = {place: _checked_person(place, tiers) for place in places}
+    # Where people are unknown, every photo counts as one.
+    people = {place: _checked_person(place, tiers) or place.key for place in places}
     kept, lost = observe_all(places, store, workers=workers)
-    shares = {place: _share_of(people[place] or place.key) for place, _ in kept}
-    # Of few people, the first in line is held out alone.
-    border = max(held_out, min(shares.values(), default=0.0))
+    out = held_out_people((people[place] for place, _ in kept), held_out)
     parts: tuple[list[tuple[PhotoPlace, Path]], ...] = ([], [])
     for place, path in kept:
-        parts[shares[place] <= border].append((place, path))
+        parts[people[place] in out].append((place, path))
     training, held = (
-        PhotoFaces(tuple(part), store, size, seed, variation)
-        for part, variation in zip(parts, (augmentation, Augmentation.none()), strict=True)
+        PhotoFaces(tuple(part), store, own)
+        for part, own in zip(parts, (crops, crops.unvaried()), strict=True)
     )
     if not len(training) or not len(held):
         raise ShardError(
@@ -163,32 +171,10 @@ def crop_to_photo(frame: FaceFrame, size: int) -> Float[Tensor, "2 3"]:
     return region / torch.tensor([size, size, 1.0])
 
 
-def person_name(about: dict[str, Any]) -> str | None:
-    """Return who a photo's JSON says it shows; None where it does not."""
-    identity = about.get("identity")
-    return None if identity is None else f"{about.get('source')}/{identity}"
-
-
-def person_number(name: str) -> int:
-    """Return a number, 0 or more, for a person's name."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])
-
-
 def _checked_person(place: PhotoPlace, tiers: Sequence[str]) -> str | None:
-    about = place.read().about
-    tier = about.get("licence_tier")
-    if tier not in tiers:
-        raise ShardError(
-            f"{place.key} in {place.shard} has the licence tier {tier!r}; the recipe allows "
-            f"{', '.join(tiers)}. Leave the shard out, or allow the tier and say so wherever the "
-            "weights go."
-        )
-    return person_name(about)
-
-
-def _share_of(name: str) -> float:
-    """Return a number from 0 to 1 that depends on a name alone."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[-4:]) / 2**32
+    card = place.read().about
+    check_tier(card, tiers, of=f"{place.key} in {place.shard}")
+    return person_name(card)
 
 
 def _manual21(about: dict[str, Any]) -> tuple[Float[Tensor, "21 2"], Float[Tensor, "21"]]:

@@ -8,7 +8,7 @@ import torch
 
 from lifemask.data.clips import open_clips
 from lifemask.data.mixture import FaceSource, Mixture, batch_sizes, seed_for
-from lifemask.data.photo_faces import open_photos
+from lifemask.data.photo_faces import FaceCrops, open_photos
 from lifemask.data.photos import ShardError, find_files
 from lifemask.data.stored_fits import StoredFitError
 from lifemask.training.config import (
@@ -120,10 +120,8 @@ def _sources(
                 data,
                 source.shards,
                 tiers=source.tiers,
-                size=system.crop_size,
-                seed=training_seed,
                 held_out=source.held_out,
-                augmentation=source.augmentation,
+                crops=FaceCrops(system.crop_size, training_seed, source.augmentation),
                 limit=source.limit,
                 workers=workers,
             )
@@ -132,10 +130,9 @@ def _sources(
             training, held_out, about = open_clips(
                 data,
                 source.videos,
+                tiers=("open", "research"),
                 frames=source.frames,
-                size=system.crop_size,
-                seed=training_seed,
-                augmentation=source.augmentation,
+                crops=FaceCrops(system.crop_size, training_seed, source.augmentation),
                 workers=workers,
             )
             return training, held_out, {"kind": "clips", **about}

@@ -58,6 +58,27 @@ class ProfiledFaceSource:
 
 
 @dataclass(frozen=True)
+class SyntheticClipSource:
+    """Clips of people who never existed: batches have axes (size, frames)."""
+
+    config: SyntheticConfig
+    """Which people, cameras and lights."""
+    seed: int
+    """Of the endless stream, 0 or more."""
+    frames: int
+    """Frames of each clip, 1 or more."""
+    stores: tuple[Path, ...] = ()
+    """Tars of stored fits whose surroundings stand behind some of the faces."""
+    device: str = "cpu"
+    """Where they are drawn; other devices than the CPU draw in the training process."""
+
+    def batch(self, index: int, size: int) -> FaceBatch:
+        """Return a batch; see `FaceSource`."""
+        faces = _faces(self.config, self.stores, self.device)
+        return faces.clips(self.seed, index, size, self.frames)
+
+
+@dataclass(frozen=True)
 class VariedSource:
     """A source's faces, each in several variations beside each other.
 
@@ -65,7 +86,7 @@ class VariedSource:
     much as new ones (Hoffer et al., "Augment your batch", CVPR 2020).
     """
 
-    source: SyntheticFaceSource | ProfiledFaceSource
+    source: SyntheticFaceSource | SyntheticClipSource | ProfiledFaceSource
     """Where faces come from."""
     augmentation: Augmentation
     """How far the variations go."""
