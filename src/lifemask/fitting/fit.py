@@ -32,7 +32,7 @@ from lifemask.fitting.photometric import (
     make_level,
     moved_appearance,
 )
-from lifemask.fitting.start import Guide, led_observation, state_of
+from lifemask.fitting.prediction import blend_landmarks, state_from_prediction
 from lifemask.fitting.surface import photo_crop, surface_patch, visibility
 from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
@@ -85,7 +85,6 @@ class FaceFitter:
         config: FitConfig | None = None,
         *,
         dense478: LandmarkEmbedding | None = None,
-        guide: Guide | None = None,
     ) -> None:
         """Prepare a model.
 
@@ -93,7 +92,6 @@ class FaceFitter:
             model: the head.
             config: options; the released recipe by default.
             dense478: stands in for the model's own dense landmarks.
-            guide: looks at each face first; every fit starts from what it says.
         """
         dense478 = dense478 or model.dense478
         if dense478 is None:
@@ -103,7 +101,6 @@ class FaceFitter:
             )
         self.model = model
         self.dense478 = dense478
-        self.guide = guide
         self.config = config or FitConfig()
         self.points = linear_points(model, dense478, identity_modes=self.config.identity_modes)
         self.point_weight = dense478.weight.double()
@@ -121,23 +118,21 @@ class FaceFitter:
         pixels: UInt8[np.ndarray, "H W 3"],
         observation: FaceObservation,
         *,
-        focal_pixels: float | None = None,
         start: ExplainedFace | None = None,
+        focal_pixels: float | None = None,
     ) -> FaceFit:
         """Fit one observed face of a photo.
 
         Args:
             pixels: the photo, sRGB.
             observation: one of its faces, from `FacePerception`.
+            start: a predictor's face in the photo's pixels. The fit starts there, and its landmarks
+                are blended with the predicted ones. Without it, the fit starts from the mean face.
             focal_pixels: the camera's focal length if the photo tells it.
-            start: where to start, in the photo's pixels, and what to lean on where landmarks are
-                weak; by default what the guide says, if there is one.
         """
         with single_thread(self.model.mean.device):
-            if start is None and self.guide is not None:
-                start = self.guide(pixels, observation)
             if start is not None:
-                observation = led_observation(observation, start, self.model, self.dense478)
+                observation = blend_landmarks(observation, start, self.model, self.dense478)
             return self._fit(pixels, observation, focal_pixels, start)
 
     def _fit(
@@ -145,7 +140,7 @@ class FaceFitter:
         pixels: UInt8[np.ndarray, "H W 3"],
         observation: FaceObservation,
         focal_pixels: float | None,
-        estimate: ExplainedFace | None,
+        prediction: ExplainedFace | None,
     ) -> FaceFit:
         config = self.config
         height, width = pixels.shape[:2]
@@ -161,12 +156,14 @@ class FaceFitter:
             distance_log_sigma=config.distance_log_sigma,
             focal_pixels=focal_pixels,
         )
-        if estimate is None:
+        if prediction is None:
             start = initial_state(
                 self.points, landmarks, self.point_weight, priors, principal_point
             )
         else:
-            start = state_of(estimate, self.points, principal_point, focal_pixels=focal_pixels)
+            start = state_from_prediction(
+                prediction, self.points, principal_point, focal_pixels=focal_pixels
+            )
         coarse = fit_landmarks(self.points, targets, priors, start, principal_point)
         state, appearance, colour_error = coarse.state, None, None
         if config.quality == "full" or self.model.albedo is not None:
