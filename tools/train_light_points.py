@@ -36,7 +36,7 @@ from lifemask.fitting.config import FitConfig
 from lifemask.fitting.filters import gaussian_blur
 from lifemask.fitting.fit import FaceFitter
 from lifemask.fitting.landmark_fit import PoseAndShape
-from lifemask.fitting.photometric import initial_appearance, make_level
+from lifemask.fitting.photometric import PatchInPhoto, initial_appearance, make_level
 from lifemask.fitting.surface import opaque_mesh, photo_crop, visibility
 from lifemask.geometry.lighting import SphericalHarmonicsLight, light_axes_from_camera
 from lifemask.geometry.meshes import vertex_normals
@@ -140,7 +140,8 @@ def _lit_face(pixels: np.ndarray, perception: FacePerception, fitter: FaceFitter
     crop = photo_crop(pixels, state, fitter.patch, principal_point)
     level = make_level(crop.linear, 3.0 * crop.pixels_per_millimetre, crop.corner, crop.scale)
     visible = visibility(state, fitter.patch, model, seen, principal_point)
-    light = initial_appearance(state, fitter.patch, level, principal_point, visible).light
+    in_photo = PatchInPhoto(fitter.patch, level, principal_point, visible)
+    light = initial_appearance(state, in_photo).light
     white = SphericalHarmonicsLight(light.mean(-1, keepdim=True).expand(9, 3))
     shading = white.shade(normals.permute(1, 2, 0)).permute(2, 0, 1)
     offset = torch.cat([corner, torch.zeros(1)])

@@ -6,8 +6,10 @@ import math
 import pytest
 import torch
 
-from lifemask.fitting.config import FitConfig
+from lifemask.fitting.config import FitConfig, Quality
 from lifemask.fitting.fit import FACE_OVAL, FaceFit, FaceFitter, face_size, fit, landmark_targets
+from lifemask.fitting.landmark_fit import ROBUST_SIGMAS, project
+from lifemask.fitting.prediction import state_from_prediction
 from lifemask.morphable import MorphableModel
 from lifemask.pipeline.reconstruction import FaceReconstruction
 
@@ -114,3 +116,21 @@ def test_models_without_dense_landmarks_are_refused() -> None:
     )
     with pytest.raises(ValueError, match="no dense landmarks"):
         FaceFitter(bare)
+
+
+@pytest.mark.parametrize("quality", ["fast", "full"])
+def test_the_landmark_error_is_that_of_the_returned_face(
+    face: FaceReconstruction, quality: Quality
+) -> None:
+    fitter = FaceFitter(face.model, FitConfig.preset(quality))
+    found = fitter(face.photo.pixels, face.observation)
+    principal_point = found.face.camera.principal_point.double()
+    sigma = fitter.config.landmark_sigma
+    size = face_size(face.observation.landmarks478.double())
+    targets = landmark_targets(face.observation, fitter.point_weight, sigma * size)
+    state = state_from_prediction(found.face, fitter.points, principal_point)
+    away = targets.points - project(state, fitter.points, principal_point)
+    squared = (targets.whitening @ away[..., None]).squeeze(-1).square().sum(-1)
+    robust = (ROBUST_SIGMAS**2 / (ROBUST_SIGMAS**2 + squared)) ** 2  # Geman-McClure.
+    expected = float((robust * squared).sum() / robust.sum()) ** 0.5 * sigma
+    assert found.landmark_error == pytest.approx(expected, rel=1e-3)

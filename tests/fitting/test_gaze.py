@@ -8,7 +8,8 @@ import torch
 from lifemask.fitting.gaze import IRIS_DISTANCE, gaze_from_iris
 from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA, PerspectiveCamera, rigid_transform
 from lifemask.geometry.rotations import matrix_from_rotation_vector
-from lifemask.morphable.model import MorphableModel, gaze_rotation
+from lifemask.morphable.eyeballs import gaze_rotation
+from lifemask.morphable.model import MorphableModel
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The photometric term's derivatives, and what a fit with it recovers."""
+"""Derivatives of the photometric term, and limits on light."""
 
 import dataclasses
 import math
@@ -7,16 +7,16 @@ import pytest
 import torch
 from fitting.toy import ALBEDO, EXPRESSION, IDENTITY, dome_patch, view
 
+from lifemask.fitting.appearance import Appearance, moved_appearance
 from lifemask.fitting.landmark_fit import PoseAndShape, moved, posed_points, projected_points
 from lifemask.fitting.normal_equations import NormalEquations, ParameterLayout
 from lifemask.fitting.photometric import (
-    Appearance,
+    PatchInPhoto,
     PhotoPyramidLevel,
     add_photometric_term,
+    compare_colours,
     initial_appearance,
     make_level,
-    moved_appearance,
-    predict_log_colour,
     sample_normals,
 )
 from lifemask.geometry.lighting import SphericalHarmonicsLight
@@ -41,19 +41,17 @@ def state() -> PoseAndShape:
 
 
 def test_the_gradient_is_the_derivative_of_half_the_squared_residuals():
-    patch, level = dome_patch(9), smooth_photo()
-    visible = torch.ones(patch.samples).double()
+    patch = dome_patch(9)
+    seen = PatchInPhoto(patch, smooth_photo(), CENTRE, torch.ones(patch.samples).double())
 
     def half_cost(step: torch.Tensor) -> float:
-        at, look = moved(state(), LAYOUT, step), moved_appearance(appearance(), LAYOUT, step)
-        seen, predicted = predict_log_colour(at, look, patch, level, CENTRE)
-        return float(((seen - predicted) ** 2).sum() / 2)
+        at, lit = moved(state(), LAYOUT, step), moved_appearance(appearance(), LAYOUT, step)
+        return float((compare_colours(at, lit, seen).residual ** 2).sum() / 2)
 
     equations = NormalEquations(LAYOUT.size)
     add_photometric_term(
-        equations, LAYOUT, state(), appearance(), patch, level, CENTRE, visible,
-        sigma=1.0, robust_sigmas=1e6,
-    )  # fmt: skip
+        equations, LAYOUT, state(), appearance(), seen, sigma=1.0, robust_sigmas=1e6
+    )
     for parameter in range(LAYOUT.size):
         step = torch.zeros(LAYOUT.size, dtype=torch.float64)
         step[parameter] = 1e-5
@@ -71,13 +69,12 @@ def test_normals_point_to_the_camera_on_a_dome_that_faces_it():
 
 
 def test_hidden_samples_do_not_count():
-    patch, level = dome_patch(9), smooth_photo()
+    patch = dome_patch(9)
+    hidden = PatchInPhoto(patch, smooth_photo(), CENTRE, torch.zeros(patch.samples).double())
     equations = NormalEquations(LAYOUT.size)
-    hidden = torch.zeros(patch.samples).double()
     add_photometric_term(
-        equations, LAYOUT, state(), appearance(), patch, level, CENTRE, hidden,
-        sigma=1.0, robust_sigmas=3.0,
-    )  # fmt: skip
+        equations, LAYOUT, state(), appearance(), hidden, sigma=1.0, robust_sigmas=3.0
+    )
     assert equations.hessian.abs().max() == 0
 
 
@@ -90,13 +87,13 @@ def test_points_stay_in_the_photo():
 
 
 def facing(light: torch.Tensor) -> float:
-    """Shading of what faces the camera."""
+    """Shading of a surface that faces the camera."""
     return float(
         SphericalHarmonicsLight(light.float()).shade(torch.tensor([[0.0, 0.0, 1.0]])).mean()
     )
 
 
-def test_a_step_neither_puts_out_the_light_nor_makes_it_leap():
+def test_a_step_changes_the_exposure_by_at_most_a_factor_of_four():
     before = Appearance(SphericalHarmonicsLight.ambient().coefficients, torch.zeros(ALBEDO))
     direction = before.light.reshape(-1).double()
     for length, expected in ((-3.0, 0.25), (20.0, 4.0), (-0.5, 0.5), (1.5, 2.5)):
@@ -105,14 +102,14 @@ def test_a_step_neither_puts_out_the_light_nor_makes_it_leap():
         step[LAYOUT.albedo_block] = length
         after = moved_appearance(before, LAYOUT, step)
         assert facing(after.light) == pytest.approx(expected, rel=1e-5)
-        # Albedo goes as much of its way as light does.
+        # Albedo takes the same share of its step.
         assert float(after.albedo[0]) == pytest.approx(expected - 1, rel=1e-4)
 
 
 @pytest.mark.parametrize("brightness", [1e-3, 300.0])
-def test_the_first_light_is_one_that_cameras_expose_for(brightness: float):
+def test_the_first_exposure_is_within_a_factor_of_five(brightness: float):
     patch, level = dome_patch(), smooth_photo()
     extreme = dataclasses.replace(level, log_colour=level.log_colour * 0 + math.log(brightness))
-    visible = torch.ones(patch.samples)
-    found = initial_appearance(state(), patch, extreme, CENTRE, visible.double())
+    seen = PatchInPhoto(patch, extreme, CENTRE, torch.ones(patch.samples).double())
+    found = initial_appearance(state(), seen)
     assert 0.2 <= facing(found.light) <= 5

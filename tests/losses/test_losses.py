@@ -22,7 +22,7 @@ from lifemask.losses.means import weighted_mean
 from lifemask.losses.photometric import photometric_loss
 from lifemask.losses.pose import ratio_loss, rotation_loss, translation_loss
 from lifemask.losses.vertices import FACE_SIZE_METRES, vertex_loss
-from lifemask.morphable.model import gaze_rotation
+from lifemask.morphable.eyeballs import gaze_rotation
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

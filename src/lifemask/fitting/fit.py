@@ -1,12 +1,18 @@
 """Fit a morphable head to one observed face: landmarks first, then the photo's colours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from lifemask.fitting.appearance import (
+    Appearance,
+    AppearancePriors,
+    add_appearance_priors,
+    moved_appearance,
+)
 from lifemask.fitting.config import FitConfig
 from lifemask.fitting.gaze import gaze_from_iris
 from lifemask.fitting.landmark_fit import (
@@ -17,22 +23,21 @@ from lifemask.fitting.landmark_fit import (
     add_landmark_term,
     fit_landmarks,
     initial_state,
+    landmark_residuals,
     linear_points,
     moved,
     solve_bounded,
 )
 from lifemask.fitting.normal_equations import NormalEquations, ParameterLayout
 from lifemask.fitting.photometric import (
-    Appearance,
-    AppearancePriors,
+    PatchInPhoto,
+    PhotoPyramidLevel,
     SurfacePatch,
-    add_appearance_priors,
     add_photometric_term,
     initial_appearance,
     make_level,
-    moved_appearance,
 )
-from lifemask.fitting.start import Guide, led_observation, state_of
+from lifemask.fitting.prediction import blend_landmarks, state_from_prediction
 from lifemask.fitting.surface import photo_crop, surface_patch, visibility
 from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
@@ -43,41 +48,48 @@ from lifemask.morphable.model import MorphableModel
 from lifemask.perception.face_perception import single_thread
 from lifemask.perception.observation import FaceObservation
 
-# The outline of the dense face mesh, in order: these points slide along the face's contour.
+# The outline of the dense face mesh, in order. These points slide along the contour of the face.
 FACE_OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
     152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
 
 
-# Rims of the lids and of the lips' inner border: seen sharply, and a small error there changes the
-# look of a face most.
+# Rims of the lids and the inner border of the lips. Landmarks are precise there, and small errors
+# are most visible.
 FINE_POINTS = (
     33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7,
     263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249,
     78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95,
 )  # fmt: skip
 FINE_SHARE = 0.35
-"""Standard deviation of these points as a share of the others'."""
+"""Standard deviation of these points, as a share of that of the others."""
 
 LIGHT_STEPS = 4
-"""Steps for light and albedo in a fast fit, which has no others: nearer to a full fit's than two."""
+"""Steps for light and albedo in a fast fit, which has no other photometric steps. Measured: the
+result is nearer to that of a full fit than with two."""
+
+COARSE_BLUR, FINE_BLUR = 3.0, 1.5
+"""Standard deviation of the photo's blur in the first and in the last steps, millimetres on the
+face."""
 
 
 @dataclass(frozen=True)
 class FaceFit:
-    """One face explained: shape, pose, camera, light and albedo."""
+    """A fitted face and how well it fits."""
 
     face: ExplainedFace
     """The face in the photo's pixels; its light is white ambient if the model has no albedo."""
     landmark_error: float
-    """Root mean square of the landmark residuals as a share of the face's size."""
+    """Robust root mean square of this face's landmark residuals, as a share of the face's size.
+
+    Landmarks that were blended with a prediction count as they were blended."""
     colour_error: float | None
     """Robust root mean square of the log-colour residuals; None without an albedo."""
 
 
 class FaceFitter:
-    """A morphable model prepared for fitting: what depends on the model alone is done once."""
+    """Fits a morphable model to faces; prepares once what depends on the model alone."""
 
     def __init__(
         self,
@@ -85,7 +97,6 @@ class FaceFitter:
         config: FitConfig | None = None,
         *,
         dense478: LandmarkEmbedding | None = None,
-        guide: Guide | None = None,
     ) -> None:
         """Prepare a model.
 
@@ -93,7 +104,6 @@ class FaceFitter:
             model: the head.
             config: options; the released recipe by default.
             dense478: stands in for the model's own dense landmarks.
-            guide: looks at each face first; every fit starts from what it says.
         """
         dense478 = dense478 or model.dense478
         if dense478 is None:
@@ -103,7 +113,6 @@ class FaceFitter:
             )
         self.model = model
         self.dense478 = dense478
-        self.guide = guide
         self.config = config or FitConfig()
         self.points = linear_points(model, dense478, identity_modes=self.config.identity_modes)
         self.point_weight = dense478.weight.double()
@@ -121,153 +130,185 @@ class FaceFitter:
         pixels: UInt8[np.ndarray, "H W 3"],
         observation: FaceObservation,
         *,
-        focal_pixels: float | None = None,
         start: ExplainedFace | None = None,
+        focal_pixels: float | None = None,
     ) -> FaceFit:
         """Fit one observed face of a photo.
 
         Args:
             pixels: the photo, sRGB.
             observation: one of its faces, from `FacePerception`.
+            start: a predictor's face in the photo's pixels. The fit starts there, and its landmarks
+                are blended with the predicted ones. Without it, the fit starts from the mean face.
             focal_pixels: the camera's focal length if the photo tells it.
-            start: where to start, in the photo's pixels, and what to lean on where landmarks are
-                weak; by default what the guide says, if there is one.
         """
         with single_thread(self.model.mean.device):
-            if start is None and self.guide is not None:
-                start = self.guide(pixels, observation)
             if start is not None:
-                observation = led_observation(observation, start, self.model, self.dense478)
-            return self._fit(pixels, observation, focal_pixels, start)
+                observation = blend_landmarks(observation, start, self.model, self.dense478)
+            task = self._task(pixels, observation, focal_pixels)
+            state = fit_landmarks(
+                self.points,
+                task.targets,
+                task.priors,
+                self._start(task, start),
+                task.principal_point,
+            )
+            appearance, colour_error = None, None
+            if self.config.quality == "full" or self.model.albedo is not None:
+                state, appearance, colour_error = self._fit_colours(task, state)
+            residuals = landmark_residuals(state, self.points, task.targets, task.principal_point)
+            landmark_error = residuals.root_mean_square * self.config.landmark_sigma
+            face = self._explained(task, state, appearance)
+            return FaceFit(face, landmark_error, colour_error)
 
-    def _fit(
+    def _task(
         self,
         pixels: UInt8[np.ndarray, "H W 3"],
         observation: FaceObservation,
         focal_pixels: float | None,
-        estimate: ExplainedFace | None,
-    ) -> FaceFit:
+    ) -> "_FitTask":
         config = self.config
         height, width = pixels.shape[:2]
-        principal_point = torch.tensor([width / 2, height / 2], dtype=torch.float64)
-        landmarks = torch.as_tensor(observation.landmarks478).double()
-        size = face_size(landmarks)
-        targets = landmark_targets(observation, self.point_weight, size * config.landmark_sigma)
-        priors = FittingPriors(
-            expression_mean=torch.as_tensor(observation.blendshapes).double(),
-            expression_sigma=torch.full((self.points.layout.expression,), config.expression_sigma),
-            identity_precision=config.identity_precision,
-            distance_metres=config.distance_metres,
-            distance_log_sigma=config.distance_log_sigma,
-            focal_pixels=focal_pixels,
-        )
-        if estimate is None:
-            start = initial_state(
-                self.points, landmarks, self.point_weight, priors, principal_point
-            )
-        else:
-            start = state_of(estimate, self.points, principal_point, focal_pixels=focal_pixels)
-        coarse = fit_landmarks(self.points, targets, priors, start, principal_point)
-        state, appearance, colour_error = coarse.state, None, None
-        if config.quality == "full" or self.model.albedo is not None:
-            state, appearance, colour_error = self._refine(
-                pixels, observation, state, targets, priors, principal_point
-            )
-        error = coarse.residual_sigmas * config.landmark_sigma
-        return self._result(
-            state, appearance, landmarks, principal_point, (height, width), error, colour_error
+        size = face_size(torch.as_tensor(observation.landmarks478).double())
+        return _FitTask(
+            pixels=pixels,
+            observation=observation,
+            principal_point=torch.tensor([width / 2, height / 2], dtype=torch.float64),
+            targets=landmark_targets(observation, self.point_weight, size * config.landmark_sigma),
+            priors=FittingPriors(
+                expression_mean=torch.as_tensor(observation.blendshapes).double(),
+                expression_sigma=torch.full(
+                    (self.points.layout.expression,), config.expression_sigma
+                ),
+                identity_precision=config.identity_precision,
+                distance_metres=config.distance_metres,
+                distance_log_sigma=config.distance_log_sigma,
+                focal_pixels=focal_pixels,
+            ),
         )
 
-    def _refine(
-        self,
-        pixels: UInt8[np.ndarray, "H W 3"],
-        observation: FaceObservation,
-        state: PoseAndShape,
-        targets: LandmarkTargets,
-        priors: FittingPriors,
-        principal_point: Tensor,
+    def _start(self, task: "_FitTask", prediction: ExplainedFace | None) -> PoseAndShape:
+        """Return the state of the prediction, or the mean face posed by the landmarks."""
+        if prediction is None:
+            return initial_state(
+                self.points, task.landmarks, self.point_weight, task.priors, task.principal_point
+            )
+        return state_from_prediction(
+            prediction, self.points, task.principal_point, focal_pixels=task.priors.focal_pixels
+        )
+
+    def _fit_colours(
+        self, task: "_FitTask", state: PoseAndShape
     ) -> tuple[PoseAndShape, Appearance, float]:
-        """Gauss-Newton on landmarks and colours together, from coarse to fine.
+        """Fit light and albedo, then in full quality everything; also return the colour error."""
+        shape_steps = self.config.photometric_iterations if self.config.quality == "full" else 0
+        crop = photo_crop(task.pixels, state, self.patch, task.principal_point)
 
-        Light and albedo come first, by themselves; for a fast fit that is all.
-        """
-        patch, config = self.patch, self.config
-        iterations = config.photometric_iterations if config.quality == "full" else 0
-        alone = 2 if iterations else LIGHT_STEPS
-        n_albedo = patch.log_albedo_basis.shape[-1]
-        layout = ParameterLayout(
-            self.points.layout.identity, self.points.layout.expression, n_albedo
-        )
-        crop = photo_crop(pixels, state, patch, principal_point)
-        widths = (3.0, 1.5) if iterations else (3.0,)
-        levels = [
-            make_level(
-                crop.linear, millimetres * crop.pixels_per_millimetre, crop.corner, crop.scale
+        def blurred(millimetres: float) -> PhotoPyramidLevel:
+            blur_pixels = millimetres * crop.pixels_per_millimetre
+            return make_level(crop.linear, blur_pixels, crop.corner, crop.scale)
+
+        def visible() -> Float[Tensor, "S"]:
+            return visibility(state, self.patch, self.model, task.observation, task.principal_point)
+
+        seen = PatchInPhoto(self.patch, blurred(COARSE_BLUR), task.principal_point, visible())
+        appearance, colour_error = initial_appearance(state, seen), 0.0
+        # Light and albedo first, before colours may move the shape.
+        for _ in range(2 if shape_steps else LIGHT_STEPS):
+            state, appearance, colour_error = self._step(
+                task, state, appearance, seen, moves_shape=False
             )
-            for millimetres in widths
-        ]
-        seen = visibility(state, patch, self.model, observation, principal_point)
-        appearance = initial_appearance(state, patch, levels[0], principal_point, seen)
-        colour_error = 0.0
-        for iteration in range(alone + iterations):
-            # First some steps for light and albedo alone, before colours may move the shape.
-            moves_shape = iteration >= alone
-            free = torch.ones(layout.size, dtype=torch.bool)
-            free[layout.geometry_block] = moves_shape
-            fine = moves_shape and iteration >= alone + iterations // 2
-            equations = NormalEquations(layout.size)
-            if moves_shape:
-                add_landmark_term(
-                    equations, state, self.points, targets, principal_point, robust_sigmas=3.0
-                )
-                add_geometry_priors(equations, layout, state, priors)
-            else:
-                equations.hessian.diagonal()[layout.geometry_block] += 1.0
-            add_appearance_priors(equations, layout, appearance, AppearancePriors())
-            colour_error = add_photometric_term(
-                equations, layout, state, appearance, patch, levels[int(fine)], principal_point,
-                seen, sigma=config.photometric_sigma, robust_sigmas=0.25, moves_shape=moves_shape,
-            )  # fmt: skip
-            step = solve_bounded(equations, layout, state, free=free)
-            state = moved(state, layout, step)
-            appearance = moved_appearance(appearance, layout, step)
-            if iteration in (1, 4) and iterations:
-                seen = visibility(state, patch, self.model, observation, principal_point)
+        for iteration in range(shape_steps):
+            if iteration in (0, 3):
+                seen = replace(seen, visible=visible())
+            if iteration == shape_steps // 2:
+                seen = replace(seen, level=blurred(FINE_BLUR))
+            state, appearance, colour_error = self._step(
+                task, state, appearance, seen, moves_shape=True
+            )
         return state, appearance, colour_error
 
-    def _result(
+    def _step(
         self,
+        task: "_FitTask",
         state: PoseAndShape,
-        appearance: Appearance | None,
-        landmarks: Tensor,
-        principal_point: Tensor,
-        image_size: tuple[int, int],
-        landmark_error: float,
-        colour_error: float | None,
-    ) -> FaceFit:
-        model, layout = self.model, self.points.layout
+        appearance: Appearance,
+        seen: PatchInPhoto,
+        *,
+        moves_shape: bool,
+    ) -> tuple[PoseAndShape, Appearance, float]:
+        """Take one Gauss-Newton step on landmarks and colours; also return the colour error."""
+        points = self.points
+        layout = ParameterLayout(
+            points.layout.identity, points.layout.expression, len(appearance.albedo)
+        )
+        free = torch.ones(layout.size, dtype=torch.bool)
+        free[layout.geometry_block] = moves_shape
+        equations = NormalEquations(layout.size)
+        if moves_shape:
+            add_landmark_term(equations, state, points, task.targets, task.principal_point)
+            add_geometry_priors(equations, layout, state, task.priors)
+        else:
+            equations.hessian.diagonal()[layout.geometry_block] += 1.0
+        add_appearance_priors(equations, layout, appearance, AppearancePriors())
+        colour_error = add_photometric_term(
+            equations,
+            layout,
+            state,
+            appearance,
+            seen,
+            sigma=self.config.photometric_sigma,
+            robust_sigmas=0.25,
+            moves_shape=moves_shape,
+        )
+        step = solve_bounded(equations, layout, state, free=free)
+        return moved(state, layout, step), moved_appearance(appearance, layout, step), colour_error
+
+    def _explained(
+        self, task: "_FitTask", state: PoseAndShape, appearance: Appearance | None
+    ) -> ExplainedFace:
+        """Return the fitted face; its gaze follows the iris landmarks."""
+        model, modes = self.model, self.points.layout.identity
         neutral = model.neutral()
         identity = torch.zeros_like(neutral.identity)
-        identity[: layout.identity] = state.coefficients[: layout.identity]
-        expression = state.coefficients[layout.identity :].float()
+        identity[:modes] = state.coefficients[:modes]
+        expression = state.coefficients[modes:].float()
         albedo = torch.zeros_like(neutral.albedo)
+        light = SphericalHarmonicsLight.ambient()
         if appearance is not None:
             albedo[: len(appearance.albedo)] = appearance.albedo
+            light = SphericalHarmonicsLight(appearance.light)
+        height, width = task.pixels.shape[:2]
         camera = PerspectiveCamera(
             torch.tensor(state.focal_pixels, dtype=torch.float32),
-            principal_point.float(),
+            task.principal_point.float(),
             rigid_transform(state.rotation, state.translation).float(),
-            image_size,
+            (height, width),
         )
-        coefficients = FaceCoefficients(identity, expression, neutral.gaze, albedo)
-        gaze = gaze_from_iris(model, coefficients, camera, landmarks[468:478, :2].float())
-        light = (
-            SphericalHarmonicsLight.ambient()
-            if appearance is None
-            else SphericalHarmonicsLight(appearance.light)
-        )
-        found = FaceCoefficients(identity, expression, gaze, albedo)
-        return FaceFit(ExplainedFace(found, camera, light), landmark_error, colour_error)
+        straight = FaceCoefficients(identity, expression, neutral.gaze, albedo)
+        gaze = gaze_from_iris(model, straight, camera, task.landmarks[468:478, :2].float())
+        return ExplainedFace(replace(straight, gaze=gaze), camera, light)
+
+
+@dataclass(frozen=True)
+class _FitTask:
+    """The data of one fit: photo, observation, and what follows from them."""
+
+    pixels: UInt8[np.ndarray, "H W 3"]
+    """The photo, sRGB."""
+    observation: FaceObservation
+    """The face, blended with its prediction if there is one."""
+    principal_point: Float[Tensor, "2"]
+    """The middle of the photo, pixels."""
+    targets: LandmarkTargets
+    """Where the dense landmarks should be."""
+    priors: FittingPriors
+    """On camera, identity and expression."""
+
+    @property
+    def landmarks(self) -> Float[Tensor, "478 3"]:
+        """Dense landmarks in double precision."""
+        return torch.as_tensor(self.observation.landmarks478).double()
 
 
 def fit(
@@ -299,11 +340,11 @@ def face_size(landmarks: Float[Tensor, "478 3"]) -> float:
 def landmark_targets(
     observation: FaceObservation, anchoring: Float[Tensor, "478"], sigma_pixels: float
 ) -> LandmarkTargets:
-    """Turn dense landmarks into targets; the face's outline counts only across itself.
+    """Turn dense landmarks into targets; outline points count only across the outline.
 
     Args:
-        anchoring: how well each point is anchored on the model, 0 to 1.
-        sigma_pixels: standard deviation of a well anchored point.
+        anchoring: how well each point is tied to the model, 0 to 1.
+        sigma_pixels: standard deviation of a well tied point.
     """
     landmarks = torch.as_tensor(observation.landmarks478).double()
     spread = torch.as_tensor(observation.landmark_sigma).double()
@@ -319,5 +360,5 @@ def landmark_targets(
     across = torch.stack([-tangent[:, 1], tangent[:, 0]], dim=-1)
     whitening[oval] = 0
     whitening[oval, 0] = across * inverse[oval, None]
-    whitening[468:] = 0  # The iris tells the gaze, not the shape.
+    whitening[468:] = 0  # The iris points determine the gaze, not the shape.
     return LandmarkTargets(landmarks[:, :2], whitening)

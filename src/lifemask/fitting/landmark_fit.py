@@ -1,9 +1,9 @@
 """Pose, camera, identity and expression from landmarks alone, by Gauss-Newton.
 
 The model restricted to its landmark points is linear in identity and expression, so every
-derivative is written out and a fit takes milliseconds. What landmarks leave open (distance
-against focal length, identity against expression) is settled by Gaussian priors; expression
-weights stay between their bounds by an active set.
+derivative is written out and a fit takes milliseconds. Landmarks alone do not separate distance
+from focal length, nor identity from expression; Gaussian priors do. An active set keeps expression
+weights between their bounds.
 """
 
 import math
@@ -19,6 +19,9 @@ from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA
 from lifemask.geometry.rotations import cross_product_matrix, matrix_from_rotation_vector
 from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
+
+ROBUST_SIGMAS = 3.0
+"""Residuals beyond this many standard deviations lose weight (Geman-McClure)."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def linear_points(
 
 @dataclass(frozen=True)
 class LandmarkTargets:
-    """Where the points were seen in a photo, and how far each can be trusted."""
+    """Where the points were measured in a photo, and how precise each one is."""
 
     points: Float[Tensor, "N 2"]
     """Image coordinates in pixels."""
@@ -71,7 +74,7 @@ class LandmarkTargets:
 
 @dataclass(frozen=True)
 class FittingPriors:
-    """What is believed about camera and expression before the photo is looked at."""
+    """Gaussian priors on camera, identity and expression."""
 
     expression_mean: Float[Tensor, "E"]
     """Expected expression weights, for example from blendshape scores."""
@@ -104,15 +107,20 @@ class PoseAndShape:
 
 
 @dataclass(frozen=True)
-class LandmarkFit:
-    """The result of `fit_landmarks`."""
+class LandmarkResiduals:
+    """How far the points of a state lie from their targets."""
 
-    state: PoseAndShape
-    """Pose, focal length, identity and expression."""
+    whitened: Float[Tensor, "N 2"]
+    """Target minus point, in standard deviations."""
     robust_weights: Float[Tensor, "N"]
-    """What the robust loss left of each point's weight, 0 to 1."""
-    residual_sigmas: float
-    """Weighted root mean square of the whitened residuals."""
+    """Weight that the robust loss leaves to each point, 0 to 1."""
+
+    @property
+    def root_mean_square(self) -> float:
+        """Robust root mean square over the points, in standard deviations."""
+        squared = (self.whitened**2).sum(-1)
+        weights = self.robust_weights
+        return float((weights * squared).sum() / weights.sum()) ** 0.5
 
 
 def initial_state(
@@ -182,24 +190,28 @@ def fit_landmarks(
     principal_point: Float[Tensor, "2"],
     *,
     iterations: int = 12,
-    robust_sigmas: float = 3.0,
-) -> LandmarkFit:
-    """Minimise robust landmark residuals plus priors over pose, focal length and coefficients.
-
-    Args:
-        robust_sigmas: residuals beyond this many standard deviations lose weight (Geman-McClure).
-    """
+) -> PoseAndShape:
+    """Minimise robust landmark residuals plus priors over pose, focal length and coefficients."""
     layout = points.layout
     state = start
-    robust, rms = torch.ones_like(targets.points[:, 0]), math.inf
     for _ in range(iterations):
         equations = NormalEquations(layout.size)
-        robust, rms = add_landmark_term(
-            equations, state, points, targets, principal_point, robust_sigmas=robust_sigmas
-        )
+        add_landmark_term(equations, state, points, targets, principal_point)
         add_geometry_priors(equations, layout, state, priors)
         state = moved(state, layout, solve_bounded(equations, layout, state))
-    return LandmarkFit(state, robust, rms)
+    return state
+
+
+def landmark_residuals(
+    state: PoseAndShape,
+    points: LinearPoints,
+    targets: LandmarkTargets,
+    principal_point: Float[Tensor, "2"],
+) -> LandmarkResiduals:
+    """Return the residuals of a state, with the same robust weights as in a fit."""
+    posed, _ = posed_points(state, points)
+    projected, _ = projected_points(posed, state.focal_pixels)
+    return _residuals(projected, targets, principal_point)
 
 
 def add_landmark_term(
@@ -208,31 +220,28 @@ def add_landmark_term(
     points: LinearPoints,
     targets: LandmarkTargets,
     principal_point: Float[Tensor, "2"],
-    *,
-    robust_sigmas: float,
-) -> tuple[Float[Tensor, "N"], float]:
-    """Add the landmarks' residuals; return their robust weights and root mean square."""
+) -> None:
+    """Add the landmarks' residuals, robustly weighted."""
     posed, by_geometry = posed_points(state, points)
     projected, by_point = projected_points(posed, state.focal_pixels)
-    jacobian = torch.cat(
-        [
-            (by_point @ by_geometry)[..., :6],
-            projected[..., None],
-            (by_point @ by_geometry)[..., 6:],
-        ],
-        dim=-1,
-    )
-    residual = targets.points - principal_point - projected
-    white = (targets.whitening @ residual.unsqueeze(-1)).squeeze(-1)
-    squared = (white**2).sum(-1)
-    robust = geman_mcclure(squared, robust_sigmas)
+    chain = by_point @ by_geometry
+    jacobian = torch.cat([chain[..., :6], projected[..., None], chain[..., 6:]], dim=-1)
+    residuals = _residuals(projected, targets, principal_point)
     equations.add_residuals(
         points.layout.geometry_block,
-        white,
+        residuals.whitened,
         targets.whitening @ jacobian,
-        robust[:, None].expand_as(white),
+        residuals.robust_weights[:, None].expand_as(residuals.whitened),
     )
-    return robust, float((robust * squared).sum() / robust.sum()) ** 0.5
+
+
+def _residuals(
+    projected: Float[Tensor, "N 2"], targets: LandmarkTargets, principal_point: Float[Tensor, "2"]
+) -> LandmarkResiduals:
+    """Compare image points, relative to the principal point, with their targets."""
+    residual = targets.points - principal_point - projected
+    whitened = (targets.whitening @ residual.unsqueeze(-1)).squeeze(-1)
+    return LandmarkResiduals(whitened, geman_mcclure((whitened**2).sum(-1), ROBUST_SIGMAS))
 
 
 def posed_points(

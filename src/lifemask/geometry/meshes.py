@@ -21,6 +21,11 @@ class Mesh:
     """Indices into `uv`, one per corner of each triangle."""
 
 
+def split_quads(quads: Int[Tensor, "Q 4"]) -> Int[Tensor, "T 3"]:
+    """Return the triangles (0, 1, 2) and (0, 2, 3) of each quad, next to each other."""
+    return quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
+
+
 def vertex_normals(
     vertices: Float[Tensor, "*batch V 3"], triangles: Int[Tensor, "T 3"]
 ) -> Float[Tensor, "*batch V 3"]:

@@ -1,4 +1,4 @@
-"""One level of Catmull-Clark subdivision as a sparse matrix, so that any basis can be carried through.
+"""One level of Catmull-Clark subdivision as a sparse matrix, to apply to any basis.
 
 Catmull and Clark, "Recursively generated B-spline surfaces on arbitrary topological meshes", 1978.
 """
@@ -6,13 +6,13 @@ Catmull and Clark, "Recursively generated B-spline surfaces on arbitrary topolog
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Subdivision:
-    """What one level of subdivision does to a quad mesh of V vertices, E edges and Q quads."""
+    """One level of subdivision of a quad mesh with V vertices, E edges and Q quads."""
 
     matrix: Float[Tensor, "L V"]
     """Sparse (COO, coalesced); new vertices = matrix @ old ones; L = V + E + Q."""
@@ -34,71 +34,103 @@ def catmull_clark(quads: Int[Tensor, "Q 4"], vertex_count: int) -> Subdivision:
     New vertices: the old ones in place, then one per edge (edges sorted by their lower, then their
     higher vertex), then one per quad. Vertices of no quad stay where they are.
     """
-    quad_count = len(quads)
-    corner = quads
+    edges = _edges_of(quads, vertex_count)
+    entries = _Entries([], [], [])
+    face_point = vertex_count + len(edges.ends) + torch.arange(len(quads))
+    entries.add(face_point[:, None], quads, 0.25)
+    _add_edge_points(entries, quads, edges, vertex_count)
+    _add_vertex_points(entries, quads, edges, vertex_count)
+    matrix = entries.matrix((vertex_count + len(edges.ends) + len(quads), vertex_count))
+    after = vertex_count + edges.of_corner
+    before = after.roll(1, 1)
+    centre = face_point[:, None].expand(-1, 4)
+    return Subdivision(matrix, torch.stack([quads, after, centre, before], -1).reshape(-1, 4))
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """The edges of a quad mesh, sorted by their lower, then their higher vertex."""
+
+    ends: Int[Tensor, "E 2"]
+    """Lower and higher vertex."""
+    of_corner: Int[Tensor, "Q 4"]
+    """The edge from each corner of a quad to the next corner."""
+    is_border: Bool[Tensor, "E"]
+    """True for edges of one quad only."""
+
+
+def _edges_of(quads: Int[Tensor, "Q 4"], vertex_count: int) -> _Edges:
     following = quads.roll(-1, 1)
-    pairs = torch.stack([torch.minimum(corner, following), torch.maximum(corner, following)], -1)
-    keys = (pairs[..., 0] * vertex_count + pairs[..., 1]).reshape(-1)
-    unique, edge_of_corner, uses = torch.unique(keys, return_inverse=True, return_counts=True)
-    edges = torch.stack([unique // vertex_count, unique % vertex_count], -1)
-    edge_count = len(edges)
-    edge_of_corner = edge_of_corner.reshape(quad_count, 4)
-    border_edge = uses == 1
+    lower, higher = torch.minimum(quads, following), torch.maximum(quads, following)
+    keys = (lower * vertex_count + higher).reshape(-1)
+    unique, of_corner, uses = torch.unique(keys, return_inverse=True, return_counts=True)
+    ends = torch.stack([unique // vertex_count, unique % vertex_count], -1)
+    return _Edges(ends, of_corner.reshape(len(quads), 4), uses == 1)
 
-    rows: list[Tensor] = []
-    columns: list[Tensor] = []
-    weights: list[Tensor] = []
 
-    def add(row: Tensor, column: Tensor, weight: Tensor | float) -> None:
+@dataclass(frozen=True)
+class _Entries:
+    """Entries of a sparse matrix, collected; those at the same place are summed."""
+
+    rows: list[Tensor]
+    columns: list[Tensor]
+    weights: list[Tensor]
+
+    def add(self, row: Tensor, column: Tensor, weight: Tensor | float) -> None:
+        """Add entries; the three are broadcast against each other."""
         row, column = torch.broadcast_tensors(row, column)
-        rows.append(row.reshape(-1))
-        columns.append(column.reshape(-1))
-        weights.append(torch.as_tensor(weight, dtype=torch.float64).expand(row.shape).reshape(-1))
+        weight = torch.as_tensor(weight, dtype=torch.float64).expand(row.shape)
+        self.rows.append(row.reshape(-1))
+        self.columns.append(column.reshape(-1))
+        self.weights.append(weight.reshape(-1))
 
-    face_point = vertex_count + edge_count + torch.arange(quad_count)
-    add(face_point[:, None], quads, 0.25)
+    def matrix(self, size: tuple[int, int]) -> Float[Tensor, "L V"]:
+        """Return the matrix: sparse, coalesced, in single precision."""
+        indices = torch.stack([torch.cat(self.rows), torch.cat(self.columns)])
+        values = torch.cat(self.weights)
+        used = values != 0
+        triplets = (indices[:, used], values[used].float(), size)
+        # Torch 2.11 warns unless the check is switched on or off explicitly.
+        with torch.sparse.check_sparse_tensor_invariants():
+            return torch.sparse_coo_tensor(*triplets).coalesce()
 
-    edge_point = vertex_count + torch.arange(edge_count)
-    end_weight = torch.where(border_edge, 0.5, 0.25).double()
-    add(edge_point[:, None], edges, end_weight[:, None])
-    quad_weight = torch.where(border_edge, 0.0, 1 / 16).double()[edge_of_corner]
-    add(
-        (vertex_count + edge_of_corner)[:, :, None],
+
+def _add_edge_points(
+    entries: _Entries, quads: Int[Tensor, "Q 4"], edges: _Edges, vertex_count: int
+) -> None:
+    """The mean of the ends and of the face points on both sides; on a border, of the ends."""
+    edge_point = vertex_count + torch.arange(len(edges.ends))
+    end_weight = torch.where(edges.is_border, 0.5, 0.25).double()
+    entries.add(edge_point[:, None], edges.ends, end_weight[:, None])
+    quad_weight = torch.where(edges.is_border, 0.0, 1 / 16).double()[edges.of_corner]
+    entries.add(
+        (vertex_count + edges.of_corner)[:, :, None],
         quads[:, None, :].expand(-1, 4, -1),
         quad_weight[:, :, None].expand(-1, -1, 4),
     )
 
-    ones = torch.ones(quad_count * 4, dtype=torch.float64)
+
+def _add_vertex_points(
+    entries: _Entries, quads: Int[Tensor, "Q 4"], edges: _Edges, vertex_count: int
+) -> None:
+    """The paper's (Q + 2 R + (n - 3) S) / n; along a border the cubic B-spline's 1/8, 3/4, 1/8."""
+    ones = torch.ones(quads.numel(), dtype=torch.float64)
     valence = torch.zeros(vertex_count, dtype=torch.float64).index_add(0, quads.reshape(-1), ones)
-    border_ends = edges[border_edge]
+    border_ends = edges.ends[edges.is_border]
     border_valence = torch.zeros(vertex_count, dtype=torch.float64).index_add(
         0, border_ends.reshape(-1), torch.ones(border_ends.numel(), dtype=torch.float64)
     )
     inner = (border_valence == 0) & (valence > 0)
-    curve = border_valence == 2
+    on_border = border_valence == 2
     n = valence.clamp(min=1)
     everyone = torch.arange(vertex_count)
-    own = torch.where(inner, (n - 3) / n, torch.where(curve, 0.75, 1.0).double())
-    add(everyone, everyone, own)
+    own = torch.where(inner, (n - 3) / n, torch.where(on_border, 0.75, 1.0).double())
+    entries.add(everyone, everyone, own)
     ring = torch.where(inner, 1 / (n * n), 0.0)
-    add(quads[:, :, None], quads[:, None, :].expand(-1, 4, -1), ring[quads][:, :, None] / 4)
+    entries.add(quads[:, :, None], quads[:, None, :].expand(-1, 4, -1), ring[quads][:, :, None] / 4)
     for here, there in ((0, 1), (1, 0)):
-        at = edges[:, here]
-        add(at, at, ring[at])
-        add(at, edges[:, there], ring[at])
+        at = edges.ends[:, here]
+        entries.add(at, at, ring[at])
+        entries.add(at, edges.ends[:, there], ring[at])
         at = border_ends[:, here]
-        add(at, border_ends[:, there], torch.where(curve, 0.125, 0.0).double()[at])
-
-    indices = torch.stack([torch.cat(rows), torch.cat(columns)])
-    values = torch.cat(weights)
-    used = values != 0
-    size = (vertex_count + edge_count + quad_count, vertex_count)
-    triplets = (indices[:, used], values[used].float(), size)
-    # Said aloud, or torch 2.11 warns that it was not.
-    with torch.sparse.check_sparse_tensor_invariants():
-        matrix = torch.sparse_coo_tensor(*triplets).coalesce()
-
-    after = vertex_count + edge_of_corner
-    before = after.roll(1, 1)
-    centre = face_point[:, None].expand(-1, 4)
-    return Subdivision(matrix, torch.stack([corner, after, centre, before], -1).reshape(-1, 4))
+        entries.add(at, border_ends[:, there], torch.where(on_border, 0.125, 0.0).double()[at])

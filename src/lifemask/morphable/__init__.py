@@ -3,8 +3,9 @@
 from lifemask.morphable.albedo import AlbedoModel
 from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
 from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.eyeballs import Eyeballs
 from lifemask.morphable.landmarks import FaceLandmarks, LandmarkEmbedding
-from lifemask.morphable.model import Eyeballs, MorphableModel
+from lifemask.morphable.model import MorphableModel
 
 __all__ = [
     "ARKIT_EXPRESSIONS",

@@ -1,23 +1,64 @@
 """Reading the head that ships with the package."""
 
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int
 from safetensors import safe_open
 from torch import Tensor
 
+from lifemask.geometry.meshes import split_quads
 from lifemask.geometry.subdivision import catmull_clark
 from lifemask.morphable.albedo import AlbedoModel, FinePatch
 from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
+from lifemask.morphable.eyeballs import Eyeballs
 from lifemask.morphable.landmarks import FaceLandmarks, landmarks_from_tensors
-from lifemask.morphable.model import Eyeballs, MorphableModel, split_quads
 
 HEAD_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "head"
 """Where `head.safetensors`, `albedo.safetensors` and `landmarks.safetensors` lie."""
 
 
-def load_head(folder: Path = HEAD_FOLDER, *, identity_modes: int = 100) -> MorphableModel:
+@dataclass(frozen=True)
+class HeadParts:
+    """What `MorphableModel` is made of, under the names of its arguments; they are described there."""
+
+    mean: Float[Tensor, "V 3"]
+    """Metres."""
+    identity_basis: Float[Tensor, "I V 3"]
+    """Metres per standard deviation."""
+    expression_basis: Float[Tensor, "E V 3"]
+    """Metres at weight 1."""
+    expression_names: tuple[str, ...]
+    """ARKit's names."""
+    triangles: Int[Tensor, "T 3"]
+    """Two for each quad."""
+    uv: Float[Tensor, "U 2"]
+    """Texture coordinates in [0, 1]."""
+    uv_triangles: Int[Tensor, "T 3"]
+    """Two for each quad of `uv_quads`."""
+    quads: Int[Tensor, "Q 4"]
+    """Vertex indices."""
+    uv_quads: Int[Tensor, "Q 4"]
+    """Indices into `uv`."""
+    mirror: Int[Tensor, "V"]
+    """The vertex on the other side."""
+    regions: dict[str, Float[Tensor, "V"]]
+    """Weights in [0, 1] of named parts of the face."""
+    landmarks: FaceLandmarks
+    """Empty sets where the folder has none."""
+    albedo: AlbedoModel | None
+    """None where the folder has none."""
+    eyeballs: Eyeballs
+    """Both eyeballs and their lids."""
+    vertex_parts: dict[str, tuple[int, int]]
+    """First vertex and the one after the last, for skin, eyeballs, lashes and so on."""
+    triangle_parts: dict[str, tuple[int, int]]
+    """The same for triangles."""
+
+
+def read_head(folder: Path = HEAD_FOLDER, *, identity_modes: int = 100) -> HeadParts:
     """Read the head, and its albedo and landmarks where they exist, from a folder.
 
     The file holds the control mesh; one Catmull-Clark level refines its skin here.
@@ -41,23 +82,8 @@ def load_head(folder: Path = HEAD_FOLDER, *, identity_modes: int = 100) -> Morph
     uv_quads = stored["uv_quads"].long()
     vertex_parts = _ranges({**counts, "skin": skin + shift})
     part_of_quad = _part_sizes(quads, vertex_parts)
-    ball = torch.stack(
-        [torch.arange(*vertex_parts[f"eyeball_{side}"]) for side in ("left", "right")]
-    )
-    eyeballs = Eyeballs(
-        centres=stored["eye_centres"],
-        centre_basis=stored["eye_centre_basis"][:identity_modes],
-        vertices=ball,
-        lids=stored["lids"].long(),
-        lid_weight=stored["lid_weight"].float() / 255,
-        lid_share=stored["lid_share"].float() / 255,
-        margin=stored["lid_margin"].long(),
-        opening=stored["lid_opening"].float(),
-        lashes=torch.arange(*vertex_parts["lashes"]),
-        lash_anchor=stored["lash_anchor"].long(),
-    )
     region_names = header["regions"].split(",")
-    return MorphableModel(
+    return HeadParts(
         mean=refine(stored["mean"]),
         identity_basis=refine(stored["identity"][:identity_modes].float() / 1000),
         expression_basis=refine(stored["expression"].float() / 1000),
@@ -71,9 +97,27 @@ def load_head(folder: Path = HEAD_FOLDER, *, identity_modes: int = 100) -> Morph
         regions=dict(zip(region_names, stored["regions"].float() / 255, strict=True)),
         landmarks=_optional_landmarks(folder / "landmarks.safetensors"),
         albedo=_optional_albedo(folder / "albedo.safetensors"),
-        eyeballs=eyeballs,
+        eyeballs=_eyeballs(stored, vertex_parts, identity_modes),
         vertex_parts=vertex_parts,
         triangle_parts={name: (2 * a, 2 * b) for name, (a, b) in part_of_quad.items()},
+    )
+
+
+def _eyeballs(
+    stored: dict[str, Tensor], vertex_parts: dict[str, tuple[int, int]], identity_modes: int
+) -> Eyeballs:
+    balls = [torch.arange(*vertex_parts[f"eyeball_{side}"]) for side in ("left", "right")]
+    return Eyeballs(
+        centres=stored["eye_centres"],
+        centre_basis=stored["eye_centre_basis"][:identity_modes],
+        vertices=torch.stack(balls),
+        lids=stored["lids"].long(),
+        lid_weight=stored["lid_weight"].float() / 255,
+        lid_share=stored["lid_share"].float() / 255,
+        margin=stored["lid_margin"].long(),
+        opening=stored["lid_opening"].float(),
+        lashes=torch.arange(*vertex_parts["lashes"]),
+        lash_anchor=stored["lash_anchor"].long(),
     )
 
 

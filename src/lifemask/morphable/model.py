@@ -4,48 +4,20 @@ Head space: metres, +X the subject's left, +Y up, +Z out of the face, origin mid
 eyeball centres of the mean head.
 """
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lifemask.geometry.meshes import Mesh
-from lifemask.geometry.rotations import matrix_from_rotation_vector
 from lifemask.morphable.albedo import AlbedoModel
 from lifemask.morphable.coefficients import FaceCoefficients
-from lifemask.morphable.eyes import eyeball_radius, smooth_maximum
+from lifemask.morphable.eyeballs import Eyeballs, gaze_rotation, push_outside
+from lifemask.morphable.eyes import smooth_maximum
+from lifemask.morphable.head_file import read_head
 from lifemask.morphable.landmarks import FaceLandmarks, LandmarkEmbedding
 
-_LID_GAP = 0.00025
-_LID_BLEND = 0.0003
 _LID_SEAM = 0.00005
-
-
-@dataclass(frozen=True)
-class Eyeballs:
-    """Where the eyeballs are and which vertices they move."""
-
-    centres: Float[Tensor, "2 3"]
-    """Centres (left, right) of the mean head, metres."""
-    centre_basis: Float[Tensor, "I 2 3"]
-    """How they move per standard deviation of identity."""
-    vertices: Int[Tensor, "2 E"]
-    """Vertices of the two eyeballs."""
-    lids: Int[Tensor, "2 L"]
-    """Skin vertices around each eye that must stay outside its eyeball."""
-    lid_weight: Float[Tensor, "L"]
-    """How strictly, 0 to 1."""
-    lid_share: Float[Tensor, "L"]
-    """Part of a change of the eye's opening that each lid vertex follows: 1 on the upper margin."""
-    margin: Int[Tensor, "2 M"]
-    """Vertices along the border of each eye's opening."""
-    opening: Float[Tensor, "L M"]
-    """Weights that turn margin vertices into upper minus lower lid, beside each lid vertex."""
-    lashes: Int[Tensor, "H"]
-    """Lash vertices."""
-    lash_anchor: Int[Tensor, "H"]
-    """The skin vertex whose lid correction each lash vertex shares."""
+"""Smallest gap between closed lids, and width of the smooth transition to it, metres."""
 
 
 class MorphableModel(nn.Module):
@@ -147,9 +119,7 @@ class MorphableModel(nn.Module):
         Raises:
             ValueError: the head has fewer modes.
         """
-        from lifemask.morphable.head_file import load_head
-
-        return load_head(identity_modes=identity_modes)
+        return cls(**vars(read_head(identity_modes=identity_modes)))
 
     @property
     def regions(self) -> dict[str, Float[Tensor, "V"]]:
@@ -293,32 +263,3 @@ class MorphableModel(nn.Module):
                 moved = ball @ gaze_rotation(gaze).T - ball
                 basis[self.expression_names.index(f"eyeLook{direction}{side_name}"), rows] = moved
         return basis
-
-
-def gaze_rotation(gaze: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3 3"]:
-    """Return rotations that turn +Z to the gaze (yaw towards +X, pitch up positive; radians)."""
-    yaw, pitch = gaze.unbind(-1)
-    zero = torch.zeros_like(yaw)
-    about_y = matrix_from_rotation_vector(torch.stack([zero, yaw, zero], -1))
-    about_x = matrix_from_rotation_vector(torch.stack([-pitch, zero, zero], -1))
-    return about_y @ about_x
-
-
-def push_outside(
-    offset: Float[Tensor, "*batch L 3"], axis: Float[Tensor, "*batch 3"]
-) -> Float[Tensor, "*batch L 3"]:
-    """Return what moves points out of an eyeball, along the line from its centre; smooth.
-
-    Args:
-        offset: points minus the eyeball's centre, metres.
-        axis: unit optical axis.
-    """
-    distance = offset.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-    direction = offset / distance
-    surface = eyeball_radius((direction * axis.unsqueeze(-2)).sum(-1, keepdim=True)) + _LID_GAP
-    return direction * (smooth_maximum(distance, surface, _LID_BLEND) - distance)
-
-
-def split_quads(quads: Int[Tensor, "Q 4"]) -> Int[Tensor, "T 3"]:
-    """Return the triangles (0, 1, 2) and (0, 2, 3) of each quad, next to each other."""
-    return quads[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)

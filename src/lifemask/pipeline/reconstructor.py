@@ -1,6 +1,7 @@
-"""From a photo to reconstructed heads: perception, regression, fit and texture in a row."""
+"""From a photo to reconstructed heads: perception, prediction, fit and texture."""
 
 import os
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -13,13 +14,18 @@ from lifemask.fitting.fit import FaceFitter
 from lifemask.fitting.surface import with_trusted_segmentation
 from lifemask.fitting.texture import face_texture
 from lifemask.io.images import Photo, as_photo
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception import FaceObservation, FacePerception
+from lifemask.perception.face_perception import single_thread
 from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.systems.guide import SystemGuide
 from lifemask.systems.registry import load_system
 
 Faces = Literal["all", "largest"]
+Predictor = Callable[[UInt8[np.ndarray, "H W 3"], FaceObservation], ExplainedFace]
+"""Predicts an observed face of a photo: sRGB pixels and observation in, the face in the photo's
+pixels out. The principal point of its camera is the middle of the photo."""
 PhotoSource = Photo | Image.Image | UInt8[np.ndarray, "H W 3"] | str | os.PathLike[str]
 
 
@@ -27,9 +33,24 @@ class FaceReconstructor:
     """Turns photos into heads; holds the networks and the head model."""
 
     def __init__(
-        self, perception: FacePerception, fitter: FaceFitter, *, texture_size: int | None = None
+        self,
+        perception: FacePerception,
+        predictor: Predictor | None,
+        fitter: FaceFitter,
+        *,
+        texture_size: int | None = None,
     ) -> None:
+        """Hold the stages of a reconstruction.
+
+        Args:
+            perception: finds and measures faces.
+            predictor: predicts each face; the fit starts there. Without one, the fit starts from
+                the mean face.
+            fitter: fits the head to a face.
+            texture_size: as in `from_pretrained`.
+        """
         self.perception = perception
+        self.predictor = predictor
         self.fitter = fitter
         self.texture_size = texture_size
 
@@ -43,8 +64,8 @@ class FaceReconstructor:
     ) -> "FaceReconstructor":
         """Load the default head and the networks that ship with the package.
 
-        A regressor looks at each face first; the fit starts from its answer, and leans on it the
-        more the further the face is turned away.
+        A regressor predicts each face, and the fit starts there. The further the head is turned
+        away, the more the predicted landmarks count.
 
         Args:
             quality: `fast` takes shape from points alone; `full` from the photo's colours too.
@@ -53,9 +74,10 @@ class FaceReconstructor:
                 8192; None for 2048, or 4096 or 8192 where the photo shows the face more finely.
         """
         model = MorphableModel.from_pretrained()
-        guide = SystemGuide(load_system("direct_regression", device), model)
-        fitter = FaceFitter(model, FitConfig.preset(quality), guide=guide)
-        return cls(FacePerception.from_pretrained(device), fitter, texture_size=texture_size)
+        predictor = SystemGuide(load_system("direct_regression", device), model)
+        fitter = FaceFitter(model, FitConfig.preset(quality))
+        perception = FacePerception.from_pretrained(device)
+        return cls(perception, predictor, fitter, texture_size=texture_size)
 
     def __call__(
         self, photo: PhotoSource, *, faces: Faces = "all", crop: bool = False
@@ -86,10 +108,22 @@ class FaceReconstructor:
             for found in detections
         ]
 
+    def predict(
+        self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
+    ) -> ExplainedFace | None:
+        """Return the predictor's face in the photo's pixels, or None without a predictor."""
+        if self.predictor is None:
+            return None
+        with single_thread(self.fitter.model.mean.device):
+            return self.predictor(pixels, observation)
+
     def reconstruct(self, photo: Photo, observation: FaceObservation) -> FaceReconstruction:
-        """Fit the head to one observed face and unwrap its texture."""
+        """Predict one observed face, fit the head from there, and unwrap its texture."""
         observation = with_trusted_segmentation(observation)
-        fit = self.fitter(photo.pixels, observation, focal_pixels=photo.focal_pixels)
+        prediction = self.predict(photo.pixels, observation)
+        fit = self.fitter(
+            photo.pixels, observation, start=prediction, focal_pixels=photo.focal_pixels
+        )
         model = self.fitter.model
         texture = face_texture(
             photo.pixels, fit.face, model, observation, resolution=self.texture_size

@@ -14,8 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from lifemask.data.wearables.pictures import Levels, halved
+from lifemask.geometry.meshes import split_quads
 from lifemask.morphable.assets import load_asset
-from lifemask.morphable.model import MorphableModel, split_quads
+from lifemask.morphable.model import MorphableModel
 
 _UNIT = 2e-5
 _LUMINANCE_LIMIT = 2.5

@@ -11,8 +11,6 @@ from lifemask.evaluation.config import EvaluationError, Quality
 from lifemask.evaluation.predictions import Prediction
 from lifemask.evaluation.systems.fit import FitSystem
 from lifemask.evaluation.systems.observing import observe_largest
-from lifemask.fitting.config import FitConfig
-from lifemask.fitting.fit import FaceFitter
 from lifemask.geometry.lighting import light_axes_from_camera
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.morphable.assets import AssetError
@@ -94,10 +92,7 @@ class DirectRegressionFitSystem(FitSystem):
     ) -> None:
         """Fit this head with these networks, led by this guide; answers change with `version`."""
         super().__init__(perception, model, version)
-        self._fitters = {
-            "fast": FaceFitter(model, FitConfig.preset("fast"), guide=guide),
-            "full": FaceFitter(model, FitConfig.preset("full"), guide=guide),
-        }
+        self._predictor = guide
 
     @classmethod
     def from_pretrained(cls) -> "DirectRegressionFitSystem":

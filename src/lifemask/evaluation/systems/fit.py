@@ -14,7 +14,7 @@ from lifemask.morphable.contour import visible_landmarks68
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.face_perception import FacePerception
 from lifemask.perception.observation import FaceObservation
-from lifemask.pipeline.reconstructor import FaceReconstructor
+from lifemask.pipeline.reconstructor import FaceReconstructor, Predictor
 
 _SMALL_PHOTO = 256
 """Pixels along the longer side up to which a texture of 512 texels holds all there is to see."""
@@ -33,6 +33,7 @@ class FitSystem:
         """Fit this head with these networks; answers change with `version`."""
         self.version = version
         self._perception = perception
+        self._predictor: Predictor | None = None
         self._fitters: dict[Quality, FaceFitter] = {
             "fast": FaceFitter(model, FitConfig.preset("fast")),
             "full": FaceFitter(model, FitConfig.preset("full")),
@@ -61,7 +62,7 @@ class FitSystem:
             return self._points(pixels, crop=crop)
         texture_size = 512 if max(pixels.shape[:2]) <= _SMALL_PHOTO else 2048
         reconstructor = FaceReconstructor(
-            self._perception, self._fitters[quality], texture_size=texture_size
+            self._perception, self._predictor, self._fitters[quality], texture_size=texture_size
         )
         faces = reconstructor(pixels, faces="largest", crop=crop)
         return prediction_from_arrays(faces[0].arrays(), source="the fit") if faces else None
@@ -80,8 +81,12 @@ class FitSystem:
         self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
     ) -> Prediction:
         """Return the points of the coarse fit to this observation."""
-        fit = self._fitters["fast"](pixels, observation)
-        model = self._fitters["fast"].model
+        fitter = self._fitters["fast"]
+        prediction = FaceReconstructor(self._perception, self._predictor, fitter).predict(
+            pixels, observation
+        )
+        fit = fitter(pixels, observation, start=prediction)
+        model = fitter.model
         vertices = model.vertices(fit.face.coefficients)
         landmarks68 = visible_landmarks68(model, vertices, fit.face.camera)
         aflw21 = None

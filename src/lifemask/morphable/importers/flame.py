@@ -65,45 +65,17 @@ def load_flame(
             damaged file; a pointer; unexpected shapes.
     """
     path = checked_path(path, what="FLAME (generic_model.pkl, flame2023.pkl)", where=_WHERE)
-    if path.suffix in (".npz", ".safetensors"):
-        arrays = open_arrays(path, what="FLAME's arrays")
-    elif not allow_pickle:
-        raise ModelFileError(
-            f"{path.name} is a pickle, which can run code when opened. If it comes from "
-            f"{_WHERE}, pass allow_pickle=True; or convert it to .npz with the same names."
-        )
-    else:
-        arrays = _read_pickle(path)
-    require(arrays, _KEYS, file=path.name)
-    dense = {key: np.asarray(_dense(arrays[key])) for key in _KEYS}
-    mean = dense["v_template"].astype(np.float64)
-    vertices = len(mean)
-    joints = dense["J_regressor"].shape[0]
-    shape_modes = dense["shapedirs"].shape[-1]
-    require_shape(mean, (vertices, 3), name="v_template", file=path.name)
-    require_shape(dense["shapedirs"], (vertices, 3, None), name="shapedirs", file=path.name)
-    require_shape(dense["J_regressor"], (5, vertices), name="J_regressor", file=path.name)
-    require_shape(dense["weights"], (vertices, joints), name="weights", file=path.name)
-    require_shape(
-        dense["posedirs"], (vertices, 3, 9 * (joints - 1)), name="posedirs", file=path.name
-    )
-    if shape_modes <= _IDENTITY_MODES:
-        raise ModelFileError(
-            f"{path.name}: shapedirs has {shape_modes} modes; FLAME 2020 and 2023 have 400, 300 "
-            "for identity and 100 for expression."
-        )
-    triangles = require_triangles(dense["f"], vertices, file=path.name)
-    modes = np.moveaxis(dense["shapedirs"].astype(np.float32), 2, 0)
+    arrays = _checked_arrays(_read_arrays(path, allow_pickle=allow_pickle), file=path.name)
+    mean = arrays["v_template"].astype(np.float64)
+    triangles = require_triangles(arrays["f"], len(mean), file=path.name)
+    modes = np.moveaxis(arrays["shapedirs"].astype(np.float32), 2, 0)
     expression = modes[_IDENTITY_MODES:]
-    joint_positions = dense["J_regressor"] @ mean
-    jaw = np.stack(
-        [
-            _jaw_offsets(
-                mean, joint_positions[_JAW], dense["weights"][:, _JAW], dense["posedirs"], v
-            )
-            for v in _JAW_MODES.values()
-        ]
-    ).astype(np.float32)
+    joint_positions = arrays["J_regressor"] @ mean
+    jaw_weight = arrays["weights"][:, _JAW]
+    jaw = [
+        _jaw_offsets(mean, joint_positions[_JAW], jaw_weight, arrays["posedirs"], rotation_vector)
+        for rotation_vector in _JAW_MODES.values()
+    ]
     names = tuple(f"expression_{k:03d}" for k in range(len(expression)))
     origin, _ = head_origin(mean, eyeball_centres=joint_positions[[_EYE_LEFT, _EYE_RIGHT]])
     uv, uv_triangles = cylindrical_uv(mean, triangles)
@@ -111,15 +83,15 @@ def load_flame(
         name=f"FLAME ({path.stem})",
         mean=mean - origin,
         identity_basis=modes[:_IDENTITY_MODES],
-        expression_basis=np.concatenate([jaw, expression]),
+        expression_basis=np.concatenate([np.stack(jaw).astype(np.float32), expression]),
         expression_names=(*_JAW_MODES, *names),
         triangles=triangles,
         uv=uv,
         uv_triangles=uv_triangles,
         landmarks68=None if landmarks is None else _read_landmarks(landmarks, len(triangles)),
         regions={
-            "eyeball_left": dense["weights"][:, _EYE_LEFT].astype(np.float64),
-            "eyeball_right": dense["weights"][:, _EYE_RIGHT].astype(np.float64),
+            "eyeball_left": arrays["weights"][:, _EYE_LEFT].astype(np.float64),
+            "eyeball_right": arrays["weights"][:, _EYE_RIGHT].astype(np.float64),
         },
         notes=(
             "The neck joint is left out: the head moves as one with the camera's pose.",
@@ -127,6 +99,40 @@ def load_flame(
             "Texture coordinates are a cylindrical projection: the file brings none.",
         ),
     )
+
+
+def _read_arrays(path: Path, *, allow_pickle: bool) -> dict[str, Any]:
+    if path.suffix in (".npz", ".safetensors"):
+        return open_arrays(path, what="FLAME's arrays")
+    if not allow_pickle:
+        raise ModelFileError(
+            f"{path.name} is a pickle, which can run code when opened. If it comes from "
+            f"{_WHERE}, pass allow_pickle=True; or convert it to .npz with the same names."
+        )
+    return _read_pickle(path)
+
+
+def _checked_arrays(stored: dict[str, Any], *, file: str) -> dict[str, Array]:
+    """Return the needed arrays as plain numpy; their shapes are those of FLAME 2020 and 2023."""
+    require(stored, _KEYS, file=file)
+    arrays = {key: np.asarray(_dense(stored[key])) for key in _KEYS}
+    vertices, joints = len(arrays["v_template"]), arrays["J_regressor"].shape[0]
+    shapes = {
+        "v_template": (vertices, 3),
+        "shapedirs": (vertices, 3, None),
+        "J_regressor": (5, vertices),
+        "weights": (vertices, joints),
+        "posedirs": (vertices, 3, 9 * (joints - 1)),
+    }
+    for name, shape in shapes.items():
+        require_shape(arrays[name], shape, name=name, file=file)
+    shape_modes = arrays["shapedirs"].shape[-1]
+    if shape_modes <= _IDENTITY_MODES:
+        raise ModelFileError(
+            f"{file}: shapedirs has {shape_modes} modes; FLAME 2020 and 2023 have 400, 300 "
+            "for identity and 100 for expression."
+        )
+    return arrays
 
 
 def _jaw_offsets(

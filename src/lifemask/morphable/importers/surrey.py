@@ -8,6 +8,7 @@ the face.
 """
 
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from lifemask.morphable.importers.imported import (
     Array,
     ImportedModel,
     ModelFileError,
+    PointEmbedding,
     checked_path,
     cylindrical_uv,
     embed_vertices,
@@ -80,52 +82,29 @@ def load_surrey(
         ModelFileError: when a file is damaged, a pointer, or too old.
     """
     path = checked_path(path, what="a Surrey Face Model (sfm_shape_3448.bin)", where=_WHERE)
-    reader = _Reader(path)
-    version = reader.number("I")
-    if version not in (1, 2, 3, 4):
-        raise ModelFileError(
-            f"{path.name} has eos format version {version}; 1 to 4 are known. Download the recent "
-            f"model files from {_WHERE}."
-        )
-    mean, basis, variance, triangles = _read_pca(reader)
-    _read_pca(reader)
-    vertices = len(mean) // 3
+    shape = _read_shape(path)
+    positions, triangles = shape.positions, shape.triangles
     notes = ["The colour model is left out: it is stored per vertex, not as a texture."]
-    uv = np.zeros((0, 2))
-    if version == 1:
-        uv = reader.sequence("<f8", 2).astype(np.float64)
-    else:
+    if shape.version > 1:
         notes.append("Expressions stored inside the file are left out; give blendshapes=.")
-    triangles = require_triangles(triangles, vertices, file=path.name)
-    if len(uv) == vertices:
-        uv_triangles = triangles
-    else:
-        uv, uv_triangles = cylindrical_uv(mean.reshape(-1, 3), triangles)
+    uv, uv_triangles = shape.uv, triangles
+    if len(uv) != len(positions):
+        uv, uv_triangles = cylindrical_uv(shape.millimetres, triangles)
         notes.append("Texture coordinates are a cylindrical projection: the file brings none.")
     names: tuple[str, ...] = ()
-    expression = np.zeros((0, vertices, 3), np.float32)
+    expression = np.zeros((0, len(positions), 3), np.float32)
     if blendshapes is not None:
-        names, expression = _read_blendshapes(blendshapes, vertices)
-    positions = mean.reshape(-1, 3).astype(np.float64) * 1e-3
-    identity = (basis * np.sqrt(variance)).T.reshape(-1, vertices, 3) * np.float32(1e-3)
-    embedding, points, dropped = None, None, None
+        names, expression = _read_blendshapes(blendshapes, len(positions))
+    embedding, points = None, None
     if landmarks is not None:
-        known = _read_mapping(landmarks, vertices)
-        if len(known) == 68:
-            embedding = embed_vertices(np.array([known[k] for k in range(68)]), triangles)
-            points = embedding.points(positions, triangles)
-        else:
-            dropped = sorted(set(range(68)) - set(known))
-            notes.append(f"Landmarks are left out: the mapping lacks iBUG points {dropped}.")
-            if {36, 39, 42, 45} <= set(known):
-                points = np.zeros((68, 3))
-                for point, vertex in known.items():
-                    points[point] = positions[vertex]
+        known = _read_mapping(landmarks, len(positions))
+        embedding, points, missing = _embedded(known, positions, triangles)
+        notes.extend(missing)
     origin, note = head_origin(positions, landmarks68=points)
     return ImportedModel(
-        name=f"Surrey Face Model ({vertices} vertices)",
+        name=f"Surrey Face Model ({len(positions)} vertices)",
         mean=positions - origin,
-        identity_basis=identity,
+        identity_basis=shape.identity,
         expression_basis=expression * np.float32(1e-3),
         expression_names=names,
         triangles=triangles,
@@ -134,6 +113,68 @@ def load_surrey(
         landmarks68=embedding,
         notes=tuple(notes if note is None else [*notes, note]),
     )
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """The shape model of an eos file."""
+
+    version: int
+    """Format of the file."""
+    millimetres: Array
+    """Mean vertices (V, 3) as stored."""
+    identity: Array
+    """Metres per standard deviation (K, V, 3)."""
+    triangles: Array
+    """Vertex indices (T, 3)."""
+    uv: Array
+    """Texture coordinates (V, 2); empty where the file has none."""
+
+    @property
+    def positions(self) -> Array:
+        """Mean vertices (V, 3) in metres, double precision."""
+        return self.millimetres.astype(np.float64) * 1e-3
+
+
+def _read_shape(path: Path) -> _Shape:
+    reader = _Reader(path)
+    version = reader.number("I")
+    if version not in (1, 2, 3, 4):
+        raise ModelFileError(
+            f"{path.name} has eos format version {version}; 1 to 4 are known. Download the recent "
+            f"model files from {_WHERE}."
+        )
+    mean, basis, variance, triangles = _read_pca(reader)
+    _read_pca(reader)  # The colour model.
+    vertices = len(mean) // 3
+    uv = reader.sequence("<f8", 2).astype(np.float64) if version == 1 else np.zeros((0, 2))
+    identity = (basis * np.sqrt(variance)).T.reshape(-1, vertices, 3) * np.float32(1e-3)
+    triangles = require_triangles(triangles, vertices, file=path.name)
+    return _Shape(version, mean.reshape(-1, 3), identity, triangles, uv)
+
+
+def _embedded(
+    known: dict[int, int], positions: Array, triangles: Array
+) -> tuple[PointEmbedding | None, Array | None, list[str]]:
+    """Return the 68 landmarks on the mesh, their positions for the origin, and notes on gaps.
+
+    Args:
+        known: vertex by iBUG point 0 to 67.
+        positions: mean vertices, metres.
+        triangles: of the mesh.
+    """
+    if len(known) == 68:
+        embedding = embed_vertices(np.array([known[k] for k in range(68)]), triangles)
+        return embedding, embedding.points(positions, triangles), []
+    dropped = sorted(set(range(68)) - set(known))
+    notes = [f"Landmarks are left out: the mapping lacks iBUG points {dropped}."]
+    if not {36, 39, 42, 45} <= set(known):
+        return None, None, notes
+    # The corners of the eyes are there: they are all that the origin needs.
+    points = np.zeros((68, 3))
+    for point, vertex in known.items():
+        points[point] = positions[vertex]
+    return None, points, notes
 
 
 def _read_pca(reader: _Reader) -> tuple[Array, Array, Array, Array]:

@@ -1,4 +1,4 @@
-"""A fit led by an estimate starts there, and leans on it as the head turns away."""
+"""A fit starts from a prediction, and weights it more as the head turns away."""
 
 import math
 
@@ -8,7 +8,12 @@ import torch
 from lifemask.fitting.config import FitConfig
 from lifemask.fitting.fit import FaceFitter
 from lifemask.fitting.landmark_fit import project
-from lifemask.fitting.start import SHARES, estimate_share, led_observation, state_of
+from lifemask.fitting.prediction import (
+    SHARES,
+    blend_landmarks,
+    prediction_share,
+    state_from_prediction,
+)
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.rotations import matrix_from_yaw_pitch_roll
@@ -38,10 +43,10 @@ def fitter(face: FaceReconstruction) -> FaceFitter:
     return FaceFitter(face.model, FitConfig.preset("fast"))
 
 
-def dense_points(model: MorphableModel, estimate: ExplainedFace) -> torch.Tensor:
+def dense_points(model: MorphableModel, prediction: ExplainedFace) -> torch.Tensor:
     assert model.dense478 is not None
-    vertices = model.vertices(estimate.coefficients)
-    return estimate.camera.project(model.dense478.points(vertices, model.triangles))
+    vertices = model.vertices(prediction.coefficients)
+    return prediction.camera.project(model.dense478.points(vertices, model.triangles))
 
 
 def observed(face: FaceReconstruction) -> FaceObservation:
@@ -50,34 +55,34 @@ def observed(face: FaceReconstruction) -> FaceObservation:
 
 
 def test_the_share_grows_with_the_angle_on_both_sides(face: FaceReconstruction) -> None:
-    shares = [estimate_share(turned(face, degrees)) for degrees in (0, 30, 60, 90)]
+    shares = [prediction_share(turned(face, degrees)) for degrees in (0, 30, 60, 90)]
     assert shares == pytest.approx(list(SHARES), abs=0.02)
-    assert estimate_share(turned(face, -60)) == pytest.approx(shares[2], abs=0.02)
-    assert estimate_share(turned(face, 180)) == SHARES[-1]
+    assert prediction_share(turned(face, -60)) == pytest.approx(shares[2], abs=0.02)
+    assert prediction_share(turned(face, 180)) == SHARES[-1]
 
 
 def test_the_share_says_whose_points_are_the_targets(face: FaceReconstruction) -> None:
-    estimate = turned(face, 70)
+    prediction = turned(face, 70)
     model, seen = face.model, observed(face)
     assert model.dense478 is not None
-    own = led_observation(seen, estimate, model, model.dense478, share=0.0)
+    own = blend_landmarks(seen, prediction, model, model.dense478, share=0.0)
     torch.testing.assert_close(own.landmarks478, seen.landmarks478)
-    led = led_observation(seen, estimate, model, model.dense478, share=1.0)
-    points = dense_points(model, estimate)
-    torch.testing.assert_close(led.landmarks478[:, :2], points[:, :2])
-    torch.testing.assert_close(led.blendshapes, estimate.coefficients.expression)
+    blended = blend_landmarks(seen, prediction, model, model.dense478, share=1.0)
+    points = dense_points(model, prediction)
+    torch.testing.assert_close(blended.landmarks478[:, :2], points[:, :2])
+    torch.testing.assert_close(blended.blendshapes, prediction.coefficients.expression)
     # Relative depth is in pixels, and smaller is nearer, as perception has it.
-    metres = (points[:, 2] - points[:, 2].mean()) * viewpoint_of(estimate.camera).pixels_per_metre
+    metres = (points[:, 2] - points[:, 2].mean()) * viewpoint_of(prediction.camera).pixels_per_metre
     torch.testing.assert_close(
-        led.landmarks478[:, 2] - led.landmarks478[:, 2].mean(), metres, atol=0.1, rtol=1e-3
+        blended.landmarks478[:, 2] - blended.landmarks478[:, 2].mean(), metres, atol=0.1, rtol=1e-3
     )
 
 
-def test_the_start_is_the_estimate(face: FaceReconstruction, fitter: FaceFitter) -> None:
-    estimate = turned(face, 40)
-    principal_point = estimate.camera.principal_point.double()
-    state = state_of(estimate, fitter.points, principal_point)
-    expected = dense_points(face.model, estimate)[:, :2]
+def test_the_fit_starts_at_the_prediction(face: FaceReconstruction, fitter: FaceFitter) -> None:
+    prediction = turned(face, 40)
+    principal_point = prediction.camera.principal_point.double()
+    state = state_from_prediction(prediction, fitter.points, principal_point)
+    expected = dense_points(face.model, prediction)[:, :2]
     close = (project(state, fitter.points, principal_point) - expected).norm(dim=-1)
     # The fit's points leave out the eyes' corrections, and its modes are fewer.
     assert float(close.median()) < 0.01 * float(expected.std())
@@ -86,16 +91,16 @@ def test_the_start_is_the_estimate(face: FaceReconstruction, fitter: FaceFitter)
 def test_a_known_focal_length_changes_the_distance_not_the_size(
     face: FaceReconstruction, fitter: FaceFitter
 ) -> None:
-    estimate = turned(face, 20)
-    middle = estimate.camera.principal_point.double()
-    focal = 2 * float(estimate.camera.focal_pixels)
-    state = state_of(estimate, fitter.points, middle, focal_pixels=focal)
+    prediction = turned(face, 20)
+    middle = prediction.camera.principal_point.double()
+    focal = 2 * float(prediction.camera.focal_pixels)
+    state = state_from_prediction(prediction, fitter.points, middle, focal_pixels=focal)
     assert state.focal_pixels == pytest.approx(focal, rel=1e-5)
-    plain = state_of(estimate, fitter.points, middle)
+    plain = state_from_prediction(prediction, fitter.points, middle)
     assert float(state.translation[2]) == pytest.approx(2 * float(plain.translation[2]), rel=1e-4)
 
 
-def test_a_good_estimate_saves_a_fit_from_landmarks_that_went_astray(
+def test_a_good_prediction_corrects_a_fit_to_landmarks_that_went_astray(
     face: FaceReconstruction, fitter: FaceFitter
 ) -> None:
     truth = turned(face, 75)
@@ -103,7 +108,7 @@ def test_a_good_estimate_saves_a_fit_from_landmarks_that_went_astray(
     size = float(points[:468, :2].amax(0).sub(points[:468, :2].amin(0)).max())
     # All points are off together, as they are on profiles.
     wrong = points + torch.tensor([0.08 * size, 0.03 * size, 0.0])
-    seen = led_observation(observed(face), truth, face.model, fitter.dense478, share=1.0)
+    seen = blend_landmarks(observed(face), truth, face.model, fitter.dense478, share=1.0)
     seen = type(seen)(**{**vars(seen), "landmarks478": wrong})
     pixels = face.photo.pixels
 
@@ -112,10 +117,6 @@ def test_a_good_estimate_saves_a_fit_from_landmarks_that_went_astray(
         return float((found - points)[:468, :2].norm(dim=-1).mean()) / size
 
     alone = fitter(pixels, seen)
-    led = fitter(pixels, seen, start=truth)
-    guided = FaceFitter(
-        face.model, FitConfig.preset("fast"), guide=lambda _pixels, _observation: truth
-    )(pixels, seen)
-    before, after, same = (error(f.face.camera, f.face) for f in (alone, led, guided))
+    started = fitter(pixels, seen, start=truth)
+    before, after = (error(found.face.camera, found.face) for found in (alone, started))
     assert after < 0.6 * before
-    assert same == pytest.approx(after, rel=1e-6)

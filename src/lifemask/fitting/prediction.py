@@ -1,0 +1,97 @@
+"""How a fit uses a predicted face: as its start, and blended into its landmarks.
+
+The errors of dense landmarks on one photo are correlated: on a profile all points are off in the
+same direction. More points do not help then, and neither does a prior, because 468 points outweigh
+it. A second, independent source helps. So the targets of the fit are the weighted mean of measured
+and predicted landmarks, and the weights depend on the angle of the head.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lifemask.fitting.landmark_fit import LinearPoints, PoseAndShape
+from lifemask.geometry.viewpoints import Viewpoint, camera_of, viewpoint_of
+from lifemask.morphable.explained_face import ExplainedFace
+from lifemask.morphable.landmarks import LandmarkEmbedding
+from lifemask.morphable.model import MorphableModel
+from lifemask.perception.observation import FaceObservation
+
+SHARE_ANGLES_DEGREES = (0.0, 30.0, 60.0, 90.0)
+"""Angles between the head and the line of sight."""
+SHARES = (0.15, 0.4, 0.65, 0.9)
+"""Weight of the predicted landmarks at these angles; linear in between."""
+
+
+def prediction_share(prediction: ExplainedFace) -> float:
+    """Return the weight of predicted landmarks in the targets, 0 to 1, by the head's angle."""
+    facing = -viewpoint_of(prediction.camera).rotation[2, 2]
+    degrees = math.degrees(math.acos(max(-1.0, min(1.0, float(facing)))))
+    return float(np.interp(degrees, SHARE_ANGLES_DEGREES, SHARES))
+
+
+def blend_landmarks(
+    observation: FaceObservation,
+    prediction: ExplainedFace,
+    model: MorphableModel,
+    dense478: LandmarkEmbedding,
+    *,
+    share: float | None = None,
+) -> FaceObservation:
+    """Return an observation with landmarks and expression scores blended with a prediction.
+
+    Args:
+        observation: of the face.
+        prediction: of the same face, in the photo's pixels.
+        model: the head of the prediction.
+        dense478: its dense landmarks.
+        share: 0 leaves the observation, 1 replaces it; by default `prediction_share`.
+    """
+    if share is None:
+        share = prediction_share(prediction)
+    vertices = model.vertices(prediction.coefficients)
+    projected = prediction.camera.project(dense478.points(vertices, model.triangles))
+    view = viewpoint_of(prediction.camera)
+    depth = (projected[:, 2:] - view.distance) * view.pixels_per_metre
+    given = observation.landmarks478
+    points = torch.cat([projected[:, :2], depth], dim=-1).to(given)
+    scores = observation.blendshapes
+    return replace(
+        observation,
+        landmarks478=torch.lerp(given, points, share),
+        landmark_sigma=observation.landmark_sigma * (1 - share),
+        blendshapes=torch.lerp(scores, prediction.coefficients.expression.to(scores), share),
+        presence=max(observation.presence, share),
+    )
+
+
+def state_from_prediction(
+    prediction: ExplainedFace,
+    points: LinearPoints,
+    principal_point: Float[Tensor, "2"],
+    *,
+    focal_pixels: float | None = None,
+) -> PoseAndShape:
+    """Return a predicted face as the state from which a fit starts.
+
+    Args:
+        prediction: of one face.
+        points: the points that are fitted; they tell the number of identity modes.
+        principal_point: of the photo's camera, pixels.
+        focal_pixels: focal length if the photo tells it; the head keeps its size in the image.
+    """
+    view = viewpoint_of(prediction.camera)
+    if focal_pixels is not None:
+        distance = focal_pixels / view.pixels_per_metre
+        view = Viewpoint(view.rotation, view.translation, view.pixels_per_metre, distance)
+    camera = camera_of(view, principal_point.to(view.translation), prediction.camera.image_size)
+    given = prediction.coefficients
+    coefficients = torch.cat([given.identity[: points.identity_modes], given.expression])
+    motion = camera.world_to_camera.double()
+    return PoseAndShape(
+        motion[:3, :3], motion[:3, 3], float(camera.focal_pixels), coefficients.double()
+    )

@@ -1,0 +1,65 @@
+"""Eyeballs on a head: the vertices they move, how gaze turns them, and lids that stay outside."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lifemask.geometry.rotations import matrix_from_rotation_vector
+from lifemask.morphable.eyes import eyeball_radius, smooth_maximum
+
+_LID_GAP = 0.00025
+"""Distance between lid and eyeball, metres."""
+_LID_BLEND = 0.0003
+"""Width of the smooth transition to it, metres."""
+
+
+@dataclass(frozen=True)
+class Eyeballs:
+    """Where the eyeballs are and which vertices they move."""
+
+    centres: Float[Tensor, "2 3"]
+    """Centres (left, right) of the mean head, metres."""
+    centre_basis: Float[Tensor, "I 2 3"]
+    """How they move per standard deviation of identity."""
+    vertices: Int[Tensor, "2 E"]
+    """Vertices of the two eyeballs."""
+    lids: Int[Tensor, "2 L"]
+    """Skin vertices around each eye that must stay outside its eyeball."""
+    lid_weight: Float[Tensor, "L"]
+    """How strictly, 0 to 1."""
+    lid_share: Float[Tensor, "L"]
+    """Part of a change of the eye's opening that each lid vertex follows: 1 on the upper margin."""
+    margin: Int[Tensor, "2 M"]
+    """Vertices along the border of each eye's opening."""
+    opening: Float[Tensor, "L M"]
+    """Weights that turn margin vertices into upper minus lower lid, beside each lid vertex."""
+    lashes: Int[Tensor, "H"]
+    """Lash vertices."""
+    lash_anchor: Int[Tensor, "H"]
+    """The skin vertex whose lid correction each lash vertex shares."""
+
+
+def gaze_rotation(gaze: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3 3"]:
+    """Return rotations that turn +Z to the gaze (yaw towards +X, pitch up positive; radians)."""
+    yaw, pitch = gaze.unbind(-1)
+    zero = torch.zeros_like(yaw)
+    about_y = matrix_from_rotation_vector(torch.stack([zero, yaw, zero], -1))
+    about_x = matrix_from_rotation_vector(torch.stack([-pitch, zero, zero], -1))
+    return about_y @ about_x
+
+
+def push_outside(
+    offset: Float[Tensor, "*batch L 3"], axis: Float[Tensor, "*batch 3"]
+) -> Float[Tensor, "*batch L 3"]:
+    """Return what moves points out of an eyeball, along the line from its centre; smooth.
+
+    Args:
+        offset: points minus the eyeball's centre, metres.
+        axis: unit optical axis.
+    """
+    distance = offset.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    direction = offset / distance
+    surface = eyeball_radius((direction * axis.unsqueeze(-2)).sum(-1, keepdim=True)) + _LID_GAP
+    return direction * (smooth_maximum(distance, surface, _LID_BLEND) - distance)
