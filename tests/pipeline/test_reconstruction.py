@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from lifemask.fitting.texture import TexelOrigin
 from lifemask.io.colour import image_from_pixels
 from lifemask.morphable import FaceCoefficients
 from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.pipeline.reconstructor import FaceReconstructor
 from lifemask.rendering import render
+from lifemask.texture.face_texture import TexelOrigin
 
 ACROSS = torch.tensor([-1.0, 1.0, 1.0])
 """Mirrors head space from side to side."""

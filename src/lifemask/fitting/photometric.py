@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from lifemask.fitting.filters import gaussian_blur
 from lifemask.fitting.landmark_fit import (
     LinearPoints,
     PoseAndShape,
@@ -26,6 +25,7 @@ from lifemask.geometry.lighting import (
     light_axes_from_camera,
     spherical_harmonics,
 )
+from lifemask.rendering.filters import gaussian_blur
 
 _USUAL_LIGHT = SphericalHarmonicsLight.from_direction(
     0.0, 0.45, strength=0.55, ambient=0.5

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.morphable.head_surface import vertex_uv
 from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.rendering import Rendering, render, sample_texture
 
@@ -112,7 +113,5 @@ def _plain(values: Tensor) -> np.ndarray:
 
 def _vertex_colours(face: FaceReconstruction) -> Float[Tensor, "V 3"]:
     """Return the texture at each vertex; on a seam, from one of its sides."""
-    model = face.model
-    uv = model.uv.new_zeros(len(model.mean), 2)
-    uv[model.triangles.flatten()] = model.uv[model.uv_triangles.flatten()]
+    uv = vertex_uv(face.model)
     return sample_texture(face.texture.albedo, uv.T[:, None])[:, 0].T

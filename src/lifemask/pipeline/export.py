@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from lifemask.fitting.skin_detail import normal_map
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.io.colour import pixels_from_image
 from lifemask.io.images import encode_image
@@ -19,6 +18,7 @@ from lifemask.morphable.assets import attribution
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.model import MorphableModel
 from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.texture.skin_detail import normal_map
 
 Part = Callable[[FaceReconstruction], Bool[Tensor, "T"]]
 """Chooses the triangles of one material."""

@@ -13,16 +13,16 @@ from PIL import Image
 from torch import Tensor
 
 from lifemask.fitting.fit import FaceFit
-from lifemask.fitting.surface import opaque_mesh
-from lifemask.fitting.texture import FaceTexture
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.meshes import Mesh
 from lifemask.io.images import Photo
 from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.head_surface import opaque_mesh
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
 from lifemask.rendering import Rendering, render
+from lifemask.texture.face_texture import FaceTexture
 
 
 @dataclass(frozen=True)

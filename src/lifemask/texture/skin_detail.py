@@ -7,17 +7,17 @@ Mesoscopic augmentation after Beeler et al., "High-quality single-shot capture o
 from jaxtyping import Float
 from torch import Tensor
 
-from lifemask.fitting.filters import gaussian_blur, resized
-from lifemask.fitting.texture import (
+from lifemask.morphable.model import MorphableModel
+from lifemask.rendering import interpolate
+from lifemask.rendering.displacement import tangent_normals
+from lifemask.rendering.filters import gaussian_blur, resized
+from lifemask.texture.face_texture import (
     FaceTexture,
     TexelOrigin,
     outer_skin,
     texels_per_millimetre,
     uv_fragments,
 )
-from lifemask.morphable.model import MorphableModel
-from lifemask.rendering import interpolate
-from lifemask.rendering.displacement import tangent_normals
 
 _NORMAL_MAP_SIZE = 1024
 _FINE_MILLIMETRES = 0.35

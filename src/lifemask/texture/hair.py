@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lifemask.fitting.filters import fill_unknown, gaussian_blur, resized
+from lifemask.rendering.filters import fill_unknown, gaussian_blur, resized
 
 _ENOUGH_TEXELS = 40
 """Texels of clear hair below which its colour is not trusted."""

@@ -16,42 +16,15 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from lifemask.fitting.eye_texture import (
-    eyes_hidden,
-    iris_colour,
-    paint_irises,
-    socket_light,
-)
-from lifemask.fitting.filters import (
-    blur_weighted,
-    eroded,
-    fill_unknown,
-    gaussian_blur,
-    resized,
-)
-from lifemask.fitting.fine_texture import (
-    SIZES,
-    add_photo_detail,
-    enlarged_texture,
-    size_for_photo,
-)
-from lifemask.fitting.hair import HairEstimate, estimate_hair
-from lifemask.fitting.mouth_texture import teeth_change, teeth_colour
-from lifemask.fitting.seen_skin import (
-    FaceZones,
-    face_zones,
-    free_of_occluders,
-    has_beard,
-    skin_tone,
-)
-from lifemask.fitting.surface import opaque_mesh, segmentation_at
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import light_axes_from_camera
 from lifemask.geometry.meshes import Mesh, vertex_normals
 from lifemask.io.colour import image_from_pixels, pixels_from_image
 from lifemask.morphable.explained_face import ExplainedFace
+from lifemask.morphable.head_surface import opaque_mesh
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
+from lifemask.perception.photo_segments import segmentation_at
 from lifemask.rendering import (
     Fragments,
     UnwrappedPhoto,
@@ -59,6 +32,34 @@ from lifemask.rendering import (
     rasterize_uv,
     texel_extent,
     unwrap_photo,
+)
+from lifemask.rendering.filters import (
+    blur_weighted,
+    eroded,
+    fill_unknown,
+    gaussian_blur,
+    resized,
+)
+from lifemask.texture.eyes import (
+    eyes_hidden,
+    iris_colour,
+    paint_irises,
+    socket_light,
+)
+from lifemask.texture.fine_texture import (
+    SIZES,
+    add_photo_detail,
+    enlarged_texture,
+    size_for_photo,
+)
+from lifemask.texture.hair import HairEstimate, estimate_hair
+from lifemask.texture.mouth import teeth_change, teeth_colour
+from lifemask.texture.seen_skin import (
+    FaceZones,
+    face_zones,
+    free_of_occluders,
+    has_beard,
+    skin_tone,
 )
 
 _ANALYSIS_SIZE = 512

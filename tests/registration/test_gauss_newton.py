@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from lifemask.fitting.registration import (
+from lifemask.geometry.rotations import matrix_from_rotation_vector
+from lifemask.registration import (
     DenseFitter,
     LandmarkPairs,
     LinearShape,
@@ -15,7 +16,6 @@ from lifemask.fitting.registration import (
     register,
     vertex_areas,
 )
-from lifemask.geometry.rotations import matrix_from_rotation_vector
 
 RNG = np.random.default_rng(2)
 

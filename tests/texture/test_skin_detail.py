@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from lifemask.fitting.skin_detail import normal_map
-from lifemask.fitting.texture import FaceTexture, TexelOrigin
 from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.texture.face_texture import FaceTexture, TexelOrigin
+from lifemask.texture.skin_detail import normal_map
 
 
 @pytest.fixture(scope="module")

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from lifemask.fitting.surface import opaque_mesh
-from lifemask.fitting.texture import (
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.io.colour import image_from_pixels, pixels_from_image
+from lifemask.morphable.head_surface import opaque_mesh
+from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.rendering import unwrap_photo
+from lifemask.texture.face_texture import (
     FaceTexture,
     TexelOrigin,
     face_texture,
     texels_per_millimetre,
     uv_fragments,
 )
-from lifemask.geometry.lighting import SphericalHarmonicsLight
-from lifemask.io.colour import image_from_pixels, pixels_from_image
-from lifemask.pipeline.reconstruction import FaceReconstruction
-from lifemask.rendering import unwrap_photo
 
 
 def again(face: FaceReconstruction, pixels: np.ndarray, light: torch.Tensor) -> FaceTexture:
