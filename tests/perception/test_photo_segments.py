@@ -3,18 +3,23 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
+from lifemask.perception import FaceObservation, FacePerception
 from lifemask.perception.photo_segments import (
     segmentation_at,
     skin_probability,
     with_trusted_segmentation,
 )
-from lifemask.pipeline.reconstruction import FaceReconstruction
 
 
-def test_segmentation_is_read_at_its_own_pixels(face: FaceReconstruction) -> None:
-    observation = face.observation
+@pytest.fixture(scope="module")
+def observation(perception: FacePerception, portrait: np.ndarray) -> FaceObservation:
+    return perception.observe(portrait, perception.detect(portrait)[0], segment=True)
+
+
+def test_segmentation_is_read_at_its_own_pixels(observation: FaceObservation) -> None:
     assert observation.segmentation is not None
     size = observation.segmentation.shape[-1]
     rows, columns = np.random.default_rng(0).integers(0, size, (2, 50))
@@ -25,13 +30,13 @@ def test_segmentation_is_read_at_its_own_pixels(face: FaceReconstruction) -> Non
     torch.testing.assert_close(found, expected, atol=1e-2, rtol=0)
 
 
-def test_without_segmentation_everything_is_skin(face: FaceReconstruction) -> None:
-    plain = dataclasses.replace(face.observation, segmentation=None)
+def test_without_segmentation_everything_is_skin(observation: FaceObservation) -> None:
+    plain = dataclasses.replace(observation, segmentation=None)
     assert skin_probability(plain, torch.rand(5, 2) * 600).tolist() == [1.0] * 5
 
 
-def test_a_segmentation_that_sees_no_face_is_not_trusted(face: FaceReconstruction) -> None:
-    seen = face.observation
+def test_a_segmentation_that_sees_no_face_is_not_trusted(observation: FaceObservation) -> None:
+    seen = observation
     assert with_trusted_segmentation(seen) is seen
     assert seen.segmentation is not None
     nothing = torch.zeros_like(seen.segmentation)
