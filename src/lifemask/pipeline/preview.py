@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.io.colour import block_means, pixels_from_image
-from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.pipeline.views import STUDIO_LIGHT, draw_smooth, face_camera
 
 _CLAY = 0.5
@@ -16,7 +16,7 @@ _BACKGROUND = 0.85
 _GAP = 6
 
 
-def preview_sheet(face: FaceReconstruction, *, size: int = 384) -> UInt8[np.ndarray, "h w 3"]:
+def preview_sheet(face: ReconstructedHead, *, size: int = 384) -> UInt8[np.ndarray, "h w 3"]:
     """Return photo, overlay, clay, albedo, and the head lit from the left and from the right.
 
     Args:
