@@ -31,10 +31,10 @@ from lifemask.evaluation.geometry import (
     scan_registration,
     vertex_errors,
 )
-from lifemask.fitting.registration import LinearShape
-from lifemask.fitting.surface_landmarks import SurfaceLandmarks
 from lifemask.morphable import MorphableModel
 from lifemask.perception import FacePerception
+from lifemask.registration import LinearShape
+from lifemask.registration.surface_landmarks import SurfaceLandmarks
 
 TEST_SEED = 1234
 """Other people than `tools/calibrate_face_model.py` draws with its seed 77."""

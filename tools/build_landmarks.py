@@ -28,8 +28,11 @@ from lifemask.evaluation.geometry import (
     landmark_pairs,
     outer_triangles,
 )
-from lifemask.fitting.registration import RegistrationConfig, TriangleSurface, register
-from lifemask.fitting.surface_landmarks import (
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.morphable import MorphableModel
+from lifemask.perception import FacePerception
+from lifemask.registration import RegistrationConfig, TriangleSurface, register
+from lifemask.registration.surface_landmarks import (
     Appearance,
     SurfaceLandmarks,
     complete_landmarks,
@@ -37,9 +40,6 @@ from lifemask.fitting.surface_landmarks import (
     head_camera,
     photograph,
 )
-from lifemask.geometry.cameras import PerspectiveCamera
-from lifemask.morphable import MorphableModel
-from lifemask.perception import FacePerception
 
 ASSETS = Path(__file__).parent.parent / "src" / "lifemask" / "assets"
 CENTRE = torch.tensor([0.0, -0.03, 0.0])

@@ -32,16 +32,16 @@ from lifemask.evaluation.geometry import (
     ict_target,
     landmark_pairs,
 )
-from lifemask.fitting.registration import (
+from lifemask.morphable import MorphableModel
+from lifemask.perception import FacePerception
+from lifemask.registration import (
     LandmarkPairs,
     LinearShape,
     RegistrationConfig,
     register,
     rigid_motions,
 )
-from lifemask.fitting.surface_landmarks import SurfaceLandmarks
-from lifemask.morphable import MorphableModel
-from lifemask.perception import FacePerception
+from lifemask.registration.surface_landmarks import SurfaceLandmarks
 
 Array = NDArray[np.float64]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lifemask"

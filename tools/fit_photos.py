@@ -20,7 +20,6 @@ import torch
 from PIL import Image
 
 from lifemask.data.stored_fits import StoredFit, write_fits
-from lifemask.fitting.surface import segmentation_at
 from lifemask.io.images import Photo
 from lifemask.morphable.assets import read_card
 from lifemask.morphable.explained_face import ExplainedFace, UVMap
@@ -32,6 +31,7 @@ from lifemask.perception.framing import (
     face_frame,
     photo_points,
 )
+from lifemask.perception.photo_segments import segmentation_at
 from lifemask.perception.segmentation import SEGMENTATION_CLASSES
 from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.pipeline.reconstructor import FaceReconstructor

@@ -26,10 +26,10 @@ from torch import Tensor
 
 from lifemask.fitting.config import FitConfig
 from lifemask.fitting.fit import FACE_OVAL, FaceFitter
-from lifemask.fitting.registration import TriangleSurface
 from lifemask.morphable import MorphableModel
 from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.perception import FaceObservation, FacePerception
+from lifemask.registration import TriangleSurface
 
 LANDMARKS = Path(__file__).parent.parent / "src/lifemask/assets/head/landmarks.safetensors"
 ROUNDS = 3

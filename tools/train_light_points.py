@@ -33,14 +33,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lifemask.fitting.config import FitConfig
-from lifemask.fitting.filters import gaussian_blur
 from lifemask.fitting.fit import FaceFitter
 from lifemask.fitting.landmark_fit import PoseAndShape
 from lifemask.fitting.photometric import PatchInPhoto, initial_appearance, make_level
-from lifemask.fitting.surface import opaque_mesh, photo_crop, visibility
+from lifemask.fitting.surface import photo_crop, visibility
 from lifemask.geometry.lighting import SphericalHarmonicsLight, light_axes_from_camera
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.io.colour import linear_from_srgb
+from lifemask.morphable.head_surface import opaque_mesh
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception import FacePerception
 from lifemask.perception.face_mesh import CROP_SIZE, FaceMeshNetwork
@@ -55,6 +55,7 @@ from lifemask.perception.regions import (
 )
 from lifemask.perception.weights import PERCEPTION_ASSETS, load_network
 from lifemask.rendering import interpolate, rasterize
+from lifemask.rendering.filters import gaussian_blur
 
 SOURCE_SIZE = 320
 """Pixels on a side of the picture that is lit; the face covers half of it."""

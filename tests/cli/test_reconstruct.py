@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,5 +259,26 @@ def test_unknown_format_is_wrong_usage(
     tmp_path: Path, formats: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("a.jpg", "--output", tmp_path / "out", "--format", formats) == 2
-    assert "glb, obj, ply" in capsys.readouterr().err
+    assert "glb, obj, ply, usdz" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_usdz_is_a_format(tmp_path: Path, reconstructor: FakeReconstructor) -> None:
+    pytest.importorskip("pxr", reason="the extra `usd` is not installed")
+    picture = photo(tmp_path / "ada.png")
+    assert run(picture, "--output", tmp_path / "out", "--format", "usdz") == 0
+    assert files(tmp_path / "out") == ["ada.json", "ada.usdz", "ada_preview.png"]
+
+
+def test_usdz_without_its_package_stops_before_anything_is_done(
+    tmp_path: Path,
+    reconstructor: FakeReconstructor,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "pxr", None)
+    picture = photo(tmp_path / "ada.png")
+    assert run(picture, "--output", tmp_path / "out", "--format", "glb,usdz") == 1
+    assert "pip install 'lifemask[usd]'" in capsys.readouterr().err
+    assert reconstructor.calls == []
     assert not (tmp_path / "out").exists()

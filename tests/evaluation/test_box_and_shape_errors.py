@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from lifemask.evaluation.metrics.box_error import box_error, box_size
 from lifemask.evaluation.metrics.shape_error import corresponding_error, similarity, surface_error
-from lifemask.fitting.registration import TriangleSurface
+from lifemask.registration import TriangleSurface
 
 
 def bumpy_surface(count: int = 900) -> tuple[np.ndarray, np.ndarray]:

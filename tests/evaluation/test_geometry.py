@@ -8,9 +8,9 @@ import torch
 
 from lifemask.evaluation import geometry
 from lifemask.evaluation.geometry import outer_triangles, visible_vertices
-from lifemask.fitting.registration import LinearShape, Registration, vertex_areas
-from lifemask.fitting.surface_landmarks import SurfaceLandmarks
 from lifemask.morphable import MorphableModel
+from lifemask.registration import LinearShape, Registration, vertex_areas
+from lifemask.registration.surface_landmarks import SurfaceLandmarks
 
 IBUG_PAIRS = ((36, 45), (39, 42), (48, 54), (31, 35), (17, 26), (0, 16), (4, 12), (60, 64))
 

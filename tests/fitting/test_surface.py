@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 
@@ -11,13 +10,9 @@ from lifemask.fitting.fit import FaceFitter
 from lifemask.fitting.landmark_fit import PoseAndShape
 from lifemask.fitting.photometric import SurfacePatch
 from lifemask.fitting.surface import (
-    opaque_mesh,
     photo_crop,
-    segmentation_at,
-    skin_probability,
     surface_patch,
     visibility,
-    with_trusted_segmentation,
 )
 from lifemask.geometry.rotations import matrix_from_rotation_vector
 from lifemask.io.colour import image_from_pixels
@@ -57,15 +52,6 @@ def test_every_triangle_of_a_sample_is_kept(face: FaceReconstruction, patch: Sur
     assert patch.vertex_index[patch.triangles].tolist() == around
 
 
-def test_a_mesh_without_lashes_keeps_its_other_triangles(face: FaceReconstruction) -> None:
-    model = face.model
-    solid = opaque_mesh(model, model.mean).triangles
-    assert torch.equal(solid, model.triangles[: len(solid)])
-    lashes = model.regions["lashes"] > 0.5
-    assert lashes.any()
-    assert not lashes[solid].any()
-
-
 def test_samples_that_turn_away_are_not_seen(face: FaceReconstruction, patch: SurfacePatch) -> None:
     everywhere = dataclasses.replace(face.observation, segmentation=None)
     seen = {
@@ -100,37 +86,6 @@ def test_the_crop_shows_the_same_colours(face: FaceReconstruction, patch: Surfac
     photo = image_from_pixels(face.photo.pixels)[:, 296:304, 316:324].mean((1, 2))
     around = crop.linear[:, int(y) - 2 : int(y) + 2, int(x) - 2 : int(x) + 2].mean((1, 2))
     torch.testing.assert_close(around, photo, atol=0.03, rtol=0.1)
-
-
-def test_segmentation_is_read_at_its_own_pixels(face: FaceReconstruction) -> None:
-    observation = face.observation
-    assert observation.segmentation is not None
-    size = observation.segmentation.shape[-1]
-    rows, columns = np.random.default_rng(0).integers(0, size, (2, 50))
-    crop_points = torch.tensor(np.stack([columns, rows], -1) + 0.5).float()
-    affine = observation.segmentation_to_photo
-    found = segmentation_at(observation, crop_points @ affine[:, :2].T + affine[:, 2])
-    expected = observation.segmentation[:, rows, columns].T
-    torch.testing.assert_close(found, expected, atol=1e-2, rtol=0)
-
-
-def test_without_segmentation_everything_is_skin(face: FaceReconstruction) -> None:
-    plain = dataclasses.replace(face.observation, segmentation=None)
-    assert skin_probability(plain, torch.rand(5, 2) * 600).tolist() == [1.0] * 5
-
-
-def test_a_segmentation_that_sees_no_face_is_not_trusted(face: FaceReconstruction) -> None:
-    seen = face.observation
-    assert with_trusted_segmentation(seen) is seen
-    assert seen.segmentation is not None
-    nothing = torch.zeros_like(seen.segmentation)
-    nothing[0] = 1
-    blind = dataclasses.replace(seen, segmentation=nothing)
-    assert with_trusted_segmentation(blind).segmentation is None
-    mask_below = seen.segmentation.clone()
-    mask_below[:, mask_below.shape[1] // 2 :] = nothing[:, mask_below.shape[1] // 2 :]
-    masked = dataclasses.replace(seen, segmentation=mask_below)
-    assert with_trusted_segmentation(masked) is masked
 
 
 def test_a_face_of_which_no_skin_is_seen_is_fitted_in_the_usual_light(

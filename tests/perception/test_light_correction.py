@@ -9,8 +9,8 @@ import torch
 
 from lifemask.fitting.config import FitConfig
 from lifemask.fitting.fit import FaceFitter
-from lifemask.fitting.surface import opaque_mesh
 from lifemask.io.colour import linear_from_srgb
+from lifemask.morphable.head_surface import opaque_mesh
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.face_mesh import FaceMeshHead, FaceMeshNetwork
 from lifemask.perception.landmarks import FaceMesh, FaceMeshTopology

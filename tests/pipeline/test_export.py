@@ -1,6 +1,7 @@
 """A saved head is the fitted head: same shape, same colours, ready to be animated."""
 
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from scipy.spatial import cKDTree
 from lifemask.io.gltf import read_glb
 from lifemask.io.scenes import Scene
 from lifemask.morphable import ARKIT_EXPRESSIONS
+from lifemask.pipeline import export
 from lifemask.pipeline.reconstruction import FaceReconstruction
 
 
@@ -81,3 +83,49 @@ def test_the_validator_finds_no_error(
 def test_other_formats_are_written(face: FaceReconstruction, tmp_path: Path, suffix: str) -> None:
     face.save(tmp_path / f"head{suffix}")
     assert (tmp_path / f"head{suffix}").stat().st_size > 100_000
+
+
+def test_usdz_holds_the_head_with_its_materials_and_52_blend_shapes(
+    face: FaceReconstruction, scene: Scene, tmp_path: Path
+) -> None:
+    pytest.importorskip("pxr", reason="the extra `usd` is not installed")
+    from pxr import Usd, UsdGeom, UsdShade, UsdSkel, UsdValidation
+
+    face.save(tmp_path / "head.usdz")
+    stage = Usd.Stage.Open(str(tmp_path / "head.usdz"))
+    meshes = [UsdGeom.Mesh(prim) for prim in stage.Traverse() if prim.IsA(UsdGeom.Mesh)]
+    surfaces = [surface for _, surface in scene.at_rest()]
+    assert len(meshes) == len(surfaces)
+    inputs: dict[str, list[str]] = {}
+    for mesh, surface in zip(meshes, scene.nodes[0].surfaces, strict=True):
+        points = np.array(mesh.GetPointsAttr().Get())
+        np.testing.assert_allclose(points, surface.positions, atol=1e-6)
+        names = UsdSkel.BindingAPI(mesh.GetPrim()).GetBlendShapesAttr().Get()
+        assert tuple(names) == ARKIT_EXPRESSIONS
+        material, _ = UsdShade.MaterialBindingAPI(mesh.GetPrim()).ComputeBoundMaterial()
+        shader, _, _ = material.ComputeSurfaceSource()
+        assert surface.material is not None
+        inputs[surface.material.name] = sorted(
+            given.GetBaseName() for given in shader.GetInputs() if given.HasConnectedSource()
+        )
+    assert inputs == {
+        "Skin": ["diffuseColor", "normal"],
+        "Eyes": ["diffuseColor"],
+        "Lashes": ["diffuseColor", "opacity"],
+    }
+    skeleton = UsdSkel.Animation(stage.GetPrimAtPath("/Head/Skeleton/Rest"))
+    weights = skeleton.GetBlendShapeWeightsAttr().Get()
+    np.testing.assert_allclose(weights, face.coefficients.expression, atol=1e-6)
+
+    validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
+    errors = UsdValidation.ValidationContext(validators).Validate(stage)
+    assert [(error.GetName(), error.GetMessage()) for error in errors] == []
+
+
+def test_usdz_without_its_package_is_refused_before_any_work(
+    face: FaceReconstruction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pxr", None)
+    monkeypatch.setattr(export, "head_scene", lambda face: pytest.fail("work was done"))
+    with pytest.raises(ImportError, match=r"pip install 'lifemask\[usd\]'"):
+        face.save(tmp_path / "head.usdz")

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from lifemask.fitting.texture import TexelOrigin
 from lifemask.io.colour import image_from_pixels
 from lifemask.morphable import FaceCoefficients
 from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.pipeline.reconstructor import FaceReconstructor
 from lifemask.rendering import render
+from lifemask.texture.face_texture import TexelOrigin
 
 ACROSS = torch.tensor([-1.0, 1.0, 1.0])
 """Mirrors head space from side to side."""
@@ -95,7 +95,7 @@ def test_confidence_is_a_share(face: FaceReconstruction) -> None:
 
 
 def test_unknown_formats_are_refused(face: FaceReconstruction) -> None:
-    with pytest.raises(ValueError, match=r"Known formats: \['.glb', '.obj', '.ply'\]"):
+    with pytest.raises(ValueError, match=r"Known formats: \['.glb', '.obj', '.ply', '.usdz'\]"):
         face.save("head.fbx")
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from lifemask.cli.exit_codes import DONE, FAILED, NO_FACE
-from lifemask.cli.reconstruct import Reconstruct
+from lifemask.cli.reconstruct_options import ReconstructOptions
 from lifemask.io.files import (
     OutputError,
     make_folder,
@@ -54,7 +54,7 @@ class Reconstructor(Protocol):
     ) -> Sequence[Face]: ...
 
 
-def load_reconstructor(options: Reconstruct) -> Reconstructor:
+def load_reconstructor(options: ReconstructOptions) -> Reconstructor:
     """Build the default reconstructor on the chosen device."""
     import torch
 
@@ -69,7 +69,7 @@ def load_reconstructor(options: Reconstruct) -> Reconstructor:
 
 
 def reconstruct_photos(
-    options: Reconstruct,
+    options: ReconstructOptions,
 ) -> int:
     """Reconstruct all photos, report each as soon as it is finished, and return the exit code.
 
@@ -134,7 +134,7 @@ class _Result:
 class _Work:
     """What one run needs for every photo; the reconstructor is loaded for the first."""
 
-    options: Reconstruct
+    options: ReconstructOptions
     folder: Path
     reconstructor: Reconstructor | None = None
 
@@ -221,7 +221,9 @@ def _is_foreign(folder: Path, name: str, photo: Path) -> bool:
         return True
     if present:
         return False
-    return any((folder / f"{name}.{suffix}").exists() for suffix in ("glb", "obj", "ply", "npz"))
+    return any(
+        (folder / f"{name}.{suffix}").exists() for suffix in ("glb", "obj", "ply", "usdz", "npz")
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -15,7 +15,12 @@ import torch
 from jaxtyping import Float, Int
 from PIL import Image
 
-from lifemask.fitting.registration import (
+from lifemask.geometry.meshes import vertex_normals
+from lifemask.morphable import MorphableModel
+from lifemask.morphable.importers import ImportedModel, load_ict
+from lifemask.morphable.importers.ict import NARROW_FACE
+from lifemask.perception import FacePerception
+from lifemask.registration import (
     DenseFitter,
     LandmarkPairs,
     LinearShape,
@@ -26,7 +31,7 @@ from lifemask.fitting.registration import (
     register,
     vertex_areas,
 )
-from lifemask.fitting.surface_landmarks import (
+from lifemask.registration.surface_landmarks import (
     STABLE_SPREAD_METRES,
     Appearance,
     SurfaceLandmarks,
@@ -34,11 +39,6 @@ from lifemask.fitting.surface_landmarks import (
     find_surface_landmarks,
     head_camera,
 )
-from lifemask.geometry.meshes import vertex_normals
-from lifemask.morphable import MorphableModel
-from lifemask.morphable.importers import ImportedModel, load_ict
-from lifemask.morphable.importers.ict import NARROW_FACE
-from lifemask.perception import FacePerception
 from lifemask.rendering import rasterize
 
 Array = np.ndarray

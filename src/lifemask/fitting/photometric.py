@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lifemask.fitting.appearance import USUAL_LIGHT, Appearance, exposure
-from lifemask.fitting.filters import gaussian_blur
 from lifemask.fitting.landmark_fit import (
     LinearPoints,
     PoseAndShape,
@@ -23,6 +22,7 @@ from lifemask.fitting.landmark_fit import (
 )
 from lifemask.fitting.normal_equations import NormalEquations, ParameterLayout, geman_mcclure
 from lifemask.geometry.lighting import light_axes_from_camera, spherical_harmonics
+from lifemask.rendering.filters import gaussian_blur
 
 _DARKEST_SHADING = 0.02
 """Smallest shading allowed: the logarithm needs it positive."""

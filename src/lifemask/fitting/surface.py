@@ -1,6 +1,6 @@
 """The model's face as samples for the photometric fit: which vertices, and which are seen."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,18 +9,17 @@ from torch import Tensor
 
 from lifemask.fitting.landmark_fit import LinearPoints, PoseAndShape, posed_points, projected_points
 from lifemask.fitting.photometric import SurfacePatch, facing
-from lifemask.geometry.meshes import Mesh
 from lifemask.io.colour import image_from_pixels
+from lifemask.morphable.head_surface import vertex_uv
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
+from lifemask.perception.photo_segments import skin_probability
 from lifemask.rendering import rasterize, sample_texture
 
 _WORKING_PIXELS_PER_METRE = 1300.0
 """Photos are reduced to this, about 260 pixels for a face: finer than the mesh can show."""
 _DEPTH_MARGIN = 0.004
 """Metres by which a vertex may lie behind the nearest surface and still count as seen."""
-_LEAST_SKIN = 0.05
-"""Share of the dense points that must lie on skin if the segmentation is to be trusted."""
 
 
 def surface_patch(model: MorphableModel, identity_modes: int) -> SurfacePatch:
@@ -51,7 +50,7 @@ def surface_patch(model: MorphableModel, identity_modes: int) -> SurfacePatch:
     triangles = local[triangles]
     basis = torch.cat([model.identity_basis[:identity_modes], model.expression_basis])[:, kept]
     points = LinearPoints(model.mean[kept], basis.permute(1, 2, 0).contiguous(), identity_modes)
-    uv = _vertex_uv(model)[samples].T[None, :, :, None]
+    uv = vertex_uv(model)[samples].T[None, :, :, None]
     albedo = model.albedo
     layers = torch.cat([albedo.mean_log[None], albedo.basis_log])
     values = sample_texture(layers, uv.expand(len(layers), -1, -1, -1)).squeeze(-1)
@@ -63,22 +62,6 @@ def surface_patch(model: MorphableModel, identity_modes: int) -> SurfacePatch:
         kept,
         weight[samples],
     )
-
-
-def opaque_mesh(model: MorphableModel, vertices: Float[Tensor, "*batch V 3"]) -> Mesh:
-    """Return the head without its lashes, which are mostly transparent cards.
-
-    They are the last of the model's triangles, so that triangle indices stay the same.
-    """
-    solid = model.triangle_parts.get("lashes", (len(model.triangles), 0))[0]
-    return Mesh(vertices, model.triangles[:solid], model.uv, model.uv_triangles[:solid])
-
-
-def _vertex_uv(model: MorphableModel) -> Float[Tensor, "V 2"]:
-    """Return one texture coordinate per vertex; on a seam, any of its copies."""
-    uv = model.uv.new_zeros(len(model.mean), 2)
-    uv[model.triangles.flatten()] = model.uv[model.uv_triangles.flatten()]
-    return uv
 
 
 @dataclass(frozen=True)
@@ -144,40 +127,3 @@ def visibility(
     seen = depth[: patch.samples, 0] < nearest[rows, columns] + _DEPTH_MARGIN
     skin = skin_probability(observation, image_points[: patch.samples] + principal_point.to(depth))
     return seen.float() * facing(state, patch).float() * skin
-
-
-def skin_probability(
-    observation: FaceObservation, image_points: Float[Tensor, "N 2"]
-) -> Float[Tensor, "N"]:
-    """Read the segmentation's skin at photo pixels; 1 where there is no segmentation."""
-    segments = segmentation_at(observation, image_points)
-    # Soft borders of the segmentation are neither skin nor hair.
-    return ((segments[:, 2] + segments[:, 3] - 0.5) * 4).clamp(0, 1)
-
-
-def with_trusted_segmentation(observation: FaceObservation) -> FaceObservation:
-    """Return the observation without its segmentation, if that sees hardly any skin on the face.
-
-    It was made for whole heads in colour: of a grey profile cut to the face it may see nothing.
-    """
-    seen = segmentation_at(observation, observation.landmarks478[:, :2])
-    if float((seen[:, 2] + seen[:, 3] > 0.5).float().mean()) >= _LEAST_SKIN:
-        return observation
-    return replace(observation, segmentation=None)
-
-
-def segmentation_at(
-    observation: FaceObservation, image_points: Float[Tensor, "N 2"]
-) -> Float[Tensor, "N 6"]:
-    """Return class probabilities at photo pixels; all of it face skin without a segmentation."""
-    if observation.segmentation is None:
-        certain = image_points.new_zeros(len(image_points), 6)
-        certain[:, 3] = 1
-        return certain
-    affine = observation.segmentation_to_photo.to(image_points)
-    crop_points = (image_points - affine[:, 2]) @ torch.linalg.inv(affine[:, :2]).T
-    size = observation.segmentation.shape[-1]
-    normalised = (crop_points / size * 2 - 1)[None, None].float()
-    return torch.nn.functional.grid_sample(
-        observation.segmentation[None], normalised, padding_mode="border", align_corners=False
-    )[0, :, 0].T

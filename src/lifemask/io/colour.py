@@ -11,6 +11,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 _ROWS_AT_ONCE = 64
+_BLOCKS_A_STRIP = 32
+"""Rows of a reduced image that are made at a time."""
 
 
 def linear_from_srgb(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -40,6 +42,26 @@ def image_from_pixels(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[Tensor, "3 H 
         rows = slice(row, row + _ROWS_AT_ONCE)
         image[:, rows] = table[pixels[rows]].transpose(2, 0, 1)
     return torch.from_numpy(image)
+
+
+def block_means(pixels: UInt8[np.ndarray, "H W 3"], block: int) -> Float[Tensor, "3 h w"]:
+    """Return the mean linear RGB of square blocks of sRGB pixels, with little memory.
+
+    Args:
+        block: pixels a side of a block; blocks at the right and bottom edges may be smaller.
+    """
+    if block == 1:
+        return image_from_pixels(np.ascontiguousarray(pixels))
+    rows = block * _BLOCKS_A_STRIP
+    strips = [
+        torch.nn.functional.avg_pool2d(
+            image_from_pixels(np.ascontiguousarray(pixels[row : row + rows]))[None],
+            block,
+            ceil_mode=True,
+        )[0]
+        for row in range(0, len(pixels), rows)
+    ]
+    return torch.cat(strips, dim=-2)
 
 
 def pixels_from_image(image: Float[Tensor, "3 H W"]) -> UInt8[np.ndarray, "H W 3"]:

@@ -6,6 +6,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,25 @@ def write_usdz(path: str | os.PathLike[str], scene: Scene) -> None:
         ImportError: the extra is not installed.
         OutputError: the file cannot be written.
     """
-    try:
-        from pxr import UsdUtils
-    except ImportError as error:
-        raise ImportError(
-            "USDZ files need the package usd-core. Run: pip install 'lifemask[usd]'."
-        ) from error
+    require_usd()
+    from pxr import UsdUtils
+
     with tempfile.TemporaryDirectory() as folder:
         layer, package = Path(folder) / "head.usdc", Path(folder) / "head.usdz"
         _write_stage(layer, scene)
         if not UsdUtils.CreateNewUsdzPackage(str(layer), str(package)):
             raise RuntimeError("usd-core could not pack the USDZ file.")
         write_bytes(path, package.read_bytes())
+
+
+def require_usd() -> None:
+    """Raise an ImportError that says what to install if USDZ files cannot be written here."""
+    try:
+        import_module("pxr")
+    except ImportError as error:
+        raise ImportError(
+            "USDZ files need the package usd-core. Run: pip install 'lifemask[usd]'."
+        ) from error
 
 
 def _write_stage(layer: Path, scene: Scene) -> None:
@@ -140,7 +148,8 @@ def _define_material(stage: Any, folder: Path, place: str, material: SurfaceMate
     surface.CreateInput("metallic", types.Float).Set(material.metallic)
     colour = surface.CreateInput("diffuseColor", types.Color3f)
     colour.Set(Gf.Vec3f(*material.base_colour[:3]))
-    surface.CreateInput("opacity", types.Float).Set(material.base_colour[3])
+    opacity = surface.CreateInput("opacity", types.Float)
+    opacity.Set(material.base_colour[3])
     reader = UsdShade.Shader.Define(stage, f"{place}/Coordinates")
     reader.CreateIdAttr("UsdPrimvarReader_float2")
     reader.CreateInput("varname", types.String).Set("st")
@@ -161,6 +170,8 @@ def _define_material(stage: Any, folder: Path, place: str, material: SurfaceMate
     if material.base_colour_image is not None:
         shader = texture("Colour", material.base_colour_image, "sRGB")
         colour.ConnectToSource(shader.CreateOutput("rgb", types.Float3))
+        if material.alpha_mode != "OPAQUE":
+            opacity.ConnectToSource(shader.CreateOutput("a", types.Float))
     if material.normal_image is not None:
         shader = texture("Normal", material.normal_image, "raw")
         shader.CreateInput("scale", types.Float4).Set(Gf.Vec4f(2, 2, 2, 1))

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lifemask.geometry.cameras import PerspectiveCamera
-from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.morphable.head_surface import vertex_uv
+from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.rendering import Rendering, render, sample_texture
 
 _MEGAPIXELS_FOR_WHOLE_PHOTO = 4.0
@@ -24,7 +25,7 @@ _MAPS: dict[str, Callable[[Rendering], Tensor]] = {
 """What each pixel tells, rows first."""
 
 
-def face_arrays(face: FaceReconstruction) -> dict[str, np.ndarray]:
+def face_arrays(face: ReconstructedHead) -> dict[str, np.ndarray]:
     """Return meshes in metres and per-pixel maps.
 
     Maps cover the photo, or above four megapixels only the face's box; `offset` is (x, y) of their
@@ -37,7 +38,7 @@ def face_arrays(face: FaceReconstruction) -> dict[str, np.ndarray]:
     return _small_arrays(face, left, top) | dict(zip(_MAPS, maps, strict=True))
 
 
-def write_arrays(file: BinaryIO, face: FaceReconstruction) -> None:
+def write_arrays(file: BinaryIO, face: ReconstructedHead) -> None:
     """Write what `face_arrays` returns as an NPZ file, with little memory however large the photo.
 
     Maps are drawn a strip at a time, anew for each map.
@@ -62,7 +63,7 @@ def _write_header(member: Any, strip: np.ndarray, *, rows: int) -> None:
     np.lib.format.write_array_header_1_0(member, header)
 
 
-def _view(face: FaceReconstruction) -> tuple[int, int, PerspectiveCamera]:
+def _view(face: ReconstructedHead) -> tuple[int, int, PerspectiveCamera]:
     """Return the corner of the maps in the photo, and the camera that sees just them."""
     camera = face.camera
     height, width = camera.image_size
@@ -75,7 +76,7 @@ def _view(face: FaceReconstruction) -> tuple[int, int, PerspectiveCamera]:
     return left, top, camera.cropped(left, top, (bottom - top, right - left))
 
 
-def _strips(face: FaceReconstruction, view: PerspectiveCamera) -> Iterator[Rendering]:
+def _strips(face: ReconstructedHead, view: PerspectiveCamera) -> Iterator[Rendering]:
     """Draw the head from the top, as many rows at a time as memory is given for."""
     height, width = view.image_size
     rows = max(1, _PIXELS_AT_ONCE // width)
@@ -84,7 +85,7 @@ def _strips(face: FaceReconstruction, view: PerspectiveCamera) -> Iterator[Rende
         yield render(face.mesh, strip, texture=face.texture.albedo, light=face.light)
 
 
-def _small_arrays(face: FaceReconstruction, left: int, top: int) -> dict[str, np.ndarray]:
+def _small_arrays(face: ReconstructedHead, left: int, top: int) -> dict[str, np.ndarray]:
     """Return everything but the maps."""
     model, camera, vertices = face.model, face.camera, face.mesh.vertices
     landmarks = face.landmarks68()
@@ -110,9 +111,7 @@ def _plain(values: Tensor) -> np.ndarray:
     return np.ascontiguousarray(values.numpy())
 
 
-def _vertex_colours(face: FaceReconstruction) -> Float[Tensor, "V 3"]:
+def _vertex_colours(face: ReconstructedHead) -> Float[Tensor, "V 3"]:
     """Return the texture at each vertex; on a seam, from one of its sides."""
-    model = face.model
-    uv = model.uv.new_zeros(len(model.mean), 2)
-    uv[model.triangles.flatten()] = model.uv[model.uv_triangles.flatten()]
+    uv = vertex_uv(face.model)
     return sample_texture(face.texture.albedo, uv.T[:, None])[:, 0].T

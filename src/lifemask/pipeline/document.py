@@ -4,12 +4,12 @@ from typing import Any
 
 import lifemask
 from lifemask.morphable.assets import used_assets
-from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.pipeline.reconstructed_head import ReconstructedHead
 
 SCHEMA_VERSION = 1
 
 
-def face_document(face: FaceReconstruction) -> dict[str, Any]:
+def face_document(face: ReconstructedHead) -> dict[str, Any]:
     """Return what was measured, in plain numbers; the schema is in docs/output.md."""
     camera, coefficients = face.camera, face.coefficients
     expression = dict(

@@ -1,8 +1,10 @@
 """A reconstruction as a scene for mesh formats: neutral head, textures, 52 morph targets."""
 
 import io
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,25 +12,54 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from lifemask.fitting.skin_detail import normal_map
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.io.colour import pixels_from_image
+from lifemask.io.gltf import write_glb
 from lifemask.io.images import encode_image
+from lifemask.io.obj import write_obj
+from lifemask.io.ply import write_ply
 from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
+from lifemask.io.usd import require_usd, write_usdz
 from lifemask.morphable.assets import attribution
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.model import MorphableModel
-from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.pipeline.reconstructed_head import ReconstructedHead
+from lifemask.texture.skin_detail import normal_map
 
-Part = Callable[[FaceReconstruction], Bool[Tensor, "T"]]
+Part = Callable[[ReconstructedHead], Bool[Tensor, "T"]]
 """Chooses the triangles of one material."""
 
+_WRITERS: dict[str, Callable[[Path, Scene], object]] = {
+    ".glb": write_glb,
+    ".obj": write_obj,
+    ".ply": write_ply,
+    ".usdz": write_usdz,
+}
+"""What writes a scene, by suffix."""
 _JPEG_QUALITY = 92
 _CUTOUT_MARGIN = 4
 """Texels around a cut-out, for filtering."""
 
 
-def head_scene(face: FaceReconstruction) -> Scene:
+def write_head(path: str | os.PathLike[str], face: ReconstructedHead) -> None:
+    """Write the head as GLB, OBJ, PLY or USDZ, by the path's suffix.
+
+    Raises:
+        ValueError: if the suffix is none of these.
+        ImportError: if a USDZ file needs the extra `usd`, which is not installed.
+        OutputError: if the file cannot be written; nothing half-written is left.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    writer = _WRITERS.get(suffix)
+    if writer is None:
+        raise ValueError(f"Cannot write {path.name!r}. Known formats: {sorted(_WRITERS)}.")
+    if suffix == ".usdz":
+        require_usd()
+    writer(path, head_scene(face))
+
+
+def head_scene(face: ReconstructedHead) -> Scene:
     """Return the person's neutral head with morph targets set to the photo's expression.
 
     One node `Head` with a surface each for skin, eyes and lashes; they share 52 morph targets under
@@ -96,20 +127,20 @@ def person_morphs(
     return morphs
 
 
-def _eyes(face: FaceReconstruction) -> Bool[Tensor, "T"]:
+def _eyes(face: ReconstructedHead) -> Bool[Tensor, "T"]:
     regions = face.model.regions
     return _triangles_in(face, regions["eyeball_left"] + regions["eyeball_right"])
 
 
-def _lashes(face: FaceReconstruction) -> Bool[Tensor, "T"]:
+def _lashes(face: ReconstructedHead) -> Bool[Tensor, "T"]:
     return _triangles_in(face, face.model.regions["lashes"])
 
 
-def _skin(face: FaceReconstruction) -> Bool[Tensor, "T"]:
+def _skin(face: ReconstructedHead) -> Bool[Tensor, "T"]:
     return ~(_eyes(face) | _lashes(face))
 
 
-def _triangles_in(face: FaceReconstruction, weight: Float[Tensor, "V"]) -> Bool[Tensor, "T"]:
+def _triangles_in(face: ReconstructedHead, weight: Float[Tensor, "V"]) -> Bool[Tensor, "T"]:
     return (weight[face.model.triangles] > 0.5).all(-1)
 
 
@@ -122,7 +153,7 @@ def _materials(colour: bytes, normal: bytes) -> tuple[tuple[Part, SurfaceMateria
 
 
 def _surface(
-    face: FaceReconstruction,
+    face: ReconstructedHead,
     part: Part,
     material: SurfaceMaterial,
     vertices: Tensor,
@@ -148,7 +179,7 @@ def _surface(
     )
 
 
-def _with_cutout(face: FaceReconstruction, surface: Surface, material: SurfaceMaterial) -> Surface:
+def _with_cutout(face: ReconstructedHead, surface: Surface, material: SurfaceMaterial) -> Surface:
     """Give a surface its own part of the texture, transparent where the atlas is.
 
     JPEG holds no opacity, and a PNG of the whole texture would be ten times larger.

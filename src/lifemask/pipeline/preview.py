@@ -6,18 +6,17 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lifemask.geometry.lighting import SphericalHarmonicsLight
-from lifemask.io.colour import image_from_pixels, pixels_from_image
-from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.io.colour import block_means, pixels_from_image
+from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.pipeline.views import STUDIO_LIGHT, draw_smooth, face_camera
 
 _CLAY = 0.5
 _BACKGROUND = 0.85
 """Linear grey behind the renderings."""
 _GAP = 6
-_BLOCKS_A_STRIP = 32
 
 
-def preview_sheet(face: FaceReconstruction, *, size: int = 384) -> UInt8[np.ndarray, "h w 3"]:
+def preview_sheet(face: ReconstructedHead, *, size: int = 384) -> UInt8[np.ndarray, "h w 3"]:
     """Return photo, overlay, clay, albedo, and the head lit from the left and from the right.
 
     Args:
@@ -59,7 +58,7 @@ def photo_square(
     x0, y0 = max(int(left) - 2, 0), max(int(top) - 2, 0)
     x1, y1 = min(int(left + side) + 3, width), min(int(top + side) + 3, height)
     factor = max(1, int(side / size))
-    image = _reduced(pixels[y0:y1, x0:x1], factor)
+    image = block_means(pixels[y0:y1, x0:x1], factor)
     image = torch.cat([image, torch.ones_like(image[:1])])
     steps = (torch.arange(size) + 0.5) / size * side
     x = (left + steps - x0) / factor / image.shape[-1] * 2 - 1
@@ -67,20 +66,6 @@ def photo_square(
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None]
     sampled = torch.nn.functional.grid_sample(image[None], grid, align_corners=False)[0]
     return sampled[:3] + (1 - sampled[3]) * _BACKGROUND
-
-
-def _reduced(pixels: UInt8[np.ndarray, "H W 3"], factor: int) -> Float[Tensor, "3 h w"]:
-    """Return the means of blocks in linear light, a strip at a time: large photos need no more."""
-    rows = factor * _BLOCKS_A_STRIP
-    strips = [
-        torch.nn.functional.avg_pool2d(
-            image_from_pixels(np.ascontiguousarray(pixels[row : row + rows]))[None],
-            factor,
-            ceil_mode=True,
-        )[0]
-        for row in range(0, len(pixels), rows)
-    ]
-    return torch.cat(strips, dim=-2)
 
 
 def _on_grey(drawn: tuple[Tensor, Tensor]) -> Float[Tensor, "3 H W"]:

@@ -11,16 +11,16 @@ from PIL import Image
 
 from lifemask.fitting.config import FitConfig, Quality
 from lifemask.fitting.fit import FaceFitter
-from lifemask.fitting.surface import with_trusted_segmentation
-from lifemask.fitting.texture import face_texture
 from lifemask.io.images import Photo, as_photo
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception import FaceObservation, FacePerception
 from lifemask.perception.face_perception import single_thread
+from lifemask.perception.photo_segments import with_trusted_segmentation
 from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.systems.guide import SystemGuide
 from lifemask.systems.registry import load_system
+from lifemask.texture.face_texture import face_texture
 
 Faces = Literal["all", "largest"]
 Predictor = Callable[[UInt8[np.ndarray, "H W 3"], FaceObservation], ExplainedFace]

@@ -4,18 +4,18 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from lifemask.fitting.filters import gaussian_blur
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.io.colour import image_from_pixels, pixels_from_image
-from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.rendering import render
+from lifemask.rendering.filters import gaussian_blur
 
 _DARKEST = 0.06
 """Shading of the photo below this share of its brightest is not divided by."""
 
 
 def relit_photo(
-    face: FaceReconstruction, light: SphericalHarmonicsLight
+    face: ReconstructedHead, light: SphericalHarmonicsLight
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Return the photo with the head as the new light would show it.
 

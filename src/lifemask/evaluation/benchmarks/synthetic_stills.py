@@ -27,9 +27,9 @@ from lifemask.evaluation.metrics.shape_error import corresponding_error, similar
 from lifemask.evaluation.predictions import Prediction
 from lifemask.evaluation.surface_maps import camera_of_prediction
 from lifemask.evaluation.tables import Cell, Column, Row, Table
-from lifemask.fitting.registration import TriangleSurface
 from lifemask.geometry.lighting import spherical_harmonics
 from lifemask.io.colour import image_from_pixels
+from lifemask.registration import TriangleSurface
 
 STILL_FIELDS = (
     "vertices_camera",

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from lifemask.fitting.registration import TriangleSurface
 from lifemask.geometry.alignment import align_points
+from lifemask.registration import TriangleSurface
 
 Motion = Callable[[Float[np.ndarray, "N 3"]], Float[np.ndarray, "N 3"]]
 

@@ -7,17 +7,11 @@ Mesoscopic augmentation after Beeler et al., "High-quality single-shot capture o
 from jaxtyping import Float
 from torch import Tensor
 
-from lifemask.fitting.filters import gaussian_blur, resized
-from lifemask.fitting.texture import (
-    FaceTexture,
-    TexelOrigin,
-    outer_skin,
-    texels_per_millimetre,
-    uv_fragments,
-)
 from lifemask.morphable.model import MorphableModel
-from lifemask.rendering import interpolate
 from lifemask.rendering.displacement import tangent_normals
+from lifemask.rendering.filters import gaussian_blur, resized
+from lifemask.texture.atlas import head_atlas
+from lifemask.texture.face_texture import FaceTexture, TexelOrigin
 
 _NORMAL_MAP_SIZE = 1024
 _FINE_MILLIMETRES = 0.35
@@ -30,17 +24,13 @@ _STEEPEST = 0.5
 def normal_map(texture: FaceTexture, model: MorphableModel) -> Float[Tensor, "3 R R"]:
     """Return unit normals in tangent space: x along u, y along -v, z out of the surface."""
     size = min(_NORMAL_MAP_SIZE, texture.albedo.shape[-1])
-    fragments = uv_fragments(model, size)
-    scale = texels_per_millimetre(model, fragments, size)
+    atlas = head_atlas(model, size)
+    scale, regions = atlas.texels_per_millimetre, atlas.regions
     luminance = resized(texture.albedo.mean(0, keepdim=True), size).clamp(min=1e-3).log()
     fine = gaussian_blur(luminance, _FINE_MILLIMETRES * scale)
     band = (fine - gaussian_blur(luminance, _COARSE_MILLIMETRES * scale))[0]
-    regions = {
-        name: interpolate(weight[:, None], model.triangles, fragments)[0]
-        for name, weight in model.regions.items()
-    }
     # Brows and lips are dark without being deep.
-    where = outer_skin(regions) * (1 - regions["brows"]) * (1 - regions["lips"])
+    where = atlas.skin * (1 - regions["brows"]) * (1 - regions["lips"])
     where = where * (1 - regions["scalp"])
     known = (resized(texture.origin[None].float(), size)[0] > TexelOrigin.MIRRORED - 0.5).float()
     where = gaussian_blur((where * known)[None], 2.0)[0]

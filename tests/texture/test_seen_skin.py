@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lifemask.fitting.seen_skin import (
+from lifemask.texture.seen_skin import (
     FaceZones,
     free_of_occluders,
     has_beard,

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from lifemask.fitting.skin_detail import normal_map
-from lifemask.fitting.texture import FaceTexture, TexelOrigin
 from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.texture.face_texture import FaceTexture, TexelOrigin
+from lifemask.texture.skin_detail import normal_map
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_a_dark_line_is_a_groove(face: FaceReconstruction, plain: FaceTexture) -
 def test_nothing_is_invented_where_nothing_was_seen(
     face: FaceReconstruction, plain: FaceTexture
 ) -> None:
-    imagined = dataclasses.replace(
+    completed = dataclasses.replace(
         plain, albedo=face.texture.albedo, origin=torch.zeros_like(plain.origin)
     )
-    assert normal_map(imagined, face.model)[:2].abs().max() == 0
+    assert normal_map(completed, face.model)[:2].abs().max() == 0

@@ -10,127 +10,12 @@ prepared or graded, not when a photo is fitted.
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
-from scipy.spatial import KDTree
 
-from lifemask.geometry.alignment import align_points
-from lifemask.geometry.rotations import cross_product_matrix, matrix_from_rotation_vector
+from lifemask.registration.closest_points import SurfacePoints, TriangleSurface
+from lifemask.registration.rigid import align, cross_matrices, rotation_matrix
 
 Array = np.ndarray
-
-
-@dataclass(frozen=True)
-class SurfacePoints:
-    """Points on a triangle mesh, each with the distance to the query it answers."""
-
-    triangle_index: Int[Array, "N"]
-    """Triangle that holds the point."""
-    barycentric: Float[Array, "N 3"]
-    """Weights of that triangle's corners; they sum to one."""
-    position: Float[Array, "N 3"]
-    """The point itself, in the unit of the mesh."""
-    distance: Float[Array, "N"]
-    """Distance to the query point."""
-
-
-class TriangleSurface:
-    """A fixed triangle topology that answers closest-point queries for any vertex positions.
-
-    Candidates are the triangles around the `neighbours` vertices nearest to the query, each tested
-    exactly. This is the true closest point unless a triangle is much longer than its neighbours.
-    """
-
-    def __init__(
-        self, triangles: Int[Array, "T 3"], vertex_count: int, *, neighbours: int = 6
-    ) -> None:
-        self.triangles = np.asarray(triangles, dtype=np.int64)
-        self.neighbours = neighbours
-        corner_vertex = self.triangles.reshape(-1)
-        order = np.argsort(corner_vertex, kind="stable")
-        counts = np.bincount(corner_vertex, minlength=vertex_count)
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        self.used_vertices = np.flatnonzero(counts)
-        width = int(counts.max())
-        slot = starts[:-1, None] + np.arange(width)
-        inside = np.arange(width) < counts[:, None]
-        owner = order[np.minimum(slot, len(order) - 1)] // 3
-        # Padding repeats the vertex's first triangle: a repeated candidate changes nothing.
-        first = owner[:, :1]
-        self.vertex_triangles = np.where(inside, owner, first)
-
-    def candidates(
-        self, vertices: Float[Array, "V 3"], queries: Float[Array, "N 3"]
-    ) -> Int[Array, "N C"]:
-        """Return the triangles around the vertices nearest to every query; some may repeat."""
-        tree = KDTree(vertices[self.used_vertices])
-        count = min(self.neighbours, len(self.used_vertices))
-        _, nearest = tree.query(queries, k=count)
-        nearest = self.used_vertices[np.asarray(nearest).reshape(len(queries), count)]
-        return self.vertex_triangles[nearest].reshape(len(queries), -1)
-
-    def closest(self, vertices: Float[Array, "V 3"], queries: Float[Array, "N 3"]) -> SurfacePoints:
-        """Return the closest surface point to every query."""
-        candidates = self.candidates(vertices, queries)
-        corners = vertices[self.triangles[candidates]]
-        barycentric = closest_barycentric(
-            queries[:, None], corners[:, :, 0], corners[:, :, 1], corners[:, :, 2]
-        )
-        position = (barycentric[..., None] * corners).sum(-2)
-        distance = np.linalg.norm(position - queries[:, None], axis=-1)
-        best = distance.argmin(1)
-        row = np.arange(len(queries))
-        return SurfacePoints(
-            triangle_index=candidates[row, best],
-            barycentric=barycentric[row, best],
-            position=position[row, best],
-            distance=distance[row, best],
-        )
-
-
-def closest_barycentric(
-    point: Float[Array, "*#batch D"],
-    a: Float[Array, "*#batch D"],
-    b: Float[Array, "*#batch D"],
-    c: Float[Array, "*#batch D"],
-) -> Float[Array, "*broadcast 3"]:
-    """Return barycentric weights of the closest point in triangle abc (Ericson, 2005, 5.1.5).
-
-    Works in any number of dimensions.
-    """
-    ab, ac = b - a, c - a
-    d1, d2 = _dot(ab, point - a), _dot(ac, point - a)
-    d3, d4 = _dot(ab, point - b), _dot(ac, point - b)
-    d5, d6 = _dot(ab, point - c), _dot(ac, point - c)
-    area_a, area_b, area_c = d3 * d6 - d5 * d4, d5 * d2 - d1 * d6, d1 * d4 - d3 * d2
-    total = area_a + area_b + area_c
-    safe = np.where(np.abs(total) < 1e-300, 1.0, total)
-    v, w = area_b / safe, area_c / safe
-    zero, one = np.zeros_like(v), np.ones_like(v)
-    result = np.stack([1 - v - w, v, w], axis=-1)
-
-    def ratio(numerator: Array, denominator: Array) -> Array:
-        return np.clip(numerator / np.where(denominator == 0, 1.0, denominator), 0, 1)
-
-    along_bc = ratio(d4 - d3, (d4 - d3) + (d5 - d6))
-    along_ac = ratio(d2, d2 - d6)
-    along_ab = ratio(d1, d1 - d3)
-    # Edges first, corners last: a corner region also satisfies the tests of its two edges.
-    regions = (
-        ((area_a <= 0) & (d4 >= d3) & (d5 >= d6), (zero, 1 - along_bc, along_bc)),
-        ((area_b <= 0) & (d2 >= 0) & (d6 <= 0), (1 - along_ac, zero, along_ac)),
-        ((area_c <= 0) & (d1 >= 0) & (d3 <= 0), (1 - along_ab, along_ab, zero)),
-        ((d6 >= 0) & (d5 <= d6), (zero, zero, one)),
-        ((d3 >= 0) & (d4 <= d3), (zero, one, zero)),
-        ((d1 <= 0) & (d2 <= 0), (one, zero, zero)),
-    )
-    for inside, weights in regions:
-        result = np.where(inside[..., None], np.stack(weights, axis=-1), result)
-    return result
-
-
-def _dot(a: Array, b: Array) -> Array:
-    return (a * b).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -257,7 +142,7 @@ def register(
         step = solver.step(scale, rotation, translation, coefficients)
         modes = len(coefficients)
         coefficients = coefficients + step[:modes]
-        rotation = _rotation(step[modes : modes + 3]) @ rotation
+        rotation = rotation_matrix(step[modes : modes + 3]) @ rotation
         translation = translation + step[modes + 3 : modes + 6]
         if config.free_scale:
             scale = scale + float(step[modes + 6])
@@ -307,11 +192,11 @@ class _Solver:
         trust = self.weights / (1 + (found.distance / config.point_scale_metres) ** 2)
 
         if self.normals is not None:
-            trust = trust * np.clip(_dot(normal, self.normals), 0, 1)
+            trust = trust * np.clip((normal * self.normals).sum(-1), 0, 1)
         along = np.einsum("nd,ndk->nk", normal, jacobian)
         share = config.plane_share
         matrix = share * (along * trust[:, None]).T @ along
-        vector = share * (along * trust[:, None]).T @ _dot(normal, residual)
+        vector = share * (along * trust[:, None]).T @ (normal * residual).sum(-1)
         flat = jacobian.reshape(-1, jacobian.shape[2])
         row_weight = np.repeat(trust * (1 - share), 3)[:, None]
         matrix += (flat * row_weight).T @ flat
@@ -354,7 +239,7 @@ class _Solver:
         modes = np.einsum("nc,ncdk->ndk", barycentric, self.vertex_modes[corners])
         modes = scale * np.einsum("ij,njk->nik", rotation, modes)
         offset = position - translation
-        turn = -_cross_matrices(offset)
+        turn = -cross_matrices(offset)
         move = np.broadcast_to(np.eye(3), (count, 3, 3))
         parts = [modes, turn, move]
         if self.config.free_scale:
@@ -368,100 +253,3 @@ def landmark_positions(
     """Return the model's own landmark points for these vertices."""
     corners = vertices[landmarks.all_triangles[landmarks.triangle_index]]
     return (landmarks.barycentric[..., None] * corners).sum(1)
-
-
-def align(
-    source: Float[Array, "N 3"],
-    target: Float[Array, "N 3"],
-    weights: Float[Array, "N"] | None = None,
-    *,
-    with_scale: bool = False,
-) -> tuple[float, Float[Array, "3 3"], Float[Array, "3"]]:
-    """Return scale, rotation and translation that best move source onto target, as numpy."""
-    trust = None if weights is None else torch.as_tensor(weights, dtype=torch.float64)
-    scale, rotation, translation = align_points(
-        torch.as_tensor(source, dtype=torch.float64),
-        torch.as_tensor(target, dtype=torch.float64),
-        trust,
-        with_scale=with_scale,
-    )
-    return float(scale), rotation.numpy(), translation.numpy()
-
-
-def _rotation(vector: Array) -> Array:
-    return matrix_from_rotation_vector(torch.from_numpy(np.ascontiguousarray(vector))).numpy()
-
-
-def _cross_matrices(vectors: Array) -> Array:
-    return cross_product_matrix(torch.from_numpy(vectors)).numpy()
-
-
-def vertex_areas(vertices: Float[Array, "V 3"], triangles: Int[Array, "T 3"]) -> Float[Array, "V"]:
-    """Return a third of the area around every vertex, square metres: its weight in an average."""
-    a, b, c = (vertices[triangles[:, k]] for k in range(3))
-    area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 6
-    result = np.zeros(len(vertices))
-    for k in range(3):
-        np.add.at(result, triangles[:, k], area)
-    return result
-
-
-@dataclass(frozen=True)
-class DenseFit:
-    """A model fitted to points whose partners on the model are known."""
-
-    coefficients: Float[Array, "I"]
-    """Identity, in standard deviations."""
-    distance: Float[Array, "N"]
-    """Distance of every point to its partner, metres."""
-
-
-class DenseFitter:
-    """Fits identities to targets in full correspondence; the normal matrix is factored once."""
-
-    def __init__(
-        self,
-        mean: Float[Array, "N 3"],
-        basis: Float[Array, "I N 3"],
-        weights: Float[Array, "N"],
-        *,
-        prior: float = 1.0,
-    ) -> None:
-        """Take the partner points of the targets.
-
-        Args:
-            mean: partner points on the mean face, metres.
-            basis: how they move, metres per standard deviation.
-            weights: area of each point.
-            prior: cost of one squared standard deviation in square millimetres, points of weight 1.
-        """
-        self.mean, self.weights, self.count = mean, weights / weights.mean(), len(basis)
-        self.basis = basis.reshape(len(basis), 3 * len(mean))
-        columns = np.concatenate([self.basis, rigid_motions(mean).reshape(6, -1)])
-        self.weighted = columns * np.repeat(self.weights, 3) * 1e6
-        matrix = self.weighted @ columns.T
-        matrix[np.arange(self.count), np.arange(self.count)] += prior
-        self.inverse = np.linalg.inv(matrix)
-
-    def fit(self, points: Float[Array, "N 3"], *, iterations: int = 4) -> DenseFit:
-        """Return the best rigid pose and identity; scale stays one."""
-        _, rotation, translation = align(self.mean, points, self.weights)
-        coefficients = np.zeros(self.count)
-        for _ in range(iterations):
-            wanted = (points - translation) @ rotation - self.mean
-            # Pose and identity together: taken in turns, they creep along valleys they share.
-            solution = self.inverse @ (self.weighted @ wanted.reshape(-1))
-            coefficients, twist = solution[: self.count], solution[self.count :]
-            translation = translation + rotation @ twist[3:]
-            rotation = rotation @ _rotation(twist[:3])
-        shape = self.mean + (coefficients @ self.basis).reshape(-1, 3)
-        _, rotation, translation = align(shape, points, self.weights)
-        distance = np.linalg.norm(shape @ rotation.T + translation - points, axis=1)
-        return DenseFit(coefficients, distance)
-
-
-def rigid_motions(points: Float[Array, "N 3"]) -> Float[Array, "6 N 3"]:
-    """Return displacements per radian about the three axes, then per metre along them."""
-    axes = np.eye(3)
-    turns = [np.cross(axis, points) for axis in axes]
-    return np.stack([*turns, *(np.broadcast_to(axis, points.shape) for axis in axes)])

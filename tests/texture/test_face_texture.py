@@ -6,18 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from lifemask.fitting.surface import opaque_mesh
-from lifemask.fitting.texture import (
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.io.colour import image_from_pixels, pixels_from_image
+from lifemask.morphable.head_surface import opaque_mesh
+from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.rendering import unwrap_photo
+from lifemask.texture.atlas import texels_per_millimetre, uv_fragments
+from lifemask.texture.face_texture import (
     FaceTexture,
     TexelOrigin,
     face_texture,
-    texels_per_millimetre,
-    uv_fragments,
 )
-from lifemask.geometry.lighting import SphericalHarmonicsLight
-from lifemask.io.colour import image_from_pixels, pixels_from_image
-from lifemask.pipeline.reconstruction import FaceReconstruction
-from lifemask.rendering import unwrap_photo
 
 
 def again(face: FaceReconstruction, pixels: np.ndarray, light: torch.Tensor) -> FaceTexture:
@@ -26,7 +25,7 @@ def again(face: FaceReconstruction, pixels: np.ndarray, light: torch.Tensor) -> 
     return face_texture(pixels, fit, face.model, face.observation, resolution=512)
 
 
-def test_texels_are_observed_mirrored_or_imagined(face: FaceReconstruction) -> None:
+def test_texels_are_observed_mirrored_or_completed(face: FaceReconstruction) -> None:
     origin = face.texture.origin
     assert set(origin.unique().tolist()) == {int(kind) for kind in TexelOrigin}
     mirrored = origin == TexelOrigin.MIRRORED

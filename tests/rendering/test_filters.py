@@ -2,7 +2,7 @@
 
 import torch
 
-from lifemask.fitting.filters import blur_weighted, eroded, fill_unknown, gaussian_blur, resized
+from lifemask.rendering.filters import blur_weighted, eroded, fill_unknown, gaussian_blur, resized
 
 
 def noise(*shape: int) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import torch
 
-from lifemask.fitting.mouth_texture import teeth_change, teeth_colour
+from lifemask.texture.mouth import teeth_change, teeth_colour
 
 INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 

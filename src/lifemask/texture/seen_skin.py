@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from lifemask.fitting.filters import blur_weighted, eroded, gaussian_blur
+from lifemask.rendering.filters import blur_weighted, eroded, gaussian_blur
 
 _LIGHT_MILLIMETRES = 12.0
 """Changes of brightness wider than this are light, not something in front."""

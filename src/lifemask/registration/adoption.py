@@ -9,23 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from lifemask.fitting.registration import (
-    LandmarkPairs,
-    LinearShape,
-    Registration,
-    RegistrationConfig,
-    TriangleSurface,
-    register,
-    vertex_areas,
-)
-from lifemask.fitting.surface_landmarks import (
-    DENSE_POINTS,
-    Appearance,
-    SurfaceLandmarks,
-    ViewConfig,
-    complete_landmarks,
-    find_surface_landmarks,
-)
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.morphable import (
     ARKIT_EXPRESSIONS,
@@ -35,6 +18,22 @@ from lifemask.morphable import (
 )
 from lifemask.morphable.importers import ImportedModel
 from lifemask.perception import FacePerception
+from lifemask.registration.closest_points import TriangleSurface, vertex_areas
+from lifemask.registration.gauss_newton import (
+    LandmarkPairs,
+    LinearShape,
+    Registration,
+    RegistrationConfig,
+    register,
+)
+from lifemask.registration.surface_landmarks import (
+    DENSE_POINTS,
+    Appearance,
+    SurfaceLandmarks,
+    ViewConfig,
+    complete_landmarks,
+    find_surface_landmarks,
+)
 
 Array = np.ndarray
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from lifemask.fitting.eye_texture import iris_colour
-from lifemask.fitting.hair import HairEstimate, estimate_hair
+from lifemask.texture.eyes import iris_colour
+from lifemask.texture.hair import HairEstimate, estimate_hair
 
 
 def eye_photo(

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from lifemask.fitting.adoption import adopt, arkit_name
 from lifemask.fitting.config import FitConfig
 from lifemask.fitting.fit import FaceFitter
-from lifemask.fitting.surface_landmarks import geometric_median
 from lifemask.io.images import read_photo
 from lifemask.morphable import ARKIT_EXPRESSIONS, MorphableModel
 from lifemask.morphable.importers import load_ict
 from lifemask.perception import FacePerception
+from lifemask.registration.adoption import adopt, arkit_name
+from lifemask.registration.surface_landmarks import geometric_median
 
 
 def test_sides_are_spelled_as_arkit_does() -> None:

@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from lifemask.fitting.filters import fill_unknown, gaussian_blur, resized
+from lifemask.io.colour import image_from_pixels
+from lifemask.perception.observation import FaceObservation
+from lifemask.rendering.filters import fill_unknown, gaussian_blur, resized
 
 _ENOUGH_TEXELS = 40
 """Texels of clear hair below which its colour is not trusted."""
@@ -113,6 +116,25 @@ def estimate_hair(
         # So much hair covers the crown, wherever the mesh lies under it.
         growth = torch.maximum(growth, _crown(scalp))
     return HairEstimate(coverage, colour, found[0][1], growth)
+
+
+def hair_beside(
+    pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation, shading: Float[Tensor, "3"]
+) -> tuple[Float[Tensor, "3 N"], float]:
+    """Return light-free colours of the hair around the face, and its area against the face's."""
+    if observation.segmentation is None:
+        return torch.zeros(3, 0), 0.0
+    segments = observation.segmentation[:, ::4, ::4]
+    hair = segments[1] > 0.8
+    area = int((segments[3] > 0.5).sum())
+    rows, columns = hair.nonzero().unbind(-1)
+    crop = torch.stack([columns * 4 + 0.5, rows * 4 + 0.5, torch.ones(len(rows))], -1)
+    x, y = (crop @ observation.segmentation_to_photo.float().T).floor().long().unbind(-1)
+    height, width = pixels.shape[:2]
+    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    found = pixels[y[inside].numpy(), x[inside].numpy()]
+    colours = image_from_pixels(np.ascontiguousarray(found[None]))[:, 0]
+    return colours / shading[:, None].clamp(min=1e-3), int(inside.sum()) / max(area, 1)
 
 
 def _colour(

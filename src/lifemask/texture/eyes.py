@@ -4,12 +4,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lifemask.fitting.filters import gaussian_blur
-from lifemask.fitting.surface import segmentation_at
 from lifemask.morphable.eyes import IRIS_ANGLE_RADIANS
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
+from lifemask.perception.photo_segments import segmentation_at
 from lifemask.rendering import Fragments, interpolate, rasterize
+from lifemask.rendering.filters import gaussian_blur
 
 _IRIS_LANDMARKS = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
 """Centre and four border points of the subject's right and left iris."""

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from lifemask.fitting.fine_texture import add_photo_detail, enlarged_texture, size_for_photo
-from lifemask.fitting.texture import FaceTexture, TexelOrigin, face_texture, uv_fragments
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.meshes import Mesh
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.perception import FaceObservation
 from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.rendering import interpolate, rasterize_uv
+from lifemask.texture.atlas import uv_fragments
+from lifemask.texture.face_texture import FaceTexture, TexelOrigin, face_texture
+from lifemask.texture.fine_texture import add_photo_detail, enlarged_texture, size_for_photo
 
 SQUARE = Mesh(
     torch.tensor([[-0.1, 0.1, 0.0], [-0.1, -0.1, 0.0], [0.1, -0.1, 0.0], [0.1, 0.1, 0.0]]),

@@ -1,0 +1,71 @@
+"""What is known of a head after its reconstruction: photo, measurements, fit, texture, model."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from lifemask.fitting.fit import FaceFit
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.meshes import Mesh
+from lifemask.io.images import Photo
+from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.contour import visible_landmarks68
+from lifemask.morphable.head_surface import opaque_mesh
+from lifemask.morphable.model import MorphableModel
+from lifemask.perception.observation import FaceObservation
+from lifemask.texture.face_texture import FaceTexture
+
+
+@dataclass(frozen=True)
+class ReconstructedHead:
+    """A person's head as seen in one photo."""
+
+    photo: Photo
+    """The photo it came from."""
+    observation: FaceObservation
+    """What perception measured."""
+    fit: FaceFit
+    """Shape, camera and light."""
+    texture: FaceTexture
+    """Light-free colour."""
+    model: MorphableModel
+    """The head model, shared by all reconstructions."""
+
+    @property
+    def coefficients(self) -> FaceCoefficients:
+        """Identity, expression, gaze and albedo."""
+        return self.fit.face.coefficients
+
+    @property
+    def neutral_coefficients(self) -> FaceCoefficients:
+        """The same person with a neutral face, looking straight ahead, in the model's mean skin."""
+        return replace(self.model.neutral(), identity=self.coefficients.identity)
+
+    @property
+    def camera(self) -> PerspectiveCamera:
+        """Camera of the whole photo."""
+        return self.fit.face.camera
+
+    @property
+    def light(self) -> SphericalHarmonicsLight:
+        """Light of the photo."""
+        return self.fit.face.light
+
+    @property
+    def confidence(self) -> float:
+        """0 to 1: how far pose and shape can be trusted; low on profiles and hidden faces."""
+        agreement = float(np.exp(-((self.fit.landmark_error / 0.05) ** 2)))
+        return float(self.observation.presence) * agreement
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        """The head as in the photo, in head space, without lashes."""
+        return opaque_mesh(self.model, self.model.vertices(self.coefficients))
+
+    def landmarks68(self) -> Float[Tensor, "68 3"]:
+        """Return the iBUG points in head space, the jaw's on the outline that the camera sees."""
+        return visible_landmarks68(self.model, self.mesh.vertices, self.camera)

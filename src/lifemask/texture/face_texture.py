@@ -1,0 +1,253 @@
+"""The photo's own skin as the head's texture: unwrapped, freed of light, completed where unseen."""
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.meshes import Mesh
+from lifemask.io.colour import pixels_from_image
+from lifemask.morphable.albedo import AlbedoModel
+from lifemask.morphable.explained_face import ExplainedFace
+from lifemask.morphable.head_surface import opaque_mesh
+from lifemask.morphable.model import MorphableModel
+from lifemask.perception.observation import FaceObservation
+from lifemask.rendering import texel_extent, unwrap_photo
+from lifemask.rendering.filters import resized
+from lifemask.texture.atlas import ANALYSIS_SIZE, Atlas, head_atlas, uv_fragments
+from lifemask.texture.completion import CompletedSkin, complete_skin
+from lifemask.texture.eyes import eyes_hidden, iris_colour, paint_irises, socket_light
+from lifemask.texture.fine_texture import (
+    SIZES,
+    add_photo_detail,
+    enlarged_texture,
+    size_for_photo,
+)
+from lifemask.texture.grey_photo import is_grey, toned
+from lifemask.texture.hair import HairEstimate, estimate_hair, hair_beside
+from lifemask.texture.head_photo import HeadPhoto, cut_out_head, pixels_per_millimetre
+from lifemask.texture.light_separation import (
+    DARKEST,
+    SkinColour,
+    fitted_log_shading,
+    separate_light,
+)
+from lifemask.texture.mouth import teeth_change, teeth_colour
+from lifemask.texture.photo_skin import PhotoSkin, photo_skin
+
+_FACING = 0.3
+"""Cosine between normal and view from which the face decides on the size of its texture."""
+
+
+class TexelOrigin(IntEnum):
+    """Where the colour of a texel comes from."""
+
+    COMPLETED = 0
+    """The albedo model, changed like the skin that was seen."""
+    MIRRORED = 1
+    """The other half of the face."""
+    OBSERVED = 2
+    """The photo."""
+
+
+@dataclass(frozen=True)
+class FaceTexture:
+    """Light-free appearance of one head."""
+
+    albedo: Float[Tensor, "3 R R"]
+    """Linear RGB in [0, 1], of at most 2048 texels a side: enough for analysis and small pictures."""
+    origin: UInt8[Tensor, "R R"]
+    """`TexelOrigin` of each texel."""
+    hair: HairEstimate
+    """What the scalp is painted with."""
+    fine: UInt8[np.ndarray, "F F 3"] | None = None
+    """The same albedo with more texels, 8-bit sRGB; None where `albedo` is the full size."""
+
+    @property
+    def size(self) -> int:
+        """Texels along each side."""
+        return self.albedo.shape[-1] if self.fine is None else len(self.fine)
+
+    def pixels(self) -> UInt8[np.ndarray, "F F 3"]:
+        """Return the albedo at its full size, 8-bit sRGB."""
+        return pixels_from_image(self.albedo) if self.fine is None else self.fine
+
+
+def face_texture(
+    pixels: UInt8[np.ndarray, "H W 3"],
+    face: ExplainedFace,
+    model: MorphableModel,
+    observation: FaceObservation,
+    *,
+    resolution: int | None = 2048,
+) -> FaceTexture:
+    """Return the light-free texture of a fitted face.
+
+    Args:
+        pixels: the photo the face was fitted to, sRGB.
+        face: the face as it was fitted, in the photo's pixels.
+        resolution: texels a side, a multiple of 512 up to 8192; None for the smallest of 2048, 4096
+            and 8192 that is no coarser than the photo on the visible face, or 8192.
+
+    Raises:
+        ValueError: if the model has no albedo, or the resolution is not allowed.
+    """
+    if model.albedo is None:
+        raise ValueError("This model has no albedo; use the default head to get a texture.")
+    if resolution is not None and (resolution % ANALYSIS_SIZE or not 0 < resolution <= SIZES[-1]):
+        raise ValueError(
+            f"Got a texture resolution of {resolution}; it must be a multiple of {ANALYSIS_SIZE} "
+            f"up to {SIZES[-1]}."
+        )
+    mesh = opaque_mesh(model, model.vertices(face.coefficients))
+    base = _base_texture(pixels, face, model, model.albedo, observation, mesh, wanted=resolution)
+    if base.wanted == base.texture.size:
+        return base.texture
+    # Here the memory of all steps before is free again; the large texture needs as much.
+    fine = enlarged_texture(base.texture.pixels(), base.wanted)
+    if base.photo is not None:
+        add_photo_detail(
+            fine, pixels, mesh, face.camera, coarse_photo=base.photo, share=base.photo_share
+        )
+    return replace(base.texture, fine=fine)
+
+
+@dataclass(frozen=True)
+class _BaseTexture:
+    """A texture of at most 2048 texels a side, and what a larger one is made from."""
+
+    texture: FaceTexture
+    wanted: int
+    """Texels a side of the texture that is asked for."""
+    photo: Float[Tensor, "3 R R"] | None
+    """Linear RGB of the photo on the texture; None where a larger texture has no more detail."""
+    photo_share: Float[Tensor, "R R"]
+    """How much of each texel's colour comes from the photo, 0 to 1."""
+
+
+def _base_texture(
+    pixels: UInt8[np.ndarray, "H W 3"],
+    face: ExplainedFace,
+    model: MorphableModel,
+    albedo_model: AlbedoModel,
+    observation: FaceObservation,
+    mesh: Mesh,
+    *,
+    wanted: int | None,
+) -> _BaseTexture:
+    """Return the texture at its full size or at 2048 texels a side, whichever is smaller.
+
+    Light, residuals and completion are computed at the analysis size, and details added after.
+    """
+    size = min(wanted or SIZES[0], SIZES[0])
+    atlas = head_atlas(model, ANALYSIS_SIZE)
+    photo = _head_photo(pixels, face.camera, mesh, atlas, size)
+    coefficients = face.coefficients.albedo
+    model_log = albedo_model.texture(coefficients).clamp(min=DARKEST).log()
+    model_log = resized(model_log, atlas.size)
+
+    skin = photo_skin(photo, mesh, observation, atlas)
+    log_shading = fitted_log_shading(face, model, skin.weight, atlas)
+    seen = separate_light(skin, log_shading, model_log, atlas)
+    completed = complete_skin(seen, atlas)
+
+    detail = _detail_size(photo, mesh, atlas, size)
+    wanted = wanted or _size_on_visible_face(skin, mesh, face.camera, atlas)
+    # Large images from here on: changed in place, as new memory costs more than the arithmetic.
+    on_texture = unwrap_photo(photo.image, mesh, photo.camera, uv_fragments(model, detail)).texture
+    shown = on_texture.clone() if wanted > detail == size else None
+    observed_log = on_texture.clamp_(min=DARKEST).log_()
+    observed_log -= resized(log_shading + seen.light_left, detail)
+    observed_log = resized(observed_log, size)
+    log_albedo = albedo_model.fine_texture(coefficients, size).clamp_(min=DARKEST).log_()
+    log_albedo += resized(completed.residual, size)
+    photo_share = resized(seen.weight[None], size)
+    observed_log.clamp_(-6.5, 0).sub_(log_albedo).mul_(photo_share)
+    log_albedo += observed_log
+    del observed_log, on_texture
+
+    landmarks = photo.points(observation.landmarks478[:, :2])
+    towards_camera = face.light.shade(torch.tensor([[0.0, 0.0, 1.0]]))[0]
+    teeth = teeth_colour(photo.image, landmarks, towards_camera)
+    teeth = teeth_change(teeth, model_log, atlas.regions["teeth"], atlas.position[0].abs())
+    log_albedo += resized(teeth + socket_light(model, atlas.fragments).log(), size)
+    albedo = log_albedo.exp_().clamp_(0, 1)
+
+    hair = _hair(pixels, observation, skin, log_shading, towards_camera, atlas)
+    albedo, hairs = hair.paint(albedo, atlas.regions["scalp"])
+    photo_share[0, : len(hairs)] *= 1 - hairs
+    hidden = eyes_hidden(observation)
+    irises = iris_colour(photo.image, landmarks, towards_camera, hidden=hidden)
+    albedo = paint_irises(albedo, irises, model)
+    if is_grey(skin.photo.texture, seen.weight):
+        albedo = toned(albedo, -log_shading, seen.weight)
+    texture = FaceTexture(albedo, _origin(seen, completed, size), hair)
+    return _BaseTexture(texture, wanted, shown, photo_share[0])
+
+
+def _head_photo(
+    pixels: UInt8[np.ndarray, "H W 3"],
+    camera: PerspectiveCamera,
+    mesh: Mesh,
+    atlas: Atlas,
+    resolution: int,
+) -> HeadPhoto:
+    """Cut out the head, with at least two pixels per texel where the photo has them."""
+    texels = atlas.texels_per_millimetre * resolution / atlas.size
+    pixels_per_texel = pixels_per_millimetre(camera, mesh.vertices) / texels
+    return cut_out_head(pixels, camera, mesh.vertices, reduced=pixels_per_texel / 2)
+
+
+def _detail_size(photo: HeadPhoto, mesh: Mesh, atlas: Atlas, resolution: int) -> int:
+    """Return the smallest texture size whose texels are finer than the photo's pixels on the face.
+
+    Args:
+        resolution: largest size allowed.
+    """
+    needed = 1.3 * pixels_per_millimetre(photo.camera, mesh.vertices)
+    size = atlas.size
+    while size < resolution and atlas.texels_per_millimetre * size / atlas.size < needed:
+        size *= 2
+    return min(size, resolution)
+
+
+def _size_on_visible_face(
+    skin: PhotoSkin, mesh: Mesh, camera: PerspectiveCamera, atlas: Atlas
+) -> int:
+    """Return the size of texture that a photo needs; see `size_for_photo`."""
+    visible = (skin.photo.visibility > 0.5) & (skin.photo.cosine > _FACING)
+    visible &= (atlas.regions["face"] > 0.5) & atlas.fragments.mask
+    longer, _ = texel_extent(mesh, camera, resolution=1)
+    return size_for_photo(longer.norm(dim=0)[atlas.fragments.triangle_index[visible]])
+
+
+def _hair(
+    pixels: UInt8[np.ndarray, "H W 3"],
+    observation: FaceObservation,
+    skin: PhotoSkin,
+    log_shading: Float[Tensor, "3 R R"],
+    towards_camera: Float[Tensor, "3"],
+    atlas: Atlas,
+) -> HairEstimate:
+    beside, share = hair_beside(pixels, observation, towards_camera)
+    return estimate_hair(
+        skin.photo.texture,
+        skin.photo.visibility,
+        skin.segments,
+        atlas.regions["scalp"],
+        log_shading,
+        beside=beside,
+        beside_share=share,
+    )
+
+
+def _origin(seen: SkinColour, completed: CompletedSkin, size: int) -> UInt8[Tensor, "R R"]:
+    origin = torch.full(seen.weight.shape, int(TexelOrigin.COMPLETED), dtype=torch.uint8)
+    origin[completed.mirrored_weight > 0.5] = int(TexelOrigin.MIRRORED)
+    origin[seen.weight > 0.5] = int(TexelOrigin.OBSERVED)
+    repeat = size // len(origin)
+    return origin.repeat_interleave(repeat, 0).repeat_interleave(repeat, 1)

@@ -1,0 +1,176 @@
+"""Skin and light told apart in the unwrapped photo.
+
+Everything happens in the logarithm of linear light, relative to the fitted albedo of the morphable
+model: that residual is small, so it can be blurred, mirrored and extended without inventing
+features. Its slow part is mostly light that nine spherical harmonics cannot express (cast
+shadows, specular light) and is mostly removed; its fast part is the person.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lifemask.geometry.lighting import light_axes_from_camera
+from lifemask.geometry.meshes import vertex_normals
+from lifemask.morphable.explained_face import ExplainedFace
+from lifemask.morphable.model import MorphableModel
+from lifemask.rendering import interpolate
+from lifemask.rendering.filters import blur_weighted
+from lifemask.texture.atlas import Atlas
+from lifemask.texture.photo_skin import PhotoSkin
+from lifemask.texture.seen_skin import (
+    FaceZones,
+    face_zones,
+    free_of_occluders,
+    has_beard,
+    skin_tone,
+)
+
+DARKEST = 1e-3
+"""Linear albedo or intensity below which logarithms are cut off."""
+_SLOW_SHARE = 0.85
+"""Share of the slow residual that is removed where it is weak."""
+SLOW_MILLIMETRES = 12.0
+"""Residuals wider than this are taken for light rather than skin."""
+_FOLD_MILLIMETRES = 2.5
+"""Width of folds and hollows, where brightness is shadow as well as skin."""
+_FOLD_SHARE = 0.35
+"""How much of it is taken for shadow."""
+_SPECULAR_FROM = 0.18
+"""Log brightness above the skin around it from which light is taken for specular."""
+_SPECULAR_SHARE = 0.75
+"""How much of what is above that is removed."""
+_HUE_MILLIMETRES = 6.0
+"""Width over which the hue of texels whose channels are clipped is taken from others."""
+_HUE_LIMIT = 0.45
+"""Root mean square of the log chroma beyond which no skin differs from the person's tone."""
+_TINTED = 0.3
+"""Root mean square of the log chroma of light in which hues are half as sure."""
+_CLIPPED = (0.012, 0.85)
+"""Linear light below or above which a channel has lost its value."""
+
+
+@dataclass(frozen=True)
+class SkinColour:
+    """The skin that the photo shows, without light."""
+
+    residual: Float[Tensor, "3 R R"]
+    """Log albedo relative to the model's."""
+    weight: Float[Tensor, "R R"]
+    """How far each texel shows bare skin, 0 to 1."""
+    log_shading: Float[Tensor, "3 R R"]
+    """Logarithm of the fitted light on each texel."""
+    light_left: Float[Tensor, "3 R R"]
+    """Logarithm of the light that the fit does not explain."""
+
+
+def separate_light(
+    skin: PhotoSkin,
+    log_shading: Float[Tensor, "3 R R"],
+    model_log: Float[Tensor, "3 R R"],
+    atlas: Atlas,
+) -> SkinColour:
+    """Return the seen skin without light and without what lies in front of it.
+
+    Args:
+        log_shading: logarithm of the fitted light.
+        model_log: log albedo of the fitted model.
+    """
+    weight, scale = skin.weight, atlas.texels_per_millimetre
+    residual = skin.photo.texture.clamp(min=DARKEST).log() - log_shading - model_log
+    residual = residual.clamp(-1.5, 0.9)
+    zones = face_zones(atlas.position, atlas.regions)
+    bearded = has_beard(residual, weight, zones)
+    bare = free_of_occluders(residual, weight, skin.not_skin, zones, scale, bearded=bearded)
+    weight = weight * bare
+    tint = (log_shading - log_shading.mean(0))[:, weight > 0.5]
+    hue_lost = _hue_lost(residual, skin.photo.texture, weight, zones, tint, scale)
+    beard = zones.beard if bearded else torch.zeros_like(weight)
+    light_left = hue_lost + _light_left(residual - hue_lost, weight, beard, scale)
+    return SkinColour(residual - light_left, weight, log_shading, light_left)
+
+
+def fitted_log_shading(
+    face: ExplainedFace,
+    model: MorphableModel,
+    weight: Float[Tensor, "R R"],
+    atlas: Atlas,
+) -> Float[Tensor, "3 R R"]:
+    """Return the logarithm of the fitted light, cut off far below its maximum on seen skin.
+
+    Args:
+        weight: how far each texel shows skin, 0 to 1.
+    """
+    vertices = face.camera.to_camera(model.vertices(face.coefficients))
+    shading = face.light.shade(light_axes_from_camera(vertex_normals(vertices, model.triangles)))
+    shading = interpolate(shading, model.triangles, atlas.fragments)
+    brightest = float(shading.mean(0)[weight > 0.5].max()) if (weight > 0.5).any() else 1.0
+    return shading.clamp(min=0.08 * brightest).log()
+
+
+def _light_left(
+    residual: Float[Tensor, "3 R R"],
+    weight: Float[Tensor, "R R"],
+    dark: Float[Tensor, "R R"],
+    scale: float,
+) -> Float[Tensor, "3 R R"]:
+    """Return the part of the residual that is taken for light.
+
+    The skin's overall tone is not light. Slow deviations from it mostly are, unless they are dark
+    where that is due to a beard. Of brightness at the scale of folds, a share is shadow too. What
+    stays much brighter than the skin around it is specular, and has the light's colour.
+
+    Args:
+        residual: log albedo relative to the model's.
+        weight: how far each texel shows bare skin, 0 to 1.
+        dark: where the person has a beard, 0 to 1.
+        scale: texels per millimetre.
+    """
+    tone = (residual * weight).sum((-2, -1), keepdim=True) / weight.sum().clamp(min=1)
+    slow = blur_weighted(residual - tone, weight, SLOW_MILLIMETRES * scale)
+    darkness = (-slow.mean(0, keepdim=True)).clamp(min=0)
+    slow = (
+        slow
+        * _SLOW_SHARE
+        * torch.lerp(torch.ones_like(darkness), torch.exp(-((darkness / 0.6) ** 2)), dark)
+    )
+    rest = residual - tone - slow
+    brightness = rest.mean(0, keepdim=True)
+    folds = blur_weighted(brightness, weight, _FOLD_MILLIMETRES * scale)
+    folds = _FOLD_SHARE * folds * torch.exp(-((folds / 0.6) ** 2))
+    excess = (brightness - folds - _SPECULAR_FROM).clamp(min=0)
+    specular = _SPECULAR_SHARE * excess + (rest - brightness) * (excess / 0.25).clamp(max=1)
+    return slow + folds + specular
+
+
+def _hue_lost(
+    residual: Float[Tensor, "3 R R"],
+    photo: Float[Tensor, "3 R R"],
+    weight: Float[Tensor, "R R"],
+    zones: FaceZones,
+    tint: Float[Tensor, "3 N"],
+    scale: float,
+) -> Float[Tensor, "3 R R"]:
+    """Return the change of hue that comes from clipped channels or stray light, not from skin.
+
+    Where a channel is clipped, hue comes from the texels around. Except on lips and brows, it stays
+    as near to the person's tone as skin does; nearer in strongly tinted light, which hides hues.
+
+    Args:
+        tint: log chroma of the light where the face is seen.
+    """
+    low, high = _CLIPPED
+    channels = ((photo.amin(0) - low / 2) / (low / 2)).clamp(0, 1)
+    channels = channels * ((1 - photo.amax(0)) / (1 - high)).clamp(0, 1)
+    hue = residual - residual.mean(0)
+    tone = skin_tone(hue, weight * channels)
+    difference = hue - tone
+    around = blur_weighted(difference, weight * channels, _HUE_MILLIMETRES * scale)
+    kept = around + channels * (difference - around)
+    size = kept.square().mean(0).sqrt().clamp(min=1e-4)
+    strength = float(tint.square().mean().sqrt()) if tint.numel() else 0.0
+    limit = _HUE_LIMIT / (1 + (strength / _TINTED) ** 2) * (1 + 2 * zones.features)
+    kept = kept * torch.tanh(size / limit) * limit / size
+    return difference - kept
