@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from lifemask.evaluation.cache import fingerprint
 from lifemask.evaluation.config import Quality
+from lifemask.evaluation.fingerprint import code_fingerprint
 from lifemask.evaluation.predictions import Prediction
 from lifemask.evaluation.systems.observing import observe_largest
 from lifemask.perception.correspondences import AFLW21_FROM_DENSE478, IBUG68_FROM_DENSE478
@@ -24,7 +24,7 @@ class LandmarkSystem:
     @classmethod
     def from_pretrained(cls) -> "LandmarkSystem":
         """Load the networks that ship with the package."""
-        return cls(FacePerception.from_pretrained(), fingerprint("perception", "assets/perception"))
+        return cls(FacePerception.from_pretrained(), code_fingerprint(__name__))
 
     def predict(
         self,

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from lifemask.evaluation.cache import fingerprint
 from lifemask.evaluation.config import EvaluationError, Quality
+from lifemask.evaluation.fingerprint import code_fingerprint
 from lifemask.evaluation.posing import pose_points
 from lifemask.evaluation.predictions import Prediction
 from lifemask.evaluation.systems.observing import observe_largest
@@ -35,10 +35,7 @@ class MeanFaceSystem:
         return cls(
             FacePerception.from_pretrained(),
             MorphableModel.from_pretrained(),
-            fingerprint(
-                *("assets/head", "assets/perception"),
-                *("geometry", "morphable", "perception", "rendering"),
-            ),
+            code_fingerprint(__name__),
         )
 
     @torch.no_grad()

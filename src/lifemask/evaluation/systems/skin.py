@@ -6,8 +6,8 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 from scipy.spatial import ConvexHull
 
-from lifemask.evaluation.cache import fingerprint
 from lifemask.evaluation.config import Quality
+from lifemask.evaluation.fingerprint import code_fingerprint
 from lifemask.evaluation.predictions import Prediction
 from lifemask.evaluation.systems.observing import observe_largest
 from lifemask.perception.correspondences import IBUG68_FROM_DENSE478
@@ -38,7 +38,7 @@ class SkinSystem:
     @classmethod
     def from_pretrained(cls) -> "SkinSystem":
         """Load the networks that ship with the package."""
-        return cls(FacePerception.from_pretrained(), fingerprint("perception", "assets/perception"))
+        return cls(FacePerception.from_pretrained(), code_fingerprint(__name__))
 
     def predict(
         self,
