@@ -6,6 +6,9 @@ from typing import Literal
 
 Quality = Literal["fast", "full"]
 
+FORMER_NAMES = {"steadiness": "jitter"}
+"""Names that benchmarks had before, and those that they have now."""
+
 
 @dataclass(frozen=True)
 class EvaluationConfig:
