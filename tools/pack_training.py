@@ -26,8 +26,8 @@ from lifemask.data.photos import PhotoPlace, RawPhoto, find_files, find_shards, 
 from lifemask.io.files import OutputError
 from lifemask.io.images import decode_photo
 from lifemask.perception.framing import face_frame
-from lifemask.systems.registry import build_system
-from lifemask.training.config import PhotoSource, ProfiledSource, SyntheticSource, TrainingError
+from lifemask.systems.registry import build_system, find_recipe
+from lifemask.training.config import PhotoSource, RerenderedSource, SyntheticSource, TrainingError
 from lifemask.training.packed import PART_BYTES, job_recipe
 
 LIMIT_BYTES = 55_000_000
@@ -39,7 +39,7 @@ ROOM = 1.45
 # Training needs nothing of these.
 _LEFT_OUT_CODE = ("cli", "service", "batch", "evaluation")
 _LEFT_OUT_ASSETS = ("samples/", "perception/identity", "perception/blendshapes", "systems/")
-# Only for photos that were never looked at; packed photos all were.
+# Only for photos that were never observed; all packed photos were.
 _PERCEPTION = ("perception/segmentation", "perception/yunet", "perception/face_mesh_light")
 
 _RUN = '''\
@@ -63,9 +63,10 @@ if __name__ == "__main__":
         with tarfile.open(observed) as archive:
             archive.extractall(FOLDER / "cache", filter="data")
 
+    from lifemask.systems.registry import build_system, find_recipe
     from lifemask.training.packed import main
 
-    raise SystemExit(main(FOLDER))
+    raise SystemExit(main(FOLDER, find_recipe, build_system))
 '''
 
 
@@ -97,7 +98,7 @@ def pack(
     Raises:
         TrainingError: the recipe is wrong, or the folder or the weights would be too large.
     """
-    recipe = job_recipe(job)
+    recipe = job_recipe(job, find_recipe)
     if output.exists() and any(output.iterdir()):
         raise TrainingError(f"{output} is not empty. Choose another --output.")
     system = build_system(recipe.system.name, recipe.system.options)
@@ -116,7 +117,7 @@ def pack(
     for name, source in recipe.sources.items():
         if isinstance(source, PhotoSource) and source.share > 0:
             _pack_photos(name, source, data, output, side=side, quality=quality)
-        elif isinstance(source, ProfiledSource | SyntheticSource) and source.share > 0:
+        elif isinstance(source, RerenderedSource | SyntheticSource) and source.share > 0:
             for store in find_files(data, source.stores):
                 target = output / "data" / Path(source.stores[0]).parent / store.name
                 target.parent.mkdir(parents=True, exist_ok=True)

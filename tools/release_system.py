@@ -16,7 +16,7 @@ from typing import Any
 
 from lifemask.io.files import make_folder, write_bytes, write_json
 from lifemask.morphable.assets import ASSETS, SYSTEMS
-from lifemask.systems.released import read_weights
+from lifemask.networks.released import read_weights
 
 TRUNKS = ("perception/face_mesh", "perception/face_mesh_profile")
 """Assets whose weights the networks start from; the second one's card names the open photos."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lifemask.cli.evaluate import Evaluate
 from lifemask.evaluation.config import EvaluationConfig, EvaluationError
 from lifemask.evaluation.datasets import (
     draw,
@@ -44,7 +45,7 @@ def test_yaleb_figures_of_3ddfa_v2_and_of_the_references(shared_data: Path) -> N
         ("3ddfa_v2", "others' mean °", 12.8, 0.06),
         ("3ddfa_v2", "individuality low", 0.37, 0.006),
         ("3ddfa_v2", "individuality high", 0.20, 0.006),
-        ("3ddfa_v2", "steadiness", 0.53, 0.006),
+        ("3ddfa_v2", "stability", 0.53, 0.006),
         ("3ddfa_v2", "relit frontal %", 13.9, 0.06),
         ("3ddfa_v2", "relit side %", 21.6, 0.06),
         ("flat", "normals °", 35.3, 0.06),
@@ -81,7 +82,7 @@ def test_true_answers_in_a_folder_are_judged_perfect(shared_data: Path, tmp_path
     normals = table("yaleb", shared_data, str(tmp_path))
     assert normals.cell(tmp_path.name, "normals °").value == pytest.approx(0, abs=0.1)
     assert normals.cell(tmp_path.name, "individuality low").value == pytest.approx(1, abs=1e-6)
-    assert normals.cell(tmp_path.name, "steadiness").value == pytest.approx(0, abs=1e-3)
+    assert normals.cell(tmp_path.name, "stability").value == pytest.approx(0, abs=1e-3)
     assert normals.cell(tmp_path.name, "relit side %").value == pytest.approx(10.3, abs=0.06)
 
 
@@ -114,3 +115,12 @@ def test_unknown_names_and_missing_data_say_what_to_do(
     (tmp_path / "dev").mkdir()
     with pytest.raises(EvaluationError, match=r"aflw21-000\.tar is missing"):
         next(evaluate("aflw21", EvaluationConfig(data=tmp_path)))
+
+
+def test_the_former_name_of_a_benchmark_runs_it_with_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Evaluate("steadiness", EvaluationConfig(data=tmp_path)).run()
+    note, *rest = capsys.readouterr().err.splitlines()
+    assert note == "steadiness is now called jitter"
+    assert "Unknown benchmark" not in "".join(rest)

@@ -1,4 +1,4 @@
-"""What geometry is graded on, and where named points lie on the default head."""
+"""What geometry is measured on, and where named points lie on the default head."""
 
 import itertools
 
@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from lifemask.evaluation import geometry
-from lifemask.evaluation.geometry import outer_triangles, visible_vertices
+from lifemask.evaluation.geometry import (
+    Correspondence,
+    IctTarget,
+    outer_triangles,
+    vertex_errors,
+    visible_vertices,
+)
+from lifemask.evaluation.polygons import inside_polygon
 from lifemask.morphable import MorphableModel
-from lifemask.registration import LinearShape, Registration, vertex_areas
+from lifemask.registration import LinearShape, Registration, TriangleSurface, vertex_areas
 from lifemask.registration.surface_landmarks import SurfaceLandmarks
 
 IBUG_PAIRS = ((36, 45), (39, 42), (48, 54), (31, 35), (17, 26), (0, 16), (4, 12), (60, 64))
@@ -46,7 +52,7 @@ def test_one_view_sees_the_near_half_of_a_sphere_and_two_see_it_all() -> None:
 def test_points_inside_a_polygon_are_found_by_the_even_odd_rule() -> None:
     corners = np.array([[0, 0], [4, 0], [4, 4], [2, 1], [0, 4]], float)
     points = np.array([[1, 0.5], [3, 1], [2, 2], [5, 1], [0.2, 3]], float)
-    assert geometry._in_polygon(points, corners).tolist() == [True, True, False, False, True]
+    assert inside_polygon(points, corners).tolist() == [True, True, False, False, True]
 
 
 def test_vertex_error_of_the_head_on_its_own_people_is_what_its_modes_leave_out() -> None:
@@ -57,7 +63,7 @@ def test_vertex_error_of_the_head_on_its_own_people_is_what_its_modes_leave_out(
     shape = LinearShape(vertices, basis, triangles)
     people = generator.normal(size=(4, 3))
     unseen = SurfaceLandmarks(np.full((478, 3), np.nan), np.full(478, np.nan), np.zeros(478, int))
-    ict = geometry.IctTarget(
+    ict = IctTarget(
         mean=vertices,
         identity_basis=basis,
         triangles=triangles,
@@ -68,10 +74,10 @@ def test_vertex_error_of_the_head_on_its_own_people_is_what_its_modes_leave_out(
         landmarks68=vertices[:68],
         landmarks=unseen,
     )
-    surface = geometry.TriangleSurface(triangles, len(vertices)).closest(vertices, vertices)
+    surface = TriangleSurface(triangles, len(vertices)).closest(vertices, vertices)
     still = Registration(1.0, np.eye(3), np.zeros(3), np.zeros(3), vertices, surface)
-    correspondence = geometry.Correspondence(ict.face, ict.weights, surface, still)
-    errors = geometry.vertex_errors(shape, correspondence, ict, people, (2, 3))
+    correspondence = Correspondence(ict.face, ict.weights, surface, still)
+    errors = vertex_errors(shape, correspondence, ict, people, (2, 3))
     missing = np.linalg.norm(people[:, 2, None, None] * basis[2], axis=-1).mean(0)
     expected = float(np.average(missing, weights=ict.weights))
     assert errors[3] < 0.01 * expected

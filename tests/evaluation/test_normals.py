@@ -11,10 +11,10 @@ from lifemask.evaluation.metrics.normal_error import (
     mean_of_others,
     median_normal_angle,
 )
-from lifemask.evaluation.metrics.normal_steadiness import (
+from lifemask.evaluation.metrics.normal_stability import (
     changes_with_light,
     difference_between_people,
-    steadiness,
+    stability,
 )
 
 People = Callable[[int], tuple[np.ndarray, np.ndarray]]
@@ -113,7 +113,7 @@ def test_noise_of_equal_power_halves_the_squared_correlation(people: People) -> 
     assert own["high"] < 0.75  # so it falls on the rest.
 
 
-def test_steadiness_is_change_with_light_over_difference_between_people(people: People) -> None:
+def test_stability_is_change_with_light_over_difference_between_people(people: People) -> None:
     normals, masks = people(4)
     others = [random_turns(normals[0], 2.0, seed=k) for k in range(7)]
     changes = changes_with_light(normals[0], others, masks[0])
@@ -123,15 +123,15 @@ def test_steadiness_is_change_with_light_over_difference_between_people(people: 
     direct = np.median(angle_degrees(normals[2], normals[1])[masks[2]])
     assert between[2, 1] == between[1, 2] == pytest.approx(direct)
     pairs = [between[i, j] for i in range(4) for j in range(i)]
-    ratio = steadiness(np.tile(changes, (4, 1)), between)
+    ratio = stability(np.tile(changes, (4, 1)), between)
     assert ratio == pytest.approx(2 / np.median(pairs), abs=1e-4)
 
 
-def test_steadiness_of_one_face_for_everyone_is_undefined() -> None:
-    assert np.isnan(steadiness(np.zeros((3, 7)), np.zeros((3, 3))))
+def test_stability_of_one_face_for_everyone_is_undefined() -> None:
+    assert np.isnan(stability(np.zeros((3, 7)), np.zeros((3, 3))))
 
 
 def test_repeated_people_are_not_compared_with_themselves() -> None:
     between = np.array([[np.nan, 4.0], [4.0, np.nan]])
     drawn = np.array([0, 0, 1])
-    assert steadiness(np.ones((3, 7)), between[np.ix_(drawn, drawn)]) == pytest.approx(0.25)
+    assert stability(np.ones((3, 7)), between[np.ix_(drawn, drawn)]) == pytest.approx(0.25)

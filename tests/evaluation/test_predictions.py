@@ -89,6 +89,13 @@ def test_a_folder_answers_by_benchmark_and_then_by_name(tmp_path: Path) -> None:
     assert folder.stored("aflw21", "two") is None
 
 
+def test_a_folder_is_read_by_the_former_name_of_a_benchmark(tmp_path: Path) -> None:
+    (tmp_path / "steadiness").mkdir()
+    np.savez(tmp_path / "steadiness" / "one__0.npz", landmarks68=np.full((68, 2), 1.0))
+    assert PredictionFolder(tmp_path).stored("jitter", "one__0") is not None
+    assert PredictionFolder(tmp_path).stored("photos", "one__0") is None
+
+
 def test_unknown_systems_and_empty_folders_say_what_is_allowed(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match=r"Known: .*or a folder of predictions") as error:
         load_system("deca", tmp_path)

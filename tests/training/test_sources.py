@@ -11,9 +11,9 @@ from lifemask.data.mixture import Mixture, mixed_batches
 from lifemask.data.stored_fits import StoredFit, write_fits
 from lifemask.geometry.tensors import map_tensors, named_tensors
 from lifemask.morphable.assets import read_card
+from lifemask.systems.registry import find_recipe
 from lifemask.training.builders import build_parts
 from lifemask.training.config import SyntheticSource, SystemChoice, TrainingError
-from lifemask.training.recipes import find_recipe
 from lifemask.training.sources import (
     SyntheticClipSource,
     SyntheticFaceSource,

@@ -1,4 +1,4 @@
-"""`lifemask evaluate`: measure against ground truth, with other systems beside in the same table."""
+"""`lifemask evaluate`: compare systems with ground truth, in one table per benchmark."""
 
 import sys
 from dataclasses import dataclass, field
@@ -6,15 +6,15 @@ from dataclasses import dataclass, field
 import tyro
 
 from lifemask.cli.exit_codes import DONE, FAILED
-from lifemask.evaluation.config import EvaluationConfig, EvaluationError
+from lifemask.evaluation.config import FORMER_NAMES, EvaluationConfig, EvaluationError
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure the reconstruction against ground truth; needs the development data."""
+    """Compare reconstructions with ground truth; needs the development data."""
 
     benchmark: tyro.conf.Positional[str] = "all"
-    """aflw21, synthetic, yaleb, photos, steadiness, robustness, speed, or all."""
+    """aflw21, synthetic, yaleb, photos, jitter, robustness, speed, or all."""
     config: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How to run it."""
     json: bool = False
@@ -25,16 +25,16 @@ class Evaluate:
         from lifemask.evaluation.run import evaluate, write_test_photos
         from lifemask.evaluation.tables import as_json, as_text
 
-        folder = self.config.write_photos
+        folder, name = self.config.write_photos, self.benchmark
+        if name in FORMER_NAMES:
+            print(f"{name} is now called {FORMER_NAMES[name]}", file=sys.stderr)
+            name = FORMER_NAMES[name]
         try:
             if folder is not None:
-                name = self.benchmark
                 written = write_test_photos(name, self.config, folder, progress=_progress)
-                print(
-                    f"{len(written)} photos in {folder / name}. Answer with NAME.npz for NAME.png."
-                )
+                print(f"{len(written)} photos in {folder / name}. Write NAME.npz for NAME.png.")
                 return DONE
-            for report in evaluate(self.benchmark, self.config, progress=_progress):
+            for report in evaluate(name, self.config, progress=_progress):
                 print(as_json(report) if self.json else as_text(report), flush=True)
         except EvaluationError as error:
             print(error, file=sys.stderr)

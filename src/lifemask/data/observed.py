@@ -266,10 +266,15 @@ def _decoded(photo: RawPhoto) -> Photo:
     return decode_photo(io.BytesIO(photo.image), name=photo.key)
 
 
-def _observed(seen: FaceObservation) -> ObservedFace:
+def landmark_weights(seen: FaceObservation) -> Float[Tensor, "478"]:
+    """Return how well the passes of the landmark network agree on each dense point, 0 to 1."""
     points = seen.landmarks478[:, :2]
     extent = (points.amax(0) - points.amin(0)).amax()
-    weight = seen.presence * torch.exp(-((seen.landmark_sigma / (SPREAD * extent)) ** 2))
+    return seen.presence * torch.exp(-((seen.landmark_sigma / (SPREAD * extent)) ** 2))
+
+
+def _observed(seen: FaceObservation) -> ObservedFace:
+    points, weight = seen.landmarks478[:, :2], landmark_weights(seen)
     assert seen.segmentation is not None, "Segmentation was asked for."
     skin = seen.segmentation[SEGMENTATION_CLASSES.index("face_skin")]
     small = F.avg_pool2d(skin[None], CROP_SIZE // SKIN_SIZE)[0]

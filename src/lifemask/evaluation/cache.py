@@ -85,23 +85,3 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-
-
-def fingerprint(*packages: str) -> str:
-    """Return a digest of the source files and assets under subpackages of lifemask.
-
-    It changes whenever the code or the weights of a system change, released or not.
-
-    Args:
-        packages: such as "perception", or a module such as "fitting/registration"; one that does
-            not exist counts as empty.
-    """
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for package in sorted(packages):
-        module = (root / package).with_suffix(".py")
-        for path in sorted((root / package).rglob("*")) or [module]:
-            if path.suffix in (".py", ".safetensors", ".json", ".npz") and path.is_file():
-                digest.update(str(path.relative_to(root)).encode())
-                digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]

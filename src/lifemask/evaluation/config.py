@@ -6,6 +6,9 @@ from typing import Literal
 
 Quality = Literal["fast", "full"]
 
+FORMER_NAMES = {"steadiness": "jitter"}
+"""Names that benchmarks had before, and those that they have now."""
+
 
 @dataclass(frozen=True)
 class EvaluationConfig:
@@ -46,7 +49,13 @@ class EvaluationConfig:
     """Use only so many photos of each set, drawn by seed: a quick look, not the benchmark's figures."""
 
     def label(self, system: str) -> str:
-        """Return the name of a system's row: a folder's own name without its parents."""
+        """Return the name of a system's row: a folder's own name without its parents.
+
+        A system with its own weights is named with their file and its folder.
+        """
+        name, equals, weights = system.partition("=")
+        if equals:
+            return f"{name} ({Path(weights).parent.name}/{Path(weights).name})"
         return Path(system).name
 
 

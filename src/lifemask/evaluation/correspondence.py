@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from lifemask.evaluation.cache import default_cache_folder, fingerprint, write_arrays
+from lifemask.evaluation.cache import default_cache_folder, write_arrays
+from lifemask.evaluation.fingerprint import code_fingerprint
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.face_perception import FacePerception
 
@@ -41,7 +42,7 @@ def head_to_ict(ict_model: Path, *, cache: Path | None = None) -> HeadToIct:
     `correspond_to_ict`.
     """
     root = default_cache_folder() if cache is None else cache
-    version = fingerprint("assets", "evaluation/correspondence", "fitting/registration")
+    version = code_fingerprint(__name__)
     path = root / "evaluate" / "correspondence" / f"{version}.npz"
     if not path.exists():
         write_arrays(path, _measured(ict_model))

@@ -13,7 +13,7 @@ from lifemask.evaluation.collect import Progress, silent
 from lifemask.evaluation.config import EvaluationConfig, EvaluationError
 from lifemask.evaluation.tables import Report, Table, write_report
 
-_BENCHMARKS = ("aflw21", "synthetic", "yaleb", "photos", "steadiness", "robustness", "speed")
+_BENCHMARKS = ("aflw21", "synthetic", "yaleb", "photos", "jitter", "robustness", "speed")
 
 # What one of them writes beside the table that has its own name.
 _MORE_TABLES = {"synthetic": ("synthetic_clips", "synthetic_relit")}

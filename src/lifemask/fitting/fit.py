@@ -161,6 +161,24 @@ class FaceFitter:
             face = self._explained(task, state, appearance)
             return FaceFit(face, landmark_error, colour_error)
 
+    def unrefined(
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        observation: FaceObservation,
+        face: ExplainedFace,
+    ) -> FaceFit:
+        """Return a predicted face as it is, with its landmark error.
+
+        Args:
+            pixels: the photo, sRGB.
+            observation: one of its faces, from `FacePerception`.
+            face: in the photo's pixels.
+        """
+        task = self._task(pixels, observation, None)
+        state = self._start(task, face)
+        residuals = landmark_residuals(state, self.points, task.targets, task.principal_point)
+        return FaceFit(face, residuals.root_mean_square * self.config.landmark_sigma, None)
+
     def _task(
         self,
         pixels: UInt8[np.ndarray, "H W 3"],

@@ -11,7 +11,8 @@ from torch import Tensor
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.morphable.head_surface import vertex_uv
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
-from lifemask.rendering import Rendering, render, sample_texture
+from lifemask.rendering import Rendering, sample_texture
+from lifemask.rendering.heads import render_head
 
 _MEGAPIXELS_FOR_WHOLE_PHOTO = 4.0
 _PIXELS_AT_ONCE = 2_000_000
@@ -82,7 +83,7 @@ def _strips(face: ReconstructedHead, view: PerspectiveCamera) -> Iterator[Render
     rows = max(1, _PIXELS_AT_ONCE // width)
     for top in range(0, height, rows):
         strip = view.cropped(0, top, (min(rows, height - top), width))
-        yield render(face.mesh, strip, texture=face.texture.albedo, light=face.light)
+        yield render_head(face.surface, strip, face.light).fine
 
 
 def _small_arrays(face: ReconstructedHead, left: int, top: int) -> dict[str, np.ndarray]:

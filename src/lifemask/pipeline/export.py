@@ -24,6 +24,7 @@ from lifemask.morphable.assets import attribution
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.model import MorphableModel
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
+from lifemask.rendering.heads import displaced_vertices
 from lifemask.texture.skin_detail import normal_map
 
 Part = Callable[[ReconstructedHead], Bool[Tensor, "T"]]
@@ -67,12 +68,14 @@ def head_scene(face: ReconstructedHead) -> Scene:
     """
     model = face.model
     person = face.neutral_coefficients
-    vertices = model.vertices(person)
-    morphs = person_morphs(model, person, vertices)
+    smooth = model.vertices(person)
+    morphs = person_morphs(model, person, smooth)
+    displacement = face.surface.displacement
+    vertices = smooth if displacement is None else displaced_vertices(model, smooth, displacement)
     normals = vertex_normals(vertices, model.triangles)
     morph_normals = vertex_normals(vertices + morphs, model.triangles) - normals
     colour = _jpeg(face.texture.pixels())
-    materials = _materials(colour, _png(normal_map(face.texture, model)))
+    materials = _materials(colour, _png(normal_map(face.texture, model, displacement=displacement)))
     surfaces = [
         _surface(face, part, material, vertices, normals, morphs, morph_normals)
         for part, material in materials

@@ -22,22 +22,21 @@ def preview_sheet(face: ReconstructedHead, *, size: int = 384) -> UInt8[np.ndarr
     Args:
         size: pixels a side of each of the six pictures.
     """
-    mesh, texture = face.mesh, face.texture.albedo
+    surface = face.surface
     shown = face.model.regions["skin"] * (1 - face.model.regions["neck"]) > 0.5
-    camera, square = face_camera(face.camera, mesh.vertices[shown], size)
+    camera, square = face_camera(face.camera, surface.mesh.vertices[shown], size)
     photo = photo_square(face.photo.pixels, square, size)
-    clay = torch.full_like(mesh.vertices, _CLAY)
     flat = SphericalHarmonicsLight.ambient(0.85)
     left = SphericalHarmonicsLight.from_direction(-1.1, 0.25, strength=0.9, ambient=0.12)
     right = SphericalHarmonicsLight.from_direction(1.1, 0.25, strength=0.9, ambient=0.12)
-    overlay = draw_smooth(mesh, camera, texture=texture, light=face.light)
+    overlay = draw_smooth(surface, camera, face.light)
     pictures = [
         photo,
         overlay[0] + (1 - overlay[1]) * photo,
-        _on_grey(draw_smooth(mesh, camera, vertex_colours=clay, light=STUDIO_LIGHT)),
-        _on_grey(draw_smooth(mesh, camera, texture=texture, light=flat)),
-        _on_grey(draw_smooth(mesh, camera, texture=texture, light=left)),
-        _on_grey(draw_smooth(mesh, camera, texture=texture, light=right)),
+        _on_grey(draw_smooth(surface, camera, STUDIO_LIGHT, clay=_CLAY)),
+        _on_grey(draw_smooth(surface, camera, flat)),
+        _on_grey(draw_smooth(surface, camera, left)),
+        _on_grey(draw_smooth(surface, camera, right)),
     ]
     gap = torch.ones(3, size, _GAP)
     row = [part for picture in pictures for part in (picture, gap)][:-1]

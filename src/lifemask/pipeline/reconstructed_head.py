@@ -14,9 +14,10 @@ from lifemask.geometry.meshes import Mesh
 from lifemask.io.images import Photo
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.contour import visible_landmarks68
-from lifemask.morphable.head_surface import opaque_mesh
+from lifemask.morphable.explained_face import ExplainedFace, UVMap
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
+from lifemask.rendering.heads import HeadSurface, head_surface
 from lifemask.texture.face_texture import FaceTexture
 
 
@@ -34,6 +35,13 @@ class ReconstructedHead:
     """Light-free colour."""
     model: MorphableModel
     """The head model, shared by all reconstructions."""
+
+    @property
+    def face(self) -> ExplainedFace:
+        """The explained face, with the texture as its albedo map."""
+        albedo = self.texture.albedo
+        everywhere = albedo.new_ones(()).expand(albedo.shape[-2:])
+        return replace(self.fit.face, albedo_map=UVMap(albedo, everywhere))
 
     @property
     def coefficients(self) -> FaceCoefficients:
@@ -62,9 +70,14 @@ class ReconstructedHead:
         return float(self.observation.presence) * agreement
 
     @cached_property
+    def surface(self) -> HeadSurface:
+        """The head as in the photo, in head space: mesh, texture, displacement."""
+        return head_surface(self.model, self.face)
+
+    @property
     def mesh(self) -> Mesh:
-        """The head as in the photo, in head space, without lashes."""
-        return opaque_mesh(self.model, self.model.vertices(self.coefficients))
+        """The surface's mesh with displacement, without lashes."""
+        return self.surface.mesh
 
     def landmarks68(self) -> Float[Tensor, "68 3"]:
         """Return the iBUG points in head space, the jaw's on the outline that the camera sees."""

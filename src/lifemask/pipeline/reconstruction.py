@@ -1,11 +1,10 @@
 """One reconstructed face, and everything that users make of it: pictures, files, arrays."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image
 
@@ -18,7 +17,11 @@ from lifemask.pipeline.export import write_head
 from lifemask.pipeline.preview import preview_sheet
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.pipeline.relighting import relit_photo
-from lifemask.rendering import Rendering, render
+from lifemask.rendering import Rendering
+from lifemask.rendering.heads import render_head
+
+_CLAY = 0.55
+"""Linear grey of the clay."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,11 @@ class FaceReconstruction(ReconstructedHead):
             light: the photo's own by default.
             clay: grey instead of the person's colours.
         """
-        return render(
-            self.mesh,
-            camera or self.camera,
-            texture=None if clay else self.texture.albedo,
-            vertex_colours=torch.full_like(self.mesh.vertices, 0.55) if clay else None,
-            light=light or self.light,
-        )
+        drawn = render_head(self.surface, camera or self.camera, light or self.light).fine
+        if not clay:
+            return drawn
+        albedo = _CLAY * drawn.mask.expand_as(drawn.albedo)
+        return replace(drawn, albedo=albedo, colour=albedo * drawn.shading)
 
     def relight(self, light: SphericalHarmonicsLight) -> Image.Image:
         """Return the photo with the head in another light; what is not head takes its average."""

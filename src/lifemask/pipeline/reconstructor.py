@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -10,15 +11,15 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from lifemask.fitting.config import FitConfig, Quality
-from lifemask.fitting.fit import FaceFitter
+from lifemask.fitting.fit import FaceFit, FaceFitter
 from lifemask.io.images import Photo, as_photo
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception import FaceObservation, FacePerception
 from lifemask.perception.face_perception import single_thread
 from lifemask.perception.photo_segments import with_trusted_segmentation
+from lifemask.pipeline.predictor import SystemPredictor
 from lifemask.pipeline.reconstruction import FaceReconstruction
-from lifemask.systems.guide import SystemGuide
 from lifemask.systems.registry import load_system
 from lifemask.texture.face_texture import face_texture
 
@@ -38,6 +39,7 @@ class FaceReconstructor:
         predictor: Predictor | None,
         fitter: FaceFitter,
         *,
+        refine: bool = True,
         texture_size: int | None = None,
     ) -> None:
         """Hold the stages of a reconstruction.
@@ -47,12 +49,24 @@ class FaceReconstructor:
             predictor: predicts each face; the fit starts there. Without one, the fit starts from
                 the mean face.
             fitter: fits the head to a face.
+            refine: whether predictions are fitted; if not, they are the result as they are.
             texture_size: as in `from_pretrained`.
+
+        Raises:
+            ValueError: nothing to refine and no predictor.
         """
+        if predictor is None and not refine:
+            raise ValueError("Got refine=False without a predictor. Give one, or let it refine.")
         self.perception = perception
         self.predictor = predictor
         self.fitter = fitter
+        self.refine = refine
         self.texture_size = texture_size
+
+    @property
+    def model(self) -> MorphableModel:
+        """The head model."""
+        return self.fitter.model
 
     @classmethod
     def from_pretrained(
@@ -61,23 +75,27 @@ class FaceReconstructor:
         quality: Quality = "full",
         device: str | torch.device = "cpu",
         texture_size: int | None = None,
+        system: str = "direct_regression",
+        refine: bool = True,
     ) -> "FaceReconstructor":
         """Load the default head and the networks that ship with the package.
 
-        A regressor predicts each face, and the fit starts there. The further the head is turned
-        away, the more the predicted landmarks count.
+        A system predicts each face, and the fit starts there. The further the head is turned away,
+        the more the predicted landmarks count.
 
         Args:
             quality: `fast` takes shape from points alone; `full` from the photo's colours too.
             device: of the networks; the fit itself runs on the CPU.
             texture_size: texels along each side of the head's texture, a multiple of 512 up to
                 8192; None for 2048, or 4096 or 8192 where the photo shows the face more finely.
+            system: name of the system that predicts.
+            refine: whether its predictions are fitted; if not, they are the result as they are.
         """
         model = MorphableModel.from_pretrained()
-        predictor = SystemGuide(load_system("direct_regression", device), model)
+        predictor = SystemPredictor(load_system(system, device), model)
         fitter = FaceFitter(model, FitConfig.preset(quality))
         perception = FacePerception.from_pretrained(device)
-        return cls(perception, predictor, fitter, texture_size=texture_size)
+        return cls(perception, predictor, fitter, refine=refine, texture_size=texture_size)
 
     def __call__(
         self, photo: PhotoSource, *, faces: Faces = "all", crop: bool = False
@@ -108,24 +126,47 @@ class FaceReconstructor:
             for found in detections
         ]
 
+    def reconstruct(self, photo: Photo, observation: FaceObservation) -> FaceReconstruction:
+        """Predict one observed face, fit the head from there, and make its texture."""
+        observation = with_trusted_segmentation(observation)
+        fit = self.explain(photo.pixels, observation, focal_pixels=photo.focal_pixels)
+        texture = face_texture(
+            photo.pixels, fit.face, self.model, observation, resolution=self.texture_size
+        )
+        return FaceReconstruction(photo, observation, fit, texture, self.model)
+
+    def explain(
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        observation: FaceObservation,
+        *,
+        focal_pixels: float | None = None,
+    ) -> FaceFit:
+        """Predict one observed face and fit the head from there; maps of the prediction stay.
+
+        Args:
+            pixels: the photo, sRGB.
+            observation: one of its faces.
+            focal_pixels: the camera's focal length if the photo tells it.
+        """
+        prediction = self.predict(pixels, observation)
+        if prediction is None:
+            return self.fitter(pixels, observation, focal_pixels=focal_pixels)
+        if not self.refine:
+            return self.fitter.unrefined(pixels, observation, prediction)
+        fit = self.fitter(pixels, observation, start=prediction, focal_pixels=focal_pixels)
+        face = replace(
+            fit.face,
+            albedo_map=prediction.albedo_map,
+            displacement_map=prediction.displacement_map,
+        )
+        return replace(fit, face=face)
+
     def predict(
         self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
     ) -> ExplainedFace | None:
         """Return the predictor's face in the photo's pixels, or None without a predictor."""
         if self.predictor is None:
             return None
-        with single_thread(self.fitter.model.mean.device):
+        with single_thread(self.model.mean.device):
             return self.predictor(pixels, observation)
-
-    def reconstruct(self, photo: Photo, observation: FaceObservation) -> FaceReconstruction:
-        """Predict one observed face, fit the head from there, and unwrap its texture."""
-        observation = with_trusted_segmentation(observation)
-        prediction = self.predict(photo.pixels, observation)
-        fit = self.fitter(
-            photo.pixels, observation, start=prediction, focal_pixels=photo.focal_pixels
-        )
-        model = self.fitter.model
-        texture = face_texture(
-            photo.pixels, fit.face, model, observation, resolution=self.texture_size
-        )
-        return FaceReconstruction(photo, observation, fit, texture, model)

@@ -7,8 +7,8 @@ from jaxtyping import UInt8
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.io.colour import image_from_pixels, pixels_from_image
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
-from lifemask.rendering import render
 from lifemask.rendering.filters import gaussian_blur
+from lifemask.rendering.heads import render_head
 
 _DARKEST = 0.06
 """Shading of the photo below this share of its brightest is not divided by."""
@@ -24,8 +24,7 @@ def relit_photo(
     ratio.
     """
     photo = image_from_pixels(face.photo.pixels)
-    old = render(face.mesh, face.camera, light=face.light)
-    new = render(face.mesh, face.camera, light=light)
+    old, new = (render_head(face.surface, face.camera, lamp).fine for lamp in (face.light, light))
     floor = _DARKEST * float(old.shading.max())
     ratio = new.shading.clamp(min=0) / old.shading.clamp(min=floor)
     ratio = ratio.clamp(max=4.0)

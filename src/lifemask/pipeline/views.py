@@ -6,8 +6,7 @@ from torch import Tensor
 
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight
-from lifemask.geometry.meshes import Mesh
-from lifemask.rendering import Rendering, render
+from lifemask.rendering.heads import HeadSurface, render_head
 
 _SUPERSAMPLING = 2
 
@@ -37,20 +36,25 @@ def face_camera(
 
 
 def draw_smooth(
-    mesh: Mesh,
+    surface: HeadSurface,
     camera: PerspectiveCamera,
+    light: SphericalHarmonicsLight,
     *,
-    texture: Float[Tensor, "3 R R"] | None = None,
-    vertex_colours: Float[Tensor, "V 3"] | None = None,
-    light: SphericalHarmonicsLight | None = None,
+    clay: float | None = None,
 ) -> tuple[Float[Tensor, "3 H W"], Float[Tensor, "H W"]]:
-    """Return linear colour, premultiplied by opacity, and opacity, with smooth edges."""
+    """Return linear colour, premultiplied by opacity, and opacity, with smooth edges.
+
+    Args:
+        surface: the head.
+        camera: its `image_size` is the size of the picture.
+        light: in the camera's axes.
+        clay: linear grey instead of the person's colours.
+    """
     factor = _SUPERSAMPLING
     height, width = camera.image_size
     large = camera.cropped(0, 0, (height * factor, width * factor), factor)
-    drawn: Rendering = render(
-        mesh, large, texture=texture, vertex_colours=vertex_colours, light=light
-    )
-    colour = drawn.colour.clamp(0, 1) * drawn.mask
+    drawn = render_head(surface, large, light).fine
+    colour = drawn.colour if clay is None else clay * drawn.shading
+    colour = colour.clamp(0, 1) * drawn.mask
     pooled = torch.nn.functional.avg_pool2d(torch.cat([colour, drawn.mask[None]])[None], factor)[0]
     return pooled[:3], pooled[3]

@@ -15,6 +15,7 @@ from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight, light_axes_from_camera
 from lifemask.geometry.meshes import Mesh, vertex_normals
 from lifemask.morphable.explained_face import ExplainedFace, UVMap
+from lifemask.morphable.head_surface import opaque_triangles, vertex_uv
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering.depth import depth_normals
 from lifemask.rendering.displacement import (
@@ -65,7 +66,7 @@ def head_surface(
         face: one face, or several with batch axes.
         triangles: indices of the triangles to keep; by default all but the lashes.
     """
-    chosen = slice(0, _opaque_triangles(model)) if triangles is None else triangles
+    chosen = opaque_triangles(model) if triangles is None else triangles
 
     def mesh(vertices: Tensor) -> Mesh:
         return Mesh(vertices, model.triangles[chosen], model.uv, model.uv_triangles[chosen])
@@ -74,12 +75,28 @@ def head_surface(
     coarse = mesh(vertices)
     displacement, moved = None, coarse
     if face.displacement_map is not None:
-        known = face.displacement_map
-        displacement = known.values.squeeze(-3) * known.coverage
-        heights = _at_vertices(model, displacement.unsqueeze(-3))
-        normals = vertex_normals(vertices, model.triangles)
-        moved = mesh(vertices + heights.transpose(-1, -2) * normals)
+        displacement = known_displacement(face.displacement_map)
+        moved = mesh(displaced_vertices(model, vertices, displacement))
     return HeadSurface(coarse, moved, head_texture(model, face), displacement, face.light_map)
+
+
+def known_displacement(known: UVMap) -> Float[Tensor, "*batch R R"]:
+    """Return the displacement of a map in metres, 0 where it does not cover."""
+    return known.values.squeeze(-3) * known.coverage
+
+
+def displaced_vertices(
+    model: MorphableModel,
+    vertices: Float[Tensor, "*batch V 3"],
+    displacement: Float[Tensor, "*batch R R"],
+) -> Float[Tensor, "*batch V 3"]:
+    """Return vertices moved along their normals by a displacement in UV, metres."""
+    places = vertex_uv(model).T[:, None]
+    image = displacement.unsqueeze(-3)
+    places = places.expand(*image.shape[:-3], *places.shape)
+    heights = sample_texture(image, places).squeeze(-2)
+    normals = vertex_normals(vertices, model.triangles)
+    return vertices + heights.transpose(-1, -2) * normals
 
 
 def head_texture(
@@ -173,18 +190,3 @@ def _at_pixels(
     values = per_triangle.expand(*batch, *per_triangle.shape[-2:]).gather(-2, rows)
     image = values.transpose(-1, -2).unflatten(-1, (height, width))
     return image * (index >= 0).unsqueeze(-3)
-
-
-def _at_vertices(
-    model: MorphableModel, image: Float[Tensor, "*batch C R R"]
-) -> Float[Tensor, "*batch C V"]:
-    """Return what a map in UV holds at each vertex."""
-    uv = model.uv.new_zeros(len(model.mean), 2)
-    uv[model.triangles.flatten()] = model.uv[model.uv_triangles.flatten()]
-    places = uv.T[:, None].expand(*image.shape[:-3], 2, 1, len(uv))
-    return sample_texture(image, places).squeeze(-2)
-
-
-def _opaque_triangles(model: MorphableModel) -> int:
-    """Return how many of the first triangles are no lashes; lashes are cards with holes."""
-    return model.triangle_parts.get("lashes", (len(model.triangles), 0))[0]

@@ -175,7 +175,7 @@ class DirectRegression(System):
             projected = camera.project(points)[..., :2]
             return landmark_loss(projected, truth, weight, frame_side=side)
 
-        losses = {
+        losses: Losses = {
             "landmarks478": seen(
                 points478, batch.landmarks478, batch.landmarks478_weight * weights.weight478
             ),
@@ -187,8 +187,8 @@ class DirectRegression(System):
         if batch.truth is None:
             given = face.coefficients
             identity = coefficient_prior(given.identity)
-            return losses | {"prior": identity + coefficient_prior(given.albedo)}
-        return losses | self._supervised(batch.truth, face, surface)
+            return {**losses, "prior": identity + coefficient_prior(given.albedo)}
+        return {**losses, **self._supervised(batch.truth, face, surface)}
 
     def _supervised(
         self, truth: FaceTruth, face: ExplainedFace, surface: Float[Tensor, "*batch S 3"]

@@ -21,8 +21,19 @@ _DEPTH_MILLIMETRES = 0.5
 _STEEPEST = 0.5
 
 
-def normal_map(texture: FaceTexture, model: MorphableModel) -> Float[Tensor, "3 R R"]:
-    """Return unit normals in tangent space: x along u, y along -v, z out of the surface."""
+def normal_map(
+    texture: FaceTexture,
+    model: MorphableModel,
+    *,
+    displacement: Float[Tensor, "D D"] | None = None,
+) -> Float[Tensor, "3 R R"]:
+    """Return unit normals in tangent space: x along u, y along -v, z out of the surface.
+
+    Args:
+        texture: the head's colours, from whose fine detail depth is taken.
+        model: the head model.
+        displacement: of the head in UV, metres; it is added.
+    """
     size = min(_NORMAL_MAP_SIZE, texture.albedo.shape[-1])
     atlas = head_atlas(model, size)
     scale, regions = atlas.texels_per_millimetre, atlas.regions
@@ -35,4 +46,6 @@ def normal_map(texture: FaceTexture, model: MorphableModel) -> Float[Tensor, "3 
     known = (resized(texture.origin[None].float(), size)[0] > TexelOrigin.MIRRORED - 0.5).float()
     where = gaussian_blur((where * known)[None], 2.0)[0]
     depth = band.clamp(-0.25, 0.12) * _DEPTH_MILLIMETRES / 1000 * where
+    if displacement is not None:
+        depth = depth + resized(displacement[None], size)[0]
     return tangent_normals(depth, width_metres=size / scale / 1000, steepest=_STEEPEST)

@@ -17,6 +17,7 @@ from lifemask.training.config import (
     Recipe,
     RerenderedSource,
     Source,
+    SyntheticClipSource,
     SyntheticSource,
     TrainingError,
     Value,
@@ -28,6 +29,7 @@ from lifemask.training.sources import (
     VariedSource,
     synthetic_config,
 )
+from lifemask.training.sources import SyntheticClipSource as SyntheticClipFaces
 from lifemask.training.system import System
 from lifemask.training.weights import start_from
 
@@ -115,6 +117,19 @@ def _sources(
             )
             about = {"kind": "synthetic" if synthetic else "rerendered", "tiers": []}
             return training, held_out, {**about, "stores": [store.name for store in stores]}
+        case SyntheticClipSource():
+            config = synthetic_config(source.options, system.crop_size)
+            stores = tuple(find_files(data, source.stores))
+            training, held_out = (
+                VariedSource(
+                    SyntheticClipFaces(config, seed, source.frames, stores, device),
+                    source.augmentation,
+                    repeats=1,
+                )
+                for seed in (training_seed, held_out_seed)
+            )
+            about = {"kind": "synthetic clips", "tiers": []}
+            return training, held_out, {**about, "stores": [store.name for store in stores]}
         case PhotoSource():
             training, held_out, about = open_photos(
                 data,
@@ -130,7 +145,7 @@ def _sources(
             training, held_out, about = open_clips(
                 data,
                 source.videos,
-                tiers=("open", "research"),
+                tiers=source.tiers,
                 frames=source.frames,
                 crops=FaceCrops(system.crop_size, training_seed, source.augmentation),
                 workers=workers,

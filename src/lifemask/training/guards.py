@@ -15,7 +15,7 @@ from lifemask.geometry.lighting import light_axes_from_camera
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
-from lifemask.rendering.heads import head_texture
+from lifemask.rendering.heads import head_texture, known_displacement
 from lifemask.training.config import GuardLimits
 
 
@@ -79,7 +79,7 @@ def read_guards(face: ExplainedFace, head: MorphableModel, limits: GuardLimits) 
     if head.albedo is not None and albedo is not None:
         drift = float(albedo_drift(albedo, head.albedo.mean_log.exp()))
     if face.displacement_map is not None:
-        displacement = face.displacement_map.values.squeeze(-3) * face.displacement_map.coverage
+        displacement = known_displacement(face.displacement_map)
         covered = face.displacement_map.coverage.mean((-2, -1)).clamp(min=1e-6)
         saturated = saturated_share(
             displacement, limits.displacement_metres, limits.displacement_level

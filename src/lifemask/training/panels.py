@@ -6,6 +6,7 @@ from torch import Tensor
 
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.morphable.explained_face import ExplainedFace
+from lifemask.morphable.head_surface import opaque_triangles
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering.heads import head_surface, render_head
 from lifemask.rendering.shading import shade_normals
@@ -38,8 +39,8 @@ def draw_panels(
     region = model.regions.get("face")
     kept = None
     if region is not None:
-        solid = model.triangle_parts.get("lashes", (len(model.triangles), 0))[0]
-        kept = torch.nonzero((region[model.triangles[:solid]] > 0.5).all(-1)).squeeze(-1)
+        solid = opaque_triangles(model)
+        kept = solid[(region[model.triangles[solid]] > 0.5).all(-1)]
     surface = head_surface(model, face, triangles=kept)
     on_face = render_head(surface, face.camera, face.light, depth=face.depth).fine
     side = SphericalHarmonicsLight.from_direction(*_SIDE_LIGHT)

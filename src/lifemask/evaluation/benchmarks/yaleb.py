@@ -1,4 +1,4 @@
-"""`yaleb`: normals, individuality, steadiness, relighting and albedo under known lights."""
+"""`yaleb`: normals, individuality, stability, relighting and albedo under known lights."""
 
 from dataclasses import dataclass
 
@@ -13,10 +13,10 @@ from lifemask.evaluation.metrics.albedo_error import albedo_error, albedo_variat
 from lifemask.evaluation.metrics.bootstrap import bootstrap_half_width, mean_and_half_width
 from lifemask.evaluation.metrics.individuality import individuality
 from lifemask.evaluation.metrics.normal_error import mean_of_others, median_normal_angle, unit
-from lifemask.evaluation.metrics.normal_steadiness import (
+from lifemask.evaluation.metrics.normal_stability import (
     changes_with_light,
     difference_between_people,
-    steadiness,
+    stability,
 )
 from lifemask.evaluation.metrics.relighting import (
     albedo_by_division,
@@ -28,7 +28,7 @@ from lifemask.evaluation.tables import Cell, Column, Row, Table
 from lifemask.io.colour import srgb_from_linear
 
 FRONTAL, SIDE = "A+000E+00", "A+035E+15"
-STEADINESS_LIGHTS = (
+STABILITY_LIGHTS = (
     FRONTAL,
     *("A+000E+45", "A+020E+10", "A-020E+10", SIDE, "A-035E+15", "A+050E+00", "A-050E+00"),
 )
@@ -38,7 +38,7 @@ _COLUMNS = (
     Column("others' mean °", 1),
     Column("individuality low", 2, "≥ 0.40 (6 of 8)"),
     Column("individuality high", 2),
-    Column("steadiness", 2, "≤ 0.5"),
+    Column("stability", 2, "≤ 0.5"),
     Column("relit frontal %", 1),
     Column("relit side %", 1, "< 20.4"),
     Column("own relit frontal %", 1),
@@ -70,7 +70,7 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     rows = [_system_row(s, truth, config, progress) for s in config.systems]
     return Table(
         "yaleb",
-        "normals, individuality, steadiness, relighting and albedo of 8 people, photos given alone",
+        "normals, individuality, stability, relighting and albedo of 8 people, photos given alone",
         _COLUMNS,
         (*rows, *_reference_rows(truth, config.seed)),
         (
@@ -79,7 +79,7 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
             "individuality: correlation of the deviation from the other people with the true "
             "deviation, below and above a Gaussian of 5 pixels; in brackets for how many people "
             "the right one fits best.",
-            "steadiness: change of the normals with the light over the difference between people; "
+            "stability: change of the normals with the light over the difference between people; "
             "eight lights, quality fast, 0 is perfect.",
             "relit: every other light within 50° predicted as albedo x max(0, n.l), median error; "
             "albedo is the photo divided by the shading of the same normals, or the program's own "
@@ -96,13 +96,13 @@ def _system_row(system: str, truth: _Truth, config: EvaluationConfig, progress: 
     people = truth.people
     quality: Quality = "fast" if config.fast else "full"
     full = _collect(system, people, (FRONTAL, SIDE), quality, config, progress)
-    fast = _collect(system, people, STEADINESS_LIGHTS, "fast", config, progress)
+    fast = _collect(system, people, STABILITY_LIGHTS, "fast", config, progress)
     cells: dict[str, Cell] = {}
     frontal = _normals(people, full, FRONTAL)
     if frontal is not None:
         cells |= _normal_cells(truth, frontal, config.seed)
-    by_light = {light: _normals(people, fast, light) for light in STEADINESS_LIGHTS}
-    cells |= _steadiness_cells(truth, by_light, config.seed)
+    by_light = {light: _normals(people, fast, light) for light in STABILITY_LIGHTS}
+    cells |= _stability_cells(truth, by_light, config.seed)
     for source, name in ((FRONTAL, "frontal"), (SIDE, "side")):
         normals = _normals(people, full, source)
         if normals is None:
@@ -116,7 +116,7 @@ def _system_row(system: str, truth: _Truth, config: EvaluationConfig, progress: 
         if own is not None:
             cells[f"own relit {name} %"] = _relit(truth, source, own, normals, config.seed)
             cells[f"albedo {name} %"] = _albedo(truth, own, config.seed)
-    maps = [_albedos(people, fast, light) for light in STEADINESS_LIGHTS]
+    maps = [_albedos(people, fast, light) for light in STABILITY_LIGHTS]
     present = [m for m in maps if m is not None]
     if len(present) == len(maps):
         stack = np.stack(present)
@@ -159,7 +159,7 @@ def _reference_rows(truth: _Truth, seed: int) -> list[Row]:
         photo[f"albedo {light} %"] = _albedo(truth, photos, seed)
         ones = [np.ones_like(p) for p in photos]
         constant[f"albedo {light} %"] = _albedo(truth, ones, seed)
-    lit = np.stack([[p.photo(light) for p in people] for light in STEADINESS_LIGHTS])
+    lit = np.stack([[p.photo(light) for p in people] for light in STABILITY_LIGHTS])
     varied = [albedo_variation(lit[:, i], p.skin) for i, p in enumerate(people)]
     photo["albedo variation %"] = Cell(*mean_and_half_width(np.array(varied), seed=seed))
     rows.append(Row("photo unchanged", photo, reference=True))
@@ -264,7 +264,7 @@ def _normal_cells(
     return cells
 
 
-def _steadiness_cells(
+def _stability_cells(
     truth: _Truth, by_light: dict[str, Float[np.ndarray, "N H W 3"] | None], seed: int
 ) -> dict[str, Cell]:
     maps = [m for m in by_light.values() if m is not None]
@@ -279,11 +279,11 @@ def _steadiness_cells(
     )
     between = difference_between_people(frontal, truth.skin)
     width = bootstrap_half_width(
-        lambda drawn: steadiness(changes[drawn], between[np.ix_(drawn, drawn)]),
+        lambda drawn: stability(changes[drawn], between[np.ix_(drawn, drawn)]),
         len(truth.people),
         seed=seed,
     )
-    return {"steadiness": Cell(steadiness(changes, between), width)}
+    return {"stability": Cell(stability(changes, between), width)}
 
 
 def _relit(

@@ -1,4 +1,4 @@
-"""ICT-FaceKit's head made ready to be photographed: parts, eyes that turn, hair, what light reaches."""
+"""ICT-FaceKit's head as the test photos need it: parts, eyes that turn, hairline, shadows."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -55,7 +55,7 @@ class IctHead:
     """How far each skin vertex of the mean lies above the hairline, metres; negative is skin."""
     hair_margin: Float[Array, "N"]
     """How far each skin vertex of the mean lies from skin without hair, metres; 0 on that skin."""
-    openness: Float[Array, "V"]
+    sky_visibility: Float[Array, "V"]
     """Share of the sky that a vertex of the mean head sees, weighted by the cosine, in [0, 1]."""
 
     @property
@@ -138,7 +138,7 @@ def load_head(path: Path) -> IctHead:
         eye_centres=np.stack([model.mean[ball].mean(0) for ball in balls]),
         hairline=hairline,
         hair_margin=np.asarray(bare.query(skin)[0]),
-        openness=_openness(model.mean, triangles),
+        sky_visibility=_sky_visibility(model.mean, triangles),
     )
 
 
@@ -157,7 +157,9 @@ def _hairline(points: Float[Array, "N 3"]) -> Float[Array, "N"]:
     return np.where(ear, -0.02, above)
 
 
-def _openness(vertices: Float[Array, "V 3"], triangles: Int[Array, "T 3"]) -> Float[Array, "V"]:
+def _sky_visibility(
+    vertices: Float[Array, "V 3"], triangles: Int[Array, "T 3"]
+) -> Float[Array, "V"]:
     """Return how much of a uniform sky reaches each vertex, by looking from 60 directions."""
     count, size = 60, 256
     k = np.arange(count) + 0.5

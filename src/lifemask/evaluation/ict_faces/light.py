@@ -48,7 +48,7 @@ def random_light(generator: np.random.Generator, *, lamp_share: float | None = N
     """Return a random light whose shading on a face is about 1.
 
     Args:
-        generator: where the chance comes from.
+        generator: source of randomness.
         lamp_share: how much of the light is the lamp's, 0 to 1; None: random.
     """
     share = 0.75 * generator.beta(1.3, 1.3) if lamp_share is None else lamp_share

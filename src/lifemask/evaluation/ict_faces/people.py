@@ -1,11 +1,11 @@
-"""Who is photographed and how, at random: identities, expressions, poses."""
+"""Random test people and moments: identities, expressions, poses."""
 
 import numpy as np
 from jaxtyping import Float
 
 from lifemask.evaluation.ict_faces.head import IctHead
 from lifemask.evaluation.ict_faces.light import random_light
-from lifemask.evaluation.ict_faces.photo import Person, Shot, look_at_face
+from lifemask.evaluation.ict_faces.shots import Person, Shot, look_at_face
 from lifemask.evaluation.ict_faces.skin import random_appearance
 
 Array = np.ndarray
@@ -66,8 +66,8 @@ def random_shot(
 
     Args:
         head: what the person is made of.
-        person: who.
-        generator: where the chance comes from.
+        person: whom to photograph.
+        generator: source of randomness.
         yaw_range_degrees: absolute yaw, uniform between these; either side.
     """
     expression = random_expression(head, generator)

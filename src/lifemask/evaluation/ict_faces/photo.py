@@ -1,7 +1,8 @@
-"""Photograph a test person: pose, camera, light and background at random, with complete truth.
+"""Photos of test people with their complete truth.
 
-Drawn with the project's rasteriser, which is not what is judged, at twice the size; shadows, shine,
-hidden sky and a camera's faults come on top, so that no method's own image model is repeated.
+They are drawn at twice their size with the project's rasteriser, which is not evaluated. Shadows,
+specular light, ambient occlusion and camera degradations are added, so that the image model of no
+evaluated method is repeated.
 """
 
 import io
@@ -15,8 +16,10 @@ from scipy.ndimage import gaussian_filter
 
 from lifemask.evaluation.ict_faces.head import FACE, SKIN, IctHead, light_reaches
 from lifemask.evaluation.ict_faces.light import TestLight, sphere_normals
+from lifemask.evaluation.ict_faces.props import TORSO_VERTICES, background, hair_shell, torso
+from lifemask.evaluation.ict_faces.shots import PHOTO_SIZE, Person, Shot
 from lifemask.evaluation.ict_faces.skin import Appearance
-from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA, PerspectiveCamera, rigid_transform
+from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import light_axes_from_camera
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.io.colour import pixels_from_image
@@ -28,38 +31,7 @@ from lifemask.rendering.texture import sample_texture
 
 Array = np.ndarray
 
-PHOTO_SIZE = 256
-"""Pixels on a side; the photo is the face."""
-
 _SUPERSAMPLING = 2
-
-
-@dataclass(frozen=True)
-class Person:
-    """Who is photographed."""
-
-    identity: Float[Array, "I"]
-    """ICT's coefficients, standard deviations."""
-    appearance: Appearance
-    """Colours and hair."""
-
-
-@dataclass(frozen=True)
-class Shot:
-    """How a person is photographed."""
-
-    expression: Float[Array, "E"]
-    """ICT's weights, 0 to 1."""
-    gaze: Float[Array, "2"]
-    """(yaw towards +X, pitch up), radians."""
-    camera: PerspectiveCamera
-    """Its world is the head's space."""
-    yaw_degrees: float
-    """Turn of the head about its vertical axis; positive shows the subject's right side."""
-    light: TestLight
-    """Where the light comes from."""
-    camera_seed: int
-    """Seed of background, blur, noise and compression."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +75,7 @@ def photograph(
 def photograph_lit(
     head: IctHead, person: Person, shot: Shot, light: TestLight
 ) -> UInt8[Array, "H W 3"]:
-    """Return the same moment under another light as a perfect camera takes it: no faults."""
+    """Return the same moment under another light, without specular light and camera degradations."""
     colour = _Scene.build(head, person, shot).colour(light, specular=False)
     return pixels_from_image(torch.from_numpy(colour.transpose(2, 0, 1)))
 
@@ -129,13 +101,13 @@ class _Scene:
     @staticmethod
     def build(head: IctHead, person: Person, shot: Shot) -> "_Scene":
         vertices = head.vertices(person.identity, shot.expression, shot.gaze)
-        hair, hair_triangles = _hair_shell(head, person, vertices)
-        torso, torso_triangles = _torso(vertices)
-        everything = np.concatenate([vertices, hair, torso])
+        hair, hair_triangles = hair_shell(head, person, vertices)
+        shoulders, shoulder_triangles = torso(vertices)
+        everything = np.concatenate([vertices, hair, shoulders])
         parts = [
             head.triangles,
             hair_triangles + len(vertices),
-            torso_triangles + len(vertices) + len(hair),
+            shoulder_triangles + len(vertices) + len(hair),
         ]
         triangles = np.concatenate(parts)
         size = PHOTO_SIZE * _SUPERSAMPLING
@@ -172,7 +144,7 @@ class _Scene:
         return normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
 
     def colour(self, light: TestLight, *, specular: bool = True) -> Float[Array, "H W 3"]:
-        """Return linear RGB on black, before the camera's faults."""
+        """Return linear RGB on black, before the camera degradations."""
         return _halved(self._colour(light, specular=specular))
 
     def _colour(self, light: TestLight, *, specular: bool) -> Float[Array, "h w 3"]:
@@ -186,9 +158,9 @@ class _Scene:
         # A point a little outside its surface does not shade itself where light grazes.
         outside = points + 0.0025 * normals[covered]
         lit[covered] = light_reaches(in_light_axes, self.triangles, outside, light.direction)
-        openness = np.ones(len(self.in_camera))
-        openness[: len(self.head.openness)] = self.head.openness
-        sky = self._image(openness[:, None])[..., 0]
+        visibility = np.ones(len(self.in_camera))
+        visibility[: len(self.head.sky_visibility)] = self.head.sky_visibility
+        sky = self._image(visibility[:, None])[..., 0]
         shading = light.shading(normals, lit=lit, open_sky=sky) * covered[..., None]
         colour = self.albedo * shading
         if not specular:
@@ -197,17 +169,17 @@ class _Scene:
         to_viewer[covered] = -points / np.linalg.norm(points, axis=1, keepdims=True)
         half = to_viewer + light.direction
         half /= np.maximum(np.linalg.norm(half, axis=-1, keepdims=True), 1e-9)
-        shine = np.maximum((normals * half).sum(-1), 0) ** 22 * lit * 0.09
+        lobe = np.maximum((normals * half).sum(-1), 0) ** 22 * lit * 0.09
         grazing = (1 - np.clip((normals * to_viewer).sum(-1), 0, 1)) ** 4 * 0.06 * sky
         ambient = light.environment[0] / (2 * np.sqrt(np.pi))
-        glow = shine[..., None] * light.lamp + grazing[..., None] * ambient
-        return colour + glow * covered[..., None]
+        reflected = lobe[..., None] * light.lamp + grazing[..., None] * ambient
+        return colour + reflected * covered[..., None]
 
     def photo(self, shot: Shot) -> UInt8[Array, "H W 3"]:
         generator = np.random.default_rng(shot.camera_seed)
         colour = self._colour(shot.light, specular=True)
         covered = self.fragments.mask.numpy()
-        colour = np.where(covered[..., None], colour, _background(colour.shape[0], generator))
+        colour = np.where(covered[..., None], colour, background(colour.shape[0], generator))
         image = _halved(colour)
         blur = generator.uniform(0.0, 0.7)
         image = gaussian_filter(image, (blur, blur, 0))
@@ -267,22 +239,22 @@ def _halved(image: Float[Array, "h w C"]) -> Float[Array, "H W C"]:
 def _draw_albedo(
     head: IctHead, person: Person, vertices: Array, triangles: Array, fragments: Fragments
 ) -> Float[Array, "h w 3"]:
-    look = person.appearance
+    appearance = person.appearance
     colours = np.zeros((len(vertices), 3))
-    count = len(look.vertex_colours)
-    colours[:count] = look.vertex_colours
-    colours[count:] = look.hair_colour
+    count = len(appearance.vertex_colours)
+    colours[:count] = appearance.vertex_colours
+    colours[count:] = appearance.hair_colour
     strands = np.sin(vertices[:, 0] * 900) * np.sin(vertices[:, 2] * 700 + vertices[:, 1] * 200)
     colours[count:] *= 1 + 0.35 * strands[count:, None]
     cloth = np.abs(np.sin(np.array([1.0, 2.0, 3.0]) * (person.identity[:3] + 1))) * 0.4 + 0.02
-    colours[-_TORSO_VERTICES:] = cloth
+    colours[-TORSO_VERTICES:] = cloth
     drawn = interpolate(
         torch.from_numpy(colours.astype(np.float32)), torch.from_numpy(triangles), fragments
     )
     uv_triangles = np.zeros_like(triangles)
     uv_triangles[: len(head.uv_triangles)] = head.uv_triangles
     uv = interpolate(torch.from_numpy(head.uv).float(), torch.from_numpy(uv_triangles), fragments)
-    skin = sample_texture(torch.from_numpy(look.texture), uv)
+    skin = sample_texture(torch.from_numpy(appearance.texture), uv)
     textured = np.zeros(len(triangles), bool)
     textured[: len(head.textured)] = head.textured
     from_texture = (
@@ -292,104 +264,10 @@ def _draw_albedo(
     return image.permute(1, 2, 0).numpy()
 
 
-def _albedo_at_vertices(head: IctHead, look: Appearance) -> Float[Array, "F 3"]:
+def _albedo_at_vertices(head: IctHead, appearance: Appearance) -> Float[Array, "F 3"]:
     uv = np.zeros((len(head.model.mean), 2))
     kept = head.textured
     uv[head.triangles[kept].reshape(-1)] = head.uv[head.uv_triangles[kept].reshape(-1)]
     places = torch.from_numpy(uv[:FACE].T[:, None]).float()
-    sampled = sample_texture(torch.from_numpy(look.texture), places)
+    sampled = sample_texture(torch.from_numpy(appearance.texture), places)
     return sampled[:, 0].T.numpy()
-
-
-def _hair_shell(
-    head: IctHead, person: Person, vertices: Float[Array, "V 3"]
-) -> tuple[Float[Array, "H 3"], Array]:
-    """Return a copy of the scalp lifted off the head; nothing for the bald and the shorn."""
-    if person.appearance.hair_metres == 0:
-        return np.zeros((0, 3)), np.zeros((0, 3), np.int64)
-    triangles = head.skin_triangles[(head.hairline[head.skin_triangles] > -0.003).all(1)]
-    used, inverse = np.unique(triangles, return_inverse=True)
-    normals = vertex_normals(
-        torch.from_numpy(vertices), torch.from_numpy(head.skin_triangles)
-    ).numpy()[used]
-    rise = np.clip(head.hair_margin[used] / 0.025, 0, 1)
-    base = vertices[used]
-    waves = 1 + 0.18 * np.sin(base @ [170.0, 60.0, 130.0]) * np.sin(base @ [-90.0, 40.0, 160.0])
-    height = person.appearance.hair_metres * rise * (2 - rise) * waves
-    return base + normals * height[:, None], inverse.reshape(-1, 3)
-
-
-_RINGS, _SPOKES = 12, 24
-_TORSO_VERTICES = _RINGS * _SPOKES
-
-
-def _torso(vertices: Float[Array, "V 3"]) -> tuple[Float[Array, "N 3"], Array]:
-    """Return plain shoulders below the neck."""
-    bottom = vertices[:SKIN].min(0)[1]
-    angle, ring = np.meshgrid(
-        np.linspace(0, 2 * np.pi, _SPOKES, endpoint=False),
-        np.linspace(0.03, 0.98, _RINGS) * np.pi,
-    )
-    sphere = np.stack(
-        [np.sin(ring) * np.sin(angle), np.cos(ring), np.sin(ring) * np.cos(angle)], axis=-1
-    )
-    points = sphere.reshape(-1, 3) * [0.21, 0.13, 0.11] + [0.0, bottom - 0.085, -0.075]
-    index = np.arange(_TORSO_VERTICES).reshape(_RINGS, _SPOKES)
-    a, b = index[:-1], np.roll(index[:-1], -1, axis=1)
-    c, d = index[1:], np.roll(index[1:], -1, axis=1)
-    quads = np.stack([a, c, d, a, d, b], axis=-1)
-    return points, quads.reshape(-1, 3)
-
-
-def _background(size: int, generator: np.random.Generator) -> Float[Array, "h w 3"]:
-    """Return something out of focus, linear RGB."""
-    image = np.tile(generator.uniform(0.02, 0.7) * generator.uniform(0.7, 1.3, 3), (size, size, 1))
-    rows, columns = np.mgrid[:size, :size] / size
-    for _ in range(int(generator.integers(0, 9))):
-        x, y, angle = generator.uniform(0, 1), generator.uniform(0, 1), generator.uniform(0, np.pi)
-        across = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
-        along = (rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)
-        wide, long = generator.uniform(0.03, 0.35, 2)
-        inside = (np.abs(across) < wide) & (np.abs(along) < long)
-        image[inside] = generator.uniform(0.01, 0.9) * generator.uniform(0.6, 1.4, 3)
-    blur = size * generator.uniform(0.012, 0.05)
-    return gaussian_filter(image, (blur, blur, 0))
-
-
-def look_at_face(
-    head: IctHead,
-    person: Person,
-    expression: Array,
-    generator: np.random.Generator,
-    *,
-    yaw_degrees: float,
-) -> PerspectiveCamera:
-    """Return a camera at a random distance, pitch, roll and framing for a face turned by a yaw."""
-    pitch, roll = np.radians(np.clip(generator.normal(0, [9, 7]), -25, 25))
-    yaw = np.radians(yaw_degrees)
-    turn_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
-    turn_x = np.array(
-        [[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]]
-    )
-    turn_z = np.array(
-        [[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]]
-    )
-    rotation = np.array(FRONTAL_HEAD_TO_CAMERA) @ turn_z @ turn_x @ turn_y
-    distance = np.exp(generator.uniform(np.log(0.4), np.log(2.5)))
-    points = head.vertices(person.identity, expression, np.zeros(2))[head.landmarks]
-    in_camera = points @ rotation.T + [0, 0, distance]
-    slopes = in_camera[:, :2] / in_camera[:, 2:]
-    low, high = slopes.min(0), slopes.max(0)
-    # The points end at the brows; the face goes on.
-    up = rotation @ [0.0, 0.075, 0.02] + [0, 0, distance]
-    low, high = np.minimum(low, up[:2] / up[2]), np.maximum(high, up[:2] / up[2])
-    focal = PHOTO_SIZE / ((high - low).max() * generator.uniform(1.1, 1.4))
-    middle = (low + high) / 2 + generator.uniform(-0.04, 0.04, 2) * (high - low)
-    return PerspectiveCamera(
-        torch.tensor(focal, dtype=torch.float32),
-        torch.tensor(PHOTO_SIZE / 2 - focal * middle, dtype=torch.float32),
-        rigid_transform(
-            torch.from_numpy(rotation), torch.tensor([0.0, 0.0, distance], dtype=torch.float64)
-        ).float(),
-        (PHOTO_SIZE, PHOTO_SIZE),
-    )

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from lifemask.evaluation.cache import default_cache_folder, fingerprint, write_arrays
+from lifemask.evaluation.cache import default_cache_folder, write_arrays
+from lifemask.evaluation.fingerprint import code_fingerprint
 from lifemask.evaluation.ict_faces.head import IctHead, load_head
 from lifemask.evaluation.ict_faces.light import TestLight, random_light
 from lifemask.evaluation.ict_faces.people import random_person, random_shot
@@ -76,8 +77,7 @@ class TestFaces:
     def __init__(self, model: Path, *, seed: int, cache: Path | None = None) -> None:
         """Use ICT-FaceKit Light at `model`; keep the photos under the cache folder."""
         root = default_cache_folder() if cache is None else cache
-        # Photos and truth are kept together, so only what draws them makes them stale.
-        version = fingerprint("evaluation/ict_faces")
+        version = code_fingerprint(__name__)
         self.folder = root / "evaluate" / "ict_faces" / version / f"seed{seed}"
         self.seed = seed
         self._model = model

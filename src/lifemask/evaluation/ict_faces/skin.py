@@ -17,6 +17,7 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial import KDTree
 
 from lifemask.evaluation.ict_faces.head import SKIN, IctHead
+from lifemask.evaluation.polygons import inside_polygon
 from lifemask.morphable.importers.ict import VERTEX_RANGES
 from lifemask.rendering.uv import rasterize_uv
 
@@ -231,11 +232,7 @@ def _inside_lips(position: Float[Array, "P 3"], points: Float[Array, "68 3"]) ->
     outline = points[[*range(48, 60), 48]]
     steps = np.linspace(0, 1, 24, endpoint=False)[:, None]
     rim = np.concatenate([a + steps * (b - a) for a, b in pairwise(outline)])
-    inside = np.zeros(len(position), bool)
-    for (x0, y0), (x1, y1) in zip(rim[:, :2], np.roll(rim[:, :2], -1, axis=0), strict=True):
-        crosses = (y0 > position[:, 1]) != (y1 > position[:, 1])
-        slope = (x1 - x0) / (y1 - y0) if y1 != y0 else 0.0
-        inside ^= crosses & (position[:, 0] < x0 + (position[:, 1] - y0) * slope)
+    inside = inside_polygon(position[:, :2], rim[:, :2])
     inside &= position[:, 2] > points[48, 2] - 0.012
     distance = _distance(position, outline)
     return np.clip(0.5 + np.where(inside, distance, -distance) / 0.0016, 0, 1)

@@ -1,52 +1,81 @@
 """The project's own fit of one photo, as `lifemask reconstruct` runs it."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from lifemask.evaluation.cache import fingerprint
 from lifemask.evaluation.config import Quality
+from lifemask.evaluation.fingerprint import code_fingerprint
 from lifemask.evaluation.predictions import Prediction, prediction_from_arrays
+from lifemask.evaluation.systems.explained_face import face_prediction
 from lifemask.evaluation.systems.observing import observe_largest
+from lifemask.evaluation.systems.registered import load_predictor
 from lifemask.fitting.config import FitConfig
 from lifemask.fitting.fit import FaceFitter
-from lifemask.morphable.contour import visible_landmarks68
 from lifemask.morphable.model import MorphableModel
+from lifemask.networks.frozen import weights_digest
 from lifemask.perception.face_perception import FacePerception
 from lifemask.perception.observation import FaceObservation
-from lifemask.pipeline.reconstructor import FaceReconstructor, Predictor
+from lifemask.pipeline.predictor import SystemPredictor
+from lifemask.pipeline.reconstructor import FaceReconstructor
 
 _SMALL_PHOTO = 256
-"""Pixels along the longer side up to which a texture of 512 texels holds all there is to see."""
+"""Pixels along the longer side up to which a texture of 512 texels holds every detail."""
 
-
-_POINTS = frozenset({"landmarks68", "aflw21"})
+_POINTS = ("landmarks68", "aflw21")
 """What follows from the coarse fit without any texture."""
 
 
 class FitSystem:
-    """Analysis by synthesis with the default head."""
+    """Analysis by synthesis with the default head, from landmarks or from a system's prediction."""
 
-    name = "fit"
+    def __init__(
+        self,
+        name: str,
+        perception: FacePerception,
+        model: MorphableModel,
+        predictor: SystemPredictor | None,
+        version: str,
+    ) -> None:
+        """Fit this head with these networks.
 
-    def __init__(self, perception: FacePerception, model: MorphableModel, version: str) -> None:
-        """Fit this head with these networks; answers change with `version`."""
+        Args:
+            name: what the row is called.
+            perception: finds and measures faces.
+            model: the head.
+            predictor: predicts where the fit starts; None: from landmarks alone.
+            version: changes whenever predictions may change.
+        """
+        self.name = name
         self.version = version
         self._perception = perception
-        self._predictor: Predictor | None = None
-        self._fitters: dict[Quality, FaceFitter] = {
-            "fast": FaceFitter(model, FitConfig.preset("fast")),
-            "full": FaceFitter(model, FitConfig.preset("full")),
+        self._reconstructors: dict[Quality, FaceReconstructor] = {
+            quality: FaceReconstructor(
+                perception, predictor, FaceFitter(model, FitConfig.preset(quality))
+            )
+            for quality in ("fast", "full")
         }
 
     @classmethod
-    def from_pretrained(cls) -> "FitSystem":
-        """Load the networks and the head that ship with the package."""
-        version = fingerprint(
-            *("assets/head", "assets/perception", "fitting", "geometry", "io"),
-            *("morphable", "perception", "pipeline", "rendering"),
-        )
-        return cls(FacePerception.from_pretrained(), MorphableModel.from_pretrained(), version)
+    def load(cls, system: str | None = None, weights: Path | None = None) -> "FitSystem":
+        """Load the networks and the head that ship with the package.
+
+        Args:
+            system: a registered system whose predictions the fit starts from; None: no system.
+            weights: a file that a training wrote; by default those that ship with the package.
+
+        Raises:
+            EvaluationError: there are no such weights.
+        """
+        predictor = None if system is None else load_predictor(system, weights)
+        version = code_fingerprint(__name__)
+        if predictor is not None:
+            version += f"-{weights_digest(predictor.system)}"
+        name = "fit" if system is None else f"{system}_fit"
+        model = MorphableModel.from_pretrained()
+        return cls(name, FacePerception.from_pretrained(), model, predictor, version)
 
     @torch.no_grad()
     def predict(
@@ -58,19 +87,13 @@ class FitSystem:
         fields: tuple[str, ...] | None = None,
     ) -> Prediction | None:
         """Return the largest face as the arrays that `--arrays` writes, or None without a face."""
-        if fields is not None and quality == "fast" and _POINTS.issuperset(fields):
-            return self._points(pixels, crop=crop)
-        texture_size = 512 if max(pixels.shape[:2]) <= _SMALL_PHOTO else 2048
-        reconstructor = FaceReconstructor(
-            self._perception, self._predictor, self._fitters[quality], texture_size=texture_size
-        )
+        if fields is not None and quality == "fast" and set(_POINTS).issuperset(fields):
+            observation = self.observe(pixels, crop=crop)
+            return None if observation is None else self.predict_from(pixels, observation)
+        reconstructor = self._reconstructors[quality]
+        reconstructor.texture_size = 512 if max(pixels.shape[:2]) <= _SMALL_PHOTO else 2048
         faces = reconstructor(pixels, faces="largest", crop=crop)
         return prediction_from_arrays(faces[0].arrays(), source="the fit") if faces else None
-
-    def _points(self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool) -> Prediction | None:
-        """Return the points of the coarse fit alone; they are the same as with a texture."""
-        observation = self.observe(pixels, crop=crop)
-        return None if observation is None else self.predict_from(pixels, observation)
 
     def observe(self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool) -> FaceObservation | None:
         """Return what the coarse fit is given about the largest face."""
@@ -80,19 +103,7 @@ class FitSystem:
     def predict_from(
         self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
     ) -> Prediction:
-        """Return the points of the coarse fit to this observation."""
-        fitter = self._fitters["fast"]
-        prediction = FaceReconstructor(self._perception, self._predictor, fitter).predict(
-            pixels, observation
-        )
-        fit = fitter(pixels, observation, start=prediction)
-        model = fitter.model
-        vertices = model.vertices(fit.face.coefficients)
-        landmarks68 = visible_landmarks68(model, vertices, fit.face.camera)
-        aflw21 = None
-        if model.aflw21 is not None:
-            points = model.aflw21.points(vertices, model.triangles)
-            aflw21 = fit.face.camera.project(points)[:, :2].numpy()
-        return Prediction(
-            landmarks68=fit.face.camera.project(landmarks68)[:, :2].numpy(), aflw21=aflw21
-        )
+        """Return the points of the coarse fit to this observation; a texture would not move them."""
+        reconstructor = self._reconstructors["fast"]
+        fit = reconstructor.explain(pixels, observation)
+        return face_prediction(reconstructor.model, fit.face, fields=_POINTS)

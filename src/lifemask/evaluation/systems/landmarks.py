@@ -1,30 +1,29 @@
-"""The dense landmarks alone: what the fit starts from, without any face model."""
+"""The dense landmarks alone, without any face model: the fit starts from them."""
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
-from lifemask.evaluation.cache import fingerprint
 from lifemask.evaluation.config import Quality
+from lifemask.evaluation.fingerprint import code_fingerprint
 from lifemask.evaluation.predictions import Prediction
-from lifemask.evaluation.systems.observing import observe_largest
-from lifemask.perception.correspondences import AFLW21_FROM_DENSE478, IBUG68_FROM_DENSE478
+from lifemask.evaluation.systems.observing import landmark_prediction, observe_largest
 from lifemask.perception.face_perception import FacePerception
 
 
 class LandmarkSystem:
-    """FaceMesh-V2's dense points, taken as the answer; the quality makes no difference."""
+    """The 68 and 21 points taken from FaceMesh-V2's dense ones; the quality makes no difference."""
 
     name = "landmarks"
 
     def __init__(self, perception: FacePerception, version: str) -> None:
-        """Judge these networks, whose answers change with `version`."""
+        """Evaluate these networks; `version` names their code and weights."""
         self.version = version
         self._perception = perception
 
     @classmethod
     def from_pretrained(cls) -> "LandmarkSystem":
         """Load the networks that ship with the package."""
-        return cls(FacePerception.from_pretrained(), fingerprint("perception", "assets/perception"))
+        return cls(FacePerception.from_pretrained(), code_fingerprint(__name__))
 
     def predict(
         self,
@@ -36,10 +35,4 @@ class LandmarkSystem:
     ) -> Prediction | None:
         """Return the 68 and the 21 points, or None where no face is found."""
         observation = observe_largest(self._perception, pixels, crop=crop, quality="full")
-        if observation is None:
-            return None
-        points: Float[np.ndarray, "478 2"] = observation.landmarks478[:, :2].numpy()
-        return Prediction(
-            landmarks68=points[list(IBUG68_FROM_DENSE478)],
-            aflw21=points[list(AFLW21_FROM_DENSE478)],
-        )
+        return None if observation is None else landmark_prediction(observation)

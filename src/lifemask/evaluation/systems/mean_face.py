@@ -1,21 +1,20 @@
-"""The mean head, posed by the dense landmarks: the floor that every fit must pass."""
+"""The mean head, posed by the dense landmarks: every fit must do better."""
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from lifemask.evaluation.cache import fingerprint
 from lifemask.evaluation.config import EvaluationError, Quality
+from lifemask.evaluation.fingerprint import code_fingerprint
 from lifemask.evaluation.posing import pose_points
 from lifemask.evaluation.predictions import Prediction
+from lifemask.evaluation.systems.explained_face import SHAPE, face_prediction
 from lifemask.evaluation.systems.observing import observe_largest
-from lifemask.geometry.lighting import light_axes_from_camera
-from lifemask.geometry.meshes import vertex_normals
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.face_perception import FacePerception
 from lifemask.perception.observation import FaceObservation
-from lifemask.rendering.interpolation import interpolate
-from lifemask.rendering.rasterization import rasterize
 
 
 class MeanFaceSystem:
@@ -24,7 +23,7 @@ class MeanFaceSystem:
     name = "mean_face"
 
     def __init__(self, perception: FacePerception, model: MorphableModel, version: str) -> None:
-        """Pose the mean of `model`, which needs dense landmarks; answers change with `version`."""
+        """Pose the mean of `model`, which needs dense landmarks; `version` names code and weights."""
         self.version = version
         self._perception = perception
         self._model = model
@@ -35,13 +34,9 @@ class MeanFaceSystem:
         return cls(
             FacePerception.from_pretrained(),
             MorphableModel.from_pretrained(),
-            fingerprint(
-                *("assets/head", "assets/perception"),
-                *("geometry", "morphable", "perception", "rendering"),
-            ),
+            code_fingerprint(__name__),
         )
 
-    @torch.no_grad()
     def predict(
         self,
         pixels: UInt8[np.ndarray, "H W 3"],
@@ -64,38 +59,19 @@ class MeanFaceSystem:
     ) -> Prediction:
         """Return the head posed by these landmarks; one of infinite sigma does not count."""
         model = self._model
-        if model.dense478 is None or model.landmarks68 is None or model.aflw21 is None:
+        if model.dense478 is None or model.landmarks68 is None:
             raise EvaluationError(
-                "The head has no dense, 68 or 21 landmarks, so its mean cannot be posed and judged."
+                "The head has no dense or no 68 landmarks, so its mean cannot be posed and "
+                "evaluated. Use the default head."
             )
         vertices, triangles = model.mean, model.triangles
-        # The lashes are cards with holes, not a surface.
-        lashes = slice(*model.triangle_parts["lashes"])
-        opaque = torch.cat([triangles[: lashes.start], triangles[lashes.stop :]])
-        height, width = pixels.shape[:2]
         camera = pose_points(
             model.dense478.points(vertices, triangles),
             observation.landmarks478,
             model.dense478.weight * torch.isfinite(observation.landmark_sigma),
-            (height, width),
+            (pixels.shape[0], pixels.shape[1]),
         )
-        points68 = model.landmarks68.points(vertices, triangles)
-        aflw21 = model.aflw21.points(vertices, triangles)
-        in_camera = camera.to_camera(vertices)
-        fragments = rasterize(camera.project(vertices), opaque, (height, width))
-        normals = light_axes_from_camera(vertex_normals(in_camera, triangles))
-        normal_map = interpolate(normals, opaque, fragments)
-        normal_map = torch.nn.functional.normalize(normal_map, dim=0)
-        return Prediction(
-            vertices_camera=in_camera.numpy(),
-            vertices_head=vertices.numpy(),
-            vertices_neutral=vertices.numpy(),
-            triangles=triangles.numpy(),
-            face_vertices=(model.regions["face"] > 0.5).numpy(),
-            landmarks68=camera.project(points68)[:, :2].numpy(),
-            landmarks68_camera=camera.to_camera(points68).numpy(),
-            aflw21=camera.project(aflw21)[:, :2].numpy(),
-            normals=normal_map.permute(1, 2, 0).numpy(),
-            mask=fragments.mask.numpy(),
-            depth=fragments.depth.numpy(),
-        )
+        mean = ExplainedFace(model.neutral(), camera, SphericalHarmonicsLight.ambient())
+        points = model.landmarks68.points(vertices, triangles)
+        # The mean face knows nothing of the person's colours and light.
+        return face_prediction(model, mean, landmarks68=points).keep(SHAPE)

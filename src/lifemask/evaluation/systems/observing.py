@@ -1,9 +1,11 @@
-"""The one way in which all judged programs of this project come by a face."""
+"""How every evaluated system of this project finds and observes a face."""
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from lifemask.evaluation.config import Quality
+from lifemask.evaluation.predictions import Prediction
+from lifemask.perception.correspondences import AFLW21_FROM_DENSE478, IBUG68_FROM_DENSE478
 from lifemask.perception.face_perception import FacePerception
 from lifemask.perception.observation import FaceObservation
 
@@ -31,3 +33,12 @@ def observe_largest(
     if not faces:
         return None
     return perception.observe(pixels, faces[0], quality=quality, segment=segment, embed=False)
+
+
+def landmark_prediction(observation: FaceObservation) -> Prediction:
+    """Return the 68 and the 21 points that the dense landmarks give."""
+    points: Float[np.ndarray, "478 2"] = observation.landmarks478[:, :2].numpy()
+    return Prediction(
+        landmarks68=points[list(IBUG68_FROM_DENSE478)],
+        aflw21=points[list(AFLW21_FROM_DENSE478)],
+    )

@@ -1,4 +1,4 @@
-"""Systems by name."""
+"""What can be evaluated, by name: programs of this project, registered systems, stored outputs."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -7,23 +7,8 @@ from pathlib import Path
 from lifemask.evaluation.config import EvaluationError
 from lifemask.evaluation.systems.protocol import StoredOutputs, System, is_folder
 
-
-def _fit(development: Path) -> System:
-    from lifemask.evaluation.systems.fit import FitSystem
-
-    return FitSystem.from_pretrained()
-
-
-def _direct_regression(development: Path) -> System:
-    from lifemask.evaluation.systems.direct_regression import DirectRegressionSystem
-
-    return DirectRegressionSystem.from_pretrained()
-
-
-def _direct_regression_fit(development: Path) -> System:
-    from lifemask.evaluation.systems.direct_regression import DirectRegressionFitSystem
-
-    return DirectRegressionFitSystem.from_pretrained()
+_FIT = "_fit"
+"""Ending of a system's name that means the fit which starts from its predictions."""
 
 
 def _landmarks(development: Path) -> System:
@@ -36,6 +21,12 @@ def _mean_face(development: Path) -> System:
     from lifemask.evaluation.systems.mean_face import MeanFaceSystem
 
     return MeanFaceSystem.from_pretrained()
+
+
+def _fit(development: Path) -> System:
+    from lifemask.evaluation.systems.fit import FitSystem
+
+    return FitSystem.load()
 
 
 def _skin(development: Path) -> System:
@@ -51,21 +42,21 @@ def _three_ddfa(development: Path) -> StoredOutputs:
 
 
 _BUILDERS: dict[str, Callable[[Path], System | StoredOutputs]] = {
-    "direct_regression": _direct_regression,
-    "direct_regression_fit": _direct_regression_fit,
     "fit": _fit,
     "landmarks": _landmarks,
     "mean_face": _mean_face,
     "3ddfa_v2": _three_ddfa,
 }
 
-# What the judge itself needs to know about a photo; not a system to be judged.
+# What the evaluation itself needs to know about a photo; not a system to be evaluated.
 _HELPERS: dict[str, Callable[[Path], System | StoredOutputs]] = {"skin": _skin}
 
 
 def system_names() -> list[str]:
     """Return the names that `load_system` knows."""
-    return sorted(_BUILDERS)
+    from lifemask.systems.registry import system_names as registered
+
+    return sorted([*_BUILDERS, *(name + end for name in registered() for end in ("", _FIT))])
 
 
 @lru_cache(maxsize=8)
@@ -73,20 +64,36 @@ def load_system(name: str, development: Path) -> System | StoredOutputs:
     """Return a system by name, or the stored outputs in a folder; built once per process.
 
     Args:
-        name: one of `system_names()`, or a folder of predictions.
+        name: one of `system_names()`; a registered system with a file of weights, such as
+            "direct_regression=weights.safetensors" or "direct_regression_fit=weights.safetensors";
+            or a folder of predictions.
         development: the folder `dev` of the data, where peers' outputs are stored.
 
     Raises:
-        EvaluationError: unknown name, or a folder without predictions.
+        EvaluationError: unknown name, weights that do not fit, or a folder without predictions.
     """
     builder = (_BUILDERS | _HELPERS).get(name)
     if builder is not None:
         return builder(development)
-    if is_folder(name):
+    system, equals, weights = name.partition("=")
+    if system in system_names():
+        return _registered(system, Path(weights) if equals else None)
+    if not equals and is_folder(name):
         from lifemask.evaluation.systems.stored import PredictionFolder
 
         return PredictionFolder(Path(name))
     raise EvaluationError(
-        f"Unknown system {name!r}. Known: {', '.join(system_names())}, or a folder of "
-        "predictions (KEY.npz or BENCHMARK/KEY.npz)."
+        f"Unknown system {name!r}. Known: {', '.join(system_names())}, a registered system with its "
+        "weights (NAME=weights.safetensors), or a folder of predictions (KEY.npz or "
+        "BENCHMARK/KEY.npz)."
     )
+
+
+def _registered(name: str, weights: Path | None) -> System:
+    from lifemask.evaluation.systems.fit import FitSystem
+    from lifemask.evaluation.systems.registered import RegisteredSystem
+    from lifemask.systems.registry import system_names as registered
+
+    if name in registered():
+        return RegisteredSystem.load(name, weights)
+    return FitSystem.load(name.removesuffix(_FIT), weights)

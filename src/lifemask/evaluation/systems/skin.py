@@ -1,16 +1,17 @@
 """Where a photo shows the skin of its largest face, by perception alone: the same for all systems."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image, ImageDraw
 from scipy.spatial import ConvexHull
 
-from lifemask.evaluation.cache import fingerprint
 from lifemask.evaluation.config import Quality
+from lifemask.evaluation.fingerprint import code_fingerprint
 from lifemask.evaluation.predictions import Prediction
-from lifemask.evaluation.systems.observing import observe_largest
-from lifemask.perception.correspondences import IBUG68_FROM_DENSE478
+from lifemask.evaluation.systems.observing import landmark_prediction, observe_largest
 from lifemask.perception.face_perception import FacePerception
 from lifemask.perception.observation import FaceObservation
 from lifemask.perception.segmentation import SEGMENTATION_CLASSES
@@ -26,19 +27,19 @@ _NOT_SKIN = (
 
 
 class SkinSystem:
-    """Answers with the skin as `mask` and the perceived 68 points; not a system to be judged."""
+    """Gives the skin as `mask` and the perceived landmarks; benchmarks use it, nobody evaluates it."""
 
     name = "skin"
 
     def __init__(self, perception: FacePerception, version: str) -> None:
-        """Use these networks, whose answers change with `version`."""
+        """Use these networks; `version` names their code and weights."""
         self.version = version
         self._perception = perception
 
     @classmethod
     def from_pretrained(cls) -> "SkinSystem":
         """Load the networks that ship with the package."""
-        return cls(FacePerception.from_pretrained(), fingerprint("perception", "assets/perception"))
+        return cls(FacePerception.from_pretrained(), code_fingerprint(__name__))
 
     def predict(
         self,
@@ -59,7 +60,7 @@ class SkinSystem:
         skin = _face_probability(observation, (height, width)) > 0.5
         skin &= _filled([points[ConvexHull(points[:468]).vertices]], (height, width))
         skin &= ~_filled([points[list(outline)] for outline in _NOT_SKIN], (height, width))
-        return Prediction(mask=skin, landmarks68=points[list(IBUG68_FROM_DENSE478)])
+        return replace(landmark_prediction(observation), mask=skin)
 
 
 def _face_probability(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from lifemask.evaluation.config import EvaluationError
+from lifemask.evaluation.config import FORMER_NAMES, EvaluationError
 from lifemask.evaluation.predictions import Prediction, read_prediction
 
 
@@ -77,8 +77,10 @@ class PredictionFolder:
         self._folder = folder
 
     def stored(self, benchmark: str, key: str) -> Prediction | None:
-        """Return the answer in `BENCHMARK/KEY.npz`, else in `KEY.npz`."""
-        for path in (self._folder / benchmark / f"{key}.npz", self._folder / f"{key}.npz"):
+        """Return the prediction in `BENCHMARK/KEY.npz`, else in `KEY.npz`."""
+        former = (old for old, new in FORMER_NAMES.items() if new == benchmark)
+        for folder in (benchmark, *former, "."):
+            path = self._folder / folder / f"{key}.npz"
             if path.is_file():
                 return read_prediction(path)
         return None

@@ -35,7 +35,7 @@ def difference_between_people(
     return result
 
 
-def steadiness(
+def stability(
     own_changes: Float[np.ndarray, "N L"], between_people: Float[np.ndarray, "N N"]
 ) -> float:
     """Return the median change over the median difference between people; 0 is perfect.

@@ -1,4 +1,4 @@
-"""`steadiness`: how much landmarks move when the photo changes in ways that do not move the face."""
+"""`jitter`: how much landmarks move when the photo changes in ways that do not move the face."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ from lifemask.evaluation.datasets import (
     read_photos,
 )
 from lifemask.evaluation.metrics.bootstrap import mean_and_half_width
-from lifemask.evaluation.metrics.landmark_steadiness import jitter_percent, map_back, perturb
+from lifemask.evaluation.metrics.landmark_jitter import jitter_percent, map_back, perturb
 from lifemask.evaluation.tables import Cell, Column, Row, Table
 
 PHOTO_COUNT, PERTURBATIONS = 20, 40
@@ -37,7 +37,7 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     ]
     rows: list[Row] = []
     for system in config.systems:
-        answers = collect(system, "steadiness", requests, config, progress=progress)
+        answers = collect(system, "jitter", requests, config, progress=progress)
         values: list[float] = []
         lost = 0
         for index, photo in enumerate(drawn):
@@ -57,7 +57,7 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
             cells["unanswered"] = Cell(lost, note=f"of {len(requests)}")
         rows.append(Row(config.label(system), cells))
     return Table(
-        "steadiness",
+        "jitter",
         "RMS movement of the 68 points in % of face size when only the photo is perturbed",
         (Column("landmarks %", 2), Column("unanswered", 0)),
         tuple(rows),
@@ -65,7 +65,6 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
             f"{len(drawn)} photos drawn by seed, {PERTURBATIONS} perturbations each: shift within "
             "2 pixels, scale 1 %, gain 3 %, JPEG quality 80 to 95; points mapped back; mean over "
             "photos, ± over photos.",
-            "On similar photos MediaPipe reaches 0.21 and 3DDFA_V2 0.42.",
             "dashes: no outputs are stored for perturbed photos, so a stored program has none.",
         ),
     )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lifemask.evaluation.metrics.landmark_steadiness import jitter_percent, map_back, perturb
+from lifemask.evaluation.metrics.landmark_jitter import jitter_percent, map_back, perturb
 
 
 def test_jitter_is_the_rms_distance_over_the_size_of_the_box() -> None:

@@ -1,0 +1,89 @@
+"""An explained face as the arrays that benchmarks read: its mesh, points, normals, depth, colours."""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lifemask.evaluation.config import EvaluationError
+from lifemask.evaluation.predictions import Prediction
+from lifemask.morphable.contour import visible_landmarks68
+from lifemask.morphable.explained_face import ExplainedFace
+from lifemask.morphable.head_surface import vertex_uv
+from lifemask.morphable.model import MorphableModel
+from lifemask.rendering.heads import HeadSurface, head_surface, render_head
+from lifemask.rendering.texture import sample_texture
+
+POINTS = ("landmarks68", "landmarks68_camera", "aflw21")
+"""Fields for which nothing is drawn."""
+
+SHAPE = (
+    *POINTS,
+    *("vertices_camera", "vertices_head", "vertices_neutral", "triangles", "face_vertices"),
+    *("normals", "mask", "depth"),
+)
+"""Fields that say nothing of colour and light."""
+
+
+@torch.no_grad()
+def face_prediction(
+    model: MorphableModel,
+    face: ExplainedFace,
+    *,
+    landmarks68: Float[Tensor, "68 3"] | None = None,
+    fields: tuple[str, ...] | None = None,
+) -> Prediction:
+    """Return one explained face as arrays.
+
+    Args:
+        model: the head of the face; on the CPU, as everything here.
+        face: in the photo's pixels.
+        landmarks68: iBUG points in head space; by default those on the outline that the camera sees
+            (`visible_landmarks68`).
+        fields: what will be read; where that is landmarks alone, nothing is drawn. None: all.
+
+    Raises:
+        EvaluationError: the head has no 68 or no 21 landmarks.
+    """
+    if model.aflw21 is None or model.landmarks68 is None:
+        raise EvaluationError(
+            "The head has no 68 or no 21 landmarks, so it cannot be evaluated. Use the default head."
+        )
+    camera, triangles = face.camera, model.triangles
+    vertices = model.vertices(face.coefficients)
+    if landmarks68 is None:
+        landmarks68 = visible_landmarks68(model, vertices, camera)
+    aflw21 = model.aflw21.points(vertices, triangles)
+    points = {
+        "landmarks68": camera.project(landmarks68)[:, :2].numpy(),
+        "landmarks68_camera": camera.to_camera(landmarks68).numpy(),
+        "aflw21": camera.project(aflw21)[:, :2].numpy(),
+    }
+    if fields is not None and set(POINTS).issuperset(fields):
+        return Prediction(**points)
+    surface = head_surface(model, face)
+    drawn = render_head(surface, camera, face.light, depth=face.depth).fine
+    moved = surface.mesh.vertices
+    neutral = replace(model.neutral(), identity=face.coefficients.identity)
+    return Prediction(
+        **points,
+        vertices_camera=camera.to_camera(moved).numpy(),
+        vertices_head=moved.numpy(),
+        vertices_neutral=model.vertices(neutral).numpy(),
+        triangles=triangles.numpy(),
+        face_vertices=(model.regions["face"] > 0.5).numpy(),
+        vertices_albedo=_vertex_albedo(model, surface),
+        normals=drawn.normals.permute(1, 2, 0).numpy(),
+        mask=(drawn.mask > 0).numpy(),
+        depth=drawn.depth.numpy(),
+        albedo=drawn.albedo.permute(1, 2, 0).numpy(),
+        shading=(drawn.shading * drawn.mask).permute(1, 2, 0).numpy(),
+        light_sh=face.light.coefficients.numpy(),
+    )
+
+
+def _vertex_albedo(model: MorphableModel, surface: HeadSurface):
+    if surface.texture is None:
+        return None
+    return sample_texture(surface.texture, vertex_uv(model).T[:, None])[:, 0].T.numpy()
