@@ -75,7 +75,10 @@ def test_show_prints_what_can_be_changed(capsys: pytest.CaptureFixture[str]) -> 
     ("arguments", "message"),
     [
         (["direct_regresion"], "Unknown recipe 'direct_regresion'. Known: direct_regression"),
-        (["direct_regression", "weights.shap=1"], "There is no 'shap' in phases.main.weights. Known:"),
+        (
+            ["direct_regression", "weights.shap=1"],
+            "There is no 'shap' in phases.main.weights. Known:",
+        ),
         (["direct_regression", "batch_size=x"], "a whole number is allowed"),
     ],
 )

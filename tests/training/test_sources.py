@@ -11,7 +11,7 @@ from lifemask.data.mixture import Mixture, mixed_batches
 from lifemask.data.stored_fits import StoredFit, write_fits
 from lifemask.geometry.tensors import map_tensors, named_tensors
 from lifemask.morphable.assets import read_card
-from lifemask.systems.registry import find_recipe
+from lifemask.systems.registry import build_system, find_recipe
 from lifemask.training.builders import build_parts
 from lifemask.training.config import SyntheticSource, SystemChoice, TrainingError
 from lifemask.training.sources import (
@@ -84,7 +84,7 @@ def test_repeats_that_make_no_sense_are_refused() -> None:
     recipe = find_recipe("direct_regression")
     synthetic = replace(recipe.sources["synthetic"], repeats=0)
     with pytest.raises(TrainingError, match="repeats is 0; allowed are 1 and more"):
-        build_parts(replace(recipe, sources={"synthetic": synthetic}), None)
+        build_parts(replace(recipe, sources={"synthetic": synthetic}), build_system, None)
 
 
 def test_surroundings_of_stored_fits_stand_behind_faces_if_told_so(tmp_path: Path) -> None:
@@ -99,10 +99,12 @@ def test_surroundings_of_stored_fits_stand_behind_faces_if_told_so(tmp_path: Pat
     system = SystemChoice("direct_regression", {"crop_size": 64})
     source = SyntheticSource(1.0, options, stores=("open-*.tar",))
     recipe = replace(find_recipe("direct_regression"), system=system)
-    parts = build_parts(replace(recipe, sources={"synthetic": source}), tmp_path)
+    parts = build_parts(replace(recipe, sources={"synthetic": source}), build_system, tmp_path)
     assert parts.about_data["synthetic"]["stores"] == ["open-0.tar"]
     night = SyntheticFaceSource(config, seed=3, stores=(tmp_path / "open-0.tar",)).batch(0, 4)
     behind = plain.batch(0, 4).photo[..., :8, :8].mean()
     assert night.photo[..., :8, :8].mean() < 0.3 * behind
     with pytest.raises(TrainingError, match="Source 'synthetic': There is no"):
-        build_parts(replace(recipe, sources={"synthetic": source}), tmp_path / "empty")
+        build_parts(
+            replace(recipe, sources={"synthetic": source}), build_system, tmp_path / "empty"
+        )
