@@ -30,10 +30,10 @@ from torch import Tensor, nn
 
 from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.photo_faces import FaceCrops, PhotoFaces, open_photos
-from lifemask.data.profiled import ProfiledFaces
+from lifemask.data.rerendered import RerenderedFaces
 from lifemask.data.stored_fits import FitStore
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
-from lifemask.data.synthetic.faults import of_photo, photograph, sample_faults
+from lifemask.data.synthetic.degradations import photo_degradations, photograph, sample_degradations
 from lifemask.io.colour import srgb_from_linear
 from lifemask.morphable.assets import read_card
 
@@ -114,7 +114,7 @@ def _photos(faces: PhotoFaces, count: int, cameras: SyntheticConfig | None) -> T
 def _taken_again(photo: Tensor, rng: np.random.Generator, config: SyntheticConfig) -> Tensor:
     exposure = config.exposure_spread * rng.standard_normal() + 0.06 * rng.standard_normal(3)
     scene = photo[0] * torch.from_numpy(np.exp(exposure)).float()[:, None, None]
-    return photograph(scene, of_photo(sample_faults(rng, config)))[None]
+    return photograph(scene, photo_degradations(sample_degradations(rng, config)))[None]
 
 
 def _drawn(faces: SyntheticFaces, seed: int, count: int) -> Tensor:
@@ -130,7 +130,7 @@ def _profiled(store: FitStore, faces: SyntheticFaces, count: int, judged: int) -
     parts = []
     for part, number, seed in ((keys[:border], count, 100), (keys[border:], judged, 101)):
         store.keys = part
-        maker = ProfiledFaces(store, faces)
+        maker = RerenderedFaces(store, faces)
         batches = [_reduced(maker.batch(seed, k, 8).photo) for k in range(-(-number // 8))]
         parts.append(torch.cat(batches)[:number])
     return Crops(*parts)

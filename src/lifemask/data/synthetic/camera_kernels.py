@@ -1,4 +1,4 @@
-"""What `faults` does to a picture as numba kernels for the CPU.
+"""Camera degradations of a picture as numba kernels for the CPU.
 
 Each gives the numbers of its plain PyTorch twin up to rounding.
 """

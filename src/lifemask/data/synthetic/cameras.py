@@ -16,7 +16,7 @@ from lifemask.perception.framing import FaceFrame, crop_camera, face_frame
 
 @dataclass(frozen=True)
 class View:
-    """One camera's place relative to a head, and the faults of its frame."""
+    """Where one camera stands relative to a head, and how its frame is off."""
 
     yaw: float
     """Radians, towards the subject's left."""

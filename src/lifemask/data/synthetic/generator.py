@@ -22,8 +22,8 @@ from lifemask.data.synthetic.cameras import (
     sample_view,
 )
 from lifemask.data.synthetic.config import SyntheticConfig
+from lifemask.data.synthetic.degradations import CameraDegradations, photograph, sample_degradations
 from lifemask.data.synthetic.expressions import follow_gaze, sample_expression, sample_gaze
-from lifemask.data.synthetic.faults import Faults, photograph, sample_faults
 from lifemask.data.synthetic.lights import LightRig, sample_light
 from lifemask.data.synthetic.people import Person, sample_person
 from lifemask.data.synthetic.scenes import (
@@ -31,11 +31,11 @@ from lifemask.data.synthetic.scenes import (
     HeadMaterial,
     LitHeads,
     Picture,
+    ambient_visibility,
     draw_heads,
     for_each_image,
     is_compiled,
     light_heads,
-    openness,
 )
 from lifemask.data.synthetic.skin import SkinPainter
 from lifemask.data.synthetic.truth import face_points, labelled
@@ -79,7 +79,7 @@ class Moment:
     """Gain of exposure and white balance, before the automatic one."""
     background: Float[np.ndarray, "3 h w"]
     """Small linear RGB picture."""
-    faults: Faults
+    degradations: CameraDegradations
     """Of the camera."""
     held: tuple[HeldThing, ...]
     """Hands and things before the face."""
@@ -195,7 +195,10 @@ class SyntheticFaces:
         if not smooth or frames < 2:
             return occasions
         first, last = occasions[0], occasions[-1]
-        return [_between(first, last, k / (frames - 1), occasions[k].faults) for k in range(frames)]
+        return [
+            _between(first, last, k / (frames - 1), occasions[k].degradations)
+            for k in range(frames)
+        ]
 
     def _moment(self, rng: np.random.Generator, person: Person) -> Moment:
         config = self.config
@@ -209,7 +212,7 @@ class SyntheticFaces:
         )
         return Moment(
             follow_gaze(expression, gaze), gaze, view, soft, direction, lamp, lamp_size, exposure,
-            self._background(rng), sample_faults(rng, config), _sample_held(rng, config),
+            self._background(rng), sample_degradations(rng, config), _sample_held(rng, config),
         )  # fmt: skip
 
     def _background(self, rng: np.random.Generator) -> Float[np.ndarray, "3 48 48"]:
@@ -225,13 +228,13 @@ class SyntheticFaces:
         config, model = self.config, self.model
         coefficients = self._coefficients(people, moments, frames)
         vertices = model.vertices(coefficients)
-        albedo, relief = self._skin(people, moments, frames)
+        albedo, displacement = self._skin(people, moments, frames)
         points = face_points(model, vertices)
         views = [m.view for m in moments]
         world_to_camera = head_to_camera(views).to(self.device)
         camera = frame_camera(views, world_to_camera, points.dense478, config.size)
         light = self._light(moments, albedo)
-        shine = self._tensor([p.shine for p in people for _ in range(frames)])
+        skin_specular = self._tensor([p.skin_specular for p in people for _ in range(frames)])
         dressed = self._dressed(
             people, moments, coefficients, vertices, points.dense478, albedo, frames
         )
@@ -240,15 +243,20 @@ class SyntheticFaces:
             vertices,
             camera,
             light,
-            shine,
-            openness=torch.stack([d.skin_openness for d in dressed]),
+            skin_specular,
+            ambient_visibility=torch.stack([d.skin_ambient_visibility for d in dressed]),
             cover=torch.stack([d.skin_cover for d in dressed]),
             cover_colour=torch.stack([d.hair_colour for d in dressed]),
             casters=[Caster(d.vertices, d.triangles[d.casts]) for d in dressed],
             backend=self._backend,
         )
         picture = draw_heads(
-            heads, self.material, albedo, relief, samples=config.samples, backend=self._backend
+            heads,
+            self.material,
+            albedo,
+            displacement,
+            samples=config.samples,
+            backend=self._backend,
         )
         worn, both = self._worn(picture, heads, dressed)
         photo = self._photograph(picture, worn, both, moments)
@@ -262,7 +270,7 @@ class SyntheticFaces:
             points=points,
             coefficients=coefficients,
             albedo=albedo,
-            relief=relief,
+            displacement=displacement,
             person=torch.zeros(len(moments), dtype=torch.int64, device=self.device),
         )
 
@@ -283,19 +291,21 @@ class SyntheticFaces:
     def _skin(
         self, people: list[Person], moments: list[Moment], frames: int
     ) -> tuple[Tensor, Tensor]:
-        """Return albedo (N,3,D,D) and relief (N,D,D) of all frames."""
+        """Return albedo (N,3,D,D) and displacement (N,D,D) of all frames."""
         painter, config = self._painter, self.config
         albedo = painter.albedo(people)
-        reliefs = []
+        displacements = []
         for k, person in enumerate(people):
             own = moments[k * frames : (k + 1) * frames]
             rest, _ = wrinkle_weights(own[0].expression, person.age_years)
-            at_rest = painter.rest_relief(person, rest * config.wrinkles)
+            at_rest = painter.rest_displacement(person, rest * config.wrinkles)
             for moment in own:
                 _, folded = wrinkle_weights(moment.expression, person.age_years)
                 factor = config.wrinkles * config.expression_wrinkles
-                reliefs.append(painter.folded_relief(at_rest, person, folded * factor))
-        return albedo if frames == 1 else albedo.repeat_interleave(frames, 0), torch.stack(reliefs)
+                displacements.append(painter.folded_displacement(at_rest, person, folded * factor))
+        return albedo if frames == 1 else albedo.repeat_interleave(frames, 0), torch.stack(
+            displacements
+        )
 
     def _light(self, moments: list[Moment], albedo: Tensor) -> LightRig:
         """Return the light through each photo's exposure: darker skin is exposed more."""
@@ -372,7 +382,7 @@ class SyntheticFaces:
         composed = composite(picture, worn, both, background, backend=self._backend)
         return torch.stack(
             [
-                photograph(c, m.faults, backend=self._backend)
+                photograph(c, m.degradations, backend=self._backend)
                 for c, m in zip(composed, moments, strict=True)
             ]
         )
@@ -422,18 +432,20 @@ def _head_material(model: MorphableModel, painter: SkinPainter) -> HeadMaterial:
     triangles = model.triangles[:drawn].contiguous()
     # Light that bounces off skin brightens hollows (Jiménez et al., "Practical real-time strategies
     # for accurate indirect occlusion", 2016): a power comes near their curves for skin.
-    sky = openness(model.mean, triangles) ** 0.7
-    wet, gloss = torch.zeros_like(sky), torch.ones_like(sky)
+    sky = ambient_visibility(model.mean, triangles) ** 0.7
+    wet, specular = torch.zeros_like(sky), torch.ones_like(sky)
     for name in ("eyeball_left", "eyeball_right", "teeth_upper", "teeth_lower", "tongue"):
         if name in vertices:
             first, last = vertices[name]
             wet[first:last] = 1
-            gloss[first:last] = 1.0 if "eye" in name else 0.5
+            specular[first:last] = 1.0 if "eye" in name else 0.5
             # Behind closed lids and lips all is dark; what they show when they open is not.
             least, most = (0.35, 0.7) if "eye" in name else (0.55, 1.0)
             sky[first:last] = sky[first:last].clamp(least, most)
     regions = model.regions
-    gloss = gloss * (1 + 0.5 * regions["lips"] - 0.5 * regions["scalp"] - 0.4 * regions["neck"])
+    specular = specular * (
+        1 + 0.5 * regions["lips"] - 0.5 * regions["scalp"] - 0.4 * regions["neck"]
+    )
     # Lids are folded away on the resting head; closed ones lie open to the light.
     sky = torch.maximum(sky, 0.6 * regions["eyes"] * (1 - wet))
     sky = sky.clamp(min=0.04) * (1 - 0.5 * regions["mouth_bag"])
@@ -442,12 +454,12 @@ def _head_material(model: MorphableModel, painter: SkinPainter) -> HeadMaterial:
     uv_vertex = triangles.new_zeros(len(model.uv))
     uv_vertex[uv_triangles.flatten()] = triangles.flatten()
     return HeadMaterial(
-        triangles, model.uv, uv_triangles, uv_vertex, sky, gloss, wet,
+        triangles, model.uv, uv_triangles, uv_vertex, sky, specular, wet,
         painter.skin, painter.coverage, (low + high) / 2,
     )  # fmt: skip
 
 
-def _between(first: Moment, last: Moment, share: float, faults: Faults) -> Moment:
+def _between(first: Moment, last: Moment, share: float, degradations: CameraDegradations) -> Moment:
     """Return a moment on the way from one to another, as a camera that keeps running sees it."""
 
     def mix(name: str) -> np.ndarray:
@@ -458,7 +470,7 @@ def _between(first: Moment, last: Moment, share: float, faults: Faults) -> Momen
     return Moment(
         mix("expression"), mix("gaze"), between_views(first.view, last.view, share), mix("soft"),
         direction / max(float(np.linalg.norm(direction)), 1e-6), mix("lamp"),
-        first.lamp_size, mix("exposure"), first.background, faults, first.held,
+        first.lamp_size, mix("exposure"), first.background, degradations, first.held,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ class Person:
     """16 to 85."""
     masculine: bool
     """Decides beards and make-up."""
-    shine: float
+    skin_specular: float
     """Factor on the mirror-like reflection of the skin."""
     paint: dict[str, np.ndarray]
     """Layer's name to what it adds to the log of (red, green, blue) where the layer is 1."""
@@ -33,9 +33,9 @@ class Person:
     """(3,) which field of freckles, stubble and blotches."""
     spots: np.ndarray
     """(K, 7): u, v, radius in texture widths, log colour (3), height in metres."""
-    relief: np.ndarray
+    displacement_amplitudes: np.ndarray
     """(2,) amplitude in metres of pores and of lumps."""
-    relief_noise: np.ndarray
+    displacement_noise: np.ndarray
     """(2,) which field of each."""
     wrinkle_variants: np.ndarray
     """(families, 2) which drawing on the left and on the right."""
@@ -148,18 +148,18 @@ def sample_person(
         albedo=albedo,
         age_years=age,
         masculine=masculine,
-        shine=float(np.exp(0.4 * rng.standard_normal())) * (1.15 - 0.3 * old),
+        skin_specular=float(np.exp(0.4 * rng.standard_normal())) * (1.15 - 0.3 * old),
         paint={name: value.astype(np.float32) for name, value in paint.items()},
         noise=rng.integers(0, NOISES, 3),
         spots=_sample_spots(rng, config),
-        relief=np.array(
+        displacement_amplitudes=np.array(
             [
                 config.pores * rng.uniform(0.5e-5, 2.5e-5) * (0.7 + 0.6 * masculine),
                 config.pores * rng.uniform(1e-5, 3.5e-5) * (0.6 + 0.9 * old),
             ],
             np.float32,
         ),
-        relief_noise=rng.integers(0, NOISES, 2),
+        displacement_noise=rng.integers(0, NOISES, 2),
         wrinkle_variants=wrinkle_variants,
         outfit=outfit,
         cloth_seed=int(rng.integers(2**31)),

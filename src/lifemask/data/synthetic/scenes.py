@@ -1,6 +1,6 @@
-"""Heads under light: geometry, shadows, skin's shine and relief, drawn into linear pictures.
+"""Heads under light: geometry, shadows, specular skin and its displacement, in linear pictures.
 
-Plain PyTorch says what is drawn, on any device; on a CPU with numba the same is drawn by `kernels`.
+Plain PyTorch defines what is drawn, on any device; on a CPU `kernels` draws the same with numba.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,10 +41,10 @@ class HeadMaterial:
     """Row for row with `triangles`."""
     uv_vertex: Int[Tensor, "U"]
     """The vertex that each texture coordinate belongs to."""
-    openness: Float[Tensor, "V"]
+    ambient_visibility: Float[Tensor, "V"]
     """How much of the surrounding light reaches a vertex of the resting head, 0 to 1."""
-    gloss: Float[Tensor, "V"]
-    """Strength of the mirror-like reflection, 1 on skin."""
+    specular: Float[Tensor, "V"]
+    """Strength of the specular reflection, 1 on skin."""
     wet: Float[Tensor, "V"]
     """1 on eyeballs, teeth and tongue, which are smooth and let no light through, else 0."""
     skin: Float[Tensor, "D D"]
@@ -67,16 +67,16 @@ class LitHeads:
     """On these heads."""
     attributes: Float[Tensor, "N V 11"]
     """In light axes: normal (3), how much of the lamp arrives, position from the camera in metres
-    (3), openness, gloss, wet, and how much hair covers the vertex."""
-    shine: Float[Tensor, "N"]
-    """Factor on the mirror-like reflection of skin."""
+    (3), ambient visibility, specular, wet, and how much hair covers the vertex."""
+    skin_specular: Float[Tensor, "N"]
+    """Factor on the specular reflection of skin."""
     cover_colour: Float[Tensor, "N 3"]
     """Linear RGB of the hair that covers vertices."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """The heads before background, hair and camera faults, and what is true of each pixel."""
+    """The heads before background, hair and camera degradations, and what is true of each pixel."""
 
     colour: Float[Tensor, "N 3 H W"]
     """Linear RGB over black, averaged over the pixel's samples."""
@@ -111,9 +111,9 @@ def light_heads(
     vertices: Float[Tensor, "N V 3"],
     camera: PerspectiveCamera,
     light: LightRig,
-    shine: Float[Tensor, "N"],
+    skin_specular: Float[Tensor, "N"],
     *,
-    openness: Float[Tensor, "N V"] | None = None,
+    ambient_visibility: Float[Tensor, "N V"] | None = None,
     cover: Float[Tensor, "N V"] | None = None,
     cover_colour: Float[Tensor, "N 3"] | None = None,
     casters: Sequence[Caster] | None = None,
@@ -126,8 +126,8 @@ def light_heads(
         vertices: head space, metres.
         camera: of the photos.
         light: on the heads.
-        shine: factor on the mirror-like reflection of skin.
-        openness: how much of the surrounding light hair and hats let through, 0 to 1.
+        skin_specular: factor on the specular reflection of skin.
+        ambient_visibility: how much of the surrounding light hair and hats let through, 0 to 1.
         cover: how surely hair hides a vertex: there the skin has its colour.
         cover_colour: linear RGB, needed with `cover`.
         casters: for each head, what else throws the lamp's shadow on it.
@@ -147,9 +147,9 @@ def light_heads(
     lit = light_on_vertices(
         in_light - middle, normals, material.triangles, light, casters=casters, backend=backend
     )
-    sky = material.openness.expand(count, -1)
-    if openness is not None:
-        sky = sky * openness
+    sky = material.ambient_visibility.expand(count, -1)
+    if ambient_visibility is not None:
+        sky = sky * ambient_visibility
     nothing = torch.zeros_like(lit) if cover is None else cover
     attributes = torch.cat(
         [
@@ -157,20 +157,20 @@ def light_heads(
             lit.unsqueeze(-1),
             in_light,
             sky.unsqueeze(-1),
-            torch.stack([material.gloss, material.wet], -1).expand(count, -1, -1),
+            torch.stack([material.specular, material.wet], -1).expand(count, -1, -1),
             nothing.unsqueeze(-1),
         ],
         -1,
     )
     colour = vertices.new_zeros(count, 3) if cover_colour is None else cover_colour
-    return LitHeads(vertices, camera, light, attributes, shine, colour)
+    return LitHeads(vertices, camera, light, attributes, skin_specular, colour)
 
 
 def draw_heads(
     heads: LitHeads,
     material: HeadMaterial,
     albedo: Float[Tensor, "N 3 D D"],
-    relief: Float[Tensor, "N D D"],
+    displacement: Float[Tensor, "N D D"],
     *,
     samples: int = 1,
     backend: BackendName = "auto",
@@ -186,7 +186,7 @@ def draw_heads(
         heads: from `light_heads`.
         material: of the head.
         albedo: linear RGB textures.
-        relief: metres along the normal.
+        displacement: metres along the normal.
         samples: per pixel along each axis.
         backend: of the rasteriser.
     """
@@ -209,14 +209,18 @@ def draw_heads(
 
         for_each_image(
             partial(kernels.draw, *shared, samples),
-            points, heads.attributes, albedo, relief, light.soft, light.direction, light.lamp, light.size,
-            heads.shine, heads.cover_colour, colour, alpha, fine_depth, index, depth, normals, own, skin,
+            points, heads.attributes, albedo, displacement, light.soft, light.direction, light.lamp, light.size,
+            heads.skin_specular, heads.cover_colour, colour, alpha, fine_depth, index, depth, normals, own, skin,
         )  # fmt: skip
         return Picture(colour, alpha, fine_depth, index, depth, normals, own, skin)
 
     fine_points = points * points.new_tensor([samples, samples, 1])
     textures = torch.cat(
-        [albedo, displacement_slopes(relief), material.skin.expand(count, 1, *material.skin.shape)],
+        [
+            albedo,
+            displacement_slopes(displacement),
+            material.skin.expand(count, 1, *material.skin.shape),
+        ],
         1,
     )
     fragments = rasterize(points, material.triangles, (height, width), backend=backend)
@@ -242,7 +246,7 @@ def draw_heads(
         )
         smooth &= fragments.triangle_index[k].flatten() >= 0
         light_of_one = LightRig(light.soft[k], light.direction[k], light.lamp[k], light.size[k])
-        paint = (light_of_one, heads.shine[k], heads.cover_colour[k])
+        paint = (light_of_one, heads.skin_specular[k], heads.cover_colour[k])
         once = smooth[centre.pixels]
         lit = points.new_zeros(3, height * width)
         lit[:, centre.pixels[once]] = _lit(centre, *paint)[:, once]
@@ -317,7 +321,7 @@ def _surface(
     material: HeadMaterial,
     backend: BackendName,
 ) -> _Surface:
-    """Return the surface of one image with its paint and its relief."""
+    """Return the surface of one image with its albedo and displaced normals."""
     index = fragments.triangle_index.flatten()
     pixels = (index >= 0).nonzero()[:, 0]
     triangle = index[pixels]
@@ -333,14 +337,14 @@ def _surface(
 
 
 def _lit(
-    surface: _Surface, light: LightRig, shine: Tensor, hair: Float[Tensor, "3"]
+    surface: _Surface, light: LightRig, skin_specular: Tensor, hair: Float[Tensor, "3"]
 ) -> Float[Tensor, "3 P"]:
     """Return the colours of a surface under light, with hair's colour where hair covers it."""
     values, cover = surface.values, surface.values[10]
     own = surface.albedo + (hair[:, None] - surface.albedo) * cover
     return shade(
         own, surface.normal, values[3], values[4:7], values[7], values[8] * (1 - cover),
-        values[9], light, shine,
+        values[9], light, skin_specular,
     )  # fmt: skip
 
 
@@ -434,11 +438,11 @@ def shade(
     normal: Float[Tensor, "3 P"],
     lit: Float[Tensor, "P"],
     position: Float[Tensor, "3 P"],
-    openness: Float[Tensor, "P"],
-    gloss: Float[Tensor, "P"],
+    ambient_visibility: Float[Tensor, "P"],
+    specular: Float[Tensor, "P"],
     wet: Float[Tensor, "P"],
     light: LightRig,
-    shine: Float[Tensor, ""],
+    skin_specular: Float[Tensor, ""],
 ) -> Float[Tensor, "3 P"]:
     """Return the colour of some surface points of one head.
 
@@ -447,16 +451,16 @@ def shade(
         normal: unit, light axes.
         lit: how much of the lamp reaches the point.
         position: light axes, the camera at the origin, metres.
-        openness: how much of the surrounding light reaches the point.
-        gloss: strength of the mirror reflection.
+        ambient_visibility: how much of the surrounding light reaches the point.
+        specular: strength of the specular reflection.
         wet: 1 where the surface is wet and smooth.
         light: without batch axes.
-        shine: factor on the mirror reflection of dry skin.
+        skin_specular: factor on the specular reflection of dry skin.
     """
     basis = spherical_harmonics(normal.T)
     soft = (basis @ light.soft).T.clamp(min=0.02)
     # Light that bounces between skin in hollows comes out redder.
-    hollow = _tinted(openness, (0.25, 0.0, -0.07))
+    hollow = _tinted(ambient_visibility, (0.25, 0.0, -0.07))
     toward = (light.direction[:, None] * normal).sum(0)
     wrap = (toward.new_tensor([0.22, 0.10, 0.07])[:, None] + 0.3 * light.size) * (1 - wet)
     lambert = ((toward + wrap) / (1 + wrap)).clamp(min=0)
@@ -473,13 +477,13 @@ def shade(
     broad, tight = peak**18 * (20 / 8), peak**70 * (72 / 8)
     glass = peak**600 * (602 / 8)
     lobes = torch.where(wet > 0.5, glass, 0.65 * broad + 0.35 * tight)
-    strength = gloss * torch.where(wet > 0.5, torch.ones_like(gloss), shine * 0.9)
+    strength = specular * torch.where(wet > 0.5, torch.ones_like(specular), skin_specular * 0.9)
     mirror = lobes * grazing * strength * lit * (toward > 0)
     reflected = 2 * facing * normal - view
     # The mirror shows the surroundings' broad shape only: harmonics up to degree one.
     around = (spherical_harmonics(reflected.T)[:, :4] @ light.soft[:4]).T.clamp(min=0)
-    # Bounded: skin is rough, so its rim does not shine as Fresnel's law for a mirror says.
-    sheen = fresnel.clamp(max=0.05) * strength * openness * 0.45
+    # Bounded: skin is rough, so its rim is less bright than Fresnel's law for a mirror says.
+    sheen = fresnel.clamp(max=0.05) * strength * ambient_visibility * 0.45
     return albedo * diffuse + light.lamp[:, None] * mirror + around * sheen
 
 
@@ -498,7 +502,7 @@ def _sample(texture: Float[Tensor, "C D D"], uv: Float[Tensor, "2 P"]) -> Float[
     return F.grid_sample(texture[None], grid, padding_mode="border", align_corners=False)[0, :, 0]
 
 
-def openness(
+def ambient_visibility(
     vertices: Float[Tensor, "V 3"], triangles: Int[Tensor, "T 3"], *, directions: int = 64
 ) -> Float[Tensor, "V"]:
     """Return how much of an even sky each vertex sees past the mesh, weighted by the cosine."""

@@ -129,23 +129,25 @@ class SkinPainter:
                 self._add_spot(image, spot[:3], torch.from_numpy(spot[3:6]).to(image))
         return log.clamp_(max=-0.03).exp_()
 
-    def rest_relief(
+    def rest_displacement(
         self, person: Person, rest_weights: Float[np.ndarray, "F 2"]
     ) -> Float[Tensor, "D D"]:
-        """Return a person's relief at rest, metres."""
-        pores, lumps = (float(a) for a in person.relief)
-        relief = self._pores[person.relief_noise[0]] * pores
-        relief.add_(self._lumps[person.relief_noise[1]], alpha=lumps)
-        self.wrinkles.add_to(relief, rest_weights, person.wrinkle_variants)
+        """Return a person's displacement at rest, metres."""
+        pores, lumps = (float(a) for a in person.displacement_amplitudes)
+        displacement = self._pores[person.displacement_noise[0]] * pores
+        displacement.add_(self._lumps[person.displacement_noise[1]], alpha=lumps)
+        self.wrinkles.add_to(displacement, rest_weights, person.wrinkle_variants)
         for spot in person.spots:
             if spot[6] > 0:
-                self._add_spot(relief[None], spot[:3], relief.new_tensor([float(spot[6])]))
-        return relief.mul_(self.rough)
+                self._add_spot(
+                    displacement[None], spot[:3], displacement.new_tensor([float(spot[6])])
+                )
+        return displacement.mul_(self.rough)
 
-    def folded_relief(
+    def folded_displacement(
         self, rest: Float[Tensor, "D D"], person: Person, weights: Float[np.ndarray, "F 2"]
     ) -> Float[Tensor, "D D"]:
-        """Return the relief with what an expression folds, metres."""
+        """Return the displacement with what an expression folds, metres."""
         folded = torch.zeros_like(rest)
         self.wrinkles.add_to(folded, weights, person.wrinkle_variants)
         return (rest + folded * self.rough).clamp_(-0.002, 0.002)

@@ -58,7 +58,7 @@ def labelled(
     points: FacePoints,
     coefficients: FaceCoefficients,
     albedo: Float[Tensor, "N 3 R R"],
-    relief: Float[Tensor, "N R R"],
+    displacement: Float[Tensor, "N R R"],
     person: Int[Tensor, "N"],
 ) -> FaceBatch:
     """Return photos with all that is known of them.
@@ -73,7 +73,7 @@ def labelled(
         points: from `face_points`.
         coefficients: of the heads.
         albedo: linear RGB of the whole heads.
-        relief: metres along the normal.
+        displacement: metres along the normal.
         person: who is seen.
     """
     camera = heads.camera
@@ -86,7 +86,7 @@ def labelled(
         camera,
         heads.light.nearest_harmonics(),
         albedo_map=UVMap(albedo, coverage),
-        displacement_map=UVMap(relief.unsqueeze(1), coverage),
+        displacement_map=UVMap(displacement.unsqueeze(1), coverage),
         depth=picture.depth,
     )
     truth = FaceTruth(

@@ -1,4 +1,4 @@
-"""Wrinkles as relief in texture space: lines where skin folds, as deep as age and face ask."""
+"""Wrinkles as displacement in texture space: lines where skin folds, as deep as age and face ask."""
 
 from dataclasses import dataclass
 
@@ -72,7 +72,7 @@ class WrinkleDrawings:
     """Every family in several drawings on the left side of the face; the right is a mirror image.
 
     Attributes:
-        relief: (families, VARIANTS, R, R) metres at weight 1; zero outside the family's place.
+        displacement: (families, VARIANTS, R, R) metres at weight 1; zero outside the family's place.
     """
 
     def __init__(self, model: MorphableModel, resolution: int) -> None:
@@ -91,14 +91,14 @@ class WrinkleDrawings:
 
     def add_to(
         self,
-        relief: Float[Tensor, "R R"],
+        displacement: Float[Tensor, "R R"],
         weights: Float[np.ndarray, "F 2"],
         variants: np.ndarray,
     ) -> None:
-        """Add wrinkles to one relief in place.
+        """Add wrinkles to one displacement in place.
 
         Args:
-            relief: metres.
+            displacement: metres.
             weights: depth of each family on the (left, right) side.
             variants: (F,2) which drawing.
         """
@@ -107,12 +107,12 @@ class WrinkleDrawings:
                 weight = float(left_right[side])
                 if weight < 0.02:
                     continue
-                patch = self.patches[row][chosen[side]].to(relief.device)
+                patch = self.patches[row][chosen[side]].to(displacement.device)
                 top, bottom, left, right = self.boxes[row][chosen[side]]
                 if side == 1:
                     patch = patch.flip(-1)
                     left, right = self.resolution - right, self.resolution - left
-                relief[top:bottom, left:right].add_(patch, alpha=weight)
+                displacement[top:bottom, left:right].add_(patch, alpha=weight)
 
 
 def _box(drawing: np.ndarray) -> tuple[int, int, int, int]:
@@ -143,7 +143,9 @@ class _Place:
         """Return the mean place of some dense points, texels (x, y)."""
         return self.uv[list(indices)].mean(0) * self.resolution
 
-    def line(self, relief: np.ndarray, points: np.ndarray, *, width: float, depth: float) -> None:
+    def line(
+        self, displacement: np.ndarray, points: np.ndarray, *, width: float, depth: float
+    ) -> None:
         """Cut a groove with raised banks along a polyline (K,2) of texels; metres.
 
         The groove fades out at both ends.
@@ -168,7 +170,7 @@ class _Place:
         fade = np.sin(np.pi * np.clip(along, 0, 1)) ** 0.7
         groove = -np.exp(-0.5 * (nearest / sigma) ** 2)
         bank = np.exp(-0.5 * ((nearest - 2 * sigma) / sigma) ** 2)
-        relief[low[1] : high[1], low[0] : high[0]] += depth * fade * (groove + 0.35 * bank)
+        displacement[low[1] : high[1], low[0] : high[0]] += depth * fade * (groove + 0.35 * bank)
 
     def curve(
         self, rng: np.random.Generator, anchors: list[np.ndarray], wobble: float
@@ -189,7 +191,7 @@ class _Place:
 
     def draw(self, name: str, rng: np.random.Generator) -> np.ndarray:
         """Return one drawing (R,R) of a family on the subject's left side, metres."""
-        relief = np.zeros((self.resolution, self.resolution), np.float32)
+        displacement = np.zeros((self.resolution, self.resolution), np.float32)
         mm = 0.001
         texel = self.texels_per_metre * mm
 
@@ -207,7 +209,7 @@ class _Place:
                 bend = (middle + outer) / 2 - _by(0, rng.uniform(0, 2) * texel)
                 path = self.curve(rng, [start, middle, bend, outer + jitter(3)], 0.8 * mm)
                 self.line(
-                    relief, path, width=rng.uniform(0.6, 1.1) * mm,
+                    displacement, path, width=rng.uniform(0.6, 1.1) * mm,
                     depth=rng.uniform(0.2, 0.45) * mm,
                 )  # fmt: skip
         elif name == "frown":
@@ -217,7 +219,7 @@ class _Place:
                 foot = x + _by(-rng.uniform(0, 2) * texel, rng.uniform(4, 9) * texel)
                 path = self.curve(rng, [top, (top + foot) / 2, foot], 0.5 * mm)
                 self.line(
-                    relief, path, width=rng.uniform(0.7, 1.2) * mm,
+                    displacement, path, width=rng.uniform(0.7, 1.2) * mm,
                     depth=rng.uniform(0.3, 0.6) * mm,
                 )  # fmt: skip
         elif name == "crow's feet":
@@ -232,7 +234,7 @@ class _Place:
                 )
                 path = self.curve(rng, [start, (start + end) / 2 + jitter(0.6), end], 0.4 * mm)
                 self.line(
-                    relief, path, width=rng.uniform(0.5, 0.9) * mm,
+                    displacement, path, width=rng.uniform(0.5, 0.9) * mm,
                     depth=rng.uniform(0.15, 0.35) * mm,
                 )  # fmt: skip
         elif name == "nasolabial":
@@ -243,22 +245,25 @@ class _Place:
                 0.5 * mm,
             )  # fmt: skip
             self.line(
-                relief, path, width=rng.uniform(1.6, 2.6) * mm, depth=rng.uniform(0.6, 1.2) * mm
+                displacement,
+                path,
+                width=rng.uniform(1.6, 2.6) * mm,
+                depth=rng.uniform(0.6, 1.2) * mm,
             )
-            self.line(relief, path, width=0.7 * mm, depth=rng.uniform(0.1, 0.3) * mm)
+            self.line(displacement, path, width=0.7 * mm, depth=rng.uniform(0.1, 0.3) * mm)
         elif name == "nose":
             for k in range(rng.integers(2, 4)):
                 start = self.at(6, 197) + _by(2 * texel, (2.5 * k - 2) * texel)
                 end = self.at(351, 419) + _by(2 * texel, (2.5 * k + rng.uniform(-1, 1)) * texel)
                 path = self.curve(rng, [start, (start + end) / 2, end], 0.4 * mm)
-                self.line(relief, path, width=0.7 * mm, depth=rng.uniform(0.15, 0.35) * mm)
+                self.line(displacement, path, width=0.7 * mm, depth=rng.uniform(0.15, 0.35) * mm)
         elif name == "lower lid":
             for k in range(rng.integers(2, 4)):
                 drop = np.array([0.0, (2.0 + 2.6 * k + rng.uniform(-0.5, 0.5)) * texel])
                 points = [self.at(i) + drop * f for i, f in ((463, 0.8), (374, 1.3), (446, 0.9))]
                 path = self.curve(rng, points, 0.3 * mm)
                 self.line(
-                    relief, path, width=rng.uniform(0.5, 1.1) * mm,
+                    displacement, path, width=rng.uniform(0.5, 1.1) * mm,
                     depth=rng.uniform(0.12, 0.35) * mm,
                 )  # fmt: skip
         elif name == "smile":
@@ -267,14 +272,17 @@ class _Place:
                 rng, [self.at(426, 427) + _by(2 * texel, 0), middle, self.at(434) + jitter(2)],
                 0.5 * mm,
             )  # fmt: skip
-            self.line(relief, path, width=rng.uniform(1.0, 1.8) * mm, depth=0.4 * mm)
+            self.line(displacement, path, width=rng.uniform(1.0, 1.8) * mm, depth=0.4 * mm)
         elif name == "marionette":
             start = self.at(291) + _by(1.5 * texel, 1.5 * texel)
             path = self.curve(
                 rng, [start, self.at(422, 424) + jitter(1), self.at(430, 394) + jitter(2)], 0.4 * mm
             )
             self.line(
-                relief, path, width=rng.uniform(1.0, 1.6) * mm, depth=rng.uniform(0.3, 0.6) * mm
+                displacement,
+                path,
+                width=rng.uniform(1.0, 1.6) * mm,
+                depth=rng.uniform(0.3, 0.6) * mm,
             )
         elif name == "upper lip":
             for k in range(rng.integers(4, 7)):
@@ -282,13 +290,13 @@ class _Place:
                 foot = self.at(0) * (1 - share) + self.at(270) * share - _by(0, 1.0 * texel)
                 top = foot + _by(rng.uniform(-1, 2) * texel, -rng.uniform(3, 6) * texel)
                 path = self.curve(rng, [foot, (foot + top) / 2, top], 0.2 * mm)
-                self.line(relief, path, width=0.45 * mm, depth=rng.uniform(0.1, 0.22) * mm)
+                self.line(displacement, path, width=0.45 * mm, depth=rng.uniform(0.1, 0.22) * mm)
         elif name == "chin":
             for _ in range(14):
                 x = self.at(199, 175) + rng.normal(0, 1, 2) * (5 * texel, 4 * texel)
                 x[0] = max(x[0], self.resolution / 2 - 1)
                 self.line(
-                    relief, np.stack([x, x + jitter(1.5)]), width=rng.uniform(0.9, 1.5) * mm,
+                    displacement, np.stack([x, x + jitter(1.5)]), width=rng.uniform(0.9, 1.5) * mm,
                     depth=rng.uniform(0.1, 0.3) * mm,
                 )  # fmt: skip
         elif name == "neck":
@@ -299,10 +307,10 @@ class _Place:
                     rng, [np.array([x - 8 * texel, y]), np.array([x + 15 * texel, y + texel]),
                           np.array([x + 45 * texel, y - 8 * texel])], 0.8 * mm,
                 )  # fmt: skip
-                self.line(relief, path, width=1.2 * mm, depth=rng.uniform(0.3, 0.5) * mm)
+                self.line(displacement, path, width=1.2 * mm, depth=rng.uniform(0.3, 0.5) * mm)
         else:
             raise ValueError(f"Nobody knows how to draw the wrinkles {name!r}.")
-        return relief
+        return displacement
 
 
 def _by(right: float, down: float) -> np.ndarray:

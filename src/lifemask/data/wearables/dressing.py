@@ -35,11 +35,11 @@ class Dressed:
     """Linear RGB reflectance of luminance 1."""
     opacity: Float[Tensor, "V"]
     """Factor on the picture's opacity."""
-    openness: Float[Tensor, "V"]
+    ambient_visibility: Float[Tensor, "V"]
     """How much of the surrounding light arrives, 0 to 1."""
     surface: Int[Tensor, "V"]
     """`HAIR`, `CLOTH`, `SKIN` or `GLASS`."""
-    shine: Float[Tensor, "V"]
+    specular: Float[Tensor, "V"]
     """Strength of the highlight, 0 to 1."""
     lift: Float[Tensor, "T"]
     """Metres by which a triangle is drawn nearer than it lies, so that the skin does not cut it."""
@@ -51,7 +51,7 @@ class Dressed:
     """Per picture, the kind of wearable it belongs to."""
     skin_cover: Float[Tensor, "V_head"]
     """How surely hair hides the head's skin, 0 to 1: there it should have `hair_colour`."""
-    skin_openness: Float[Tensor, "V_head"]
+    skin_ambient_visibility: Float[Tensor, "V_head"]
     """How much of the surrounding light hair, hat and glasses let through to the head's skin."""
     hair_colour: Float[Tensor, "3"]
     """Linear RGB."""
@@ -124,12 +124,12 @@ def dress(
     triangles = [layer.item.triangles + start for layer, start in zip(layers, starts, strict=True)]
     like = vertices.new_zeros
     count = len(vertices)
-    cover, openness = like(count), like(count) + 1
+    cover, ambient_visibility = like(count), like(count) + 1
     for layer in layers:
         if layer.item.cover is not None:
             cover = torch.maximum(cover, layer.item.cover)
         if layer.item.shade is not None:
-            openness = torch.minimum(openness, layer.item.shade)
+            ambient_visibility = torch.minimum(ambient_visibility, layer.item.shade)
 
     def per_vertex(values: list[Tensor | float]) -> Tensor:
         return torch.cat(
@@ -157,9 +157,11 @@ def dress(
         pictures=tuple(layer.picture for layer in layers),
         colour=torch.cat([*colours, like(0, 3)]),
         opacity=per_vertex([layer.opacity for layer in layers]),
-        openness=torch.cat([*(layer.item.openness for layer in layers), like(0)]),
+        ambient_visibility=torch.cat(
+            [*(layer.item.ambient_visibility for layer in layers), like(0)]
+        ),
         surface=per_vertex([float(layer.surface) for layer in layers]).long(),
-        shine=per_vertex([layer.shine for layer in layers]),
+        specular=per_vertex([layer.specular for layer in layers]),
         lift=torch.cat(
             [
                 *(like(len(t)) + layer.lift for layer, t in zip(layers, triangles, strict=True)),
@@ -178,7 +180,7 @@ def dress(
         casts=torch.cat([*(layer.item.casts for layer in layers), like(0).bool()]),
         kind=tuple(layer.item.kind for layer in layers),
         skin_cover=cover,
-        skin_openness=openness,
+        skin_ambient_visibility=ambient_visibility,
         hair_colour=like(3) + torch.tensor(outfit.hair_colour, device=vertices.device),
         own_lashes=outfit.lashes is None,
     )
@@ -193,7 +195,7 @@ class _Layer:
     colour: tuple[float, float, float] | Tensor
     picture: Levels
     opacity: float | Tensor = 1.0
-    shine: float = 0.0
+    specular: float = 0.0
     lift: float = 0.0
 
 
@@ -209,11 +211,11 @@ def _layers(
         colour: tuple[float, float, float] | Tensor,
         *,
         opacity: float | Tensor = 1.0,
-        shine: float = 0.0,
+        specular: float = 0.0,
         lift: float = 0.0,
     ) -> None:
         item = wardrobe[name]
-        layers.append(_Layer(item, surface, colour, item.picture, opacity, shine, lift))
+        layers.append(_Layer(item, surface, colour, item.picture, opacity, specular, lift))
 
     if outfit.clothes:
         if skin_colour is None:
@@ -225,17 +227,17 @@ def _layers(
     if outfit.hat is not None:
         add(outfit.hat, CLOTH, outfit.hat_colour)
     if outfit.glasses:
-        add("glasses_frame", GLASS, outfit.frame_colour, shine=0.6)
+        add("glasses_frame", GLASS, outfit.frame_colour, specular=0.6)
     if outfit.hair is not None:
         shown = 1.0 if outfit.hat is None else _below_hat(wardrobe[outfit.hair])
-        add(outfit.hair, HAIR, outfit.hair_colour, opacity=shown, shine=outfit.shine)
+        add(outfit.hair, HAIR, outfit.hair_colour, opacity=shown, specular=outfit.hair_specular)
     if outfit.brows is not None:
         add(outfit.brows, HAIR, outfit.brow_colour, opacity=outfit.brow_strength, lift=0.0015)
     if outfit.lashes is not None:
         dark = (0.012, 0.010, 0.009)
         add(outfit.lashes, HAIR, dark, opacity=outfit.lash_strength, lift=0.001)
     if outfit.glasses:
-        add("glasses_lenses", GLASS, outfit.lens_colour, opacity=outfit.lens_opacity, shine=1.0)
+        add("glasses_lenses", GLASS, outfit.lens_colour, opacity=outfit.lens_opacity, specular=1.0)
     return layers
 
 

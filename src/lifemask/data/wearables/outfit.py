@@ -82,7 +82,7 @@ class Outfit:
     """None is bald."""
     hair_colour: Colour = HAIR_COLOURS["dark brown"]
     """Mean over the hair."""
-    shine: float = 0.5
+    hair_specular: float = 0.5
     """Strength of the hair's highlight, 0 to 1."""
     brows: str | None = None
     """None leaves the painted ones."""
@@ -179,7 +179,7 @@ def random_outfit(
     return Outfit(
         hair=hair,
         hair_colour=_colour(hair_colour),
-        shine=float(rng.uniform(0.1, 1.0)),
+        hair_specular=float(rng.uniform(0.1, 1.0)),
         brows=str(rng.choice(_BROWS)) if rng.random() < config.brows else None,
         brow_colour=brow_colour,
         brow_strength=float(rng.uniform(0.7, 1.0)),

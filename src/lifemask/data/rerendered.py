@@ -2,7 +2,7 @@
 
 "Face profiling" (Zhu et al., "Face alignment across large poses", 2016) with a full head: the
 fitted head is drawn anew with the photo's own light-free skin, and the photo itself becomes a
-relief behind it: hair turns with the head, what is far from it stays. Hair and hats that lay over
+surface behind it: hair turns with the head, what is far from it stays. Hair and hats that lay over
 the head in the photo are drawn over it again.
 """
 
@@ -24,8 +24,8 @@ from lifemask.data.synthetic.cameras import (
     sample_view,
 )
 from lifemask.data.synthetic.config import SyntheticConfig
+from lifemask.data.synthetic.degradations import photo_degradations, photograph, sample_degradations
 from lifemask.data.synthetic.expressions import follow_gaze, sample_expression, sample_gaze
-from lifemask.data.synthetic.faults import of_photo, photograph, sample_faults
 from lifemask.data.synthetic.generator import SyntheticFaces
 from lifemask.data.synthetic.lights import LightRig, sample_light
 from lifemask.data.synthetic.scenes import Picture, draw_heads, light_heads
@@ -38,7 +38,7 @@ from lifemask.rendering.interpolation import interpolate
 from lifemask.rendering.rasterization import rasterize
 
 _GRID = 56
-"""Cells on a side of the relief within the stored square."""
+"""Cells on a side of the photo surface within the stored square."""
 _MARGIN = 28
 """Further cells on every side, which mirror the square."""
 _FAR_METRES = 0.6
@@ -58,7 +58,7 @@ _FRONT_SLACK = 0.02
 
 
 @dataclass(frozen=True)
-class Relief:
+class PhotoSurface:
     """A stored photo as a surface, in the pixels of a new picture."""
 
     points: Float[Tensor, "G 3"]
@@ -73,11 +73,11 @@ class Relief:
     """1 where the stored square shows the head down to the chin, or near it hair or an ear."""
 
 
-class ProfiledFaces:
+class RerenderedFaces:
     """Draws stored fits anew: photo k of a seed is the same whoever makes it, and when."""
 
     def __init__(self, fits: FitStore, faces: SyntheticFaces) -> None:
-        """Take fits and the maker of synthetic faces whose head, cameras and faults to share.
+        """Take fits and the maker of synthetic faces whose head, cameras and degradations to share.
 
         Raises:
             ValueError: there are no fits.
@@ -114,16 +114,16 @@ class ProfiledFaces:
         light, gain = _new_light(fit, rng, config)
         light = map_tensors(lambda value: value.to(device), light)
         skin = _resized(fit.albedo.to(device)[None], len(faces.material.skin))
-        relief = torch.zeros_like(skin[:, 0])
-        shine = torch.full((1,), float(rng.uniform(0.1, 0.6)), device=device)
-        heads = light_heads(faces.material, vertices, camera, light, shine)
-        picture = draw_heads(heads, faces.material, skin, relief, samples=config.samples)
+        displacement = torch.zeros_like(skin[:, 0])
+        skin_specular = torch.full((1,), float(rng.uniform(0.1, 0.6)), device=device)
+        heads = light_heads(faces.material, vertices, camera, light, skin_specular)
+        picture = draw_heads(heads, faces.material, skin, displacement, samples=config.samples)
         behind, over = self._surroundings(fit, picture, camera, gain.to(device))
         covers = picture.alpha * self._neck_fade(picture, camera)
         head = picture.colour / picture.alpha.clamp(min=1e-3).unsqueeze(1)
         composed = torch.lerp(behind, head, covers.unsqueeze(1))
         composed = composed * (1 - over.opacity.unsqueeze(1)) + over.colour
-        photo = photograph(composed[0], of_photo(sample_faults(rng, config)))[None]
+        photo = photograph(composed[0], photo_degradations(sample_degradations(rng, config)))[None]
         return labelled(
             photo,
             heads,
@@ -134,7 +134,7 @@ class ProfiledFaces:
             points=points,
             coefficients=coefficients,
             albedo=_resized(skin, config.texture_size),
-            relief=_resized(relief[None], config.texture_size)[0],
+            displacement=_resized(displacement[None], config.texture_size)[0],
             person=torch.tensor([-2 - chosen], device=device),
         )
 
@@ -162,13 +162,13 @@ class ProfiledFaces:
         own = fit.face.coefficients.to(self.faces.device)
         vertices = self.faces.model.vertices(own)
         neck = self.faces.model.regions["neck"]
-        relief = photo_relief(fit, vertices, self.faces.material.triangles, camera, neck)
-        fragments = rasterize(relief.points, relief.triangles, camera.image_size, cull="none")
-        attributes = torch.cat([relief.source, relief.facing[:, None]], -1)
-        at = interpolate(attributes, relief.triangles, fragments)
+        surface = photo_surface(fit, vertices, self.faces.material.triangles, camera, neck)
+        fragments = rasterize(surface.points, surface.triangles, camera.image_size, cull="none")
+        attributes = torch.cat([surface.source, surface.facing[:, None]], -1)
+        at = interpolate(attributes, surface.triangles, fragments)
         photo, front = fit.photo.to(at), fit.front.to(at)
         # Behind the head there is no second one: it and its hair give way to what surrounds them.
-        behind = outward(photo, (relief.head < 0.05).to(photo))
+        behind = outward(photo, (surface.head < 0.05).to(photo))
         layers = torch.cat([behind, photo, front[None]])[None]
         grid = (at[:2] * 2 - 1).permute(1, 2, 0)[None]
         warped = F.grid_sample(layers, grid, padding_mode="reflection", align_corners=False)
@@ -185,13 +185,13 @@ class ProfiledFaces:
         return surroundings, over
 
 
-def photo_relief(
+def photo_surface(
     fit: StoredFit,
     vertices: Float[Tensor, "V 3"],
     triangles: Int[Tensor, "T 3"],
     camera: PerspectiveCamera,
     neck: Float[Tensor, "V"],
-) -> Relief:
+) -> PhotoSurface:
     """Return a fitted photo as a surface seen by another camera.
 
     On the head the surface has the head's depth, around it that of the skull's axis: there the
@@ -253,7 +253,7 @@ def photo_relief(
     stretch = _stretch(points[:, :2].view(len(steps), len(steps), 2)) * _GRID / (side * scale)
     facing = ((_STRETCHED - stretch.view(-1)) / (_STRETCHED / 2)).clamp(0, 1)
     grid = _grid_triangles(len(steps), vertices.device)
-    return Relief(points.contiguous(), source, grid, facing, whole)
+    return PhotoSurface(points.contiguous(), source, grid, facing, whole)
 
 
 def _same_scale(old: PerspectiveCamera, new: PerspectiveCamera) -> Float[Tensor, ""]:
