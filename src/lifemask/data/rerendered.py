@@ -29,7 +29,7 @@ from lifemask.data.synthetic.expressions import follow_gaze, sample_expression, 
 from lifemask.data.synthetic.generator import SyntheticFaces
 from lifemask.data.synthetic.lights import LightRig, sample_light
 from lifemask.data.synthetic.scenes import Picture, draw_heads, light_heads
-from lifemask.data.synthetic.truth import face_points, labelled
+from lifemask.data.synthetic.truth import DrawnPeople, face_points, labelled
 from lifemask.data.wearables.drawing import Layers
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.tensors import joined, map_tensors
@@ -124,19 +124,14 @@ class RerenderedFaces:
         composed = torch.lerp(behind, head, covers.unsqueeze(1))
         composed = composed * (1 - over.opacity.unsqueeze(1)) + over.colour
         photo = photograph(composed[0], photo_degradations(sample_degradations(rng, config)))[None]
-        return labelled(
-            photo,
-            heads,
-            picture,
-            over,
-            model=model,
-            material=faces.material,
-            points=points,
-            coefficients=coefficients,
+        drawn = DrawnPeople(
+            coefficients,
+            points,
             albedo=_resized(skin, config.texture_size),
             displacement=_resized(displacement[None], config.texture_size)[0],
             person=torch.tensor([-2 - chosen], device=device),
         )
+        return labelled(photo, drawn, heads, picture, over, model=model, material=faces.material)
 
     def _neck_fade(self, picture: Picture, camera: PerspectiveCamera) -> Float[Tensor, "1 H W"]:
         """Return how much each pixel of the head covers the photo: all but the neck's end."""

@@ -1,6 +1,6 @@
 """Photos of people who never existed, with everything known about them, made as fast as needed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from lifemask.data.synthetic.lights import LightRig, sample_light
 from lifemask.data.synthetic.people import Person, sample_person
 from lifemask.data.synthetic.scenes import (
     Caster,
+    HeadCovers,
     HeadMaterial,
     LitHeads,
     Picture,
@@ -38,7 +39,7 @@ from lifemask.data.synthetic.scenes import (
     light_heads,
 )
 from lifemask.data.synthetic.skin import SkinPainter
-from lifemask.data.synthetic.truth import face_points, labelled
+from lifemask.data.synthetic.truth import DrawnPeople, face_points, labelled
 from lifemask.data.synthetic.wrinkles import wrinkle_weights
 from lifemask.data.wearables.drawing import Layers, draw_worn
 from lifemask.data.wearables.dressing import Dressed, dress, neutral_vertices
@@ -244,10 +245,7 @@ class SyntheticFaces:
             camera,
             light,
             skin_specular,
-            ambient_visibility=torch.stack([d.skin_ambient_visibility for d in dressed]),
-            cover=torch.stack([d.skin_cover for d in dressed]),
-            cover_colour=torch.stack([d.hair_colour for d in dressed]),
-            casters=[Caster(d.vertices, d.triangles[d.casts]) for d in dressed],
+            covers=_covers(dressed),
             backend=self._backend,
         )
         picture = draw_heads(
@@ -260,19 +258,14 @@ class SyntheticFaces:
         )
         worn, both = self._worn(picture, heads, dressed)
         photo = self._photograph(picture, worn, both, moments)
-        return labelled(
-            photo,
-            heads,
-            picture,
-            worn,
-            model=model,
-            material=self.material,
-            points=points,
-            coefficients=coefficients,
-            albedo=albedo,
-            displacement=displacement,
+        drawn = DrawnPeople(
+            coefficients,
+            points,
+            albedo,
+            displacement,
             person=torch.zeros(len(moments), dtype=torch.int64, device=self.device),
         )
+        return labelled(photo, drawn, heads, picture, worn, model=model, material=self.material)
 
     def _coefficients(
         self, people: list[Person], moments: list[Moment], frames: int
@@ -303,9 +296,9 @@ class SyntheticFaces:
                 _, folded = wrinkle_weights(moment.expression, person.age_years)
                 factor = config.wrinkles * config.expression_wrinkles
                 displacements.append(painter.folded_displacement(at_rest, person, folded * factor))
-        return albedo if frames == 1 else albedo.repeat_interleave(frames, 0), torch.stack(
-            displacements
-        )
+        if frames > 1:
+            albedo = albedo.repeat_interleave(frames, 0)
+        return albedo, torch.stack(displacements)
 
     def _light(self, moments: list[Moment], albedo: Tensor) -> LightRig:
         """Return the light through each photo's exposure: darker skin is exposed more."""
@@ -418,6 +411,16 @@ def composite(
     open_part = (1 - picture.alpha - worn.opacity + both).clamp(0, 1)
     composed = picture.colour * bare.unsqueeze(1) + background * open_part.unsqueeze(1)
     return composed + worn.colour
+
+
+def _covers(dressed: Sequence[Dressed]) -> HeadCovers:
+    """Return what the heads wear as what dims the light on them."""
+    return HeadCovers(
+        torch.stack([d.skin_ambient_visibility for d in dressed]),
+        torch.stack([d.skin_cover for d in dressed]),
+        torch.stack([d.hair_colour for d in dressed]),
+        [Caster(d.vertices, d.triangles[d.casts]) for d in dressed],
+    )
 
 
 def _sample_held(rng: np.random.Generator, config: SyntheticConfig) -> tuple[HeldThing, ...]:

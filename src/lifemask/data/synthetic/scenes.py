@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lifemask.data.synthetic import kernels
@@ -106,6 +106,20 @@ class Caster:
     """Of either side."""
 
 
+@dataclass(frozen=True)
+class HeadCovers:
+    """What covers heads and dims the light on them: hair, hats, glasses, hands."""
+
+    ambient_visibility: Float[Tensor, "N V"]
+    """How much of the surrounding light they let through to a vertex, 0 to 1."""
+    cover: Float[Tensor, "N V"]
+    """How surely hair hides a vertex, 0 to 1: there the skin has the hair's colour."""
+    cover_colour: Float[Tensor, "N 3"]
+    """Linear RGB of that hair."""
+    casters: Sequence[Caster]
+    """For each head, what else throws the lamp's shadow on it; head space."""
+
+
 def light_heads(
     material: HeadMaterial,
     vertices: Float[Tensor, "N V 3"],
@@ -113,10 +127,7 @@ def light_heads(
     light: LightRig,
     skin_specular: Float[Tensor, "N"],
     *,
-    ambient_visibility: Float[Tensor, "N V"] | None = None,
-    cover: Float[Tensor, "N V"] | None = None,
-    cover_colour: Float[Tensor, "N 3"] | None = None,
-    casters: Sequence[Caster] | None = None,
+    covers: HeadCovers | None = None,
     backend: BackendName = "auto",
 ) -> LitHeads:
     """Return heads with the lamp's shadows on them.
@@ -127,10 +138,7 @@ def light_heads(
         camera: of the photos.
         light: on the heads.
         skin_specular: factor on the specular reflection of skin.
-        ambient_visibility: how much of the surrounding light hair and hats let through, 0 to 1.
-        cover: how surely hair hides a vertex: there the skin has its colour.
-        cover_colour: linear RGB, needed with `cover`.
-        casters: for each head, what else throws the lamp's shadow on it.
+        covers: what covers the heads; without it they are bare.
         backend: of the rasteriser.
     """
     count = len(vertices)
@@ -138,19 +146,20 @@ def light_heads(
     compiled = is_compiled(backend, vertices.device)
     normals = fast_normals(in_light, material.triangles, compiled=compiled)
     middle = light_axes_from_camera(camera.to_camera(material.middle.expand(count, 1, 3)))
-    if casters is not None:
+    sky = material.ambient_visibility.expand(count, -1)
+    cover, colour = vertices.new_zeros(vertices.shape[:2]), vertices.new_zeros(count, 3)
+    casters: list[Caster] | None = None
+    if covers is not None:
+        sky = sky * covers.ambient_visibility
+        cover, colour = covers.cover, covers.cover_colour
         rotation = camera.world_to_camera[..., :3, :3].expand(count, 3, 3)
         casters = [
             Caster(light_axes_from_camera((one.vertices - material.middle) @ turn.T), one.triangles)
-            for one, turn in zip(casters, rotation, strict=True)
+            for one, turn in zip(covers.casters, rotation, strict=True)
         ]
     lit = light_on_vertices(
         in_light - middle, normals, material.triangles, light, casters=casters, backend=backend
     )
-    sky = material.ambient_visibility.expand(count, -1)
-    if ambient_visibility is not None:
-        sky = sky * ambient_visibility
-    nothing = torch.zeros_like(lit) if cover is None else cover
     attributes = torch.cat(
         [
             normals,
@@ -158,11 +167,10 @@ def light_heads(
             in_light,
             sky.unsqueeze(-1),
             torch.stack([material.specular, material.wet], -1).expand(count, -1, -1),
-            nothing.unsqueeze(-1),
+            cover.unsqueeze(-1),
         ],
         -1,
     )
-    colour = vertices.new_zeros(count, 3) if cover_colour is None else cover_colour
     return LitHeads(vertices, camera, light, attributes, skin_specular, colour)
 
 
@@ -191,76 +199,124 @@ def draw_heads(
         backend: of the rasteriser.
     """
     points = heads.camera.project_from_camera(light_axes_from_camera(heads.attributes[..., 4:7]))
-    count, (height, width) = len(points), heads.camera.image_size
-    fine_size = (height * samples, width * samples)
+    if is_compiled(backend, points.device):
+        return _draw_compiled(points, heads, material, albedo, displacement, samples)
+    return _draw_plain(points, heads, material, albedo, displacement, samples, backend)
+
+
+def _draw_compiled(
+    points: Float[Tensor, "N V 3"],
+    heads: LitHeads,
+    material: HeadMaterial,
+    albedo: Float[Tensor, "N 3 D D"],
+    displacement: Float[Tensor, "N D D"],
+    samples: int,
+) -> Picture:
+    """Return what `_draw_plain` returns up to rounding, by numba kernels."""
+    count, (height, width), light = len(points), heads.camera.image_size, heads.light
     colour, normals, own = (points.new_zeros(count, 3, height, width) for _ in range(3))
     alpha, depth, skin = (points.new_zeros(count, height, width) for _ in range(3))
-    light, wet = heads.light, material.wet[material.triangles[:, 0]] > 0.5
-    if is_compiled(backend, points.device):
-        fine_depth = points.new_empty(count, *fine_size)
-        index = torch.empty(count, height, width, dtype=torch.int64)
-        shared = [
-            value.contiguous().numpy()
-            for value in (
-                material.triangles.int(), wet.to(torch.uint8), material.uv_triangles.int(), material.uv_vertex.int(),
-                material.uv, material.skin,
-            )
-        ]  # fmt: skip
+    fine_depth = points.new_empty(count, height * samples, width * samples)
+    index = torch.empty(count, height, width, dtype=torch.int64)
+    shared = [
+        value.contiguous().numpy()
+        for value in (
+            material.triangles.int(), _wet_triangles(material).to(torch.uint8),
+            material.uv_triangles.int(), material.uv_vertex.int(), material.uv, material.skin,
+        )
+    ]  # fmt: skip
+    for_each_image(
+        partial(kernels.draw, *shared, samples),
+        points, heads.attributes, albedo, displacement,
+        light.soft, light.direction, light.lamp, light.size,
+        heads.skin_specular, heads.cover_colour,
+        colour, alpha, fine_depth, index, depth, normals, own, skin,
+    )  # fmt: skip
+    return Picture(colour, alpha, fine_depth, index, depth, normals, own, skin)
 
-        for_each_image(
-            partial(kernels.draw, *shared, samples),
-            points, heads.attributes, albedo, displacement, light.soft, light.direction, light.lamp, light.size,
-            heads.skin_specular, heads.cover_colour, colour, alpha, fine_depth, index, depth, normals, own, skin,
-        )  # fmt: skip
-        return Picture(colour, alpha, fine_depth, index, depth, normals, own, skin)
 
-    fine_points = points * points.new_tensor([samples, samples, 1])
-    textures = torch.cat(
-        [
-            albedo,
-            displacement_slopes(displacement),
-            material.skin.expand(count, 1, *material.skin.shape),
-        ],
-        1,
-    )
-    fragments = rasterize(points, material.triangles, (height, width), backend=backend)
-    fine = rasterize(fine_points, material.triangles, fine_size, backend=backend)
+def _draw_plain(
+    points: Float[Tensor, "N V 3"],
+    heads: LitHeads,
+    material: HeadMaterial,
+    albedo: Float[Tensor, "N 3 D D"],
+    displacement: Float[Tensor, "N D D"],
+    samples: int,
+    backend: BackendName,
+) -> Picture:
+    """Return pictures of heads by plain PyTorch and the rasteriser.
+
+    Args:
+        points: image points of the vertices, x and y in pixels, depth in metres.
+        heads, material, albedo, displacement, samples, backend: as in `draw_heads`.
+    """
+    count, (height, width), light = len(points), heads.camera.image_size, heads.light
+    colour, normals, own = (points.new_zeros(count, 3, height, width) for _ in range(3))
+    alpha, skin = (points.new_zeros(count, height, width) for _ in range(2))
+    layers = [albedo, displacement_slopes(displacement), material.skin.expand(count, 1, -1, -1)]
+    textures = torch.cat(layers, 1)
     gradients = texture_gradients(
         heads.attributes[..., 4:7], material.triangles, material.uv, material.uv_triangles
     )
     along_u, along_v = (each.transpose(1, 2) for each in gradients)
+    fragments = rasterize(points, material.triangles, (height, width), backend=backend)
+    fine = rasterize(
+        points * points.new_tensor([samples, samples, 1]), material.triangles,
+        (height * samples, width * samples), backend=backend,
+    )  # fmt: skip
+    wet = _wet_triangles(material)
     for k in range(count):
         gradients = (along_u[k], along_v[k])
         one = (heads.attributes[k], textures[k], gradients, material, backend)
-        centre = _surface(_only(fragments, k), *one)
+        centre, edge = _surface(_only(fragments, k), *one), _surface(_only(fine, k), *one)
         own[k].flatten(1)[:, centre.pixels] = centre.albedo
         normals[k].flatten(1)[:, centre.pixels] = centre.normal
         skin[k].flatten()[centre.pixels] = centre.skin
-        # Samples of one pixel side by side.
-        index = _blocks(fine.triangle_index[k], samples)
-        seen = index >= 0
-        z = _blocks(fine.depth[k], samples)
-        spread = z.amax(-1) - z.amin(-1)
-        smooth = (
-            seen.all(-1) & (spread < kernels.SMOOTH) & ~(wet[index.clamp(min=0)] & seen).any(-1)
-        )
+        rig = LightRig(light.soft[k], light.direction[k], light.lamp[k], light.size[k])
+        paint = (rig, heads.skin_specular[k], heads.cover_colour[k])
+        smooth = _smooth(_only(fine, k), samples, wet)
         smooth &= fragments.triangle_index[k].flatten() >= 0
-        light_of_one = LightRig(light.soft[k], light.direction[k], light.lamp[k], light.size[k])
-        paint = (light_of_one, heads.skin_specular[k], heads.cover_colour[k])
-        once = smooth[centre.pixels]
-        lit = points.new_zeros(3, height * width)
-        lit[:, centre.pixels[once]] = _lit(centre, *paint)[:, once]
-        edge = _surface(_only(fine, k), *one)
-        pixel = (edge.pixels // fine_size[1] // samples) * width + edge.pixels % fine_size[
-            1
-        ] // samples
-        often = ~smooth[pixel]
-        lit.index_add_(1, pixel[often], _lit(edge, *paint)[:, often] / samples**2)
-        colour[k] = lit.view(3, height, width)
+        colour[k] = _antialiased(
+            centre, _lit(centre, *paint), edge, _lit(edge, *paint), smooth, samples, (height, width)
+        )
+        seen = _blocks(fine.triangle_index[k], samples) >= 0
         alpha[k] = seen.float().mean(-1).view(height, width)
     return Picture(
         colour, alpha, fine.depth, fragments.triangle_index, fragments.depth, normals, own, skin
     )
+
+
+def _wet_triangles(material: HeadMaterial) -> Bool[Tensor, "T"]:
+    return material.wet[material.triangles[:, 0]] > 0.5
+
+
+def _smooth(fine: Fragments, samples: int, wet: Bool[Tensor, "T"]) -> Bool[Tensor, "P"]:
+    """Return in which pixels of one image all samples see one stretch of skin."""
+    index, depth = _blocks(fine.triangle_index, samples), _blocks(fine.depth, samples)
+    seen = index >= 0
+    spread = depth.amax(-1) - depth.amin(-1)
+    return seen.all(-1) & (spread < kernels.SMOOTH) & ~(wet[index.clamp(min=0)] & seen).any(-1)
+
+
+def _antialiased(
+    centre: "_Surface",
+    centre_colour: Float[Tensor, "3 C"],
+    edge: "_Surface",
+    edge_colour: Float[Tensor, "3 E"],
+    smooth: Bool[Tensor, "P"],
+    samples: int,
+    size: tuple[int, int],
+) -> Float[Tensor, "3 H W"]:
+    """Return one image: smooth pixels by their centre, the others as the mean of their samples."""
+    height, width = size
+    result = centre_colour.new_zeros(3, height * width)
+    once = smooth[centre.pixels]
+    result[:, centre.pixels[once]] = centre_colour[:, once]
+    row, column = edge.pixels // (width * samples), edge.pixels % (width * samples)
+    pixel = row // samples * width + column // samples
+    often = ~smooth[pixel]
+    result.index_add_(1, pixel[often], edge_colour[:, often] / samples**2)
+    return result.view(3, height, width)
 
 
 def is_compiled(backend: BackendName, device: torch.device) -> bool:

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lifemask.data.synthetic.people import NOISES, Person
-from lifemask.data.synthetic.wrinkles import WrinkleDrawings, texture_points
+from lifemask.data.synthetic.wrinkle_drawing import texture_points
+from lifemask.data.synthetic.wrinkles import WrinkleDrawings
 from lifemask.morphable.albedo import AlbedoModel
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering.interpolation import interpolate
