@@ -49,7 +49,7 @@ UNIT = 2e-5
 """Metres per step of a stored position."""
 _TEXTURE = 256
 _LOWEST_HAIR = -0.45
-"""Hair that reaches lower is cut off there: no picture of a face shows it."""
+"""Hair is cut off at this height: pictures of faces do not show what is below."""
 
 Tensors = dict[str, NDArray[np.generic]]
 Anchors = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -139,7 +139,7 @@ def sky(opaque: Piece, scene: Scene) -> NDArray[np.float64]:
 def cover(opaque: Piece, scene: Scene, scalp: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how surely the skin (S,) under this hair is hidden by it, 0 to 1.
 
-    Skin is hidden if hair lies close above it, and hair stands in the way of most looks at it.
+    Skin is hidden if hair lies close above it and hides it from most directions.
     """
     middle = opaque.points[opaque.quads].mean(1)
     distance = cKDTree(middle).query(scene.body.control)[0]

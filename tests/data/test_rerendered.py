@@ -1,4 +1,4 @@
-"""Fitted photos are stored exactly and drawn anew with truth that agrees with the picture."""
+"""Fitted photos are stored exactly and re-rendered with truth that agrees with the picture."""
 
 import json
 import tarfile
@@ -90,11 +90,11 @@ def test_a_fit_without_its_skin_is_refused(fit: StoredFit, tmp_path: Path) -> No
 
 
 def test_a_photo_depends_on_seed_and_number_alone(store: FitStore, faces: SyntheticFaces) -> None:
-    profiled = RerenderedFaces(store, faces)
-    together, alone = profiled.batch(3, 0, 2), profiled.batch(3, 1, 1)
+    rerendered = RerenderedFaces(store, faces)
+    together, alone = rerendered.batch(3, 0, 2), rerendered.batch(3, 1, 1)
     for name, value in named_tensors(alone).items():
         torch.testing.assert_close(named_tensors(together)[name][1:], value, msg=name)
-    other = profiled.batch(4, 0, 1)
+    other = rerendered.batch(4, 0, 1)
     assert (other.photo - together.photo[:1]).abs().mean() > 0.01
 
 

@@ -1,4 +1,4 @@
-"""How much of the sky each point sees between hair, hat and head."""
+"""Ambient visibility of points between hair, hat and head."""
 
 import numpy as np
 import torch

@@ -1,9 +1,9 @@
-"""Fitted photos at poses, expressions and lights that nobody photographed, with known truth.
+"""Fitted photos re-rendered at other poses, expressions and lights, with known truth.
 
 "Face profiling" (Zhu et al., "Face alignment across large poses", 2016) with a full head: the
-fitted head is drawn anew with the photo's own light-free skin, and the photo itself becomes a
-surface behind it: hair turns with the head, what is far from it stays. Hair and hats that lay over
-the head in the photo are drawn over it again.
+fitted head is drawn again with the photo's own light-free skin, and the photo itself becomes a
+surface behind it. Hair turns with the head; what is far from the head stays. Hair and hats that
+covered the head in the photo are drawn over it again.
 """
 
 from dataclasses import dataclass, replace
@@ -42,7 +42,7 @@ _GRID = 56
 _MARGIN = 28
 """Further cells on every side, which mirror the square."""
 _FAR_METRES = 0.6
-"""How far behind the head the surroundings stand."""
+"""Distance of the surroundings behind the head, metres."""
 _OWN_EXPRESSION = 0.5
 """Probability that the face keeps the photo's expression and gaze."""
 _OWN_LIGHT = 0.5
@@ -52,9 +52,9 @@ _NECK_METRES = 0.035
 _AXIS = (0.0, 0.02, -0.085)
 """A point about which the skull is as wide as deep, head space, metres: hair hangs around it."""
 _STRETCHED = 12.0
-"""What is seen of a photo at so many times its size is not shown."""
+"""Parts of a photo that are stretched this many times are not shown."""
 _FRONT_SLACK = 0.02
-"""Metres by which what lay on the head may sink into the turned head and still be seen."""
+"""Metres by which hair and hats may lie inside the turned head and still be drawn."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,16 @@ class PhotoSurface:
     triangles: Int[Tensor, "T 3"]
     """Of the grid."""
     facing: Float[Tensor, "G"]
-    """0 where little of the photo is stretched over much of the new picture; else 1."""
+    """0 where the photo is stretched much; else 1."""
     head: Float[Tensor, "S S"]
     """1 where the stored square shows the head down to the chin, or near it hair or an ear."""
 
 
 class RerenderedFaces:
-    """Draws stored fits anew: photo k of a seed is the same whoever makes it, and when."""
+    """Re-renders stored fits: photo k of a seed is the same in every process, at any time."""
 
     def __init__(self, fits: FitStore, faces: SyntheticFaces) -> None:
-        """Take fits and the maker of synthetic faces whose head, cameras and degradations to share.
+        """Take fits, and the generator of synthetic faces whose head and cameras are used.
 
         Raises:
             ValueError: there are no fits.
@@ -162,7 +162,7 @@ class RerenderedFaces:
         attributes = torch.cat([surface.source, surface.facing[:, None]], -1)
         at = interpolate(attributes, surface.triangles, fragments)
         photo, front = fit.photo.to(at), fit.front.to(at)
-        # Behind the head there is no second one: it and its hair give way to what surrounds them.
+        # The head and its hair are replaced by what surrounds them: only the new head is shown.
         behind = outward(photo, (surface.head < 0.05).to(photo))
         layers = torch.cat([behind, photo, front[None]])[None]
         grid = (at[:2] * 2 - 1).permute(1, 2, 0)[None]
@@ -172,7 +172,7 @@ class RerenderedFaces:
         inside = (at[:2] - 0.5).abs().amax(0) < 0.5
         hair = ((warped[:, 6] - 0.35) * 2).clamp(0, 1) * at[2] * inside
         gain = gain[:, None, None]
-        # Also behind the head: nothing may show between its edge and the hair beside it.
+        # Also behind the head: there must be no gap between its edge and the hair beside it.
         surroundings = torch.lerp(warped[:, :3], warped[:, 3:6], hair.unsqueeze(1)) * gain
         opacity = hair * above
         depth = torch.where(opacity > 0.5, fragments.depth - 2 * _FRONT_SLACK, torch.inf)
@@ -189,10 +189,9 @@ def photo_surface(
 ) -> PhotoSurface:
     """Return a fitted photo as a surface seen by another camera.
 
-    On the head the surface has the head's depth, around it that of the skull's axis: there the
-    hair lies that is seen beside a face. The head
-    and its hair move with the head; what is farther away keeps its place in the picture, around
-    the head and in the head's size.
+    On the head the surface has the head's depth; around it the depth of the skull's axis, where
+    the hair beside a face lies. The head and its hair move with the head. What is farther away
+    keeps its position in the picture relative to the head, and scales with it.
 
     Args:
         fit: the photo.
@@ -209,11 +208,11 @@ def photo_surface(
     axis = old.to_camera(vertices.new_tensor([_AXIS]))[0, 2]
     depth = torch.where(covered > 0, head.depth, axis)
     front = F.interpolate(fit.front.to(vertices)[None, None], (_GRID, _GRID), mode="area")[0, 0]
-    # Hair hangs on the head; other dark things far away are not hair.
+    # Hair is near the head; dark things far away are not hair.
     rigid = torch.maximum(covered, front * _spread(covered, 11))
     face = covered * (interpolate(neck[:, None], triangles, head)[0] < 0.5)
-    # A little more than the head: its outline in the photo is not the fitted one to the pixel, nor
-    # are its ears. What is seen below the chin, neck and collar, stays.
+    # A little more than the head: outline and ears of the fit differ from the photo by some pixels.
+    # Neck and collar, below the chin, stay.
     near = _spread(face, 13)
     person = (
         front

@@ -311,9 +311,9 @@ def _seen(drawn: Tensor, x: Tensor, y: Tensor, depth: Tensor, margin: Tensor) ->
             j = column.nan_to_num(0.0).clamp(0, width - 1).long()
             surface = flat.gather(-1, i * width + j)
             clear = (2 - (depth - surface) / margin).clamp(0, 1)
-            # A pixel beside the mesh shows something else, which spoils a texel that reaches it.
+            # A pixel beside the mesh shows something else: a texel that includes it is wrong.
             seen += across * down * clear * (surface > 0)
-    # A texel on a degenerate triangle has no place in the photo: it is not seen.
+    # A texel on a degenerate triangle has no position in the photo: it is not seen.
     return seen.nan_to_num(0.0)
 
 

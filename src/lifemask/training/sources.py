@@ -1,4 +1,4 @@
-"""Generated faces as sources of batches: made in the process that asks, the same for the same step."""
+"""Generated faces as sources of batches; the same for the same step, in every process."""
 
 import logging
 import math
@@ -26,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SyntheticFaceSource:
-    """Faces that never existed."""
+    """Synthetic faces."""
 
     config: SyntheticConfig
-    """Which ones."""
+    """Of the generator."""
     seed: int
     """Of the endless stream, 0 or more."""
     stores: tuple[Path, ...] = ()
-    """Tars of stored fits whose surroundings stand behind some of the faces."""
+    """Tars of stored fits whose backgrounds are used behind some of the faces."""
     device: str = "cpu"
     """Where they are drawn; other devices than the CPU draw in the training process."""
 
@@ -62,16 +62,16 @@ class RerenderedFaceSource:
 
 @dataclass(frozen=True)
 class SyntheticClipSource:
-    """Clips of people who never existed: batches have axes (size, frames)."""
+    """Clips of synthetic people: batches have axes (size, frames)."""
 
     config: SyntheticConfig
-    """Which people, cameras and lights."""
+    """Of the generator."""
     seed: int
     """Of the endless stream, 0 or more."""
     frames: int
     """Frames of each clip, 1 or more."""
     stores: tuple[Path, ...] = ()
-    """Tars of stored fits whose surroundings stand behind some of the faces."""
+    """Tars of stored fits whose backgrounds are used behind some of the faces."""
     device: str = "cpu"
     """Where they are drawn; other devices than the CPU draw in the training process."""
 
@@ -83,16 +83,16 @@ class SyntheticClipSource:
 
 @dataclass(frozen=True)
 class VariedSource:
-    """A source's faces, each in several variations beside each other.
+    """A source's faces or clips, each in several variations beside each other.
 
-    Drawing a face costs more than learning from it; several looks at the same one teach nearly as
-    much as new ones (Hoffer et al., "Augment your batch", CVPR 2020).
+    Drawing a face costs more than training on it, and variations of one face help nearly as much as
+    new faces (Hoffer et al., "Augment your batch", CVPR 2020).
     """
 
     source: SyntheticFaceSource | SyntheticClipSource | RerenderedFaceSource
     """Where faces come from."""
     augmentation: Augmentation
-    """How far the variations go."""
+    """Strengths of the variations."""
     repeats: int
     """Variations of each face in a batch."""
 

@@ -1,4 +1,4 @@
-"""Photos of people who never existed, with everything known about them, made as fast as needed."""
+"""The generator of synthetic faces: photos of people who never existed, with complete truth."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -60,7 +60,7 @@ from lifemask.rendering.backends import BackendName
 
 @dataclass(frozen=True)
 class Moment:
-    """All that differs between two photos of one person."""
+    """All that can differ between two photos of one person."""
 
     expression: Float[np.ndarray, "52"]
     """ARKit weights."""
@@ -87,9 +87,9 @@ class Moment:
 
 
 class SyntheticFaces:
-    """Makes photos of synthetic faces: photo k of a seed is the same whoever makes it, and when.
+    """Generates photos of faces: photo k of a seed is the same in every process, at any time.
 
-    Holds the head, its painted layers and nothing that changes.
+    Holds the head and its painted layers; nothing in it changes.
     """
 
     def __init__(
@@ -106,9 +106,9 @@ class SyntheticFaces:
         Args:
             config: what to draw; the default covers all people and cameras.
             model: needs albedo, regions, 68, 478 and AFLW's landmarks.
-            surroundings: photos whose blurred surroundings stand behind some of the faces; without
-                them all backgrounds are made up.
-            device: where to draw. Chance is the CPU's, so that every device draws the same.
+            surroundings: photos whose blurred backgrounds are used behind some of the faces; without
+                them all backgrounds are synthetic.
+            device: where to draw. Random numbers are the CPU's: every device draws the same.
             backend: of the rasteriser.
 
         Raises:
@@ -141,10 +141,10 @@ class SyntheticFaces:
         return _without_frames(clips)
 
     def clips(self, seed: int, index: int, size: int, frames: int) -> FaceBatch:
-        """Return clips with batch axes (size, frames): person, albedo and skin are a clip's own.
+        """Return clips with batch axes (size, frames): each shows one person.
 
-        In half of the clips head, face and light move smoothly, in the others each frame is
-        another occasion. The first frame is the photo that `batch` gives for the same number.
+        In half of the clips pose, expression and light change smoothly; in the others each frame
+        is drawn independently. The first frame is the photo of `batch` with the same number.
 
         Args:
             seed: of the endless stream.
@@ -301,7 +301,7 @@ class SyntheticFaces:
         return albedo, torch.stack(displacements)
 
     def _light(self, moments: list[Moment], albedo: Tensor) -> LightRig:
-        """Return the light through each photo's exposure: darker skin is exposed more."""
+        """Return the light after each photo's exposure: darker skin is exposed more."""
         rig = LightRig(
             self._tensor([m.soft for m in moments]),
             self._tensor([m.direction for m in moments]),
@@ -311,8 +311,8 @@ class SyntheticFaces:
         edge = albedo.shape[-1]
         face = albedo[:, :, edge // 5 : edge * 3 // 5 : 8, edge // 4 : edge * 3 // 4 : 8]
         middle = face.mean((1, 2, 3))
-        # What a surface that faces the camera, or half of the lamp, would show. Cameras level its
-        # brightness and most of its colour.
+        # Shading of a surface turned half towards the camera, half towards the lamp. Cameras even
+        # out its brightness and most of its colour.
         halfway = F.normalize(rig.direction + rig.direction.new_tensor([0, 0, 1.5]), dim=-1)
         front = rig.nearest_harmonics().shade(halfway[:, None])[:, 0].clamp(min=0.1)
         level = front.mean(-1, keepdim=True) ** 0.3 * front**0.7
@@ -329,7 +329,7 @@ class SyntheticFaces:
         albedo: Tensor,
         frames: int,
     ) -> list[Dressed]:
-        """Return what each head wears, and what is before it."""
+        """Return what each head wears, and what is in front of it."""
         neutral = neutral_vertices(self.model, coefficients)
         neck = self._painter.layers["neck"][::4, ::4]
         skin = (albedo[:, :, ::4, ::4] * neck).sum((2, 3)) / neck.sum()
@@ -442,14 +442,14 @@ def _head_material(model: MorphableModel, painter: SkinPainter) -> HeadMaterial:
             first, last = vertices[name]
             wet[first:last] = 1
             specular[first:last] = 1.0 if "eye" in name else 0.5
-            # Behind closed lids and lips all is dark; what they show when they open is not.
+            # The mean head has closed lids and lips; what shows when they open is brighter than that.
             least, most = (0.35, 0.7) if "eye" in name else (0.55, 1.0)
             sky[first:last] = sky[first:last].clamp(least, most)
     regions = model.regions
     specular = specular * (
         1 + 0.5 * regions["lips"] - 0.5 * regions["scalp"] - 0.4 * regions["neck"]
     )
-    # Lids are folded away on the resting head; closed ones lie open to the light.
+    # On the resting head lids are folded; closed lids get more light.
     sky = torch.maximum(sky, 0.6 * regions["eyes"] * (1 - wet))
     sky = sky.clamp(min=0.04) * (1 - 0.5 * regions["mouth_bag"])
     low, high = model.mean.amin(0), model.mean.amax(0)
@@ -463,7 +463,7 @@ def _head_material(model: MorphableModel, painter: SkinPainter) -> HeadMaterial:
 
 
 def _between(first: Moment, last: Moment, share: float, degradations: CameraDegradations) -> Moment:
-    """Return a moment on the way from one to another, as a camera that keeps running sees it."""
+    """Return a moment between two others of one recording."""
 
     def mix(name: str) -> np.ndarray:
         a, b = getattr(first, name), getattr(last, name)

@@ -52,7 +52,7 @@ _HOLLOW, _SHADOW, _WRAP = (0.25, 0.0, -0.07), (0.3, 0.0, -0.12), (0.22, 0.10, 0.
 def light_vertices(
     triangles, worn_shadow, vertices, normals, lamp, axes, spread, worn, worn_triangles, lit
 ):
-    """Write how much of the lamp each vertex of one head sees; all of it where there is no lamp.
+    """Write the visibility of the lamp from each vertex of one head; 1 where there is no lamp.
 
     Args:
         triangles: of the head.
@@ -243,7 +243,7 @@ def _invert(depth):
 
 @kernel()
 def _gather(points, attributes, corner_vertex, uv, corners):
-    """Write all that is known of each corner into its row."""
+    """Write the attributes of each corner into its row."""
     for i in range(len(corner_vertex)):
         vertex = corner_vertex[i]
         for k in range(ATTRIBUTES):
@@ -357,7 +357,7 @@ def _tilt(queue, count):
 
 @kernel()
 def _record(queue, count, place, normals, albedo, skin, depth):
-    """Write what is true of the queued points whatever the light."""
+    """Write what does not depend on the light for the queued points."""
     normals, albedo = normals.reshape(3, -1), albedo.reshape(3, -1)
     skin, depth = skin.reshape(-1), depth.reshape(-1)
     for k in range(3):
@@ -427,7 +427,7 @@ def _light(
             around = s0 + s1 * y + s2 * z + s3 * x + s4 * x * y + s5 * y * z
             around += s6 * (3 * z * z - 1) + s7 * x * z + s8 * (x * x - y * y)
             x, y, z = queue[_MIRRORED_X + i], queue[_MIRRORED_Y + i], queue[_MIRRORED_Z + i]
-            # The mirror shows the surroundings' broad shape only: harmonics up to degree one.
+            # Reflections show the surroundings coarsely: harmonics up to degree one.
             reflected = max(s0 + s1 * y + s2 * z + s3 * x, 0.0)
             visibility, lit = queue[_AMBIENT + i], queue[_LIT + i]
             hollow = visibility * (1 + hollow_k * (1 - visibility))

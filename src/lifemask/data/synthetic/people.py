@@ -1,4 +1,4 @@
-"""Who the synthetic people are: shape, age, skin, and what marks it."""
+"""Random people: shape, age, skin and its marks, and what they wear."""
 
 from dataclasses import dataclass
 
@@ -51,11 +51,11 @@ class Person:
 _TONE_DEGREES = (-55.0, -48.0, -30.0, 5.0, 25.0, 43.0, 50.0, 57.0)
 _TONE_MELANIN = (2.6, 2.1, 1.0, 0.0, -0.5, -1.0, -1.25, -1.6)
 
-# Of the mode `brow_darkness`: where painted brows differ least from the skin around them.
+# Value of the mode `brow_darkness` where painted brows differ least from the skin around them.
 _WITHOUT_BROW = -1.7
 
 _DARKER = np.array([1.0, 1.0, 1.0])
-# What blood and melanin take away from the log of red, green and blue.
+# What blood and melanin subtract from the log of red, green and blue.
 _BLOOD = np.array([0.06, 0.42, 0.36])
 _MELANIN = np.array([0.55, 0.75, 0.85])
 
@@ -185,7 +185,7 @@ def _sample_paint(
 
 
 def _sample_beard(rng: np.random.Generator, traits: _Traits) -> dict[str, np.ndarray]:
-    # Grey hair takes the skin's colour rather than its light.
+    # Grey hair reduces the skin's colour more than its brightness.
     hairs = np.array([1.1, 0.95, 0.8])
     if rng.random() < 0.8 * traits.old:
         hairs = np.array([0.7, 0.35, 0.1])
@@ -238,11 +238,11 @@ _MASCULINE = {
     51: 0.31, 53: 0.17, 54: -0.14, 55: -0.24, 58: -0.18, 60: 0.17, 61: 0.15, 65: -0.15, 71: -0.18,
 }  # fmt: skip
 _SEXED = 1.2
-"""How far from the middle people of a sex are on average; some are like the other."""
+"""Factor on the mean difference of the sexes; the distributions overlap."""
 
 
 def _of_a_sex(identity: np.ndarray, spread: float, *, masculine: bool) -> np.ndarray:
-    """Return coefficients drawn for everyone as those of one sex; both together vary as before."""
+    """Return coefficients shifted to one sex; over both sexes their distribution stays the same."""
     sexed = identity.copy()
     for mode, weight in _MASCULINE.items():
         if mode < len(sexed):

@@ -57,7 +57,7 @@ class HeadMaterial:
 
 @dataclass(frozen=True)
 class LitHeads:
-    """Heads where they stand before their cameras, with the light that reaches them."""
+    """Heads in front of their cameras, with the light that reaches them."""
 
     vertices: Float[Tensor, "N V 3"]
     """Head space, metres."""
@@ -76,7 +76,7 @@ class LitHeads:
 
 @dataclass(frozen=True)
 class Picture:
-    """The heads before background, hair and camera degradations, and what is true of each pixel."""
+    """Heads without background, hair and camera degradations, and the truth of each pixel."""
 
     colour: Float[Tensor, "N 3 H W"]
     """Linear RGB over black, averaged over the pixel's samples."""
@@ -320,7 +320,7 @@ def _antialiased(
 
 
 def is_compiled(backend: BackendName, device: torch.device) -> bool:
-    """Return whether numba draws here, in which case everything around it is compiled too."""
+    """Return whether numba draws here; then everything around it is compiled too."""
     if device.type != "cpu":
         return False
     return backend == "numba" or (backend == "auto" and available_backends(device)[0] == "numba")
@@ -405,7 +405,7 @@ def _lit(
 
 
 _WORN_SHADOW = 0.85
-"""Part of the lamp's light that hair and all else that is worn stop: some goes through strands."""
+"""Part of the lamp's light that everything worn stops; some passes between strands of hair."""
 
 
 def light_on_vertices(
@@ -417,7 +417,7 @@ def light_on_vertices(
     casters: Sequence[Caster] | None = None,
     backend: BackendName,
 ) -> Float[Tensor, "N V"]:
-    """Return how much of the lamp each vertex sees past the head and what is worn, 0 to 1.
+    """Return the visibility of the lamp from each vertex, past the head and what is worn, 0 to 1.
 
     Where there is no lamp it is 1.
     From shadow maps in the lamp's direction (Williams 1978), averaged over as many texels as the
@@ -515,7 +515,7 @@ def shade(
     """
     basis = spherical_harmonics(normal.T)
     soft = (basis @ light.soft).T.clamp(min=0.02)
-    # Light that bounces between skin in hollows comes out redder.
+    # Light reflected several times by skin, in hollows, is redder.
     hollow = _tinted(ambient_visibility, (0.25, 0.0, -0.07))
     toward = (light.direction[:, None] * normal).sum(0)
     wrap = (toward.new_tensor([0.22, 0.10, 0.07])[:, None] + 0.3 * light.size) * (1 - wet)
@@ -529,14 +529,14 @@ def shade(
     half = _unit(view + light.direction[:, None])
     peak = (half * normal).sum(0).clamp(min=0)
     grazing = 0.028 + 0.972 * (1 - (half * view).sum(0).clamp(0, 1)) ** 5
-    # Blinn-Phong lobes as tall as their width asks (Kelemen and Szirmay-Kalos for skin).
+    # Normalised Blinn-Phong lobes (Kelemen and Szirmay-Kalos for skin).
     broad, tight = peak**18 * (20 / 8), peak**70 * (72 / 8)
     glass = peak**600 * (602 / 8)
     lobes = torch.where(wet > 0.5, glass, 0.65 * broad + 0.35 * tight)
     strength = specular * torch.where(wet > 0.5, torch.ones_like(specular), skin_specular * 0.9)
     mirror = lobes * grazing * strength * lit * (toward > 0)
     reflected = 2 * facing * normal - view
-    # The mirror shows the surroundings' broad shape only: harmonics up to degree one.
+    # Reflections show the surroundings coarsely: harmonics up to degree one.
     around = (spherical_harmonics(reflected.T)[:, :4] @ light.soft[:4]).T.clamp(min=0)
     # Bounded: skin is rough, so its rim is less bright than Fresnel's law for a mirror says.
     sheen = fresnel.clamp(max=0.05) * strength * ambient_visibility * 0.45
@@ -561,7 +561,7 @@ def _sample(texture: Float[Tensor, "C D D"], uv: Float[Tensor, "2 P"]) -> Float[
 def ambient_visibility(
     vertices: Float[Tensor, "V 3"], triangles: Int[Tensor, "T 3"], *, directions: int = 64
 ) -> Float[Tensor, "V"]:
-    """Return how much of an even sky each vertex sees past the mesh, weighted by the cosine."""
+    """Return one minus the ambient occlusion by the mesh: visible sky, weighted by the cosine."""
     normals = vertex_normals(vertices, triangles)
     index = torch.arange(directions, dtype=torch.float32, device=vertices.device) + 0.5
     # A spiral of Fibonacci covers the sphere evenly.

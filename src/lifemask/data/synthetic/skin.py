@@ -82,7 +82,7 @@ class SkinPainter:
                 inner
                 * (1 - regions["eyes"])
                 * (1 - 0.7 * regions["lips"])
-                # The texture is stretched there: what is fine on the face would be long streaks.
+                # The texture is stretched there: fine detail would become long streaks.
                 * (1 - regions["neck"])
             ).astype(np.float32)
         ).to(device)
@@ -101,9 +101,9 @@ class SkinPainter:
         self._stubble = (0.75 + 0.13 * strands + 0.12 * patches).to(device)
 
     def _lids_lightened(self) -> Float[Tensor, "1 P"]:
-        """Return the mean albedo without the shade that the head's lids hold from being folded.
+        """Return the mean albedo without the dark shade in the folds of the head's lids.
 
-        Where closed lids spread it in the open, people looked as if beaten.
+        On closed lids, where the fold is open, the shade would look like a bruise.
         """
         mean = self._mean_log.view(3, self.resolution, self.resolution)
         weight = (2 * self.layers["socket"]).clamp(0, 1)

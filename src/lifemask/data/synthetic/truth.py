@@ -1,4 +1,4 @@
-"""From a drawn picture and what covers it to the batch that networks learn from."""
+"""The labelled batch of a drawn picture: photo, landmarks, truth and visibility."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,9 @@ from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
 
 _ON_TOP = 0.004
-"""Metres by which a point may lie behind what is drawn at its pixel and still be seen."""
+"""Metres by which a visible point may lie behind the surface drawn at its pixel."""
 _ABOVE = 0.005
-"""Metres from which on what is worn hides a point: brows and lashes lie closer."""
+"""What is worn hides points that lie more metres behind it; brows and lashes lie closer."""
 
 
 @dataclass(frozen=True)

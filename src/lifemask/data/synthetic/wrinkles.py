@@ -52,7 +52,7 @@ def wrinkle_weights(
 
     Args:
         expression: ARKit weights.
-        age_years: skin at 20 hardly folds, at 70 it stays folded.
+        age_years: wrinkles at rest and in expressions grow from 25 to 75.
     """
     old = float(np.clip((age_years - 25) / 50, 0, 1))
     rest, folded = (

@@ -1,4 +1,4 @@
-"""From an outfit to one mesh with materials, on one person's head."""
+"""One mesh with materials of all that a person wears."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What comes between a face and the camera: masks, hands, phones and microphones, all made up.
+"""Occluders between face and camera: masks, hands, phones and microphones, all synthetic.
 
 Every occluder is a small mesh in head space that joins what the person wears: it has depth, is lit
 by the same light, throws shadows, and hides the points behind it.

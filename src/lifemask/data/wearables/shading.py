@@ -1,4 +1,4 @@
-"""Light on hair, cloth, skin and glass, at the vertices of what is worn."""
+"""Light on hair, cloth, skin and glass at the vertices of what is worn."""
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +11,13 @@ from lifemask.geometry.lighting import light_axes_from_camera, spherical_harmoni
 from lifemask.geometry.meshes import vertex_normals
 
 MIDDLE = (0.0, 0.01, -0.07)
-"""Of a head of hair, head space, metres."""
+"""Middle of a head of hair, head space, metres."""
 SOFTNESS = 0.6
-"""How much the normals of hair are those of a ball around that."""
+"""How much the normals of hair are those of a sphere around `MIDDLE`, 0 to 1."""
 PASSED = 0.2
-"""Part of the light that goes through hair."""
+"""Part of the light that passes through hair."""
 FIBRE = (0.0, -1.0, -0.25)
-"""Which way hair runs, head space."""
+"""Direction of hair fibres, head space."""
 # Hair scatters light forward.
 _WRAP = {HAIR: 0.25, CLOTH: 0.05, SKIN: 0.12, GLASS: 0.0}
 WRAP = tuple(_WRAP[kind] for kind in sorted(_WRAP))
@@ -48,7 +48,7 @@ def vertex_colours(
     middle = vertices.new_tensor(MIDDLE)
     hairy = (dressed.surface == HAIR)[:, None]
     own = vertex_normals(vertices, dressed.triangles)
-    # Cards have two sides and no thickness: they are lit as the head of hair that they make up.
+    # Hair cards are flat and two-sided: they are lit like the whole head of hair.
     away = F.normalize(vertices - middle, dim=-1)
     outward = torch.where((own * away).sum(-1, keepdim=True) < 0, -own, own)
     blended = F.normalize((1 - SOFTNESS) * outward + SOFTNESS * away, dim=-1)
