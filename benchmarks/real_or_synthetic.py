@@ -1,20 +1,19 @@
-"""Let a small classifier tell photos from synthetic faces, and show what it is surest of.
+"""Train a small classifier to tell photos from synthetic faces, and show its surest answers.
 
     python benchmarks/real_or_synthetic.py [--data DIR] [--fits TAR ...] [--out DIR]
 
-Photos are those of the `open` tier, framed as networks see them; a part of the people is held out.
-The classifier learns from the others and as many synthetic faces, and is judged on the held-out
-people and on synthetic people of another seed. The judged poses differ (photos are portraits), so
-synthetic faces are drawn near-frontal unless --all-poses is given; then a face turned away is
-given away by that alone. For the same reason nobody holds a hand or a mask before the face, and
-photos go through the same cameras as drawn faces: else their sharpness and exposure alone, which
-are meant to vary more in what networks learn from, would tell (--as-they-are keeps all that). With
-stored fits, half of the synthetic faces have a photo's blurred
-surroundings, and faces drawn anew from photos are judged apart.
+Photos are those of the `open` tier, in the frames of the networks; a part of the people is held
+out. The classifier is trained on the others and as many synthetic faces, and evaluated on the
+held-out people and on synthetic people of another seed. Photos are portraits, so synthetic faces
+are near-frontal too unless --all-poses is given: else the pose alone would tell them apart. For the
+same reason hands and masks are left out, and photos get the same camera degradations as drawn
+faces: training data varies more in sharpness and exposure than photos do (--as-they-are keeps all
+that). With stored fits, half of the synthetic faces have a photo's blurred background, and
+re-rendered photos are evaluated separately.
 
 Prints accuracies with 95 % intervals (0.5 is chance) and writes a sheet for each: sixteen photos
-and sixteen drawn faces it is surest of, and below each the sixteen it is most wrong about. Takes a
-few minutes on one core; photos are looked at once and remembered.
+and sixteen drawn faces of which it is surest, and below them the sixteen of its largest errors.
+Takes a few minutes on one core; what perception finds in photos is stored.
 """
 
 import argparse
@@ -30,10 +29,10 @@ from torch import Tensor, nn
 
 from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.photo_faces import FaceCrops, PhotoFaces, open_photos
-from lifemask.data.profiled import ProfiledFaces
+from lifemask.data.rerendered import RerenderedFaces
 from lifemask.data.stored_fits import FitStore
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
-from lifemask.data.synthetic.faults import of_photo, photograph, sample_faults
+from lifemask.data.synthetic.degradations import photo_degradations, photograph, sample_degradations
 from lifemask.io.colour import srgb_from_linear
 from lifemask.morphable.assets import read_card
 
@@ -45,7 +44,7 @@ SHARDS = ("open-frl-*", "open-ukparl-*", "open-voteview-*")
 
 @dataclass(frozen=True)
 class Crops:
-    """Faces to learn from and others to be judged on, (N,3,112,112) sRGB in [0, 1]."""
+    """Faces to train on and others to evaluate on, (N,3,112,112) sRGB in [0, 1]."""
 
     training: Tensor
     held_out: Tensor
@@ -56,10 +55,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--fits", type=Path, nargs="*", default=[], help="stores of fits")
-    parser.add_argument("--photos", type=int, default=600, help="to learn from")
-    parser.add_argument("--judged", type=int, default=200, help="of each kind")
+    parser.add_argument("--photos", type=int, default=600, help="to train on")
+    parser.add_argument("--evaluated", type=int, default=200, help="of each kind")
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--limit", type=int, help="look at the first so many photos only")
+    parser.add_argument("--limit", type=int, help="use only the first so many photos")
     parser.add_argument("--all-poses", action="store_true")
     parser.add_argument("--as-they-are", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("."))
@@ -78,14 +77,16 @@ def main() -> None:
     )
     cameras = None if options.as_they_are else config
     photos = Crops(
-        _photos(training, options.photos, cameras), _photos(held, options.judged, cameras)
+        _photos(training, options.photos, cameras), _photos(held, options.evaluated, cameras)
     )
-    count, judged = len(photos.training), len(photos.held_out)
+    count, evaluated = len(photos.training), len(photos.held_out)
     store = FitStore(options.fits, head=read_card("head/head").sha256) if options.fits else None
     faces = SyntheticFaces(config, surroundings=store)
-    kinds = {"synthetic": Crops(*(_drawn(faces, s, n) for s, n in ((100, count), (101, judged))))}
+    kinds = {
+        "synthetic": Crops(*(_drawn(faces, s, n) for s, n in ((100, count), (101, evaluated))))
+    }
     if store is not None:
-        kinds["profiled"] = _profiled(store, faces, count, judged)
+        kinds["rerendered"] = _rerendered(store, faces, count, evaluated)
     for name, drawn in kinds.items():
         network = _trained(photos.training, drawn.training, options.steps)
         real, made = (_scores(network, part) for part in (photos.held_out, drawn.held_out))
@@ -114,7 +115,7 @@ def _photos(faces: PhotoFaces, count: int, cameras: SyntheticConfig | None) -> T
 def _taken_again(photo: Tensor, rng: np.random.Generator, config: SyntheticConfig) -> Tensor:
     exposure = config.exposure_spread * rng.standard_normal() + 0.06 * rng.standard_normal(3)
     scene = photo[0] * torch.from_numpy(np.exp(exposure)).float()[:, None, None]
-    return photograph(scene, of_photo(sample_faults(rng, config)))[None]
+    return photograph(scene, photo_degradations(sample_degradations(rng, config)))[None]
 
 
 def _drawn(faces: SyntheticFaces, seed: int, count: int) -> Tensor:
@@ -123,14 +124,14 @@ def _drawn(faces: SyntheticFaces, seed: int, count: int) -> Tensor:
     ]
 
 
-def _profiled(store: FitStore, faces: SyntheticFaces, count: int, judged: int) -> Crops:
-    """Draw one part of the fitted people to learn from, and the other to be judged on."""
-    border = int(len(store) * count / (count + judged))
+def _rerendered(store: FitStore, faces: SyntheticFaces, count: int, evaluated: int) -> Crops:
+    """Re-render one part of the fitted people to train on, and the other to evaluate on."""
+    border = int(len(store) * count / (count + evaluated))
     keys = np.random.default_rng(0).permutation(store.keys).tolist()
     parts = []
-    for part, number, seed in ((keys[:border], count, 100), (keys[border:], judged, 101)):
+    for part, number, seed in ((keys[:border], count, 100), (keys[border:], evaluated, 101)):
         store.keys = part
-        maker = ProfiledFaces(store, faces)
+        maker = RerenderedFaces(store, faces)
         batches = [_reduced(maker.batch(seed, k, 8).photo) for k in range(-(-number // 8))]
         parts.append(torch.cat(batches)[:number])
     return Crops(*parts)
@@ -169,7 +170,7 @@ def _trained(real: Tensor, made: Tensor, steps: int) -> nn.Module:
 
 
 def _varied(faces: Tensor, generator: torch.Generator) -> Tensor:
-    """Return faces mirrored, shifted, and in other exposure by chance: few photos are to do."""
+    """Return faces mirrored, shifted, and in other exposure by chance: the photos are few."""
     mirrored = torch.rand(len(faces), generator=generator) < 0.5
     faces = torch.where(mirrored[:, None, None, None], faces.flip(-1), faces)
     row, column = torch.randint(0, 9, (2,), generator=generator).tolist()
@@ -185,7 +186,7 @@ def _scores(network: nn.Module, faces: Tensor) -> Tensor:
 
 
 def _sheet(real: Tensor, real_score: Tensor, made: Tensor, made_score: Tensor) -> Image.Image:
-    """Return four rows of pairs: photos and drawn faces surest of, then those mistaken."""
+    """Return four rows of faces: photos and drawn ones, the surest, then the largest errors."""
     rows = [
         real[real_score.argsort(descending=True)[:16]],
         made[made_score.argsort()[:16]],

@@ -1,4 +1,4 @@
-"""Measure how many synthetic photos a second are made, and where the time goes.
+"""Measure how many synthetic photos are made per second, and how the time is spent.
 
     python benchmarks/synthetic.py [--photos 64] [--processes 2] [--bare]
 
@@ -17,15 +17,15 @@ import torch
 
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
 
-# What a stage's name stands for: functions whose time, callees included, it sums.
+# The functions of each stage; their times, callees included, are summed.
 STAGES = {
-    "chance": ("_person", "_moments"),
-    "head's shape": ("vertices",),
-    "skin's textures": ("_skin",),
+    "random numbers": ("_person", "_moments"),
+    "head shape": ("vertices",),
+    "skin textures": ("_skin",),
     "shadows and normals": ("light_heads",),
     "drawing the head": ("draw_heads",),
-    "what is worn": ("_dressed", "_worn"),
-    "which points are seen": ("labelled",),
+    "hair and clothes": ("_dressed", "_worn"),
+    "labels": ("labelled",),
     "background and camera": ("_photograph",),
 }
 BATCH = 16
@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the speed of the synthetic faces.")
     parser.add_argument("--photos", type=int, default=64, help="per process")
     parser.add_argument("--processes", type=int, default=2, help="one core each")
-    parser.add_argument("--bare", action="store_true", help="nobody wears anything")
+    parser.add_argument("--bare", action="store_true", help="without hair, clothes and hands")
     options = parser.parse_args()
     torch.set_num_threads(1)
     bare = SyntheticConfig(dressed=0.0, mask=0.0, hand=0.0, held=0.0)

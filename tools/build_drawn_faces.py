@@ -1,4 +1,4 @@
-"""Rebuild the sheet of people who never existed in docs/training.md, or look at others.
+"""Rebuild the sheet of synthetic people in docs/training.md, or make another one.
 
 python tools/build_drawn_faces.py [--seed 0] [--fits TAR ...] [--output PATH]
 """
@@ -23,7 +23,9 @@ def main() -> None:
     """Draw the first faces of a seed, write one picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fits", type=Path, nargs="*", default=[], help="for their surroundings")
+    parser.add_argument(
+        "--fits", type=Path, nargs="*", default=[], help="stored fits, for their backgrounds"
+    )
     parser.add_argument("--output", type=Path, default=TARGET)
     options = parser.parse_args()
     store = FitStore(options.fits, head=read_card("head/head").sha256) if options.fits else None

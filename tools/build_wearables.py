@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from scipy.spatial import cKDTree
 from wearables.brows import raised
-from wearables.light import openness
+from wearables.light import ambient_visibility
 from wearables.pictures import LUMINANCE_LIMIT, jpeg, luminance, png, read_picture
 from wearables.pieces import (
     BROWS,
@@ -49,7 +49,7 @@ UNIT = 2e-5
 """Metres per step of a stored position."""
 _TEXTURE = 256
 _LOWEST_HAIR = -0.45
-"""Hair that reaches lower is cut off there: no picture of a face shows it."""
+"""Hair is cut off at this height: pictures of faces do not show what is below."""
 
 Tensors = dict[str, NDArray[np.generic]]
 Anchors = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -121,7 +121,7 @@ def on_head(
     normals = outward(piece, vertex_normals(piece.points, piece.quads), soft=soft)
     points = np.concatenate([scene.fine, opaque.points])
     both = np.concatenate([scene.triangles, triangles_of(opaque.quads) + len(scene.fine)])
-    light = openness(piece.points, normals, points, both, bias=0.009, wrap=0.25)
+    light = ambient_visibility(piece.points, normals, points, both, bias=0.009, wrap=0.25)
     tensors = stored(name, piece, anchor, weights, light)
     if shades:
         tensors[f"{name}.shade"] = np.rint(sky(opaque, scene) * 255).astype(np.uint8)
@@ -131,13 +131,15 @@ def on_head(
 def sky(opaque: Piece, scene: Scene) -> NDArray[np.float64]:
     """Return how much of the light that reaches the bare skin (S,) a wearable lets through."""
     control, triangles = scene.body.control, triangles_of(opaque.quads)
-    return openness(control, scene.normals, opaque.points, triangles, bias=0.0005, wrap=0.0)
+    return ambient_visibility(
+        control, scene.normals, opaque.points, triangles, bias=0.0005, wrap=0.0
+    )
 
 
 def cover(opaque: Piece, scene: Scene, scalp: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how surely the skin (S,) under this hair is hidden by it, 0 to 1.
 
-    Skin is hidden if hair lies close above it, and hair stands in the way of most looks at it.
+    Skin is hidden if hair lies close above it and hides it from most directions.
     """
     middle = opaque.points[opaque.quads].mean(1)
     distance = cKDTree(middle).query(scene.body.control)[0]
@@ -258,7 +260,7 @@ def clothes(sources: Sources, scene: Scene, quads: NDArray[np.int64]) -> Tensors
         normals = vertex_normals(piece.points, piece.quads)
         points = np.concatenate([scene.fine, piece.points])
         both = np.concatenate([scene.triangles, triangles_of(piece.quads) + len(scene.fine)])
-        light = openness(piece.points, normals, points, both, bias=0.006, wrap=0.0)
+        light = ambient_visibility(piece.points, normals, points, both, bias=0.006, wrap=0.0)
         if label == "torso":
             on_border = np.isin(piece.source, body.border_base)
             own = np.array([np.where(body.border_base == s)[0][0] for s in piece.source[on_border]])

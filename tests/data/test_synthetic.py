@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lifemask.data.batch import FaceBatch
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
+from lifemask.data.synthetic.degradations import photograph, sample_degradations
 from lifemask.data.synthetic.expressions import sample_expression
-from lifemask.data.synthetic.faults import photograph, sample_faults
 from lifemask.data.synthetic.generator import composite
 from lifemask.data.synthetic.lights import LightRig
 from lifemask.data.synthetic.people import sample_person
@@ -225,7 +225,7 @@ def test_faces_at_rest_have_the_habits_of_portraits_and_closed_eyes_do_not_widen
 def test_sharpening_overshoots_at_an_edge_and_nowhere_else() -> None:
     scene = torch.full((3, 224, 224), 0.2)
     scene[..., 112:] = 0.4
-    plain = sample_faults(np.random.default_rng(0), SyntheticConfig(faults=0.0))
+    plain = sample_degradations(np.random.default_rng(0), SyntheticConfig(degradations=0.0))
     sharp = photograph(scene, dataclasses.replace(plain, sharpening=0.8))
     assert sharp[..., 112].min() > 0.42
     assert sharp[..., 111].max() < 0.18
@@ -302,7 +302,7 @@ def test_without_wrinkles_or_pores_the_skin_is_smooth() -> None:
         ({"grey": 1.5}, "probability"),
         ({"yaw_limit_degrees": 180.0}, "at most 120"),
         ({"distance_range_metres": (3.0, 0.3)}, "nearer one first"),
-        ({"faults": -1.0}, "0 or more"),
+        ({"degradations": -1.0}, "0 or more"),
     ],
 )
 def test_nonsense_configurations_are_refused(change: dict[str, object], message: str) -> None:
@@ -318,7 +318,7 @@ def test_negative_numbers_are_refused(faces: SyntheticFaces) -> None:
 
 
 def test_jpeg_of_quality_100_changes_nothing_visible_and_of_10_much() -> None:
-    from lifemask.data.synthetic.faults import jpeg
+    from lifemask.data.synthetic.degradations import jpeg
 
     rows = torch.linspace(0, 1, 40)
     image = torch.stack(
@@ -345,7 +345,7 @@ def test_a_lamp_in_harmonics_shades_like_a_clamped_cosine() -> None:
 
 
 def test_plain_torch_draws_the_same_as_compiled_kernels() -> None:
-    config = dataclasses.replace(SMALL, faults=0.0)
+    config = dataclasses.replace(SMALL, degradations=0.0)
     compiled = SyntheticFaces(config, backend="numba").batch(2, 0, 3)
     plain = SyntheticFaces(config, backend="torch").batch(2, 0, 3)
     assert (compiled.photo - plain.photo).abs().max() < 0.02  # two of 256 values
@@ -361,9 +361,9 @@ def test_plain_torch_draws_the_same_as_compiled_kernels() -> None:
 
 def test_compiled_cameras_store_the_same_photo(faces: SyntheticFaces, batch: FaceBatch) -> None:
     for k in range(24):
-        faults = sample_faults(np.random.default_rng(k), SMALL)
-        compiled = photograph(batch.photo[k % 12], faults, backend="numba")
-        plain = photograph(batch.photo[k % 12], faults, backend="torch")
+        degradations = sample_degradations(np.random.default_rng(k), SMALL)
+        compiled = photograph(batch.photo[k % 12], degradations, backend="numba")
+        plain = photograph(batch.photo[k % 12], degradations, backend="torch")
         # A sum in another order may round a value of 256, or a wave of a block, to its neighbour.
         assert (compiled - plain).abs().mean() < 1e-3
         assert ((compiled - plain).abs() > 1e-5).float().mean() < 0.02

@@ -184,7 +184,7 @@ def test_the_scalp_takes_the_hairs_colour_only_under_hair() -> None:
     crown, chin = head().mean[:, 1].argmax(), head().regions["lips"].argmax()
     torch.testing.assert_close(tinted[crown], short.hair_colour)
     torch.testing.assert_close(tinted[chin], albedo[chin])
-    assert short.skin_openness[crown] < 0.2
+    assert short.skin_ambient_visibility[crown] < 0.2
 
 
 def test_hats_hide_what_would_reach_through_them() -> None:

@@ -1,5 +1,6 @@
 """Each drawn face fills several places of a batch, each time varied anew."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.mixture import Mixture, mixed_batches
 from lifemask.data.stored_fits import StoredFit, write_fits
+from lifemask.data.synthetic import SyntheticConfig
 from lifemask.geometry.tensors import map_tensors, named_tensors
 from lifemask.morphable.assets import read_card
 from lifemask.systems.registry import build_system, find_recipe
@@ -85,6 +87,15 @@ def test_repeats_that_make_no_sense_are_refused() -> None:
     synthetic = replace(recipe.sources["synthetic"], repeats=0)
     with pytest.raises(TrainingError, match="repeats is 0; allowed are 1 and more"):
         build_parts(replace(recipe, sources={"synthetic": synthetic}), build_system, None)
+
+
+def test_options_are_known_under_their_earlier_names(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        config = synthetic_config({"faults": 0.25}, 64)
+    assert config == SyntheticConfig(size=64, degradations=0.25)
+    assert "option faults of synthetic faces is now called degradations" in caplog.text
+    with pytest.raises(TrainingError, match="have no option blemish"):
+        synthetic_config({"faults": 0.25, "blemish": 1.0}, 64)
 
 
 def test_surroundings_of_stored_fits_stand_behind_faces_if_told_so(tmp_path: Path) -> None:

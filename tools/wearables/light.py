@@ -1,4 +1,4 @@
-"""How much of the sky each point sees between hair, hat and head."""
+"""Ambient visibility of points between hair, hat and head."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ _PIXELS = 320
 _WIDTH = 0.80
 
 
-def openness(
+def ambient_visibility(
     points: NDArray[np.float64],
     normals: NDArray[np.float64],
     scene: NDArray[np.float64],

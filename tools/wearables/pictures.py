@@ -1,4 +1,4 @@
-"""Hair and cloth pictures reduced to what colours and covers: luminance and opacity, compressed."""
+"""Compressed pictures of hair and cloth: luminance and opacity."""
 
 import io
 
@@ -16,7 +16,7 @@ def read_picture(sources: Sources, name: str, size: int) -> NDArray[np.float64]:
     """Return RGBA (size, size, 4) in [0, 1], sRGB."""
     image = Image.open(io.BytesIO(sources.makehuman(name))).convert("RGBA")
     pixels = np.asarray(image, float) / 255
-    # Averaged premultiplied: what is transparent has no colour to give.
+    # Averaged premultiplied: transparent pixels have no colour.
     pixels[..., :3] *= pixels[..., 3:]
     factor = pixels.shape[0] // size
     pixels = pixels.reshape(size, factor, size, factor, 4).mean((1, 3))
@@ -25,7 +25,7 @@ def read_picture(sources: Sources, name: str, size: int) -> NDArray[np.float64]:
 
 
 def luminance(pixels: NDArray[np.float64], *, steady: float = 0.0) -> NDArray[np.float64]:
-    """Return linear luminance relative to its mean, with painted gloss and dark tips weakened.
+    """Return linear luminance relative to its mean, with painted highlights and dark tips weakened.
 
     Args:
         pixels: RGBA, sRGB.

@@ -1,4 +1,4 @@
-"""What MakeHuman's accessories are: their names, lengths of reference, and geometry on hm08."""
+"""MakeHuman's accessories: names, reference lengths, and geometry on hm08."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""Batches varied as cameras and life vary photos, with all that is known of them varied alike."""
+"""Random variations of batches; all that is known of a photo is varied with it."""
 
 import math
 from dataclasses import replace
@@ -30,12 +30,12 @@ from lifemask.perception.regions import square_regions, to_photo
 def augmented(batch: FaceBatch, strength: Augmentation, generator: torch.Generator) -> FaceBatch:
     """Return a varied batch; the same for the same state of the generator.
 
-    The frames of a clip are mirrored together and otherwise varied each for itself.
+    The frames of a clip are mirrored together; every other variation is drawn for each frame.
 
     Args:
         batch: crops on any device.
         strength: how much.
-        generator: what chance is drawn from; always the CPU's.
+        generator: of random numbers; always on the CPU.
     """
     if strength == Augmentation.none():
         return batch
@@ -73,7 +73,7 @@ def random_frames(
 
 
 def reframed(batch: FaceBatch, frame: FaceFrame) -> FaceBatch:
-    """Return what other frames, in crop pixels, show of each crop; cameras follow exactly.
+    """Return the crops as other frames, in crop pixels, show them; cameras are changed exactly.
 
     Args:
         batch: with one batch axis.
@@ -93,10 +93,10 @@ def reframed(batch: FaceBatch, frame: FaceFrame) -> FaceBatch:
 
 
 def occluded(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch:
-    """Return the batch with soft patches in front of some faces; what they hide is not visible.
+    """Return the batch with soft patches in front of some faces; points below are not visible.
 
     A patch shows a piece of another photo of the batch, or a plain colour with uneven light.
-    Landmarks keep their weights: where they are is still known.
+    Landmarks keep their weights: their position is still known.
     """
     photo = batch.photo
     count, _, height, width = photo.shape
@@ -138,8 +138,8 @@ def occluded(batch: FaceBatch, share: float, generator: torch.Generator) -> Face
 def cut(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch:
     """Return the batch with some photos ending within their frame, as tight portraits do.
 
-    Beyond the photo its border repeats, as in `crop_photo`, or all is black, as in crops that
-    others padded. Landmarks keep their weights; what is cut off is not visible.
+    Outside the photo its border repeats, as in `crop_photo`, or all is black, as in crops that
+    are padded. Landmarks keep their weights; points that are cut off are not visible.
     """
     photo = batch.photo
     count, _, height, width = photo.shape
@@ -181,7 +181,7 @@ def photographed(batch: FaceBatch, strength: Augmentation, generator: torch.Gene
     Args:
         batch: with one batch axis.
         strength: how much.
-        generator: what chance is drawn from.
+        generator: of random numbers.
     """
     photo, truth = batch.photo, batch.truth
     count, size = len(photo), photo.shape[-1]

@@ -1,4 +1,4 @@
-"""Clips of one person each: frames taken evenly from videos, kept as shards, drawn at random.
+"""Clips from videos, each of one person: a few random frames in their order.
 
 Beside each `VIDEO.mp4` lies its card `VIDEO.json`: `source`, `identity` and `licence_tier`. A video is
 decoded once, by PyAV; its frames become a shard of `VIDEO_NNNN.jpg` and `.json` in the cache, so
@@ -98,7 +98,7 @@ def open_clips(
     shards: Path | None = None,
     workers: int = 0,
 ) -> tuple[ClipFaces, ClipFaces, dict[str, Any]]:
-    """Return clips to train on, clips of other people to validate on, and what is known of them.
+    """Return clips to train on, clips of other people to validate on, and a summary.
 
     Args:
         data: folder to which the patterns are relative.
@@ -109,7 +109,7 @@ def open_clips(
         held_out: share of the people to validate on; at least one person.
         store: where observations are kept; by default in the cache folder.
         shards: where frames are kept; by default in the cache folder.
-        workers: processes that look at frames.
+        workers: processes that run perception.
 
     Raises:
         ShardError: there are no videos; one has no card, or another licence tier; too few people

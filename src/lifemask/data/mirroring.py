@@ -1,4 +1,4 @@
-"""Faces seen in a mirror: which point, expression and coefficient takes whose place."""
+"""Mirrored faces: batches, explained faces and their parts after a flip from left to right."""
 
 from dataclasses import replace
 from functools import cache
@@ -33,9 +33,9 @@ _ODD_IN_X = (1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0, -1.0, 1.0)
 
 
 def mirrored_batch(batch: FaceBatch) -> FaceBatch:
-    """Return the batch with all of its crops flipped left to right, and what is known of them.
+    """Return the batch with all crops flipped left to right, and all that is known of them.
 
-    A mirrored person counts as the same person only to themselves: `person` stays.
+    `person` stays, although a mirrored person is somebody else.
     """
     width = batch.photo.shape[-1]
     order478 = tuple(mirror478().tolist())

@@ -1,4 +1,4 @@
-"""Batches mixed from several sources in fixed proportions, the same for the same step."""
+"""Batches from several sources in fixed proportions; the same for the same step."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from lifemask.data.batch import FaceBatch
 
 @runtime_checkable
 class FaceSource(Protocol):
-    """Where batches come from. It can be sent to another process, so it loads lazily."""
+    """A source of batches. It can be pickled and sent to another process, so it loads lazily."""
 
     def batch(self, index: int, size: int) -> FaceBatch:
-        """Return a batch: the same for the same index, whatever was asked for before."""
+        """Return a batch; the same for the same index, in any order of calls."""
         ...
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Several sources and what each gives to a batch."""
+    """Several sources, and how much of a batch each gives."""
 
     sources: Mapping[str, FaceSource]
     """By name."""
@@ -124,7 +124,7 @@ class _Endless:
 
 
 def _start_worker(worker: int) -> None:
-    """Run torch on one thread, leave Ctrl-C to the training process, and end without farewell.
+    """Run torch on one thread, leave Ctrl-C to the training process, and exit without clean-up.
 
     A worker that is told to stop may still be handing a batch over in a thread of its own. Python
     would end that thread in the middle of torch's code, which aborts the process.
@@ -139,12 +139,12 @@ def _start_worker(worker: int) -> None:
 
 
 def generator_for(*key: int | str) -> torch.Generator:
-    """Return a generator for what these numbers and names stand for, unlike any other's."""
+    """Return a generator of random numbers for a key of numbers and names."""
     return torch.Generator().manual_seed(seed_for(*key))
 
 
 def seed_for(*key: int | str) -> int:
-    """Return a seed for what these numbers and names stand for, such as seed, source and step."""
+    """Return a seed for a key of numbers and names, such as seed, source and step."""
     entropy: list[int] = []
     for part in key:
         entropy += [part & (2**64 - 1)] if isinstance(part, int) else list(part.encode())

@@ -1,7 +1,7 @@
-"""What perception finds in training photos, kept on disk so that it is computed once.
+"""What perception finds in training photos, stored on disk so that it is computed once.
 
 The files are keyed by the sha256 of the photo's file and by that of the perception's weights: a
-changed photo or network is looked at again, an unchanged one never.
+changed photo or network is processed again, an unchanged one never.
 """
 
 import hashlib
@@ -42,12 +42,12 @@ SKIN_SIZE = 128
 """Pixels on a side of the stored skin map."""
 
 SURE = 0.5
-"""Least presence of a face worth learning from."""
+"""Lowest presence of a face that is used for training."""
 
 SPREAD = 0.02
 """Disagreement of a point, in units of the face's extent, at which its weight falls to 1/e."""
 
-# Counts up when what is stored changes its meaning.
+# Increase it when the meaning of the stored values changes.
 _VERSION = 1
 _NETWORKS = ("yunet", "face_mesh", "face_mesh_profile", "face_mesh_topology", "segmentation")
 _VERDICTS: tuple[Verdict, ...] = ("face", "no face", "damaged")
@@ -69,7 +69,7 @@ class ObservedFace:
 
 @cache
 def perception_hash() -> str:
-    """Return sixteen hexadecimal digits for the networks that look at photos."""
+    """Return sixteen hexadecimal digits for the networks of perception."""
     text = f"{_VERSION} " + " ".join(read_card(f"perception/{n}").sha256 for n in _NETWORKS)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -105,7 +105,7 @@ class ObservationCache:
         write_bytes(path, save(tensors))
 
     def verdict(self, path: Path) -> Verdict | None:
-        """Return what was found in a photo; None where it was never looked at."""
+        """Return what was found in a photo; None if it was not processed yet."""
         tensors = self._tensors(path)
         return None if tensors is None else _VERDICTS[int(tensors["verdict"])]
 
@@ -130,13 +130,13 @@ class ObservationCache:
         except FileNotFoundError:
             return None
         except SafetensorError:
-            # Never trusted, always repaired.
+            # A damaged file is made again.
             path.unlink(missing_ok=True)
             return None
 
 
 def observe_face(perception: FacePerception, photo: RawPhoto) -> ObservedFace | Verdict:
-    """Look at one photo.
+    """Return what perception finds in one photo.
 
     Where its JSON has no `face_box_xyxy`, the whole photo is the face.
     """
@@ -159,14 +159,14 @@ def observe_face(perception: FacePerception, photo: RawPhoto) -> ObservedFace | 
 def observe_all(
     places: Sequence[PhotoPlace], store: ObservationCache, *, workers: int = 0
 ) -> tuple[list[tuple[PhotoPlace, Path]], dict[str, int]]:
-    """Look at all photos that were never looked at; return those with a face, and counts of others.
+    """Process all new photos; return those with a face, and how many others there are, by reason.
 
     Photos without a face and damaged ones are logged and counted.
 
     Args:
         places: where the photos are.
         store: where the results are kept.
-        workers: processes that look; 0: this one.
+        workers: processes that do the work; 0: this one.
 
     Raises:
         OutputError: the results cannot be written.
@@ -186,7 +186,7 @@ def observe_all(
             reported = now
             rate = done / (now - started)
             logger.info(
-                "Looked at %d of %d photos, %.0f s to go",
+                "Processed %d of %d photos, %.0f s to go",
                 done, len(places), (len(places) - done) / rate,
             )  # fmt: skip
     return kept, dict(lost)
@@ -226,7 +226,7 @@ def _verdicts(
     places: Sequence[PhotoPlace], store: ObservationCache, workers: int
 ) -> Iterator[tuple[PhotoPlace, Path, Verdict]]:
     """Yield all photos in order, with what was found; several processes share the work."""
-    # Training processes start at different photos, so that they do not all look at the same ones.
+    # Training processes start at different photos, so that they share the work.
     rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if count > 1:
         for place in places[rank * len(places) // count : (rank + 1) * len(places) // count]:

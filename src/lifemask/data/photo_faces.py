@@ -1,4 +1,4 @@
-"""Framed photos as batches: what perception found in them, and AFLW's points where they have some."""
+"""Framed photos as batches, with what perception found, and AFLW's points where they are known."""
 
 import io
 import logging
@@ -89,9 +89,9 @@ def open_photos(
     store: ObservationCache | None = None,
     workers: int = 0,
 ) -> tuple[PhotoFaces, PhotoFaces, dict[str, Any]]:
-    """Return photos to train on, photos of other people to validate on, and what is known of them.
+    """Return photos to train on, photos of other people to validate on, and a summary.
 
-    Looks at photos that were never looked at, which may take a while.
+    Perception processes new photos first, which may take a while.
 
     Args:
         data: folder to which the patterns are relative.
@@ -101,7 +101,7 @@ def open_photos(
         crops: what is shown of the photos to train on; those to validate on are not varied.
         limit: use only the first so many photos.
         store: where observations are kept; by default in the cache folder.
-        workers: processes that look at photos.
+        workers: processes that run perception.
 
     Raises:
         ShardError: shards are missing, damaged, of another licence tier, or hold too few faces.
@@ -142,7 +142,7 @@ def open_photos(
 
 
 def framed_photo(photo: RawPhoto, face: ObservedFace, size: int) -> FaceBatch:
-    """Return a photo's frame with all that is known of it, as a batch of one."""
+    """Return the framed face of a photo with all that is known of it, as a batch of one."""
     pixels = decode_photo(io.BytesIO(photo.image), name=photo.key).pixels
     frame = face_frame(face.landmarks478)
     points = crop_points(face.landmarks478, frame, size)

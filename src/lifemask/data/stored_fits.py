@@ -1,4 +1,4 @@
-"""Fitted photos on disk: what a photo showed, and the head, camera, light and skin that explain it.
+"""Fitted photos on disk: the photo, and the head, camera, light and albedo that explain it.
 
 A store is a tar of WebDataset form. Each face is three files: `KEY.jpg`, the photo's square around
 the head; `KEY.skin.jpg`, the light-free texture; `KEY.json`, all numbers. A grey `KEY.front.png`

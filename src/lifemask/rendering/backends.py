@@ -1,4 +1,4 @@
-"""The programs that can rasterise, by name; plain PyTorch defines what is correct."""
+"""The rasterisation backends by name; plain PyTorch defines what is correct."""
 
 import importlib
 import importlib.util

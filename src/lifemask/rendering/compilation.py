@@ -1,4 +1,4 @@
-"""Compile the fast kernels ahead of the first image."""
+"""Compile the numba kernels before the first image."""
 
 import time
 

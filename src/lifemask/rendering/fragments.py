@@ -1,4 +1,4 @@
-"""What the rasteriser found: for each pixel the nearest triangle and where on it the pixel lies."""
+"""The rasteriser's result: the nearest triangle of each pixel, and the position on it."""
 
 from dataclasses import dataclass
 

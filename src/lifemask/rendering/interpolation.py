@@ -1,4 +1,4 @@
-"""Spread attributes of vertices over the pixels that show them."""
+"""Interpolate attributes of vertices over the pixels that show them."""
 
 import torch
 from jaxtyping import Float, Int

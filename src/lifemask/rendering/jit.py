@@ -15,7 +15,7 @@ try:
     import numba
     from numba.core import config
 except ImportError:
-    # Kernels can then be imported but are never called: no backend offers them.
+    # Kernels can then be imported but are never called: the numba backend is not available.
     numba = config = None
 
 # Contraction and reciprocal multiplication change the last bit only; coverage and depth order must
@@ -64,10 +64,10 @@ def kernel(*, exact: bool = False) -> Callable[[Callable[..., Any]], Callable[..
 
 
 def run_in_threads(task: Callable[[int], None], workers: int) -> None:
-    """Call task(0) … task(workers - 1), the first here and the others in an own small pool.
+    """Call task(0) … task(workers - 1): the first in this thread, the others in a thread pool.
 
-    Torch's OpenMP collapses when another program uses the cores, and numba's own layers abort with
-    several threads or after a fork; plain threads do neither.
+    Torch's OpenMP becomes very slow when another program uses the cores, and numba's own layers
+    abort with several threads or after a fork; plain threads do neither.
     """
     if workers == 1:
         task(0)

@@ -18,7 +18,7 @@ def rasterize(
     cull: Cull = "back",
     backend: BackendName = "auto",
 ) -> Fragments:
-    """Return what each pixel centre sees.
+    """Return the nearest triangle at each pixel centre.
 
     Gradients flow from the barycentric weights and the depth to x, y and depth of the image
     points; which triangle is seen has no gradient (see `silhouettes`). Corners are snapped to

@@ -1,4 +1,4 @@
-"""Light images of normals with spherical harmonics."""
+"""Shade images of normals with spherical harmonics."""
 
 import torch
 from jaxtyping import Float

@@ -1,4 +1,4 @@
-"""Look up textures at texture coordinates."""
+"""Sample textures at texture coordinates."""
 
 import torch
 from jaxtyping import Float

@@ -118,9 +118,51 @@ def unwrap_photo(
         )
     if mesh.uv is None or mesh.uv_triangles is None:
         raise ValueError("The mesh has no uv; give it uv and uv_triangles to unwrap a photo.")
-    batch, resolution = photo.shape[:-3], uv_fragments.depth.shape[-1]
-    vertices = mesh.vertices.expand(*batch, *mesh.vertices.shape[-2:])
-    in_camera = camera.to_camera(vertices)
+    view = _view(
+        photo, mesh, camera, uv_fragments.depth.shape[-1], margin_metres, magnification, backend
+    )
+    bands = [_unwrapped_rows(view, part) for part in _bands(uv_fragments)]
+    return UnwrappedPhoto(*(torch.cat(parts, dim=-2) for parts in zip(*bands, strict=True)))
+
+
+@dataclass(frozen=True)
+class _View:
+    """A mesh before the camera of a photo: what all rows of its texture share."""
+
+    camera: PerspectiveCamera
+    triangles: Tensor
+    in_camera: Tensor
+    """(*batch,V,3) vertices in camera axes, metres."""
+    normals: Tensor
+    """(*batch,V,3) unit, camera axes."""
+    faces_camera: Tensor
+    """(*batch,T) whether a triangle shows its outside."""
+    depth: Tensor
+    """(*batch,h,w) of what is drawn, metres; its pixels are those of the photo times `scale`."""
+    scale: float
+    longer: Tensor
+    """(*batch,2,T) and `shorter` (*batch,T): see `_footprint`."""
+    shorter: Tensor
+    pyramid: list[Tensor]
+    """From `_pyramid` of the photo."""
+    margin_metres: float
+    magnification: str
+    backend: BackendName
+
+
+def _view(
+    photo: Tensor,
+    mesh: Mesh,
+    camera: PerspectiveCamera,
+    resolution: int,
+    margin_metres: float,
+    magnification: str,
+    backend: BackendName,
+) -> _View:
+    assert mesh.uv is not None, "A mesh without uv has no texels."
+    assert mesh.uv_triangles is not None, "A mesh without uv has no texels."
+    batch, (height, width) = photo.shape[:-3], photo.shape[-2:]
+    in_camera = camera.to_camera(mesh.vertices.expand(*batch, *mesh.vertices.shape[-2:]))
     drawn_points = camera.project_from_camera(in_camera.detach())
     with torch.no_grad():
         normals = vertex_normals(in_camera, mesh.triangles)
@@ -133,51 +175,60 @@ def unwrap_photo(
     longer, shorter = _footprint(
         drawn_points, mesh.triangles, mesh.uv.to(photo) * resolution, mesh.uv_triangles
     )
-    pyramid = _pyramid(photo)
+    return _View(
+        camera, mesh.triangles, in_camera, normals, faces_camera, drawn.depth, scale,
+        longer, shorter, _pyramid(photo), margin_metres, magnification, backend,
+    )  # fmt: skip
 
-    def band(fragments: Fragments) -> tuple[Tensor, Tensor, Tensor]:
-        """Return texture, visibility and cosine of some rows."""
-        # A list of texels: those that a triangle covers, then those that are seen.
-        covered = fragments.mask.flatten().nonzero()[:, 0]
-        triangle = fragments.triangle_index.flatten()[covered]
-        position = _over_texture(in_camera, mesh.triangles, fragments, backend)[..., covered]
-        points = camera.project_from_camera(position.transpose(-1, -2)).transpose(-1, -2)
-        with torch.no_grad():
-            normal = _over_texture(normals, mesh.triangles, fragments, backend)[..., covered]
-            x, y, depth = points.unbind(-2)
-            cosine = -(normal * position).sum(-2) / (_length(normal) * _length(position)).clamp(
-                min=1e-12
-            )
-            usable = (depth > 0) & (cosine > 0)
-            usable &= (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
-            usable &= faces_camera[..., triangle]
-            # How much the depth of the surface changes within a pixel, at most as at 80 degrees.
-            tangent = (1 / cosine.clamp(min=math.cos(math.radians(80))) ** 2 - 1).sqrt()
-            slope = depth / (camera.focal_pixels[..., None] * scale) * tangent
-            margin = margin_metres + slope
-            visibility = _seen(drawn.depth, x * scale, y * scale, depth, margin) * usable
-        seen = (visibility > 0).reshape(batch.numel(), len(covered)).any(0).nonzero()[:, 0]
-        xy = torch.where((visibility > 0).unsqueeze(-2), points[..., :2, :], points.new_zeros(()))[
-            ..., seen
-        ]
-        colours = _sample_pyramid(
-            pyramid, xy, longer[..., triangle[seen]], shorter[..., triangle[seen]], magnification
+
+def _unwrapped_rows(view: _View, fragments: Fragments) -> tuple[Tensor, Tensor, Tensor]:
+    """Return texture (*batch,C,r,R), visibility and cosine (*batch,r,R) of some rows of texels."""
+    # A list of texels: those that a triangle covers, then those that are seen.
+    covered = fragments.mask.flatten().nonzero()[:, 0]
+    triangle = fragments.triangle_index.flatten()[covered]
+    position = _over_texture(view.in_camera, view.triangles, fragments, view.backend)[..., covered]
+    points = view.camera.project_from_camera(position.transpose(-1, -2)).transpose(-1, -2)
+    with torch.no_grad():
+        normal = _over_texture(view.normals, view.triangles, fragments, view.backend)[..., covered]
+        cosine = -(normal * position).sum(-2) / (_length(normal) * _length(position)).clamp(
+            min=1e-12
         )
-        colours = colours * (visibility[..., seen] > 0).unsqueeze(-2)
-        rows = fragments.depth.shape[-2]
+        visibility = _visibility(view, points, cosine, triangle)
+    batch = visibility.shape[:-1]
+    seen = (visibility > 0).reshape(batch.numel(), len(covered)).any(0).nonzero()[:, 0]
+    xy = torch.where((visibility > 0).unsqueeze(-2), points[..., :2, :], points.new_zeros(()))[
+        ..., seen
+    ]
+    colours = _sample_pyramid(
+        view.pyramid, xy, view.longer[..., triangle[seen]], view.shorter[..., triangle[seen]],
+        view.magnification,
+    )  # fmt: skip
+    colours = colours * (visibility[..., seen] > 0).unsqueeze(-2)
+    rows, resolution = fragments.depth.shape[-2:]
 
-        def texture(values: Tensor, where: Tensor) -> Tensor:
-            empty = values.new_zeros(*values.shape[:-1], rows * resolution)
-            return empty.index_copy(-1, where, values).unflatten(-1, (rows, resolution))
+    def texture(values: Tensor, where: Tensor) -> Tensor:
+        empty = values.new_zeros(*values.shape[:-1], rows * resolution)
+        return empty.index_copy(-1, where, values).unflatten(-1, (rows, resolution))
 
-        return (
-            texture(colours, covered[seen]),
-            texture(visibility, covered),
-            texture(cosine.clamp(min=0), covered),
-        )
+    return (
+        texture(colours, covered[seen]),
+        texture(visibility, covered),
+        texture(cosine.clamp(min=0), covered),
+    )
 
-    bands = [band(part) for part in _bands(uv_fragments)]
-    return UnwrappedPhoto(*(torch.cat(parts, dim=-2) for parts in zip(*bands, strict=True)))
+
+def _visibility(view: _View, points: Tensor, cosine: Tensor, triangle: Tensor) -> Tensor:
+    """Return how well the photo sees points (*batch,3,P) of some triangles, 0 to 1."""
+    x, y, depth = points.unbind(-2)
+    height, width = view.camera.image_size
+    usable = (depth > 0) & (cosine > 0)
+    usable &= (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
+    usable &= view.faces_camera[..., triangle]
+    # How much the depth of the surface changes within a pixel, at most as at 80 degrees.
+    tangent = (1 / cosine.clamp(min=math.cos(math.radians(80))) ** 2 - 1).sqrt()
+    slope = depth / (view.camera.focal_pixels[..., None] * view.scale) * tangent
+    margin = view.margin_metres + slope
+    return _seen(view.depth, x * view.scale, y * view.scale, depth, margin) * usable
 
 
 def _bands(fragments: Fragments) -> Iterator[Fragments]:
@@ -260,9 +311,9 @@ def _seen(drawn: Tensor, x: Tensor, y: Tensor, depth: Tensor, margin: Tensor) ->
             j = column.nan_to_num(0.0).clamp(0, width - 1).long()
             surface = flat.gather(-1, i * width + j)
             clear = (2 - (depth - surface) / margin).clamp(0, 1)
-            # A pixel beside the mesh shows something else, which spoils a texel that reaches it.
+            # A pixel beside the mesh shows something else: a texel that includes it is wrong.
             seen += across * down * clear * (surface > 0)
-    # A texel on a degenerate triangle has no place in the photo: it is not seen.
+    # A texel on a degenerate triangle has no position in the photo: it is not seen.
     return seen.nan_to_num(0.0)
 
 

@@ -24,7 +24,7 @@ from lifemask.training.config import (
 )
 from lifemask.training.loop import TrainingParts
 from lifemask.training.sources import (
-    ProfiledFaceSource,
+    RerenderedFaceSource,
     SyntheticFaceSource,
     VariedSource,
     synthetic_config,
@@ -106,7 +106,7 @@ def _sources(
             config = synthetic_config(source.options, system.crop_size)
             stores = tuple(find_files(data, source.stores))
             synthetic = isinstance(source, SyntheticSource)
-            drawn = SyntheticFaceSource if synthetic else ProfiledFaceSource
+            drawn = SyntheticFaceSource if synthetic else RerenderedFaceSource
             training, held_out = (
                 VariedSource(
                     drawn(config=config, seed=seed, stores=stores, device=device),

@@ -1,5 +1,6 @@
-"""Generated faces as sources of batches: made in the process that asks, the same for the same step."""
+"""Generated faces as sources of batches; the same for the same step, in every process."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -18,19 +19,21 @@ from lifemask.morphable.assets import read_card
 from lifemask.training.config import TrainingError, Value
 
 if TYPE_CHECKING:
-    from lifemask.data.profiled import ProfiledFaces
+    from lifemask.data.rerendered import RerenderedFaces
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class SyntheticFaceSource:
-    """Faces that never existed."""
+    """Synthetic faces."""
 
     config: SyntheticConfig
-    """Which ones."""
+    """Of the generator."""
     seed: int
     """Of the endless stream, 0 or more."""
     stores: tuple[Path, ...] = ()
-    """Tars of stored fits whose surroundings stand behind some of the faces."""
+    """Tars of stored fits whose backgrounds are used behind some of the faces."""
     device: str = "cpu"
     """Where they are drawn; other devices than the CPU draw in the training process."""
 
@@ -40,13 +43,13 @@ class SyntheticFaceSource:
 
 
 @dataclass(frozen=True)
-class ProfiledFaceSource:
-    """Fitted photos drawn anew."""
+class RerenderedFaceSource:
+    """Fitted photos, re-rendered."""
 
     stores: tuple[Path, ...]
     """Tars of stored fits."""
     config: SyntheticConfig
-    """Cameras, lights and faults."""
+    """Cameras, lights and camera degradations."""
     seed: int
     """Of the endless stream, 0 or more."""
     device: str = "cpu"
@@ -54,21 +57,21 @@ class ProfiledFaceSource:
 
     def batch(self, index: int, size: int) -> FaceBatch:
         """Return a batch; see `FaceSource`."""
-        return _profiled(self.stores, self.config, self.device).batch(self.seed, index, size)
+        return _rerendered(self.stores, self.config, self.device).batch(self.seed, index, size)
 
 
 @dataclass(frozen=True)
 class SyntheticClipSource:
-    """Clips of people who never existed: batches have axes (size, frames)."""
+    """Clips of synthetic people: batches have axes (size, frames)."""
 
     config: SyntheticConfig
-    """Which people, cameras and lights."""
+    """Of the generator."""
     seed: int
     """Of the endless stream, 0 or more."""
     frames: int
     """Frames of each clip, 1 or more."""
     stores: tuple[Path, ...] = ()
-    """Tars of stored fits whose surroundings stand behind some of the faces."""
+    """Tars of stored fits whose backgrounds are used behind some of the faces."""
     device: str = "cpu"
     """Where they are drawn; other devices than the CPU draw in the training process."""
 
@@ -80,16 +83,16 @@ class SyntheticClipSource:
 
 @dataclass(frozen=True)
 class VariedSource:
-    """A source's faces, each in several variations beside each other.
+    """A source's faces or clips, each in several variations beside each other.
 
-    Drawing a face costs more than learning from it; several looks at the same one teach nearly as
-    much as new ones (Hoffer et al., "Augment your batch", CVPR 2020).
+    Drawing a face costs more than training on it, and variations of one face help nearly as much as
+    new faces (Hoffer et al., "Augment your batch", CVPR 2020).
     """
 
-    source: SyntheticFaceSource | SyntheticClipSource | ProfiledFaceSource
+    source: SyntheticFaceSource | SyntheticClipSource | RerenderedFaceSource
     """Where faces come from."""
     augmentation: Augmentation
-    """How far the variations go."""
+    """Strengths of the variations."""
     repeats: int
     """Variations of each face in a batch."""
 
@@ -107,19 +110,29 @@ class VariedSource:
         )
 
 
+RENAMED_OPTIONS = {"faults": "degradations"}
+"""Options of synthetic faces under earlier names, and what they are called now."""
+
+
 def synthetic_config(options: Mapping[str, Value], size: int) -> SyntheticConfig:
     """Return the generator's configuration for crops of a size.
+
+    Earlier names of options are still understood, with a note in the log.
 
     Raises:
         TrainingError: an unknown option, or a value that cannot be.
     """
     known = {field.name for field in fields(SyntheticConfig)} - {"size"}
-    if unknown := sorted(set(options) - known):
+    for name in sorted(set(options) & set(RENAMED_OPTIONS)):
+        logger.info(
+            "The option %s of synthetic faces is now called %s.", name, RENAMED_OPTIONS[name]
+        )
+    values: dict[str, Any] = {RENAMED_OPTIONS.get(name, name): v for name, v in options.items()}
+    if unknown := sorted(set(values) - known):
         raise TrainingError(
             f"Synthetic faces have no option {', '.join(unknown)}. They have: "
             f"{', '.join(sorted(known))}."
         )
-    values: dict[str, Any] = dict(options)
     try:
         return SyntheticConfig(size=size, **values)
     except (TypeError, ValueError) as error:
@@ -139,8 +152,10 @@ def _fits(stores: tuple[Path, ...]) -> FitStore:
 
 
 @cache
-def _profiled(stores: tuple[Path, ...], config: SyntheticConfig, device: str) -> "ProfiledFaces":
+def _rerendered(
+    stores: tuple[Path, ...], config: SyntheticConfig, device: str
+) -> "RerenderedFaces":
     """Return the fits with the generator they share, opened once in each process."""
-    from lifemask.data.profiled import ProfiledFaces
+    from lifemask.data.rerendered import RerenderedFaces
 
-    return ProfiledFaces(_fits(stores), _faces(config, stores, device))
+    return RerenderedFaces(_fits(stores), _faces(config, stores, device))

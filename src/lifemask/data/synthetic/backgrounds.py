@@ -1,4 +1,4 @@
-"""What lies behind a person: walls, rooms, lights and greenery out of focus, all made up."""
+"""Backgrounds of synthetic faces: out-of-focus walls, rooms, lights and greenery."""
 
 from functools import cache
 
@@ -20,11 +20,11 @@ _ROOM = 72
 
 
 _WALL = 0.6
-"""Largest mean of what is behind a head; the head's own light makes white paint 0.8."""
+"""Largest mean of a background; under the head's light white paint has 0.8."""
 
 
 class Surroundings:
-    """What is behind the people of fitted photos, they and their hair taken out, out of focus."""
+    """Out-of-focus backgrounds of fitted photos, with people and their hair removed."""
 
     def __init__(self, fits: FitStore, model: MorphableModel) -> None:
         """Take fits and the head they are of.
@@ -39,7 +39,7 @@ class Surroundings:
 
     @torch.no_grad()
     def sample(self, rng: np.random.Generator) -> Float[np.ndarray, "3 48 48"]:
-        """Return a part of what is behind somebody, as `sample_background` does."""
+        """Return a part of one photo's background, in the form of `sample_background`."""
         room = self._room(int(rng.integers(len(self._fits))))
         side = int(rng.integers(_ROOM // 2, _ROOM + 1))
         left, top = (int(rng.integers(0, _ROOM - side + 1)) for _ in range(2))
@@ -50,7 +50,7 @@ class Surroundings:
         part = F.interpolate(part[None], size, mode="bilinear", antialias=True)
         gain = np.exp(0.3 * rng.standard_normal() + 0.05 * rng.standard_normal((3, 1, 1)))
         seen = part[0].numpy() * gain
-        # A wall that its photo shows white need not be brighter than paint in another light.
+        # A white wall in a photo need not be brighter than white paint under another light.
         return np.clip(seen * _WALL / max(seen.mean(), _WALL), 0, 1.5).astype(np.float32)
 
     def _room(self, number: int) -> Float[Tensor, "3 72 72"]:
@@ -138,7 +138,7 @@ def _cubic(count: int, size: int) -> Float[Tensor, "size count"]:
 
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
-    """Return linear RGB; most things are dull, many are wood or shade, few are bright."""
+    """Return linear RGB: mostly weak colours, often wood or shade, seldom bright."""
     brightness = np.exp(rng.normal(-1.5, 0.9))
     warmth = 0.5 * rng.standard_normal()
     dye = rng.standard_normal(3) * (0.4 if rng.random() < 0.15 else 0.08)

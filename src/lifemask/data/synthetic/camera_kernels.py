@@ -1,4 +1,4 @@
-"""What `faults` does to a picture as numba kernels for the CPU.
+"""Camera degradations of a picture as numba kernels for the CPU.
 
 Each gives the numbers of its plain PyTorch twin up to rounding.
 """
@@ -56,7 +56,7 @@ def _weighted(line, weights, result):
 
 @kernel()
 def sense(image, vignette, black, read_noise, shot_noise, grain, saturation, result):
-    """Write what the sensor gives: light lost in the corners, stray light, noise, dull colours."""
+    """Write what the sensor gives: dark corners, stray light, noise, weak colours."""
     height, width = image.shape[1:]
     row_step, column_step = 2 / max(height - 1, 1), 2 / max(width - 1, 1)
     dark = read_noise * read_noise
@@ -125,7 +125,7 @@ def store(image, contrast, quality, half_colour, tones, tables, waves, linear, r
 
 @kernel()
 def _compress(image, scale, half_colour, tables, waves):
-    """Change an image (3,H,W) of values to 255 to what JPEG gives back."""
+    """Replace an image (3,H,W) of values up to 255 by its JPEG-compressed form."""
     height, width = image.shape[1:]
     step = 2 if half_colour else 1
     chroma = np.zeros((2, height // step, width // step), np.float32)

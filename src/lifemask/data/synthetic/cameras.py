@@ -1,4 +1,4 @@
-"""Where the camera stands, how the head is turned, and how the crop is framed."""
+"""Random cameras: position relative to the head, rotation of the head, frame of the crop."""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from lifemask.perception.framing import FaceFrame, crop_camera, face_frame
 
 @dataclass(frozen=True)
 class View:
-    """One camera's place relative to a head, and the faults of its frame."""
+    """Where one camera stands relative to a head, and how its frame is off."""
 
     yaw: float
     """Radians, towards the subject's left."""
@@ -29,11 +29,11 @@ class View:
     offset: tuple[float, float]
     """Tangents of the angles (right, down) between the optical axis and the head."""
     shift: tuple[float, float]
-    """By how much the frame misses the face (right, down), in parts of its side."""
+    """Error of the frame's centre (right, down), in units of its side."""
     scale: float
-    """By how much the frame is too large."""
+    """Relative error of the frame's side; positive is too large."""
     turn: float
-    """Radians by which the frame is turned too far."""
+    """Error of the frame's rotation, radians."""
 
 
 def sample_view(rng: np.random.Generator, config: SyntheticConfig) -> View:

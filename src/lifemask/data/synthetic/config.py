@@ -35,7 +35,7 @@ class SyntheticConfig:
     expression_wrinkles: float = 1.0
     """Factor on those that come and go with the expression."""
     pores: float = 1.0
-    """Factor on the finest relief of the skin."""
+    """Factor on the finest displacement of the skin, its pores."""
 
     dressed: float = 0.97
     """Probability that somebody wears anything: hair, brows, lashes, glasses, a hat, clothes."""
@@ -77,8 +77,8 @@ class SyntheticConfig:
     """Standard deviation of the logarithm of the exposure."""
     grey: float = 0.05
     """Probability of a photo without colour."""
-    faults: float = 1.0
-    """Factor on the strength of blur, noise and compression; 0 leaves the photo as drawn."""
+    degradations: float = 1.0
+    """Factor on blur, noise and compression of the camera; 0 leaves the photo as drawn."""
 
     def __post_init__(self) -> None:
         _check(self.size >= 32, f"size is {self.size}", "at least 32 pixels")

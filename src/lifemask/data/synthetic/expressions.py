@@ -1,4 +1,4 @@
-"""Expressions as people make them: a few muscles at a time, the eyes where the lids say."""
+"""Random expressions: a few muscles at a time, with lids that match the gaze."""
 
 import numpy as np
 
@@ -92,7 +92,7 @@ def sample_expression(rng: np.random.Generator, *, neutral: float) -> np.ndarray
 def _apply(
     weights: np.ndarray, shapes: dict[str, tuple[float, float]], rng: np.random.Generator
 ) -> None:
-    """Set shapes with a common strength, each a little its own, and a little lopsided."""
+    """Set shapes with a common strength, varied a little by shape and side."""
     strength = rng.random()
     lean = 0.12 * rng.standard_normal() * (4.0 if rng.random() < 0.08 else 1.0)
     for name, (low, high) in shapes.items():
@@ -106,7 +106,7 @@ def _apply(
 
 
 def _set_lids(weights: np.ndarray, rng: np.random.Generator) -> None:
-    """Open, narrow or close the eyes as the rest of the face asks."""
+    """Open, narrow or close the eyes, in agreement with the rest of the face."""
     cheek = weights[[_INDEX["cheekSquintLeft"], _INDEX["cheekSquintRight"]]]
     squint = np.clip(0.4 * cheek + 0.1 * abs(rng.standard_normal()), 0, 1)
     blink = np.full(2, 0.08 * rng.random() + 0.1 * (rng.random() < 0.2))
@@ -123,8 +123,8 @@ def _set_lids(weights: np.ndarray, rng: np.random.Generator) -> None:
         weights[_INDEX[f"eyeBlink{name}"]] = blink[side]
 
 
-# Mean and standard deviation of what 240 fitted portraits show whatever their mouths do: their eyes
-# are wider, their brows higher and their upper lips thinner than the head's at rest.
+# Mean and standard deviation in 240 fitted portraits, independent of the mouth: eyes are wider,
+# brows higher and upper lips thinner than on the head at rest.
 _HABITS = {
     "eyeWide*": (0.22, 0.13), "browOuterUp*": (0.15, 0.13), "browInnerUp": (0.11, 0.12),
     "mouthRollUpper": (0.2, 0.15),
@@ -132,7 +132,7 @@ _HABITS = {
 
 
 def _apply_habits(weights: np.ndarray, rng: np.random.Generator) -> None:
-    """Add what faces do all the time, as far as nothing else moves the same parts."""
+    """Add the usual state of faces, as far as nothing else moves the same parts."""
     for name, (mean, spread) in _HABITS.items():
         amount = np.clip(rng.normal(mean, spread), 0, 0.6)
         for side in ("Left", "Right") if name.endswith("*") else ("",):
@@ -160,7 +160,7 @@ def sample_gaze(
         camera_in_head: where the camera is, head space, metres.
         camera_gaze: probability that the eyes turn to the camera as far as eyes can.
     """
-    # Who is turned far away from the camera rarely looks at it from the corner of an eye.
+    # People who are turned far away from the camera rarely look at it.
     aside = np.arctan2(abs(camera_in_head[0]), camera_in_head[2])
     if rng.random() < camera_gaze * np.clip((1.0 - aside) / 0.5, 0.1, 1):
         target = camera_in_head + 0.02 * rng.standard_normal(3)
@@ -172,7 +172,7 @@ def sample_gaze(
         offset = target - np.array([x, 0.0, 0.0])
         gaze[side, 0] = np.arctan2(offset[0], max(offset[2], 1e-3))
         gaze[side, 1] = np.arctan2(offset[1], max(np.hypot(offset[0], offset[2]), 1e-3))
-    # Eyes turn together: clip the pair, not each.
+    # Both eyes move together: clip the pair, not each eye.
     mean = gaze.mean(0)
     gaze += np.clip(mean, (-0.5, -0.4), (0.5, 0.3)) - mean
     return gaze

@@ -1,6 +1,6 @@
-"""Photos of people who never existed, with everything known about them, made as fast as needed."""
+"""The generator of synthetic faces: photos of people who never existed, with complete truth."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,23 +22,24 @@ from lifemask.data.synthetic.cameras import (
     sample_view,
 )
 from lifemask.data.synthetic.config import SyntheticConfig
+from lifemask.data.synthetic.degradations import CameraDegradations, photograph, sample_degradations
 from lifemask.data.synthetic.expressions import follow_gaze, sample_expression, sample_gaze
-from lifemask.data.synthetic.faults import Faults, photograph, sample_faults
 from lifemask.data.synthetic.lights import LightRig, sample_light
 from lifemask.data.synthetic.people import Person, sample_person
 from lifemask.data.synthetic.scenes import (
     Caster,
+    HeadCovers,
     HeadMaterial,
     LitHeads,
     Picture,
+    ambient_visibility,
     draw_heads,
     for_each_image,
     is_compiled,
     light_heads,
-    openness,
 )
 from lifemask.data.synthetic.skin import SkinPainter
-from lifemask.data.synthetic.truth import face_points, labelled
+from lifemask.data.synthetic.truth import DrawnPeople, face_points, labelled
 from lifemask.data.synthetic.wrinkles import wrinkle_weights
 from lifemask.data.wearables.drawing import Layers, draw_worn
 from lifemask.data.wearables.dressing import Dressed, dress, neutral_vertices
@@ -59,7 +60,7 @@ from lifemask.rendering.backends import BackendName
 
 @dataclass(frozen=True)
 class Moment:
-    """All that differs between two photos of one person."""
+    """All that can differ between two photos of one person."""
 
     expression: Float[np.ndarray, "52"]
     """ARKit weights."""
@@ -79,16 +80,16 @@ class Moment:
     """Gain of exposure and white balance, before the automatic one."""
     background: Float[np.ndarray, "3 h w"]
     """Small linear RGB picture."""
-    faults: Faults
+    degradations: CameraDegradations
     """Of the camera."""
     held: tuple[HeldThing, ...]
     """Hands and things before the face."""
 
 
 class SyntheticFaces:
-    """Makes photos of synthetic faces: photo k of a seed is the same whoever makes it, and when.
+    """Generates photos of faces: photo k of a seed is the same in every process, at any time.
 
-    Holds the head, its painted layers and nothing that changes.
+    Holds the head and its painted layers; nothing in it changes.
     """
 
     def __init__(
@@ -105,9 +106,9 @@ class SyntheticFaces:
         Args:
             config: what to draw; the default covers all people and cameras.
             model: needs albedo, regions, 68, 478 and AFLW's landmarks.
-            surroundings: photos whose blurred surroundings stand behind some of the faces; without
-                them all backgrounds are made up.
-            device: where to draw. Chance is the CPU's, so that every device draws the same.
+            surroundings: photos whose blurred backgrounds are used behind some of the faces; without
+                them all backgrounds are synthetic.
+            device: where to draw. Random numbers are the CPU's: every device draws the same.
             backend: of the rasteriser.
 
         Raises:
@@ -140,10 +141,10 @@ class SyntheticFaces:
         return _without_frames(clips)
 
     def clips(self, seed: int, index: int, size: int, frames: int) -> FaceBatch:
-        """Return clips with batch axes (size, frames): person, albedo and skin are a clip's own.
+        """Return clips with batch axes (size, frames): each shows one person.
 
-        In half of the clips head, face and light move smoothly, in the others each frame is
-        another occasion. The first frame is the photo that `batch` gives for the same number.
+        In half of the clips pose, expression and light change smoothly; in the others each frame
+        is drawn independently. The first frame is the photo of `batch` with the same number.
 
         Args:
             seed: of the endless stream.
@@ -195,7 +196,10 @@ class SyntheticFaces:
         if not smooth or frames < 2:
             return occasions
         first, last = occasions[0], occasions[-1]
-        return [_between(first, last, k / (frames - 1), occasions[k].faults) for k in range(frames)]
+        return [
+            _between(first, last, k / (frames - 1), occasions[k].degradations)
+            for k in range(frames)
+        ]
 
     def _moment(self, rng: np.random.Generator, person: Person) -> Moment:
         config = self.config
@@ -209,7 +213,7 @@ class SyntheticFaces:
         )
         return Moment(
             follow_gaze(expression, gaze), gaze, view, soft, direction, lamp, lamp_size, exposure,
-            self._background(rng), sample_faults(rng, config), _sample_held(rng, config),
+            self._background(rng), sample_degradations(rng, config), _sample_held(rng, config),
         )  # fmt: skip
 
     def _background(self, rng: np.random.Generator) -> Float[np.ndarray, "3 48 48"]:
@@ -225,13 +229,13 @@ class SyntheticFaces:
         config, model = self.config, self.model
         coefficients = self._coefficients(people, moments, frames)
         vertices = model.vertices(coefficients)
-        albedo, relief = self._skin(people, moments, frames)
+        albedo, displacement = self._skin(people, moments, frames)
         points = face_points(model, vertices)
         views = [m.view for m in moments]
         world_to_camera = head_to_camera(views).to(self.device)
         camera = frame_camera(views, world_to_camera, points.dense478, config.size)
         light = self._light(moments, albedo)
-        shine = self._tensor([p.shine for p in people for _ in range(frames)])
+        skin_specular = self._tensor([p.skin_specular for p in people for _ in range(frames)])
         dressed = self._dressed(
             people, moments, coefficients, vertices, points.dense478, albedo, frames
         )
@@ -240,31 +244,28 @@ class SyntheticFaces:
             vertices,
             camera,
             light,
-            shine,
-            openness=torch.stack([d.skin_openness for d in dressed]),
-            cover=torch.stack([d.skin_cover for d in dressed]),
-            cover_colour=torch.stack([d.hair_colour for d in dressed]),
-            casters=[Caster(d.vertices, d.triangles[d.casts]) for d in dressed],
+            skin_specular,
+            covers=_covers(dressed),
             backend=self._backend,
         )
         picture = draw_heads(
-            heads, self.material, albedo, relief, samples=config.samples, backend=self._backend
+            heads,
+            self.material,
+            albedo,
+            displacement,
+            samples=config.samples,
+            backend=self._backend,
         )
         worn, both = self._worn(picture, heads, dressed)
         photo = self._photograph(picture, worn, both, moments)
-        return labelled(
-            photo,
-            heads,
-            picture,
-            worn,
-            model=model,
-            material=self.material,
-            points=points,
-            coefficients=coefficients,
-            albedo=albedo,
-            relief=relief,
+        drawn = DrawnPeople(
+            coefficients,
+            points,
+            albedo,
+            displacement,
             person=torch.zeros(len(moments), dtype=torch.int64, device=self.device),
         )
+        return labelled(photo, drawn, heads, picture, worn, model=model, material=self.material)
 
     def _coefficients(
         self, people: list[Person], moments: list[Moment], frames: int
@@ -283,22 +284,24 @@ class SyntheticFaces:
     def _skin(
         self, people: list[Person], moments: list[Moment], frames: int
     ) -> tuple[Tensor, Tensor]:
-        """Return albedo (N,3,D,D) and relief (N,D,D) of all frames."""
+        """Return albedo (N,3,D,D) and displacement (N,D,D) of all frames."""
         painter, config = self._painter, self.config
         albedo = painter.albedo(people)
-        reliefs = []
+        displacements = []
         for k, person in enumerate(people):
             own = moments[k * frames : (k + 1) * frames]
             rest, _ = wrinkle_weights(own[0].expression, person.age_years)
-            at_rest = painter.rest_relief(person, rest * config.wrinkles)
+            at_rest = painter.rest_displacement(person, rest * config.wrinkles)
             for moment in own:
                 _, folded = wrinkle_weights(moment.expression, person.age_years)
                 factor = config.wrinkles * config.expression_wrinkles
-                reliefs.append(painter.folded_relief(at_rest, person, folded * factor))
-        return albedo if frames == 1 else albedo.repeat_interleave(frames, 0), torch.stack(reliefs)
+                displacements.append(painter.folded_displacement(at_rest, person, folded * factor))
+        if frames > 1:
+            albedo = albedo.repeat_interleave(frames, 0)
+        return albedo, torch.stack(displacements)
 
     def _light(self, moments: list[Moment], albedo: Tensor) -> LightRig:
-        """Return the light through each photo's exposure: darker skin is exposed more."""
+        """Return the light after each photo's exposure: darker skin is exposed more."""
         rig = LightRig(
             self._tensor([m.soft for m in moments]),
             self._tensor([m.direction for m in moments]),
@@ -308,8 +311,8 @@ class SyntheticFaces:
         edge = albedo.shape[-1]
         face = albedo[:, :, edge // 5 : edge * 3 // 5 : 8, edge // 4 : edge * 3 // 4 : 8]
         middle = face.mean((1, 2, 3))
-        # What a surface that faces the camera, or half of the lamp, would show. Cameras level its
-        # brightness and most of its colour.
+        # Shading of a surface turned half towards the camera, half towards the lamp. Cameras even
+        # out its brightness and most of its colour.
         halfway = F.normalize(rig.direction + rig.direction.new_tensor([0, 0, 1.5]), dim=-1)
         front = rig.nearest_harmonics().shade(halfway[:, None])[:, 0].clamp(min=0.1)
         level = front.mean(-1, keepdim=True) ** 0.3 * front**0.7
@@ -326,7 +329,7 @@ class SyntheticFaces:
         albedo: Tensor,
         frames: int,
     ) -> list[Dressed]:
-        """Return what each head wears, and what is before it."""
+        """Return what each head wears, and what is in front of it."""
         neutral = neutral_vertices(self.model, coefficients)
         neck = self._painter.layers["neck"][::4, ::4]
         skin = (albedo[:, :, ::4, ::4] * neck).sum((2, 3)) / neck.sum()
@@ -372,7 +375,7 @@ class SyntheticFaces:
         composed = composite(picture, worn, both, background, backend=self._backend)
         return torch.stack(
             [
-                photograph(c, m.faults, backend=self._backend)
+                photograph(c, m.degradations, backend=self._backend)
                 for c, m in zip(composed, moments, strict=True)
             ]
         )
@@ -410,6 +413,16 @@ def composite(
     return composed + worn.colour
 
 
+def _covers(dressed: Sequence[Dressed]) -> HeadCovers:
+    """Return what the heads wear as what dims the light on them."""
+    return HeadCovers(
+        torch.stack([d.skin_ambient_visibility for d in dressed]),
+        torch.stack([d.skin_cover for d in dressed]),
+        torch.stack([d.hair_colour for d in dressed]),
+        [Caster(d.vertices, d.triangles[d.casts]) for d in dressed],
+    )
+
+
 def _sample_held(rng: np.random.Generator, config: SyntheticConfig) -> tuple[HeldThing, ...]:
     hands = (random_hand(rng),) if rng.random() < config.hand else ()
     return (*hands, random_object(rng)) if rng.random() < config.held else hands
@@ -422,19 +435,21 @@ def _head_material(model: MorphableModel, painter: SkinPainter) -> HeadMaterial:
     triangles = model.triangles[:drawn].contiguous()
     # Light that bounces off skin brightens hollows (Jiménez et al., "Practical real-time strategies
     # for accurate indirect occlusion", 2016): a power comes near their curves for skin.
-    sky = openness(model.mean, triangles) ** 0.7
-    wet, gloss = torch.zeros_like(sky), torch.ones_like(sky)
+    sky = ambient_visibility(model.mean, triangles) ** 0.7
+    wet, specular = torch.zeros_like(sky), torch.ones_like(sky)
     for name in ("eyeball_left", "eyeball_right", "teeth_upper", "teeth_lower", "tongue"):
         if name in vertices:
             first, last = vertices[name]
             wet[first:last] = 1
-            gloss[first:last] = 1.0 if "eye" in name else 0.5
-            # Behind closed lids and lips all is dark; what they show when they open is not.
+            specular[first:last] = 1.0 if "eye" in name else 0.5
+            # The mean head has closed lids and lips; what shows when they open is brighter than that.
             least, most = (0.35, 0.7) if "eye" in name else (0.55, 1.0)
             sky[first:last] = sky[first:last].clamp(least, most)
     regions = model.regions
-    gloss = gloss * (1 + 0.5 * regions["lips"] - 0.5 * regions["scalp"] - 0.4 * regions["neck"])
-    # Lids are folded away on the resting head; closed ones lie open to the light.
+    specular = specular * (
+        1 + 0.5 * regions["lips"] - 0.5 * regions["scalp"] - 0.4 * regions["neck"]
+    )
+    # On the resting head lids are folded; closed lids get more light.
     sky = torch.maximum(sky, 0.6 * regions["eyes"] * (1 - wet))
     sky = sky.clamp(min=0.04) * (1 - 0.5 * regions["mouth_bag"])
     low, high = model.mean.amin(0), model.mean.amax(0)
@@ -442,13 +457,13 @@ def _head_material(model: MorphableModel, painter: SkinPainter) -> HeadMaterial:
     uv_vertex = triangles.new_zeros(len(model.uv))
     uv_vertex[uv_triangles.flatten()] = triangles.flatten()
     return HeadMaterial(
-        triangles, model.uv, uv_triangles, uv_vertex, sky, gloss, wet,
+        triangles, model.uv, uv_triangles, uv_vertex, sky, specular, wet,
         painter.skin, painter.coverage, (low + high) / 2,
     )  # fmt: skip
 
 
-def _between(first: Moment, last: Moment, share: float, faults: Faults) -> Moment:
-    """Return a moment on the way from one to another, as a camera that keeps running sees it."""
+def _between(first: Moment, last: Moment, share: float, degradations: CameraDegradations) -> Moment:
+    """Return a moment between two others of one recording."""
 
     def mix(name: str) -> np.ndarray:
         a, b = getattr(first, name), getattr(last, name)
@@ -458,7 +473,7 @@ def _between(first: Moment, last: Moment, share: float, faults: Faults) -> Momen
     return Moment(
         mix("expression"), mix("gaze"), between_views(first.view, last.view, share), mix("soft"),
         direction / max(float(np.linalg.norm(direction)), 1e-6), mix("lamp"),
-        first.lamp_size, mix("exposure"), first.background, faults, first.held,
+        first.lamp_size, mix("exposure"), first.background, degradations, first.held,
     )  # fmt: skip
 
 

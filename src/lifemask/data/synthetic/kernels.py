@@ -14,7 +14,8 @@ from lifemask.rendering.jit import kernel
 from lifemask.rendering.triangle_kernels import cover, normalized_weights, snap, texel_pair
 
 ATTRIBUTES = 11
-"""Columns of the vertices' attributes: normal, lit, position, openness, gloss, wet, cover."""
+"""Columns of the vertices' attributes: normal, lit, position, ambient visibility,
+specular, wet, cover."""
 
 SMOOTH = 0.008
 """Metres of depth within a pixel up to which it shows one stretch of skin."""
@@ -29,15 +30,15 @@ SHADOW_DISTANCE = 20.0
 # Columns of a corner, which fill a cache line: its vertex's attributes, then these.
 _U, _V, _X, _Y, _CLOSENESS, _COLUMNS = 11, 12, 13, 14, 15, 16
 _POSITION = 4
-# Channels of a texel: albedo, slopes of the relief along u and v, skin.
+# Channels of a texel: albedo, slopes of the displacement along u and v, skin.
 _TEXEL = 6
 # Queued points, and where each column of the queue begins: attributes, texel, gradient of the
-# relief along the surface, the lamp's cosine and mirror reflection, strength and direction of the
-# surroundings' reflection, the colour that results.
+# displacement along the surface, the lamp's cosine and specular reflection, strength and direction
+# of the surroundings' reflection, the colour that results.
 _MANY = 128
 _NORMAL_X, _NORMAL_Y, _NORMAL_Z, _LIT = 0, _MANY, 2 * _MANY, 3 * _MANY
-_POSITION_X, _POSITION_Y, _POSITION_Z, _OPENNESS = 4 * _MANY, 5 * _MANY, 6 * _MANY, 7 * _MANY
-_GLOSS, _WETNESS, _COVER, _RED = 8 * _MANY, 9 * _MANY, 10 * _MANY, 11 * _MANY
+_POSITION_X, _POSITION_Y, _POSITION_Z, _AMBIENT = 4 * _MANY, 5 * _MANY, 6 * _MANY, 7 * _MANY
+_SPECULAR, _WETNESS, _COVER, _RED = 8 * _MANY, 9 * _MANY, 10 * _MANY, 11 * _MANY
 _SKIN, _GRADIENT_X, _GRADIENT_Y, _GRADIENT_Z = 16 * _MANY, 17 * _MANY, 18 * _MANY, 19 * _MANY
 _TOWARD, _MIRROR, _SHEEN = 20 * _MANY, 21 * _MANY, 22 * _MANY
 _MIRRORED_X, _MIRRORED_Y, _MIRRORED_Z = 23 * _MANY, 24 * _MANY, 25 * _MANY
@@ -51,7 +52,7 @@ _HOLLOW, _SHADOW, _WRAP = (0.25, 0.0, -0.07), (0.3, 0.0, -0.12), (0.22, 0.10, 0.
 def light_vertices(
     triangles, worn_shadow, vertices, normals, lamp, axes, spread, worn, worn_triangles, lit
 ):
-    """Write how much of the lamp each vertex of one head sees; all of it where there is no lamp.
+    """Write the visibility of the lamp from each vertex of one head; 1 where there is no lamp.
 
     Args:
         triangles: of the head.
@@ -120,8 +121,8 @@ def _past(lifted, i, depth, spread):
 
 @kernel()
 def draw(
-    triangles, wet, corner_triangles, corner_vertex, uv, skin_layer, samples, points, attributes, albedo, relief, soft,
-    direction, lamp, lamp_size, shine, cover_colour, colour, alpha, fine_depth, index, depth, normals, own_albedo,
+    triangles, wet, corner_triangles, corner_vertex, uv, skin_layer, samples, points, attributes, albedo, displacement, soft,
+    direction, lamp, lamp_size, skin_specular, cover_colour, colour, alpha, fine_depth, index, depth, normals, own_albedo,
     skin,
 ):  # fmt: skip
     """Write all pictures of one head; those but `index` and `fine_depth` must be zero before.
@@ -136,7 +137,7 @@ def draw(
         skin_layer: (D,D).
         samples: per pixel along each axis.
         points, attributes: (V,3) in pixels of the photo, and (V,11).
-        albedo, relief: (3,D,D) and (D,D).
+        albedo, displacement: (3,D,D) and (D,D).
         colour: (3,H,W) with what is not covered black, alpha: (H,W), both averaged over samples.
         fine_depth: (H S,W S).
         index, depth, normals, own_albedo, skin: what is true of the pixels' centres.
@@ -150,8 +151,8 @@ def draw(
         nearest(points, 1, triangles, depth, index)
     corners = np.empty((len(corner_vertex), _COLUMNS), np.float32)
     _gather(points, attributes, corner_vertex, uv, corners)
-    texels = np.empty((relief.shape[0], relief.shape[1], _TEXEL), np.float32)
-    _interleave(albedo, relief, skin_layer, texels)
+    texels = np.empty((displacement.shape[0], displacement.shape[1], _TEXEL), np.float32)
+    _interleave(albedo, displacement, skin_layer, texels)
     even = np.empty((height, width), np.uint8)
     queue, place, weight = np.empty(_QUEUE), np.empty(_MANY, np.int64), np.empty(_MANY)
     soft, lamp = soft.astype(np.float64), lamp.astype(np.float64)
@@ -173,12 +174,14 @@ def draw(
             if count == _MANY:
                 _tilt(queue, count)
                 _record(queue, count, place, normals, own_albedo, skin, depth)
-                _light(queue, count, soft, direction, lamp, lamp_size, shine, hair, place, weight,
+                _light(queue, count, soft, direction, lamp, lamp_size, skin_specular, hair, place, weight,
                        pixels)  # fmt: skip
                 count = 0
     _tilt(queue, count)
     _record(queue, count, place, normals, own_albedo, skin, depth)
-    _light(queue, count, soft, direction, lamp, lamp_size, shine, hair, place, weight, pixels)
+    _light(
+        queue, count, soft, direction, lamp, lamp_size, skin_specular, hair, place, weight, pixels
+    )
     count = 0
     for row in range(height):
         for column in range(width):
@@ -196,11 +199,13 @@ def draw(
                     count += 1
                     if count == _MANY:
                         _tilt(queue, count)
-                        _light(queue, count, soft, direction, lamp, lamp_size, shine, hair, place,
+                        _light(queue, count, soft, direction, lamp, lamp_size, skin_specular, hair, place,
                                weight, pixels)  # fmt: skip
                         count = 0
     _tilt(queue, count)
-    _light(queue, count, soft, direction, lamp, lamp_size, shine, hair, place, weight, pixels)
+    _light(
+        queue, count, soft, direction, lamp, lamp_size, skin_specular, hair, place, weight, pixels
+    )
 
 
 @kernel()
@@ -238,7 +243,7 @@ def _invert(depth):
 
 @kernel()
 def _gather(points, attributes, corner_vertex, uv, corners):
-    """Write all that is known of each corner into its row."""
+    """Write the attributes of each corner into its row."""
     for i in range(len(corner_vertex)):
         vertex = corner_vertex[i]
         for k in range(ATTRIBUTES):
@@ -249,14 +254,17 @@ def _gather(points, attributes, corner_vertex, uv, corners):
 
 
 @kernel()
-def _interleave(albedo, relief, skin_layer, texels):
+def _interleave(albedo, displacement, skin_layer, texels):
     """Write the channels of each texel side by side."""
-    size = relief.shape[0]
+    size = displacement.shape[0]
     scale = np.float32(size / 2)
     for row in range(size):
-        above, below = relief[max(row - 1, 0)], relief[min(row + 1, size - 1)]
+        above, below = displacement[max(row - 1, 0)], displacement[min(row + 1, size - 1)]
         for column in range(size):
-            left, right = relief[row, max(column - 1, 0)], relief[row, min(column + 1, size - 1)]
+            left, right = (
+                displacement[row, max(column - 1, 0)],
+                displacement[row, min(column + 1, size - 1)],
+            )
             texels[row, column, 0] = albedo[0, row, column]
             texels[row, column, 1] = albedo[1, row, column]
             texels[row, column, 2] = albedo[2, row, column]
@@ -283,7 +291,7 @@ def _seen(index, depth, wet, row, column, samples):
 
 @kernel()
 def _enqueue(queue, place, corners, triangle, x, y, texels):
-    """Write attributes, texel and the relief's gradient of the point of a triangle at a pixel."""
+    """Write attributes, texel and gradient of the displacement where a pixel sees a triangle."""
     a, b, c = corners[triangle[0]], corners[triangle[1]], corners[triangle[2]]
     ax, ay = np.float64(a[_X]) - x, np.float64(a[_Y]) - y
     bx, by = np.float64(b[_X]) - x, np.float64(b[_Y]) - y
@@ -329,7 +337,7 @@ def _enqueue(queue, place, corners, triangle, x, y, texels):
 
 @kernel()
 def _tilt(queue, count):
-    """Make the normals unit and tilt them by the relief."""
+    """Make the normals unit and tilt them by the displacement."""
     count = min(count, _MANY)
     for i in range(count):
         x, y, z = queue[_NORMAL_X + i], queue[_NORMAL_Y + i], queue[_NORMAL_Z + i]
@@ -349,7 +357,7 @@ def _tilt(queue, count):
 
 @kernel()
 def _record(queue, count, place, normals, albedo, skin, depth):
-    """Write what is true of the queued points whatever the light."""
+    """Write what does not depend on the light for the queued points."""
     normals, albedo = normals.reshape(3, -1), albedo.reshape(3, -1)
     skin, depth = skin.reshape(-1), depth.reshape(-1)
     for k in range(3):
@@ -376,7 +384,9 @@ def _power(base, exponent):
 
 
 @kernel()
-def _light(queue, count, soft, direction, lamp, lamp_size, shine, hair, place, weight, pixels):
+def _light(
+    queue, count, soft, direction, lamp, lamp_size, skin_specular, hair, place, weight, pixels
+):
     """Add the colours of the queued points, times their weights, to (3,pixels)."""
     count = min(count, _MANY)
     lx, ly, lz = direction[0], direction[1], direction[2]
@@ -387,9 +397,11 @@ def _light(queue, count, soft, direction, lamp, lamp_size, shine, hair, place, w
         vx, vy, vz = px * inverse, py * inverse, pz * inverse
         wet = queue[_WETNESS + i] > 0.5
         facing = min(max(vx * nx + vy * ny + vz * nz, 0.02), 1.0)
-        strength = queue[_GLOSS + i] * (1.0 if wet else 0.9 * shine) * (1 - queue[_COVER + i])
+        strength = (
+            queue[_SPECULAR + i] * (1.0 if wet else 0.9 * skin_specular) * (1 - queue[_COVER + i])
+        )
         fresnel = min(0.028 + 0.972 * _power(1 - facing, 5), 0.05)
-        queue[_SHEEN + i] = fresnel * strength * queue[_OPENNESS + i] * 0.45
+        queue[_SHEEN + i] = fresnel * strength * queue[_AMBIENT + i] * 0.45
         queue[_MIRRORED_X + i] = 2 * facing * nx - vx
         queue[_MIRRORED_Y + i] = 2 * facing * ny - vy
         queue[_MIRRORED_Z + i] = 2 * facing * nz - vz
@@ -415,10 +427,10 @@ def _light(queue, count, soft, direction, lamp, lamp_size, shine, hair, place, w
             around = s0 + s1 * y + s2 * z + s3 * x + s4 * x * y + s5 * y * z
             around += s6 * (3 * z * z - 1) + s7 * x * z + s8 * (x * x - y * y)
             x, y, z = queue[_MIRRORED_X + i], queue[_MIRRORED_Y + i], queue[_MIRRORED_Z + i]
-            # The mirror shows the surroundings' broad shape only: harmonics up to degree one.
+            # Reflections show the surroundings coarsely: harmonics up to degree one.
             reflected = max(s0 + s1 * y + s2 * z + s3 * x, 0.0)
-            openness, lit = queue[_OPENNESS + i], queue[_LIT + i]
-            hollow = openness * (1 + hollow_k * (1 - openness))
+            visibility, lit = queue[_AMBIENT + i], queue[_LIT + i]
+            hollow = visibility * (1 + hollow_k * (1 - visibility))
             wrap = wrap_k * (1 - queue[_WETNESS + i])
             lambert = max((queue[_TOWARD + i] + wrap) / (1 + wrap), 0.0)
             shadow = lit * (1 + shadow_k * (1 - lit))

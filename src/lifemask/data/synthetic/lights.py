@@ -1,4 +1,4 @@
-"""Light as photos have it: soft light from all around, and often one lamp, window or sun."""
+"""Random light as in photos: soft light from all around, and often one lamp, window or sun."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Who the synthetic people are: shape, age, skin, and what marks it."""
+"""Random people: shape, age, skin and its marks, and what they wear."""
 
 from dataclasses import dataclass
 
@@ -25,17 +25,17 @@ class Person:
     """16 to 85."""
     masculine: bool
     """Decides beards and make-up."""
-    shine: float
-    """Factor on the mirror-like reflection of the skin."""
+    skin_specular: float
+    """Factor on the specular reflection of the skin."""
     paint: dict[str, np.ndarray]
     """Layer's name to what it adds to the log of (red, green, blue) where the layer is 1."""
     noise: np.ndarray
     """(3,) which field of freckles, stubble and blotches."""
     spots: np.ndarray
     """(K, 7): u, v, radius in texture widths, log colour (3), height in metres."""
-    relief: np.ndarray
+    displacement_amplitudes: np.ndarray
     """(2,) amplitude in metres of pores and of lumps."""
-    relief_noise: np.ndarray
+    displacement_noise: np.ndarray
     """(2,) which field of each."""
     wrinkle_variants: np.ndarray
     """(families, 2) which drawing on the left and on the right."""
@@ -51,11 +51,11 @@ class Person:
 _TONE_DEGREES = (-55.0, -48.0, -30.0, 5.0, 25.0, 43.0, 50.0, 57.0)
 _TONE_MELANIN = (2.6, 2.1, 1.0, 0.0, -0.5, -1.0, -1.25, -1.6)
 
-# Of the mode `brow_darkness`: where painted brows differ least from the skin around them.
+# Value of the mode `brow_darkness` where painted brows differ least from the skin around them.
 _WITHOUT_BROW = -1.7
 
 _DARKER = np.array([1.0, 1.0, 1.0])
-# What blood and melanin take away from the log of red, green and blue.
+# What blood and melanin subtract from the log of red, green and blue.
 _BLOOD = np.array([0.06, 0.42, 0.36])
 _MELANIN = np.array([0.55, 0.75, 0.85])
 
@@ -67,79 +67,33 @@ def sample_person(
     identity_modes: int,
     albedo_modes: tuple[str, ...],
 ) -> Person:
-    """Return a person; the head's coefficients are truncated Gaussians, some people plainer."""
+    """Return a person; the head's coefficients are truncated Gaussians, some people plainer.
+
+    The order in which numbers are drawn decides who belongs to a seed.
+    """
     limit = config.identity_limit
     spread = config.identity_spread * rng.choice([0.6, 1.0, 1.25], p=[0.2, 0.6, 0.2])
     identity = spread * rng.standard_normal(identity_modes)
     age = float(np.clip(16 + 70 * rng.beta(1.1, 1.9), 16, 85))
-    old = (age - 16) / 69
     masculine = bool(rng.random() < 0.5)
     identity = np.clip(_of_a_sex(identity, spread, masculine=masculine), -limit, limit)
-    angle = rng.uniform(*config.tone_range_degrees)
-    tone = float(np.interp(angle, _TONE_DEGREES, _TONE_MELANIN))
-    light = np.clip((angle + 20) / 70, 0, 1)
-
-    paint: dict[str, np.ndarray] = {}
-    bearded = masculine and rng.random() < config.beard
-    made_up = not masculine and rng.random() < config.make_up
-    hair_darkness = rng.normal(0.2 + 0.3 * (1 - light), 0.8) - 1.2 * old * rng.random()
-    known = {
-        "melanin": tone,
-        "blood": rng.normal(0.5 * light, 0.7),
-        "undertone": rng.normal(0, 0.8),
-        "brow_darkness": hair_darkness + rng.normal(0, 0.4),
-        "brow_shape_1": rng.normal(0, 0.4),
-        "brow_shape_2": rng.normal(0, 0.4),
-        "scalp_darkness": hair_darkness + rng.normal(0.3, 0.4),
-        "beard_shadow": rng.uniform(-0.1, 1.3) if masculine else rng.normal(-0.15, 0.1),
-        "lip_darkness": rng.normal(0, 0.8),
-        "lip_redness": rng.normal(0, 0.8),
-        "iris_lightness": rng.normal(-1.0 + 2.2 * light * rng.random(), 0.5),
-        "iris_hue": rng.normal(0, 1.0),
-    }
-    albedo = np.array([known.get(name, 0.8 * rng.standard_normal()) for name in albedo_modes])
-    albedo = np.clip(albedo, -max(limit, 3), max(limit, 3)).astype(np.float32)
-
-    if bearded:
-        # Grey hair takes the skin's colour rather than its light.
-        hairs = np.array([1.1, 0.95, 0.8])
-        if rng.random() < 0.8 * old:
-            hairs = np.array([0.7, 0.35, 0.1])
-        thickness = rng.uniform(0.25, 1.0)
-        paint["stubble"] = -thickness * hairs
-        if rng.random() < 0.4:
-            grown = rng.uniform(0.3, 1.2)
-            paint["beard"] = -grown * hairs
-            thickness += grown
-        paint["moustache"] = -thickness * rng.uniform(0.6, 1.1) * hairs
-    if made_up:
-        lipstick = rng.choice([0.0, 0.4, 1.0], p=[0.25, 0.4, 0.35]) * rng.uniform(0.4, 1.0)
-        paint["lips"] = lipstick * np.array(
-            [rng.uniform(-0.25, 0.25), rng.uniform(-1.2, -0.3), rng.uniform(-0.9, -0.1)]
-        )
-        paint["lids"] = -rng.uniform(0, 0.8) * np.exp(0.35 * rng.standard_normal(3))
-        paint["liner"] = -rng.uniform(0.2, 1.6) * _DARKER
-        paint["blush"] = -rng.uniform(0, 0.6) * np.array([0.0, 0.5, 0.35])
-    paint["under eye"] = -rng.uniform(0, 0.3) * (0.5 + old) * np.array([0.7, 1.0, 0.9])
-    paint["socket"] = -abs(rng.normal(0, 0.10)) * np.array([0.8, 1.0, 1.0])
-    paint["eyeballs"] = -rng.uniform(0.05, 0.5) * np.array([0.8, 1.0, 1.15])
-    paint["flush"] = rng.normal(0.15, 0.25) * -_BLOOD
-    paint["nose"] = rng.normal(0.15, 0.3) * -_BLOOD * (0.5 + 0.5 * light)
-    blotches = rng.uniform(0.02, 0.09) * (0.3 if made_up else 1.0)
-    paint["blotches"] = blotches * (-_BLOOD if rng.random() < 0.75 else -0.6 * _MELANIN)
-    paint["mottle"] = -rng.uniform(0.01, 0.05) * (0.4 if made_up else 1.0) * _MELANIN
-    if rng.random() < config.freckles * (0.3 + light):
-        paint["freckles"] = -rng.uniform(0.25, 0.9) * _MELANIN
-    elif rng.random() < 0.8 * old:
-        paint["freckles"] = -rng.uniform(0.05, 0.4) * _MELANIN
-
-    wrinkle_variants = rng.integers(0, VARIANTS, (len(FAMILIES), 1)).repeat(2, 1)
-    # Most wrinkles mirror each other roughly; some do not.
-    other = rng.random(len(FAMILIES)) < 0.35
-    wrinkle_variants[other, 1] = rng.integers(0, VARIANTS, int(other.sum()))
+    tone_degrees = rng.uniform(*config.tone_range_degrees)
+    traits = _Traits(
+        age_years=age,
+        old=(age - 16) / 69,
+        masculine=masculine,
+        tone_degrees=tone_degrees,
+        light=float(np.clip((tone_degrees + 20) / 70, 0, 1)),
+        bearded=masculine and rng.random() < config.beard,
+        made_up=not masculine and rng.random() < config.make_up,
+    )
+    albedo = _sample_albedo(rng, traits, albedo_modes, limit)
+    paint = _sample_paint(rng, traits, config)
+    wrinkle_variants = _sample_wrinkle_variants(rng)
     outfit = Outfit(clothes=False)
     if rng.random() < config.dressed:
-        outfit = random_outfit(rng, masculine=masculine, age_years=age, darkness=float(1 - light))
+        darkness = 1 - traits.light
+        outfit = random_outfit(rng, masculine=masculine, age_years=age, darkness=darkness)
     if outfit.brows is not None and "brow_darkness" in albedo_modes:
         # Modelled brows take the place of the painted ones.
         albedo[albedo_modes.index("brow_darkness")] = _WITHOUT_BROW
@@ -148,23 +102,130 @@ def sample_person(
         albedo=albedo,
         age_years=age,
         masculine=masculine,
-        shine=float(np.exp(0.4 * rng.standard_normal())) * (1.15 - 0.3 * old),
+        skin_specular=float(np.exp(0.4 * rng.standard_normal())) * (1.15 - 0.3 * traits.old),
         paint={name: value.astype(np.float32) for name, value in paint.items()},
         noise=rng.integers(0, NOISES, 3),
         spots=_sample_spots(rng, config),
-        relief=np.array(
-            [
-                config.pores * rng.uniform(0.5e-5, 2.5e-5) * (0.7 + 0.6 * masculine),
-                config.pores * rng.uniform(1e-5, 3.5e-5) * (0.6 + 0.9 * old),
-            ],
-            np.float32,
-        ),
-        relief_noise=rng.integers(0, NOISES, 2),
+        displacement_amplitudes=_sample_amplitudes(rng, traits, config),
+        displacement_noise=rng.integers(0, NOISES, 2),
         wrinkle_variants=wrinkle_variants,
         outfit=outfit,
         cloth_seed=int(rng.integers(2**31)),
         mask=random_mask(rng) if rng.random() < config.mask else None,
     )
+
+
+@dataclass(frozen=True)
+class _Traits:
+    """What the rest of a person depends on."""
+
+    age_years: float
+    """16 to 85."""
+    old: float
+    """0 at 16 years, 1 at 85."""
+    masculine: bool
+    """As in `Person`."""
+    tone_degrees: float
+    """Typology angle of the skin."""
+    light: float
+    """0 for dark skin, 1 for light skin."""
+    bearded: bool
+    """Has at least a shadow of a beard."""
+    made_up: bool
+    """Wears make-up."""
+
+
+def _sample_albedo(
+    rng: np.random.Generator, traits: _Traits, modes: tuple[str, ...], limit: float
+) -> np.ndarray:
+    """Return the coefficients (A,) of the head's albedo modes."""
+    light = traits.light
+    hair_darkness = rng.normal(0.2 + 0.3 * (1 - light), 0.8) - 1.2 * traits.old * rng.random()
+    known = {
+        "melanin": float(np.interp(traits.tone_degrees, _TONE_DEGREES, _TONE_MELANIN)),
+        "blood": rng.normal(0.5 * light, 0.7),
+        "undertone": rng.normal(0, 0.8),
+        "brow_darkness": hair_darkness + rng.normal(0, 0.4),
+        "brow_shape_1": rng.normal(0, 0.4),
+        "brow_shape_2": rng.normal(0, 0.4),
+        "scalp_darkness": hair_darkness + rng.normal(0.3, 0.4),
+        "beard_shadow": (rng.uniform(-0.1, 1.3) if traits.masculine else rng.normal(-0.15, 0.1)),
+        "lip_darkness": rng.normal(0, 0.8),
+        "lip_redness": rng.normal(0, 0.8),
+        "iris_lightness": rng.normal(-1.0 + 2.2 * light * rng.random(), 0.5),
+        "iris_hue": rng.normal(0, 1.0),
+    }
+    albedo = np.array([known.get(name, 0.8 * rng.standard_normal()) for name in modes])
+    return np.clip(albedo, -max(limit, 3), max(limit, 3)).astype(np.float32)
+
+
+def _sample_paint(
+    rng: np.random.Generator, traits: _Traits, config: SyntheticConfig
+) -> dict[str, np.ndarray]:
+    """Return what each layer adds to the log of the albedo."""
+    paint: dict[str, np.ndarray] = {}
+    if traits.bearded:
+        paint |= _sample_beard(rng, traits)
+    if traits.made_up:
+        paint |= _sample_make_up(rng)
+    old, light = traits.old, traits.light
+    paint["under eye"] = -rng.uniform(0, 0.3) * (0.5 + old) * np.array([0.7, 1.0, 0.9])
+    paint["socket"] = -abs(rng.normal(0, 0.10)) * np.array([0.8, 1.0, 1.0])
+    paint["eyeballs"] = -rng.uniform(0.05, 0.5) * np.array([0.8, 1.0, 1.15])
+    paint["flush"] = rng.normal(0.15, 0.25) * -_BLOOD
+    paint["nose"] = rng.normal(0.15, 0.3) * -_BLOOD * (0.5 + 0.5 * light)
+    blotches = rng.uniform(0.02, 0.09) * (0.3 if traits.made_up else 1.0)
+    paint["blotches"] = blotches * (-_BLOOD if rng.random() < 0.75 else -0.6 * _MELANIN)
+    paint["mottle"] = -rng.uniform(0.01, 0.05) * (0.4 if traits.made_up else 1.0) * _MELANIN
+    if rng.random() < config.freckles * (0.3 + light):
+        paint["freckles"] = -rng.uniform(0.25, 0.9) * _MELANIN
+    elif rng.random() < 0.8 * old:
+        paint["freckles"] = -rng.uniform(0.05, 0.4) * _MELANIN
+    return paint
+
+
+def _sample_beard(rng: np.random.Generator, traits: _Traits) -> dict[str, np.ndarray]:
+    # Grey hair reduces the skin's colour more than its brightness.
+    hairs = np.array([1.1, 0.95, 0.8])
+    if rng.random() < 0.8 * traits.old:
+        hairs = np.array([0.7, 0.35, 0.1])
+    thickness = rng.uniform(0.25, 1.0)
+    paint = {"stubble": -thickness * hairs}
+    if rng.random() < 0.4:
+        grown = rng.uniform(0.3, 1.2)
+        paint["beard"] = -grown * hairs
+        thickness += grown
+    paint["moustache"] = -thickness * rng.uniform(0.6, 1.1) * hairs
+    return paint
+
+
+def _sample_make_up(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    lipstick = rng.choice([0.0, 0.4, 1.0], p=[0.25, 0.4, 0.35]) * rng.uniform(0.4, 1.0)
+    return {
+        "lips": lipstick
+        * np.array([rng.uniform(-0.25, 0.25), rng.uniform(-1.2, -0.3), rng.uniform(-0.9, -0.1)]),
+        "lids": -rng.uniform(0, 0.8) * np.exp(0.35 * rng.standard_normal(3)),
+        "liner": -rng.uniform(0.2, 1.6) * _DARKER,
+        "blush": -rng.uniform(0, 0.6) * np.array([0.0, 0.5, 0.35]),
+    }
+
+
+def _sample_wrinkle_variants(rng: np.random.Generator) -> np.ndarray:
+    """Return which drawing (families, 2) of each family is on the left and on the right."""
+    variants = rng.integers(0, VARIANTS, (len(FAMILIES), 1)).repeat(2, 1)
+    # Most wrinkles mirror each other roughly; some do not.
+    other = rng.random(len(FAMILIES)) < 0.35
+    variants[other, 1] = rng.integers(0, VARIANTS, int(other.sum()))
+    return variants
+
+
+def _sample_amplitudes(
+    rng: np.random.Generator, traits: _Traits, config: SyntheticConfig
+) -> np.ndarray:
+    """Return the amplitudes (2,) in metres of pores and of lumps."""
+    pores = config.pores * rng.uniform(0.5e-5, 2.5e-5) * (0.7 + 0.6 * traits.masculine)
+    lumps = config.pores * rng.uniform(1e-5, 3.5e-5) * (0.6 + 0.9 * traits.old)
+    return np.array([pores, lumps], np.float32)
 
 
 # What of each mode of the default head tells men (+) from women (-), in standard deviations:
@@ -177,11 +238,11 @@ _MASCULINE = {
     51: 0.31, 53: 0.17, 54: -0.14, 55: -0.24, 58: -0.18, 60: 0.17, 61: 0.15, 65: -0.15, 71: -0.18,
 }  # fmt: skip
 _SEXED = 1.2
-"""How far from the middle people of a sex are on average; some are like the other."""
+"""Factor on the mean difference of the sexes; the distributions overlap."""
 
 
 def _of_a_sex(identity: np.ndarray, spread: float, *, masculine: bool) -> np.ndarray:
-    """Return coefficients drawn for everyone as those of one sex; both together vary as before."""
+    """Return coefficients shifted to one sex; over both sexes their distribution stays the same."""
     sexed = identity.copy()
     for mode, weight in _MASCULINE.items():
         if mode < len(sexed):

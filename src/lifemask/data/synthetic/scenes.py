@@ -1,6 +1,6 @@
-"""Heads under light: geometry, shadows, skin's shine and relief, drawn into linear pictures.
+"""Heads under light: geometry, shadows, specular skin and its displacement, in linear pictures.
 
-Plain PyTorch says what is drawn, on any device; on a CPU with numba the same is drawn by `kernels`.
+Plain PyTorch defines what is drawn, on any device; on a CPU `kernels` draws the same with numba.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lifemask.data.synthetic import kernels
@@ -41,10 +41,10 @@ class HeadMaterial:
     """Row for row with `triangles`."""
     uv_vertex: Int[Tensor, "U"]
     """The vertex that each texture coordinate belongs to."""
-    openness: Float[Tensor, "V"]
+    ambient_visibility: Float[Tensor, "V"]
     """How much of the surrounding light reaches a vertex of the resting head, 0 to 1."""
-    gloss: Float[Tensor, "V"]
-    """Strength of the mirror-like reflection, 1 on skin."""
+    specular: Float[Tensor, "V"]
+    """Strength of the specular reflection, 1 on skin."""
     wet: Float[Tensor, "V"]
     """1 on eyeballs, teeth and tongue, which are smooth and let no light through, else 0."""
     skin: Float[Tensor, "D D"]
@@ -57,7 +57,7 @@ class HeadMaterial:
 
 @dataclass(frozen=True)
 class LitHeads:
-    """Heads where they stand before their cameras, with the light that reaches them."""
+    """Heads in front of their cameras, with the light that reaches them."""
 
     vertices: Float[Tensor, "N V 3"]
     """Head space, metres."""
@@ -67,16 +67,16 @@ class LitHeads:
     """On these heads."""
     attributes: Float[Tensor, "N V 11"]
     """In light axes: normal (3), how much of the lamp arrives, position from the camera in metres
-    (3), openness, gloss, wet, and how much hair covers the vertex."""
-    shine: Float[Tensor, "N"]
-    """Factor on the mirror-like reflection of skin."""
+    (3), ambient visibility, specular, wet, and how much hair covers the vertex."""
+    skin_specular: Float[Tensor, "N"]
+    """Factor on the specular reflection of skin."""
     cover_colour: Float[Tensor, "N 3"]
     """Linear RGB of the hair that covers vertices."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """The heads before background, hair and camera faults, and what is true of each pixel."""
+    """Heads without background, hair and camera degradations, and the truth of each pixel."""
 
     colour: Float[Tensor, "N 3 H W"]
     """Linear RGB over black, averaged over the pixel's samples."""
@@ -106,17 +106,28 @@ class Caster:
     """Of either side."""
 
 
+@dataclass(frozen=True)
+class HeadCovers:
+    """What covers heads and dims the light on them: hair, hats, glasses, hands."""
+
+    ambient_visibility: Float[Tensor, "N V"]
+    """How much of the surrounding light they let through to a vertex, 0 to 1."""
+    cover: Float[Tensor, "N V"]
+    """How surely hair hides a vertex, 0 to 1: there the skin has the hair's colour."""
+    cover_colour: Float[Tensor, "N 3"]
+    """Linear RGB of that hair."""
+    casters: Sequence[Caster]
+    """For each head, what else throws the lamp's shadow on it; head space."""
+
+
 def light_heads(
     material: HeadMaterial,
     vertices: Float[Tensor, "N V 3"],
     camera: PerspectiveCamera,
     light: LightRig,
-    shine: Float[Tensor, "N"],
+    skin_specular: Float[Tensor, "N"],
     *,
-    openness: Float[Tensor, "N V"] | None = None,
-    cover: Float[Tensor, "N V"] | None = None,
-    cover_colour: Float[Tensor, "N 3"] | None = None,
-    casters: Sequence[Caster] | None = None,
+    covers: HeadCovers | None = None,
     backend: BackendName = "auto",
 ) -> LitHeads:
     """Return heads with the lamp's shadows on them.
@@ -126,11 +137,8 @@ def light_heads(
         vertices: head space, metres.
         camera: of the photos.
         light: on the heads.
-        shine: factor on the mirror-like reflection of skin.
-        openness: how much of the surrounding light hair and hats let through, 0 to 1.
-        cover: how surely hair hides a vertex: there the skin has its colour.
-        cover_colour: linear RGB, needed with `cover`.
-        casters: for each head, what else throws the lamp's shadow on it.
+        skin_specular: factor on the specular reflection of skin.
+        covers: what covers the heads; without it they are bare.
         backend: of the rasteriser.
     """
     count = len(vertices)
@@ -138,39 +146,39 @@ def light_heads(
     compiled = is_compiled(backend, vertices.device)
     normals = fast_normals(in_light, material.triangles, compiled=compiled)
     middle = light_axes_from_camera(camera.to_camera(material.middle.expand(count, 1, 3)))
-    if casters is not None:
+    sky = material.ambient_visibility.expand(count, -1)
+    cover, colour = vertices.new_zeros(vertices.shape[:2]), vertices.new_zeros(count, 3)
+    casters: list[Caster] | None = None
+    if covers is not None:
+        sky = sky * covers.ambient_visibility
+        cover, colour = covers.cover, covers.cover_colour
         rotation = camera.world_to_camera[..., :3, :3].expand(count, 3, 3)
         casters = [
             Caster(light_axes_from_camera((one.vertices - material.middle) @ turn.T), one.triangles)
-            for one, turn in zip(casters, rotation, strict=True)
+            for one, turn in zip(covers.casters, rotation, strict=True)
         ]
     lit = light_on_vertices(
         in_light - middle, normals, material.triangles, light, casters=casters, backend=backend
     )
-    sky = material.openness.expand(count, -1)
-    if openness is not None:
-        sky = sky * openness
-    nothing = torch.zeros_like(lit) if cover is None else cover
     attributes = torch.cat(
         [
             normals,
             lit.unsqueeze(-1),
             in_light,
             sky.unsqueeze(-1),
-            torch.stack([material.gloss, material.wet], -1).expand(count, -1, -1),
-            nothing.unsqueeze(-1),
+            torch.stack([material.specular, material.wet], -1).expand(count, -1, -1),
+            cover.unsqueeze(-1),
         ],
         -1,
     )
-    colour = vertices.new_zeros(count, 3) if cover_colour is None else cover_colour
-    return LitHeads(vertices, camera, light, attributes, shine, colour)
+    return LitHeads(vertices, camera, light, attributes, skin_specular, colour)
 
 
 def draw_heads(
     heads: LitHeads,
     material: HeadMaterial,
     albedo: Float[Tensor, "N 3 D D"],
-    relief: Float[Tensor, "N D D"],
+    displacement: Float[Tensor, "N D D"],
     *,
     samples: int = 1,
     backend: BackendName = "auto",
@@ -186,81 +194,133 @@ def draw_heads(
         heads: from `light_heads`.
         material: of the head.
         albedo: linear RGB textures.
-        relief: metres along the normal.
+        displacement: metres along the normal.
         samples: per pixel along each axis.
         backend: of the rasteriser.
     """
     points = heads.camera.project_from_camera(light_axes_from_camera(heads.attributes[..., 4:7]))
-    count, (height, width) = len(points), heads.camera.image_size
-    fine_size = (height * samples, width * samples)
+    if is_compiled(backend, points.device):
+        return _draw_compiled(points, heads, material, albedo, displacement, samples)
+    return _draw_plain(points, heads, material, albedo, displacement, samples, backend)
+
+
+def _draw_compiled(
+    points: Float[Tensor, "N V 3"],
+    heads: LitHeads,
+    material: HeadMaterial,
+    albedo: Float[Tensor, "N 3 D D"],
+    displacement: Float[Tensor, "N D D"],
+    samples: int,
+) -> Picture:
+    """Return what `_draw_plain` returns up to rounding, by numba kernels."""
+    count, (height, width), light = len(points), heads.camera.image_size, heads.light
     colour, normals, own = (points.new_zeros(count, 3, height, width) for _ in range(3))
     alpha, depth, skin = (points.new_zeros(count, height, width) for _ in range(3))
-    light, wet = heads.light, material.wet[material.triangles[:, 0]] > 0.5
-    if is_compiled(backend, points.device):
-        fine_depth = points.new_empty(count, *fine_size)
-        index = torch.empty(count, height, width, dtype=torch.int64)
-        shared = [
-            value.contiguous().numpy()
-            for value in (
-                material.triangles.int(), wet.to(torch.uint8), material.uv_triangles.int(), material.uv_vertex.int(),
-                material.uv, material.skin,
-            )
-        ]  # fmt: skip
+    fine_depth = points.new_empty(count, height * samples, width * samples)
+    index = torch.empty(count, height, width, dtype=torch.int64)
+    shared = [
+        value.contiguous().numpy()
+        for value in (
+            material.triangles.int(), _wet_triangles(material).to(torch.uint8),
+            material.uv_triangles.int(), material.uv_vertex.int(), material.uv, material.skin,
+        )
+    ]  # fmt: skip
+    for_each_image(
+        partial(kernels.draw, *shared, samples),
+        points, heads.attributes, albedo, displacement,
+        light.soft, light.direction, light.lamp, light.size,
+        heads.skin_specular, heads.cover_colour,
+        colour, alpha, fine_depth, index, depth, normals, own, skin,
+    )  # fmt: skip
+    return Picture(colour, alpha, fine_depth, index, depth, normals, own, skin)
 
-        for_each_image(
-            partial(kernels.draw, *shared, samples),
-            points, heads.attributes, albedo, relief, light.soft, light.direction, light.lamp, light.size,
-            heads.shine, heads.cover_colour, colour, alpha, fine_depth, index, depth, normals, own, skin,
-        )  # fmt: skip
-        return Picture(colour, alpha, fine_depth, index, depth, normals, own, skin)
 
-    fine_points = points * points.new_tensor([samples, samples, 1])
-    textures = torch.cat(
-        [albedo, displacement_slopes(relief), material.skin.expand(count, 1, *material.skin.shape)],
-        1,
-    )
-    fragments = rasterize(points, material.triangles, (height, width), backend=backend)
-    fine = rasterize(fine_points, material.triangles, fine_size, backend=backend)
+def _draw_plain(
+    points: Float[Tensor, "N V 3"],
+    heads: LitHeads,
+    material: HeadMaterial,
+    albedo: Float[Tensor, "N 3 D D"],
+    displacement: Float[Tensor, "N D D"],
+    samples: int,
+    backend: BackendName,
+) -> Picture:
+    """Return pictures of heads by plain PyTorch and the rasteriser.
+
+    Args:
+        points: image points of the vertices, x and y in pixels, depth in metres.
+        heads, material, albedo, displacement, samples, backend: as in `draw_heads`.
+    """
+    count, (height, width), light = len(points), heads.camera.image_size, heads.light
+    colour, normals, own = (points.new_zeros(count, 3, height, width) for _ in range(3))
+    alpha, skin = (points.new_zeros(count, height, width) for _ in range(2))
+    layers = [albedo, displacement_slopes(displacement), material.skin.expand(count, 1, -1, -1)]
+    textures = torch.cat(layers, 1)
     gradients = texture_gradients(
         heads.attributes[..., 4:7], material.triangles, material.uv, material.uv_triangles
     )
     along_u, along_v = (each.transpose(1, 2) for each in gradients)
+    fragments = rasterize(points, material.triangles, (height, width), backend=backend)
+    fine = rasterize(
+        points * points.new_tensor([samples, samples, 1]), material.triangles,
+        (height * samples, width * samples), backend=backend,
+    )  # fmt: skip
+    wet = _wet_triangles(material)
     for k in range(count):
         gradients = (along_u[k], along_v[k])
         one = (heads.attributes[k], textures[k], gradients, material, backend)
-        centre = _surface(_only(fragments, k), *one)
+        centre, edge = _surface(_only(fragments, k), *one), _surface(_only(fine, k), *one)
         own[k].flatten(1)[:, centre.pixels] = centre.albedo
         normals[k].flatten(1)[:, centre.pixels] = centre.normal
         skin[k].flatten()[centre.pixels] = centre.skin
-        # Samples of one pixel side by side.
-        index = _blocks(fine.triangle_index[k], samples)
-        seen = index >= 0
-        z = _blocks(fine.depth[k], samples)
-        spread = z.amax(-1) - z.amin(-1)
-        smooth = (
-            seen.all(-1) & (spread < kernels.SMOOTH) & ~(wet[index.clamp(min=0)] & seen).any(-1)
-        )
+        rig = LightRig(light.soft[k], light.direction[k], light.lamp[k], light.size[k])
+        paint = (rig, heads.skin_specular[k], heads.cover_colour[k])
+        smooth = _smooth(_only(fine, k), samples, wet)
         smooth &= fragments.triangle_index[k].flatten() >= 0
-        light_of_one = LightRig(light.soft[k], light.direction[k], light.lamp[k], light.size[k])
-        paint = (light_of_one, heads.shine[k], heads.cover_colour[k])
-        once = smooth[centre.pixels]
-        lit = points.new_zeros(3, height * width)
-        lit[:, centre.pixels[once]] = _lit(centre, *paint)[:, once]
-        edge = _surface(_only(fine, k), *one)
-        pixel = (edge.pixels // fine_size[1] // samples) * width + edge.pixels % fine_size[
-            1
-        ] // samples
-        often = ~smooth[pixel]
-        lit.index_add_(1, pixel[often], _lit(edge, *paint)[:, often] / samples**2)
-        colour[k] = lit.view(3, height, width)
+        colour[k] = _antialiased(
+            centre, _lit(centre, *paint), edge, _lit(edge, *paint), smooth, samples, (height, width)
+        )
+        seen = _blocks(fine.triangle_index[k], samples) >= 0
         alpha[k] = seen.float().mean(-1).view(height, width)
     return Picture(
         colour, alpha, fine.depth, fragments.triangle_index, fragments.depth, normals, own, skin
     )
 
 
+def _wet_triangles(material: HeadMaterial) -> Bool[Tensor, "T"]:
+    return material.wet[material.triangles[:, 0]] > 0.5
+
+
+def _smooth(fine: Fragments, samples: int, wet: Bool[Tensor, "T"]) -> Bool[Tensor, "P"]:
+    """Return in which pixels of one image all samples see one stretch of skin."""
+    index, depth = _blocks(fine.triangle_index, samples), _blocks(fine.depth, samples)
+    seen = index >= 0
+    spread = depth.amax(-1) - depth.amin(-1)
+    return seen.all(-1) & (spread < kernels.SMOOTH) & ~(wet[index.clamp(min=0)] & seen).any(-1)
+
+
+def _antialiased(
+    centre: "_Surface",
+    centre_colour: Float[Tensor, "3 C"],
+    edge: "_Surface",
+    edge_colour: Float[Tensor, "3 E"],
+    smooth: Bool[Tensor, "P"],
+    samples: int,
+    size: tuple[int, int],
+) -> Float[Tensor, "3 H W"]:
+    """Return one image: smooth pixels by their centre, the others as the mean of their samples."""
+    height, width = size
+    result = centre_colour.new_zeros(3, height * width)
+    once = smooth[centre.pixels]
+    result[:, centre.pixels[once]] = centre_colour[:, once]
+    row, column = edge.pixels // (width * samples), edge.pixels % (width * samples)
+    pixel = row // samples * width + column // samples
+    often = ~smooth[pixel]
+    result.index_add_(1, pixel[often], edge_colour[:, often] / samples**2)
+    return result.view(3, height, width)
+
+
 def is_compiled(backend: BackendName, device: torch.device) -> bool:
-    """Return whether numba draws here, in which case everything around it is compiled too."""
+    """Return whether numba draws here; then everything around it is compiled too."""
     if device.type != "cpu":
         return False
     return backend == "numba" or (backend == "auto" and available_backends(device)[0] == "numba")
@@ -317,7 +377,7 @@ def _surface(
     material: HeadMaterial,
     backend: BackendName,
 ) -> _Surface:
-    """Return the surface of one image with its paint and its relief."""
+    """Return the surface of one image with its albedo and displaced normals."""
     index = fragments.triangle_index.flatten()
     pixels = (index >= 0).nonzero()[:, 0]
     triangle = index[pixels]
@@ -333,19 +393,19 @@ def _surface(
 
 
 def _lit(
-    surface: _Surface, light: LightRig, shine: Tensor, hair: Float[Tensor, "3"]
+    surface: _Surface, light: LightRig, skin_specular: Tensor, hair: Float[Tensor, "3"]
 ) -> Float[Tensor, "3 P"]:
     """Return the colours of a surface under light, with hair's colour where hair covers it."""
     values, cover = surface.values, surface.values[10]
     own = surface.albedo + (hair[:, None] - surface.albedo) * cover
     return shade(
         own, surface.normal, values[3], values[4:7], values[7], values[8] * (1 - cover),
-        values[9], light, shine,
+        values[9], light, skin_specular,
     )  # fmt: skip
 
 
 _WORN_SHADOW = 0.85
-"""Part of the lamp's light that hair and all else that is worn stop: some goes through strands."""
+"""Part of the lamp's light that everything worn stops; some passes between strands of hair."""
 
 
 def light_on_vertices(
@@ -357,7 +417,7 @@ def light_on_vertices(
     casters: Sequence[Caster] | None = None,
     backend: BackendName,
 ) -> Float[Tensor, "N V"]:
-    """Return how much of the lamp each vertex sees past the head and what is worn, 0 to 1.
+    """Return the visibility of the lamp from each vertex, past the head and what is worn, 0 to 1.
 
     Where there is no lamp it is 1.
     From shadow maps in the lamp's direction (Williams 1978), averaged over as many texels as the
@@ -434,11 +494,11 @@ def shade(
     normal: Float[Tensor, "3 P"],
     lit: Float[Tensor, "P"],
     position: Float[Tensor, "3 P"],
-    openness: Float[Tensor, "P"],
-    gloss: Float[Tensor, "P"],
+    ambient_visibility: Float[Tensor, "P"],
+    specular: Float[Tensor, "P"],
     wet: Float[Tensor, "P"],
     light: LightRig,
-    shine: Float[Tensor, ""],
+    skin_specular: Float[Tensor, ""],
 ) -> Float[Tensor, "3 P"]:
     """Return the colour of some surface points of one head.
 
@@ -447,16 +507,16 @@ def shade(
         normal: unit, light axes.
         lit: how much of the lamp reaches the point.
         position: light axes, the camera at the origin, metres.
-        openness: how much of the surrounding light reaches the point.
-        gloss: strength of the mirror reflection.
+        ambient_visibility: how much of the surrounding light reaches the point.
+        specular: strength of the specular reflection.
         wet: 1 where the surface is wet and smooth.
         light: without batch axes.
-        shine: factor on the mirror reflection of dry skin.
+        skin_specular: factor on the specular reflection of dry skin.
     """
     basis = spherical_harmonics(normal.T)
     soft = (basis @ light.soft).T.clamp(min=0.02)
-    # Light that bounces between skin in hollows comes out redder.
-    hollow = _tinted(openness, (0.25, 0.0, -0.07))
+    # Light reflected several times by skin, in hollows, is redder.
+    hollow = _tinted(ambient_visibility, (0.25, 0.0, -0.07))
     toward = (light.direction[:, None] * normal).sum(0)
     wrap = (toward.new_tensor([0.22, 0.10, 0.07])[:, None] + 0.3 * light.size) * (1 - wet)
     lambert = ((toward + wrap) / (1 + wrap)).clamp(min=0)
@@ -469,17 +529,17 @@ def shade(
     half = _unit(view + light.direction[:, None])
     peak = (half * normal).sum(0).clamp(min=0)
     grazing = 0.028 + 0.972 * (1 - (half * view).sum(0).clamp(0, 1)) ** 5
-    # Blinn-Phong lobes as tall as their width asks (Kelemen and Szirmay-Kalos for skin).
+    # Normalised Blinn-Phong lobes (Kelemen and Szirmay-Kalos for skin).
     broad, tight = peak**18 * (20 / 8), peak**70 * (72 / 8)
     glass = peak**600 * (602 / 8)
     lobes = torch.where(wet > 0.5, glass, 0.65 * broad + 0.35 * tight)
-    strength = gloss * torch.where(wet > 0.5, torch.ones_like(gloss), shine * 0.9)
+    strength = specular * torch.where(wet > 0.5, torch.ones_like(specular), skin_specular * 0.9)
     mirror = lobes * grazing * strength * lit * (toward > 0)
     reflected = 2 * facing * normal - view
-    # The mirror shows the surroundings' broad shape only: harmonics up to degree one.
+    # Reflections show the surroundings coarsely: harmonics up to degree one.
     around = (spherical_harmonics(reflected.T)[:, :4] @ light.soft[:4]).T.clamp(min=0)
-    # Bounded: skin is rough, so its rim does not shine as Fresnel's law for a mirror says.
-    sheen = fresnel.clamp(max=0.05) * strength * openness * 0.45
+    # Bounded: skin is rough, so its rim is less bright than Fresnel's law for a mirror says.
+    sheen = fresnel.clamp(max=0.05) * strength * ambient_visibility * 0.45
     return albedo * diffuse + light.lamp[:, None] * mirror + around * sheen
 
 
@@ -498,10 +558,10 @@ def _sample(texture: Float[Tensor, "C D D"], uv: Float[Tensor, "2 P"]) -> Float[
     return F.grid_sample(texture[None], grid, padding_mode="border", align_corners=False)[0, :, 0]
 
 
-def openness(
+def ambient_visibility(
     vertices: Float[Tensor, "V 3"], triangles: Int[Tensor, "T 3"], *, directions: int = 64
 ) -> Float[Tensor, "V"]:
-    """Return how much of an even sky each vertex sees past the mesh, weighted by the cosine."""
+    """Return one minus the ambient occlusion by the mesh: visible sky, weighted by the cosine."""
     normals = vertex_normals(vertices, triangles)
     index = torch.arange(directions, dtype=torch.float32, device=vertices.device) + 0.5
     # A spiral of Fibonacci covers the sphere evenly.

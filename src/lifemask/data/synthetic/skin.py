@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lifemask.data.synthetic.people import NOISES, Person
-from lifemask.data.synthetic.wrinkles import WrinkleDrawings, texture_points
+from lifemask.data.synthetic.wrinkle_drawing import texture_points
+from lifemask.data.synthetic.wrinkles import WrinkleDrawings
 from lifemask.morphable.albedo import AlbedoModel
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering.interpolation import interpolate
@@ -81,7 +82,7 @@ class SkinPainter:
                 inner
                 * (1 - regions["eyes"])
                 * (1 - 0.7 * regions["lips"])
-                # The texture is stretched there: what is fine on the face would be long streaks.
+                # The texture is stretched there: fine detail would become long streaks.
                 * (1 - regions["neck"])
             ).astype(np.float32)
         ).to(device)
@@ -100,9 +101,9 @@ class SkinPainter:
         self._stubble = (0.75 + 0.13 * strands + 0.12 * patches).to(device)
 
     def _lids_lightened(self) -> Float[Tensor, "1 P"]:
-        """Return the mean albedo without the shade that the head's lids hold from being folded.
+        """Return the mean albedo without the dark shade in the folds of the head's lids.
 
-        Where closed lids spread it in the open, people looked as if beaten.
+        On closed lids, where the fold is open, the shade would look like a bruise.
         """
         mean = self._mean_log.view(3, self.resolution, self.resolution)
         weight = (2 * self.layers["socket"]).clamp(0, 1)
@@ -129,23 +130,25 @@ class SkinPainter:
                 self._add_spot(image, spot[:3], torch.from_numpy(spot[3:6]).to(image))
         return log.clamp_(max=-0.03).exp_()
 
-    def rest_relief(
+    def rest_displacement(
         self, person: Person, rest_weights: Float[np.ndarray, "F 2"]
     ) -> Float[Tensor, "D D"]:
-        """Return a person's relief at rest, metres."""
-        pores, lumps = (float(a) for a in person.relief)
-        relief = self._pores[person.relief_noise[0]] * pores
-        relief.add_(self._lumps[person.relief_noise[1]], alpha=lumps)
-        self.wrinkles.add_to(relief, rest_weights, person.wrinkle_variants)
+        """Return a person's displacement at rest, metres."""
+        pores, lumps = (float(a) for a in person.displacement_amplitudes)
+        displacement = self._pores[person.displacement_noise[0]] * pores
+        displacement.add_(self._lumps[person.displacement_noise[1]], alpha=lumps)
+        self.wrinkles.add_to(displacement, rest_weights, person.wrinkle_variants)
         for spot in person.spots:
             if spot[6] > 0:
-                self._add_spot(relief[None], spot[:3], relief.new_tensor([float(spot[6])]))
-        return relief.mul_(self.rough)
+                self._add_spot(
+                    displacement[None], spot[:3], displacement.new_tensor([float(spot[6])])
+                )
+        return displacement.mul_(self.rough)
 
-    def folded_relief(
+    def folded_displacement(
         self, rest: Float[Tensor, "D D"], person: Person, weights: Float[np.ndarray, "F 2"]
     ) -> Float[Tensor, "D D"]:
-        """Return the relief with what an expression folds, metres."""
+        """Return the displacement with what an expression folds, metres."""
         folded = torch.zeros_like(rest)
         self.wrinkles.add_to(folded, weights, person.wrinkle_variants)
         return (rest + folded * self.rough).clamp_(-0.002, 0.002)

@@ -1,4 +1,4 @@
-"""From a drawn picture and what covers it to the batch that networks learn from."""
+"""The labelled batch of a drawn picture: photo, landmarks, truth and visibility."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,9 @@ from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
 
 _ON_TOP = 0.004
-"""Metres by which a point may lie behind what is drawn at its pixel and still be seen."""
+"""Metres by which a visible point may lie behind the surface drawn at its pixel."""
 _ABOVE = 0.005
-"""Metres from which on what is worn hides a point: brows and lashes lie closer."""
+"""What is worn hides points that lie more metres behind it; brows and lashes lie closer."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,22 @@ class FacePoints:
     """The dense points."""
     aflw21: Float[Tensor, "N 21 3"]
     """Of AFLW."""
+
+
+@dataclass(frozen=True)
+class DrawnPeople:
+    """Who is drawn: their heads and skin, whatever the light and the camera."""
+
+    coefficients: FaceCoefficients
+    """Of the heads."""
+    points: FacePoints
+    """From `face_points`."""
+    albedo: Float[Tensor, "N 3 R R"]
+    """Linear RGB of the whole heads in UV."""
+    displacement: Float[Tensor, "N R R"]
+    """Metres along the surface normal in UV."""
+    person: Int[Tensor, "N"]
+    """Equal numbers are the same person."""
 
 
 def face_points(model: MorphableModel, vertices: Float[Tensor, "N V 3"]) -> FacePoints:
@@ -49,44 +65,37 @@ def face_points(model: MorphableModel, vertices: Float[Tensor, "N V 3"]) -> Face
 
 def labelled(
     photo: Float[Tensor, "N 3 H W"],
+    people: DrawnPeople,
     heads: LitHeads,
     picture: Picture,
     over: Layers,
     *,
     model: MorphableModel,
     material: HeadMaterial,
-    points: FacePoints,
-    coefficients: FaceCoefficients,
-    albedo: Float[Tensor, "N 3 R R"],
-    relief: Float[Tensor, "N R R"],
-    person: Int[Tensor, "N"],
 ) -> FaceBatch:
     """Return photos with all that is known of them.
 
     Args:
         photo: linear RGB as the camera stored it.
+        people: who is seen.
         heads: as they stand before the camera.
         picture: of the bare heads.
         over: what hides them: hair, clothes, hands.
         model: of the heads.
         material: of the heads.
-        points: from `face_points`.
-        coefficients: of the heads.
-        albedo: linear RGB of the whole heads.
-        relief: metres along the normal.
-        person: who is seen.
     """
     camera = heads.camera
     points68, points478, points21 = (
-        camera.project(p) for p in (points.landmarks68, points.dense478, points.aflw21)
+        camera.project(getattr(people.points, name))
+        for name in ("landmarks68", "dense478", "aflw21")
     )
-    coverage = material.coverage.expand(len(albedo), -1, -1)
+    coverage = material.coverage.expand(len(people.albedo), -1, -1)
     face = ExplainedFace(
-        coefficients,
+        people.coefficients,
         camera,
         heads.light.nearest_harmonics(),
-        albedo_map=UVMap(albedo, coverage),
-        displacement_map=UVMap(relief.unsqueeze(1), coverage),
+        albedo_map=UVMap(people.albedo, coverage),
+        displacement_map=UVMap(people.displacement.unsqueeze(1), coverage),
         depth=picture.depth,
     )
     truth = FaceTruth(
@@ -102,7 +111,7 @@ def labelled(
         points478[..., :2], torch.ones_like(points478[..., 0]),
         points21[..., :2], torch.ones_like(points21[..., 0]),
         picture.skin * (1 - over.opacity),
-        person,
+        people.person,
         truth,
     )  # fmt: skip
 

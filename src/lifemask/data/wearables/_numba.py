@@ -64,8 +64,8 @@ def vertex_colours(
     arrays = (
         value.contiguous().numpy()
         for value in (
-            dressed.vertices, dressed.triangles, dressed.surface, dressed.colour, dressed.openness,
-            dressed.shine, world_to_camera, soft, direction, lamp, colours,
+            dressed.vertices, dressed.triangles, dressed.surface, dressed.colour, dressed.ambient_visibility,
+            dressed.specular, world_to_camera, soft, direction, lamp, colours,
         )
     )  # fmt: skip
     _shade(*arrays)
@@ -354,7 +354,17 @@ def _irradiance(soft, k, x, y, z):
 
 @kernel()
 def _shade(
-    vertices, triangles, surface, colour, openness, shine, motion, soft, direction, lamp, colours
+    vertices,
+    triangles,
+    surface,
+    colour,
+    ambient_visibility,
+    specular,
+    motion,
+    soft,
+    direction,
+    lamp,
+    colours,
 ):
     """Write the light that leaves each vertex."""
     normals = np.empty(vertices.shape, np.float32)
@@ -397,7 +407,7 @@ def _shade(
         )
         wrap = WRAP[kind]
         lambert = max((nx * lx + ny * ly + nz * lz + wrap) / (1 + wrap), 0.0)
-        open_sky = passed + (1 - passed) * openness[i]
+        open_sky = passed + (1 - passed) * ambient_visibility[i]
         lit = min(max((open_sky - 0.08) / 0.45, 0.0), 1.0)
         hx, hy, hz = _unit(vx + lx, vy + ly, vz + lz)
         facing = min(max(nx * hx + ny * hy + nz * hz, 0.0), 1.0)
@@ -409,14 +419,14 @@ def _shade(
             along = fx * hx + fy * hy + fz * hz
             across = np.sqrt(max(1 - along * along, 0.0))
             broad = across**14
-            gloss = across**60 * 0.35 + broad * 0.12
-            lamp_part = gloss * lit * (0.25 + 0.75 * facing) * shine[i] * 0.35
-            sky_part = open_sky * 0.03 * broad * shine[i] * 0.35
+            highlights = across**60 * 0.35 + broad * 0.12
+            lamp_part = highlights * lit * (0.25 + 0.75 * facing) * specular[i] * 0.35
+            sky_part = open_sky * 0.03 * broad * specular[i] * 0.35
             tint = 0.65 / max(colour[i, 0], colour[i, 1], colour[i, 2], 1e-4)
         elif kind == GLASS:
             cosine = nx * vx + ny * vy + nz * vz
             rx, ry, rz = 2 * cosine * nx - vx, 2 * cosine * ny - vy, 2 * cosine * nz - vz
-            grazing = (0.05 + 0.95 * max(1 - abs(cosine), 0.0) ** 5) * shine[i]
+            grazing = (0.05 + 0.95 * max(1 - abs(cosine), 0.0) ** 5) * specular[i]
             lamp_part, sky_part = facing**80 * 6 * lit * grazing, 0.9 * grazing
         for k in range(3):
             around = max(_irradiance(soft, k, nx, ny, nz), 0.02)

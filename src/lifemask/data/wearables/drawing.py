@@ -1,4 +1,4 @@
-"""Draw what is worn over pictures of heads: many transparent layers, nearest first."""
+"""Draw what is worn over pictures of heads: transparent layers, nearest first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from lifemask.data.wearables.sheets import Sheets, gather
 from lifemask.geometry.cameras import PerspectiveCamera
 
 LAYERS = 12
-"""How many surfaces are seen behind each other in one pixel; farther ones are left out."""
+"""Largest number of surfaces drawn in one pixel; farther ones are left out."""
 LayerBackend = Literal["auto", "numba", "torch"]
 
 
@@ -24,11 +24,11 @@ class Layers:
     """Pictures of dressed heads."""
 
     colour: Float[Tensor, "N 3 H W"]
-    """Linear RGB: what is worn over what came."""
+    """Linear RGB: what is worn over the given picture."""
     opacity: Float[Tensor, "N H W"]
-    """How much of what came is hidden, in [0, 1]."""
+    """How much of the given picture is hidden, in [0, 1]."""
     depth: Float[Tensor, "N H W"]
-    """Metres to the surface at which half of the light is stopped; the given depth behind."""
+    """Metres to the surface that stops half of the light; else the given depth."""
 
 
 def draw_layers(

@@ -1,6 +1,7 @@
-"""From an outfit to one mesh with materials, on one person's head."""
+"""One mesh with materials of all that a person wears."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,11 +36,11 @@ class Dressed:
     """Linear RGB reflectance of luminance 1."""
     opacity: Float[Tensor, "V"]
     """Factor on the picture's opacity."""
-    openness: Float[Tensor, "V"]
+    ambient_visibility: Float[Tensor, "V"]
     """How much of the surrounding light arrives, 0 to 1."""
     surface: Int[Tensor, "V"]
     """`HAIR`, `CLOTH`, `SKIN` or `GLASS`."""
-    shine: Float[Tensor, "V"]
+    specular: Float[Tensor, "V"]
     """Strength of the highlight, 0 to 1."""
     lift: Float[Tensor, "T"]
     """Metres by which a triangle is drawn nearer than it lies, so that the skin does not cut it."""
@@ -51,7 +52,7 @@ class Dressed:
     """Per picture, the kind of wearable it belongs to."""
     skin_cover: Float[Tensor, "V_head"]
     """How surely hair hides the head's skin, 0 to 1: there it should have `hair_colour`."""
-    skin_openness: Float[Tensor, "V_head"]
+    skin_ambient_visibility: Float[Tensor, "V_head"]
     """How much of the surrounding light hair, hat and glasses let through to the head's skin."""
     hair_colour: Float[Tensor, "3"]
     """Linear RGB."""
@@ -113,75 +114,76 @@ def dress(
         seed: of the cloth's grain.
     """
     layers = _layers(outfit, wardrobe, skin_colour, seed)
-    pieces: list[Tensor] = []
-    for layer in layers:
-        points = worn(layer.item, model, vertices, neutral)
-        if layer.item.kind in ("torso", "cloth"):
-            points = _turned(points, layer.item.uv[:, 1], outfit.torso_turn)
-        pieces.append(points)
+    pieces = [_piece(layer.item, outfit, model, vertices, neutral) for layer in layers]
     sizes = [len(points) for points in pieces]
     starts = [sum(sizes[:k]) for k in range(len(sizes))]
     triangles = [layer.item.triangles + start for layer, start in zip(layers, starts, strict=True)]
+    counts = [len(corners) for corners in triangles]
     like = vertices.new_zeros
-    count = len(vertices)
-    cover, openness = like(count), like(count) + 1
-    for layer in layers:
-        if layer.item.cover is not None:
-            cover = torch.maximum(cover, layer.item.cover)
-        if layer.item.shade is not None:
-            openness = torch.minimum(openness, layer.item.shade)
-
-    def per_vertex(values: list[Tensor | float]) -> Tensor:
-        return torch.cat(
-            [
-                torch.as_tensor(value, dtype=vertices.dtype, device=vertices.device).expand(size)
-                for value, size in zip(values, sizes, strict=True)
-            ]
-            or [like(0)]
-        )
-
-    colours = [
-        torch.as_tensor(layer.colour, device=vertices.device).to(vertices).expand(size, 3)
-        for layer, size in zip(layers, sizes, strict=True)
-    ]
+    cover, visibility = _over_skin(layers, like(len(vertices)))
+    closed = [layer.item.kind in _BODY for layer in layers]
     return Dressed(
         vertices=torch.cat([*pieces, like(0, 3)]),
         triangles=torch.cat([*triangles, like(0, 3).long()]),
         uv=torch.cat([*(layer.item.uv for layer in layers), like(0, 2)]),
-        picture=torch.cat(
-            [
-                *(torch.full_like(t[:, 0], k) for k, t in enumerate(triangles)),
-                like(0).long(),
-            ]
-        ),
+        picture=_spread(range(len(layers)), counts, like(0).long()),
         pictures=tuple(layer.picture for layer in layers),
-        colour=torch.cat([*colours, like(0, 3)]),
-        opacity=per_vertex([layer.opacity for layer in layers]),
-        openness=torch.cat([*(layer.item.openness for layer in layers), like(0)]),
-        surface=per_vertex([float(layer.surface) for layer in layers]).long(),
-        shine=per_vertex([layer.shine for layer in layers]),
-        lift=torch.cat(
-            [
-                *(like(len(t)) + layer.lift for layer, t in zip(layers, triangles, strict=True)),
-                like(0),
-            ]
+        colour=_spread([layer.colour for layer in layers], sizes, like(0, 3)),
+        opacity=_spread([layer.opacity for layer in layers], sizes, like(0)),
+        ambient_visibility=torch.cat(
+            [*(layer.item.ambient_visibility for layer in layers), like(0)]
         ),
-        one_sided=torch.cat(
-            [
-                *(
-                    torch.full_like(t[:, 0], layer.item.kind in ("torso", "cloth")).bool()
-                    for layer, t in zip(layers, triangles, strict=True)
-                ),
-                like(0).bool(),
-            ]
-        ),
+        surface=_spread([layer.surface for layer in layers], sizes, like(0).long()),
+        specular=_spread([layer.specular for layer in layers], sizes, like(0)),
+        lift=_spread([layer.lift for layer in layers], counts, like(0)),
+        one_sided=_spread(closed, counts, like(0).bool()),
         casts=torch.cat([*(layer.item.casts for layer in layers), like(0).bool()]),
         kind=tuple(layer.item.kind for layer in layers),
         skin_cover=cover,
-        skin_openness=openness,
+        skin_ambient_visibility=visibility,
         hair_colour=like(3) + torch.tensor(outfit.hair_colour, device=vertices.device),
         own_lashes=outfit.lashes is None,
     )
+
+
+_BODY = ("torso", "cloth")
+"""Kinds of wearables that turn with the shoulders and are closed."""
+
+
+def _piece(
+    item: Wearable,
+    outfit: Outfit,
+    model: MorphableModel,
+    vertices: Float[Tensor, "V_head 3"],
+    neutral: Float[Tensor, "V_head 3"],
+) -> Float[Tensor, "V 3"]:
+    """Return where one wearable of an outfit lies."""
+    points = worn(item, model, vertices, neutral)
+    return _turned(points, item.uv[:, 1], outfit.torso_turn) if item.kind in _BODY else points
+
+
+def _over_skin(
+    layers: "Sequence[_Layer]", bare: Float[Tensor, "V_head"]
+) -> tuple[Float[Tensor, "V_head"], Float[Tensor, "V_head"]]:
+    """Return cover and ambient visibility of the head's skin; `bare` is zero."""
+    cover, visibility = bare, bare + 1
+    for layer in layers:
+        if layer.item.cover is not None:
+            cover = torch.maximum(cover, layer.item.cover)
+        if layer.item.shade is not None:
+            visibility = torch.minimum(visibility, layer.item.shade)
+    return cover, visibility
+
+
+def _spread(
+    values: Sequence[float | tuple[float, ...] | Tensor], sizes: Sequence[int], empty: Tensor
+) -> Tensor:
+    """Return each value as often as its layer has vertices or triangles, as the type of `empty`."""
+    each = [
+        torch.as_tensor(value, device=empty.device).to(empty.dtype).expand(size, *empty.shape[1:])
+        for value, size in zip(values, sizes, strict=True)
+    ]
+    return torch.cat([*each, empty])
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ class _Layer:
     colour: tuple[float, float, float] | Tensor
     picture: Levels
     opacity: float | Tensor = 1.0
-    shine: float = 0.0
+    specular: float = 0.0
     lift: float = 0.0
 
 
@@ -209,11 +211,11 @@ def _layers(
         colour: tuple[float, float, float] | Tensor,
         *,
         opacity: float | Tensor = 1.0,
-        shine: float = 0.0,
+        specular: float = 0.0,
         lift: float = 0.0,
     ) -> None:
         item = wardrobe[name]
-        layers.append(_Layer(item, surface, colour, item.picture, opacity, shine, lift))
+        layers.append(_Layer(item, surface, colour, item.picture, opacity, specular, lift))
 
     if outfit.clothes:
         if skin_colour is None:
@@ -225,17 +227,17 @@ def _layers(
     if outfit.hat is not None:
         add(outfit.hat, CLOTH, outfit.hat_colour)
     if outfit.glasses:
-        add("glasses_frame", GLASS, outfit.frame_colour, shine=0.6)
+        add("glasses_frame", GLASS, outfit.frame_colour, specular=0.6)
     if outfit.hair is not None:
         shown = 1.0 if outfit.hat is None else _below_hat(wardrobe[outfit.hair])
-        add(outfit.hair, HAIR, outfit.hair_colour, opacity=shown, shine=outfit.shine)
+        add(outfit.hair, HAIR, outfit.hair_colour, opacity=shown, specular=outfit.hair_specular)
     if outfit.brows is not None:
         add(outfit.brows, HAIR, outfit.brow_colour, opacity=outfit.brow_strength, lift=0.0015)
     if outfit.lashes is not None:
         dark = (0.012, 0.010, 0.009)
         add(outfit.lashes, HAIR, dark, opacity=outfit.lash_strength, lift=0.001)
     if outfit.glasses:
-        add("glasses_lenses", GLASS, outfit.lens_colour, opacity=outfit.lens_opacity, shine=1.0)
+        add("glasses_lenses", GLASS, outfit.lens_colour, opacity=outfit.lens_opacity, specular=1.0)
     return layers
 
 

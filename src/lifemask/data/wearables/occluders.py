@@ -1,4 +1,4 @@
-"""What comes between a face and the camera: masks, hands, phones and microphones, all made up.
+"""Occluders between face and camera: masks, hands, phones and microphones, all synthetic.
 
 Every occluder is a small mesh in head space that joins what the person wears: it has depth, is lit
 by the same light, throws shadows, and hides the points behind it.
@@ -434,7 +434,7 @@ def with_occluders(dressed: Dressed, meshes: Sequence[Mesh]) -> Dressed:
     for mesh in meshes:
         count = len(mesh.vertices)
         like, each = mesh.vertices.new_ones(count), mesh.vertices.new_ones(len(mesh.triangles))
-        shine = 0.35 if mesh.surface == GLASS else 0.0
+        specular = 0.35 if mesh.surface == GLASS else 0.0
         dressed = replace(
             dressed,
             vertices=torch.cat([dressed.vertices, mesh.vertices]),
@@ -444,9 +444,9 @@ def with_occluders(dressed: Dressed, meshes: Sequence[Mesh]) -> Dressed:
             pictures=(*dressed.pictures, mesh.picture),
             colour=torch.cat([dressed.colour, mesh.colour]),
             opacity=torch.cat([dressed.opacity, like]),
-            openness=torch.cat([dressed.openness, 0.9 * like]),
+            ambient_visibility=torch.cat([dressed.ambient_visibility, 0.9 * like]),
             surface=torch.cat([dressed.surface, like.long() * mesh.surface]),
-            shine=torch.cat([dressed.shine, like * shine]),
+            specular=torch.cat([dressed.specular, like * specular]),
             lift=torch.cat([dressed.lift, each * mesh.lift]),
             one_sided=torch.cat([dressed.one_sided, each.bool() & mesh.closed]),
             casts=torch.cat([dressed.casts, each.bool()]),

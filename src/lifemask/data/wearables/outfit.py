@@ -1,4 +1,4 @@
-"""What one synthetic person wears, and how such outfits are drawn by chance."""
+"""Random outfits: what one synthetic person wears."""
 
 from dataclasses import dataclass, fields
 
@@ -43,12 +43,12 @@ NECKLINES = ("crew", "v", "high", "scoop", "shirt")
 
 @dataclass(frozen=True)
 class OutfitConfig:
-    """How often people wear what."""
+    """How often people wear each kind of thing."""
 
     bald: float = 0.04
     """Probability that a young masculine person has no hair; it grows sixfold with age."""
     dyed: float = 0.012
-    """Probability of hair in a colour that does not grow."""
+    """Probability of hair in an unnatural colour."""
     brows: float = 0.93
     """Probability of modelled brows; the others have only what their skin's texture shows."""
     lashes: float = 0.6
@@ -82,7 +82,7 @@ class Outfit:
     """None is bald."""
     hair_colour: Colour = HAIR_COLOURS["dark brown"]
     """Mean over the hair."""
-    shine: float = 0.5
+    hair_specular: float = 0.5
     """Strength of the hair's highlight, 0 to 1."""
     brows: str | None = None
     """None leaves the painted ones."""
@@ -136,7 +136,7 @@ def random_outfit(
     age_years: float = 35.0,
     darkness: float = 0.5,
 ) -> Outfit:
-    """Return what somebody wears.
+    """Return a random outfit.
 
     Args:
         rng: the only source of chance; equal generators give equal outfits.
@@ -179,7 +179,7 @@ def random_outfit(
     return Outfit(
         hair=hair,
         hair_colour=_colour(hair_colour),
-        shine=float(rng.uniform(0.1, 1.0)),
+        hair_specular=float(rng.uniform(0.1, 1.0)),
         brows=str(rng.choice(_BROWS)) if rng.random() < config.brows else None,
         brow_colour=brow_colour,
         brow_strength=float(rng.uniform(0.7, 1.0)),
@@ -225,13 +225,13 @@ def _hair_colours(
     """Return the colour that hair had first, and the one it has, grey or dyed."""
     names = list(HAIR_COLOURS)[:10]
     weight = np.array([0.20, 0.16, 0.20, 0.16, 0.10, 0.06, 0.05, 0.02, 0.03, 0.02])
-    # Every step in darkness makes what is lighter than dark brown rarer.
+    # With each step in darkness, hair lighter than dark brown becomes rarer.
     fairness = np.array([0, 0, 0.5, 1.5, 2.5, 4, 5, 6, 3, 4.0])
     weight = weight * np.exp(-fairness * np.clip(2 * darkness - 0.4, 0, 2) * 1.2)
     own = np.array(HAIR_COLOURS[names[rng.choice(len(names), p=weight / weight.sum())]])
     grey = np.array(HAIR_COLOURS["grey" if rng.random() < 0.7 else "white"])
     amount = np.clip(rng.normal(1.9 * old - 1.15, 0.35), 0, 1)
-    # Half of the women who turn grey dye it over in a colour that grows.
+    # Half of the women with grey hair dye it in a natural colour.
     if rng.random() < 0.5 and not masculine:
         amount = 0.0
     colour = own * (1 - amount) + grey * amount

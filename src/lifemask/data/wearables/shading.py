@@ -1,4 +1,4 @@
-"""Light on hair, cloth, skin and glass, at the vertices of what is worn."""
+"""Light on hair, cloth, skin and glass at the vertices of what is worn."""
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +11,13 @@ from lifemask.geometry.lighting import light_axes_from_camera, spherical_harmoni
 from lifemask.geometry.meshes import vertex_normals
 
 MIDDLE = (0.0, 0.01, -0.07)
-"""Of a head of hair, head space, metres."""
+"""Middle of a head of hair, head space, metres."""
 SOFTNESS = 0.6
-"""How much the normals of hair are those of a ball around that."""
+"""How much the normals of hair are those of a sphere around `MIDDLE`, 0 to 1."""
 PASSED = 0.2
-"""Part of the light that goes through hair."""
+"""Part of the light that passes through hair."""
 FIBRE = (0.0, -1.0, -0.25)
-"""Which way hair runs, head space."""
+"""Direction of hair fibres, head space."""
 # Hair scatters light forward.
 _WRAP = {HAIR: 0.25, CLOTH: 0.05, SKIN: 0.12, GLASS: 0.0}
 WRAP = tuple(_WRAP[kind] for kind in sorted(_WRAP))
@@ -48,7 +48,7 @@ def vertex_colours(
     middle = vertices.new_tensor(MIDDLE)
     hairy = (dressed.surface == HAIR)[:, None]
     own = vertex_normals(vertices, dressed.triangles)
-    # Cards have two sides and no thickness: they are lit as the head of hair that they make up.
+    # Hair cards are flat and two-sided: they are lit like the whole head of hair.
     away = F.normalize(vertices - middle, dim=-1)
     outward = torch.where((own * away).sum(-1, keepdim=True) < 0, -own, own)
     blended = F.normalize((1 - SOFTNESS) * outward + SOFTNESS * away, dim=-1)
@@ -63,7 +63,7 @@ def vertex_colours(
     toward = (normals * direction).sum(-1, keepdim=True)
     lambert = ((toward + wrap) / (1 + wrap)).clamp(min=0)
     passed = hairy.to(vertices) * PASSED
-    open_sky = passed + (1 - passed) * dressed.openness[:, None]
+    open_sky = passed + (1 - passed) * dressed.ambient_visibility[:, None]
     lit = ((open_sky - 0.08) / 0.45).clamp(0, 1)
     diffuse = surrounding * open_sky + lamp * lambert * lit
 
@@ -72,19 +72,19 @@ def vertex_colours(
     half = F.normalize(view + direction, dim=-1)
     along = (fibre * half).sum(-1, keepdim=True)
     across = (1 - along * along).clamp(min=0).sqrt()
-    gloss = across**60 * 0.35 + across**14 * 0.12
+    highlights = across**60 * 0.35 + across**14 * 0.12
     facing = ((normals * half).sum(-1, keepdim=True)).clamp(0, 1)
     # The first highlight has the light's colour, the broad one the hair's.
     tint = dressed.colour / dressed.colour.amax(-1, keepdim=True).clamp(min=1e-4)
-    fibre_light = lamp * gloss * lit * (0.25 + 0.75 * facing) * (0.35 + 0.65 * tint)
+    fibre_light = lamp * highlights * lit * (0.25 + 0.75 * facing) * (0.35 + 0.65 * tint)
     sheen = surrounding * open_sky * 0.03 * across**14
-    hair = (fibre_light + sheen) * dressed.shine[:, None] * 0.35
+    hair = (fibre_light + sheen) * dressed.specular[:, None] * 0.35
 
     mirrored = 2 * (normals * view).sum(-1, keepdim=True) * normals - view
     around = (spherical_harmonics(mirrored) @ soft).clamp(min=0)
     grazing = 0.05 + 0.95 * (1 - (normals * view).sum(-1, keepdim=True).abs()).clamp(0, 1) ** 5
     glint = (facing**80) * 6 * lit
-    glass = (around * 0.9 + lamp * glint) * grazing * dressed.shine[:, None]
+    glass = (around * 0.9 + lamp * glint) * grazing * dressed.specular[:, None]
 
     kind = dressed.surface[:, None]
     mirror = torch.where(kind == HAIR, hair, torch.where(kind == GLASS, glass, 0.0))

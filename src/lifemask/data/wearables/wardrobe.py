@@ -38,7 +38,7 @@ class Wearable:
     """Vertices of the head that it follows."""
     anchor_weight: Float[Tensor, "V 4"]
     """How much it follows each; they sum to one."""
-    openness: Float[Tensor, "V"]
+    ambient_visibility: Float[Tensor, "V"]
     """How much of the surrounding light reaches the vertex, 0 to 1."""
     picture: Levels
     """Luminance relative to its mean, and opacity in [0, 1], at all sizes."""

@@ -6,6 +6,7 @@ depth of a pixel is computed with the same operations in the same order by every
 backends agree on every triangle index.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -162,6 +163,29 @@ def _snap(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return x.masked_fill_(~usable, torch.nan), y, depth.reciprocal()
 
 
+@dataclass(frozen=True)
+class _Triangles:
+    """Triangles that cover pixels, clockwise on the image; x and y in 1/256 pixels, float64."""
+
+    x: tuple[Tensor, Tensor, Tensor]
+    """(D,) of each corner."""
+    y: tuple[Tensor, Tensor, Tensor]
+    """(D,) of each corner."""
+    closeness: Tensor
+    """(D,) one over the depth of the first corner; `slope_x` and `slope_y` are its changes."""
+    slope_x: Tensor
+    slope_y: Tensor
+    left: Tensor
+    """(D,) first column of pixels; `right` the last, `top` and `bottom` the rows."""
+    right: Tensor
+    top: Tensor
+    bottom: Tensor
+    index: Tensor
+    """(D,) row of the triangles."""
+    origin: Tensor
+    """(D,) first pixel of the image in the buffer."""
+
+
 def _draw(
     buffer: Tensor,
     corners: list[tuple[Tensor, Tensor, Tensor]],
@@ -172,6 +196,20 @@ def _draw(
     cull: str,
 ) -> None:
     """Draw the triangles of some images into the buffer of keys."""
+    triangles = _drawn(corners, first_image, count, height, width, cull)
+    if triangles is not None:
+        _fill(buffer, triangles, *_row_spans(triangles), width)
+
+
+def _drawn(
+    corners: list[tuple[Tensor, Tensor, Tensor]],
+    first_image: int,
+    count: int,
+    height: int,
+    width: int,
+    cull: str,
+) -> _Triangles | None:
+    """Return the triangles whose box holds a pixel centre and that are not culled."""
     (x0, y0, _), (x1, y1, _), (x2, y2, _) = corners
     left = torch.minimum(torch.minimum(x0, x1), x2).div_(SUBPIXELS).ceil_().clamp_(min=0)
     right = torch.maximum(torch.maximum(x0, x1), x2).div_(SUBPIXELS).floor_().clamp_(max=width - 1)
@@ -185,7 +223,7 @@ def _draw(
     # A NaN corner makes every comparison false except `!=`, hence the box test as well.
     drawn = (wanted & (right >= left) & (bottom >= top)).nonzero()[:, 0]
     if drawn.numel() == 0:
-        return
+        return None
     area, left, right, top, bottom = (v[drawn] for v in (area, left, right, top, bottom))
     (x0, y0, q0), (x1, y1, q1), (x2, y2, q2) = (
         tuple(v[drawn] for v in corner) for corner in corners
@@ -198,17 +236,29 @@ def _draw(
     slope_x = ((q1 - q0) * (y2 - y0) - (q2 - q0) * (y1 - y0)) * inverse_area
     slope_y = ((q2 - q0) * (x1 - x0) - (q1 - q0) * (x2 - x0)) * inverse_area
     image = torch.div(drawn, count, rounding_mode="floor")
-    triangle = drawn - image * count
-    origin = (image + first_image) * (height * width)
+    return _Triangles(
+        (x0, x1, x2), (y0, y1, y2), q0, slope_x, slope_y, left, right, top, bottom,
+        index=drawn - image * count, origin=(image + first_image) * (height * width),
+    )  # fmt: skip
 
-    rows = (bottom - top).long() + 1
-    owner = torch.repeat_interleave(torch.arange(drawn.numel(), device=drawn.device), rows)
+
+def _row_spans(triangles: _Triangles) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the spans of pixels that triangles cover, one for each row they touch.
+
+    Returns:
+        number of pixels, row of the triangle in `triangles`, y and first x, in whole pixels.
+    """
+    device = triangles.index.device
+    rows = (triangles.bottom - triangles.top).long() + 1
+    owner = torch.repeat_interleave(torch.arange(len(rows), device=device), rows)
     start = rows.cumsum(0) - rows
-    step = torch.arange(owner.numel(), device=drawn.device) - start.index_select(0, owner)
-    y = top.index_select(0, owner) + step
-    first, last = left.index_select(0, owner), right.index_select(0, owner)
-    for xa, ya, xb, yb in ((x1, y1, x2, y2), (x2, y2, x0, y0), (x0, y0, x1, y1)):
-        dx, dy = xb - xa, yb - ya
+    step = torch.arange(owner.numel(), device=device) - start.index_select(0, owner)
+    y = triangles.top.index_select(0, owner) + step
+    first = triangles.left.index_select(0, owner)
+    last = triangles.right.index_select(0, owner)
+    for a, b in ((1, 2), (2, 0), (0, 1)):
+        xa, ya = triangles.x[a], triangles.y[a]
+        dx, dy = triangles.x[b] - xa, triangles.y[b] - ya
         own_edge = (dy < 0) | ((dy == 0) & (dx > 0))
         # Inside where dx (256 y - ya) - dy (256 x - xa) is positive, or zero on an own edge.
         offset, steepness = (dy * xa - dx * ya).index_select(0, owner), dy.index_select(0, owner)
@@ -227,23 +277,35 @@ def _draw(
     pixels = (last - first + 1).clamp_(min=0).long()
     kept = pixels.nonzero()[:, 0]
     pixels, owner, y, first = (v.index_select(0, kept) for v in (pixels, owner, y, first))
-    q_row = q0.index_select(0, owner) + slope_y.index_select(0, owner) * (
-        y * SUBPIXELS - y0.index_select(0, owner)
-    )
-    start_pixel = origin.index_select(0, owner) + (y * width + first).long()
-    x_row = first * SUBPIXELS - x0.index_select(0, owner)
-    slope_row, triangle_row = slope_x.index_select(0, owner), triangle.index_select(0, owner)
+    return pixels, owner, y, first
 
-    total = pixels.cumsum(0)
+
+def _fill(
+    buffer: Tensor,
+    triangles: _Triangles,
+    pixels: Tensor,
+    owner: Tensor,
+    y: Tensor,
+    first: Tensor,
+    width: int,
+) -> None:
+    """Write the keys of spans into the buffer where they are the smallest so far."""
+    q_row = triangles.closeness.index_select(0, owner) + triangles.slope_y.index_select(
+        0, owner
+    ) * (y * SUBPIXELS - triangles.y[0].index_select(0, owner))
+    start_pixel = triangles.origin.index_select(0, owner) + (y * width + first).long()
+    x_row = first * SUBPIXELS - triangles.x[0].index_select(0, owner)
+    slope_row = triangles.slope_x.index_select(0, owner)
+    triangle_row = triangles.index.index_select(0, owner)
+
+    device, total = buffer.device, pixels.cumsum(0)
     chunks = -(-int(total[-1]) // _CHUNK) if total.numel() else 0
-    cuts = torch.searchsorted(total, torch.arange(1, chunks, device=drawn.device) * _CHUNK).tolist()
+    cuts = torch.searchsorted(total, torch.arange(1, chunks, device=device) * _CHUNK).tolist()
     for begin, end in zip([0, *cuts], [*cuts, total.numel()], strict=True):
         lengths = pixels[begin:end]
-        row = torch.repeat_interleave(torch.arange(begin, end, device=drawn.device), lengths)
+        row = torch.repeat_interleave(torch.arange(begin, end, device=device), lengths)
         row_start = total[begin:end] - lengths - (total[begin] - pixels[begin])
-        step = torch.arange(row.numel(), device=drawn.device) - row_start.index_select(
-            0, row - begin
-        )
+        step = torch.arange(row.numel(), device=device) - row_start.index_select(0, row - begin)
         q = q_row.index_select(0, row) + slope_row.index_select(0, row) * (
             x_row.index_select(0, row) + step * SUBPIXELS
         )

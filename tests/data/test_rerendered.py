@@ -1,4 +1,4 @@
-"""Fitted photos are stored exactly and drawn anew with truth that agrees with the picture."""
+"""Fitted photos are stored exactly and re-rendered with truth that agrees with the picture."""
 
 import json
 import tarfile
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lifemask.data.profiled import ProfiledFaces, photo_relief
+from lifemask.data.rerendered import RerenderedFaces, photo_surface
 from lifemask.data.stored_fits import FitStore, StoredFit, StoredFitError, write_fits
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
 from lifemask.data.synthetic.backgrounds import Surroundings
@@ -18,7 +18,9 @@ from lifemask.geometry.tensors import map_tensors, named_tensors
 from lifemask.perception.framing import face_frame
 from lifemask.rendering.rasterization import rasterize
 
-CONFIG = SyntheticConfig(size=64, texture_size=64, samples=1, faults=0.0, yaw_limit_degrees=40.0)
+CONFIG = SyntheticConfig(
+    size=64, texture_size=64, samples=1, degradations=0.0, yaw_limit_degrees=40.0
+)
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +90,16 @@ def test_a_fit_without_its_skin_is_refused(fit: StoredFit, tmp_path: Path) -> No
 
 
 def test_a_photo_depends_on_seed_and_number_alone(store: FitStore, faces: SyntheticFaces) -> None:
-    profiled = ProfiledFaces(store, faces)
-    together, alone = profiled.batch(3, 0, 2), profiled.batch(3, 1, 1)
+    rerendered = RerenderedFaces(store, faces)
+    together, alone = rerendered.batch(3, 0, 2), rerendered.batch(3, 1, 1)
     for name, value in named_tensors(alone).items():
         torch.testing.assert_close(named_tensors(together)[name][1:], value, msg=name)
-    other = profiled.batch(4, 0, 1)
+    other = rerendered.batch(4, 0, 1)
     assert (other.photo - together.photo[:1]).abs().mean() > 0.01
 
 
 def test_truth_agrees_with_itself(store: FitStore, faces: SyntheticFaces) -> None:
-    batch = ProfiledFaces(store, faces).batch(0, 0, 4)
+    batch = RerenderedFaces(store, faces).batch(0, 0, 4)
     truth = batch.truth
     assert truth is not None
     embedding = faces.model.landmarks68
@@ -114,14 +116,16 @@ def test_truth_agrees_with_itself(store: FitStore, faces: SyntheticFaces) -> Non
     assert (frame.centre / CONFIG.size - 0.5).abs().max() < 0.25
 
 
-def test_the_relief_of_an_unmoved_camera_is_the_photo(
+def test_the_surface_of_an_unmoved_camera_is_the_photo(
     fit: StoredFit, faces: SyntheticFaces
 ) -> None:
     vertices = faces.model.vertices(fit.face.coefficients)
     same = map_tensors(lambda value: value[None], fit.face.camera)
     neck = faces.model.regions["neck"]
-    relief = photo_relief(fit, vertices, faces.material.triangles, same, neck)
-    torch.testing.assert_close(relief.points[:, :2], relief.source * CONFIG.size, atol=0.02, rtol=0)
+    surface = photo_surface(fit, vertices, faces.material.triangles, same, neck)
+    torch.testing.assert_close(
+        surface.points[:, :2], surface.source * CONFIG.size, atol=0.02, rtol=0
+    )
 
 
 def test_ears_and_hair_give_way_and_collars_stay(fit: StoredFit, faces: SyntheticFaces) -> None:
@@ -131,7 +135,7 @@ def test_ears_and_hair_give_way_and_collars_stay(fit: StoredFit, faces: Syntheti
 
     def taken(person: float) -> torch.Tensor:
         known = replace(fit, person=torch.full_like(fit.front, person))
-        return photo_relief(known, vertices, faces.material.triangles, same, neck).head
+        return photo_surface(known, vertices, faces.material.triangles, same, neck).head
 
     points = fit.face.camera.project(vertices)
     head = rasterize(points, faces.model.triangles, fit.face.camera.image_size).mask
@@ -152,7 +156,7 @@ def test_a_fit_may_say_where_the_person_is(fit: StoredFit) -> None:
 def test_what_lay_over_the_head_is_drawn_over_it(fit: StoredFit, faces: SyntheticFaces) -> None:
     def drawn(front: float) -> torch.Tensor:
         store = _memory_store(replace(fit, front=torch.full_like(fit.front, front)))
-        batch = ProfiledFaces(store, faces).batch(0, 0, 3)
+        batch = RerenderedFaces(store, faces).batch(0, 0, 3)
         assert batch.truth is not None
         return batch.truth.visible478.float().mean()
 
@@ -162,7 +166,7 @@ def test_what_lay_over_the_head_is_drawn_over_it(fit: StoredFit, faces: Syntheti
 def test_an_empty_store_is_refused(faces: SyntheticFaces, tmp_path: Path) -> None:
     write_fits(tmp_path / "none.tar", [], head="abc")
     with pytest.raises(ValueError, match="empty"):
-        ProfiledFaces(FitStore([tmp_path / "none.tar"], head="abc"), faces)
+        RerenderedFaces(FitStore([tmp_path / "none.tar"], head="abc"), faces)
 
 
 def test_numbers_are_stored_as_plain_json(store: FitStore, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What lenses, sensors and files do to a picture: blur, noise, tone, compression."""
+"""Camera degradations: what lenses, sensors and files do to a picture."""
 
 import math
 from dataclasses import dataclass, replace
@@ -22,17 +22,17 @@ _CONTRAST, _SATURATION = 1.36, 0.64
 
 
 @dataclass(frozen=True)
-class Faults:
+class CameraDegradations:
     """What a camera and its file do to one picture."""
 
     blur: float
-    """Standard deviation in pixels, at 224 pixels a side."""
+    """Standard deviation in pixels at 224 pixels a side."""
     sharpening: float
-    """How much of what a blur of about one pixel takes away a camera adds again; 0 is none."""
+    """How much detail of about one pixel the camera amplifies; 0 is none."""
     motion: tuple[float, float]
     """Blur along a line (right, down), pixels at 224."""
     resolution: float
-    """Pixels on a side that carry information, in parts of the picture's."""
+    """Pixels on a side that carry information, divided by the picture's."""
     read_noise: float
     """Standard deviation in the dark, linear."""
     shot_noise: float
@@ -55,9 +55,9 @@ class Faults:
     """Where in the noise the picture's grain begins."""
 
 
-def sample_faults(rng: np.random.Generator, config: SyntheticConfig) -> Faults:
-    """Return the faults of one picture; most are slight, some photos are bad."""
-    amount = config.faults
+def sample_degradations(rng: np.random.Generator, config: SyntheticConfig) -> CameraDegradations:
+    """Return the degradations of one picture; most are slight, some photos are bad."""
+    amount = config.degradations
     poor = rng.random() < 0.2
     blur = (0.25 + 0.35 * rng.random() + (rng.uniform(0, 2.0) if poor else 0.0)) * amount
     # Cameras that blur little mostly sharpen.
@@ -72,8 +72,8 @@ def sample_faults(rng: np.random.Generator, config: SyntheticConfig) -> Faults:
     iso = math.exp(rng.uniform(math.log(0.02), math.log(1.0))) * amount
     grain = float(rng.choice([1.0, 1.0, 1.6, 2.2]))
     if amount == 0:
-        return Faults(0, 0, (0, 0), 1, 0, 0, 1, 1, 0, 0, 1, 100, False, 0)
-    return Faults(
+        return CameraDegradations(0, 0, (0, 0), 1, 0, 0, 1, 1, 0, 0, 1, 100, False, 0)
+    return CameraDegradations(
         blur=blur,
         sharpening=sharpening,
         motion=(length * math.cos(angle), length * math.sin(angle)),
@@ -93,84 +93,87 @@ def sample_faults(rng: np.random.Generator, config: SyntheticConfig) -> Faults:
     )  # fmt: skip
 
 
-def of_photo(faults: Faults) -> Faults:
-    """Return the faults for a scene that is a photo already: its tones were rendered once."""
-    if faults.quality == 100 and faults.contrast == 1:
-        return faults
-    contrast, saturation = faults.contrast / _CONTRAST, faults.saturation / _SATURATION
-    return replace(faults, contrast=contrast, saturation=saturation)
+def photo_degradations(degradations: CameraDegradations) -> CameraDegradations:
+    """Return the degradations for a scene that is a photo: a camera has changed its tones once."""
+    if degradations.quality == 100 and degradations.contrast == 1:
+        return degradations
+    contrast, saturation = degradations.contrast / _CONTRAST, degradations.saturation / _SATURATION
+    return replace(degradations, contrast=contrast, saturation=saturation)
 
 
 def photograph(
-    scene: Float[Tensor, "3 H W"], faults: Faults, *, backend: BackendName = "auto"
+    scene: Float[Tensor, "3 H W"],
+    degradations: CameraDegradations,
+    *,
+    backend: BackendName = "auto",
 ) -> Float[Tensor, "3 H W"]:
     """Return a picture as a camera stores it: linear RGB in [0, 1] of 8-bit sRGB values.
 
     Args:
         scene: linear RGB, exposed, at least 0.
-        faults: of the camera.
+        degradations: what the camera does.
         backend: with numba it is compiled.
     """
     compiled = is_compiled(backend, scene.device)
     size = scene.shape[-1]
     unit = size / 224
-    image = _blurred(scene, faults.blur * unit, compiled=compiled)
-    if faults.sharpening > 0:
+    image = _blurred(scene, degradations.blur * unit, compiled=compiled)
+    if degradations.sharpening > 0:
         lost = image - _blurred(image, 0.9 * unit, compiled=compiled)
-        image = torch.add(image, lost, alpha=faults.sharpening).clamp_(min=0)
-    image = _dragged(image, (faults.motion[0] * unit, faults.motion[1] * unit))
-    small = max(round(size * faults.resolution), 16)
+        image = torch.add(image, lost, alpha=degradations.sharpening).clamp_(min=0)
+    image = _dragged(image, (degradations.motion[0] * unit, degradations.motion[1] * unit))
+    small = max(round(size * degradations.resolution), 16)
     if small < size:
         image = F.interpolate(image[None], (small, small), mode="bilinear", antialias=True)[0]
-    image = _sensed_fast(image, faults) if compiled else _sensed(image, faults)
+    image = _sensed_fast(image, degradations) if compiled else _sensed(image, degradations)
     if small < size:
         image = F.interpolate(image[None], (size, size), mode="bicubic", align_corners=False)[0]
-    return _stored_fast(image, faults) if compiled else _stored(image, faults)
+    return _stored_fast(image, degradations) if compiled else _stored(image, degradations)
 
 
-def _sensed(image: Tensor, faults: Faults) -> Tensor:
-    """Return what the sensor gives: light lost in the corners, stray light, noise, dull colours."""
-    if faults.vignette > 0:
-        image = image * _falloff(image.shape[-1], faults.vignette, image)
-    image = image + faults.black
-    if faults.read_noise > 0:
-        sigma = (image.clamp(min=0) * faults.shot_noise + faults.read_noise**2).sqrt()
-        image = image + sigma * _grain(image.shape[-1], faults, image)
-    if faults.saturation != 1:
+def _sensed(image: Tensor, degradations: CameraDegradations) -> Tensor:
+    """Return what the sensor gives: dark corners, stray light, noise, weak colours."""
+    if degradations.vignette > 0:
+        image = image * _falloff(image.shape[-1], degradations.vignette, image)
+    image = image + degradations.black
+    if degradations.read_noise > 0:
+        sigma = (image.clamp(min=0) * degradations.shot_noise + degradations.read_noise**2).sqrt()
+        image = image + sigma * _grain(image.shape[-1], degradations, image)
+    if degradations.saturation != 1:
         grey = (image * image.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(0)
-        image = grey + (image - grey) * faults.saturation
+        image = grey + (image - grey) * degradations.saturation
     return image
 
 
-def _sensed_fast(image: Tensor, faults: Faults) -> Tensor:
+def _sensed_fast(image: Tensor, degradations: CameraDegradations) -> Tensor:
     image = image.contiguous()
     result, grain = torch.empty_like(image), image
-    if faults.read_noise > 0:
-        grain = _grain(image.shape[-1], faults, image)
+    if degradations.read_noise > 0:
+        grain = _grain(image.shape[-1], degradations, image)
     camera_kernels.sense(
-        image.numpy(), faults.vignette, faults.black, faults.read_noise, faults.shot_noise,
-        grain.numpy(), faults.saturation, result.numpy(),
+        image.numpy(), degradations.vignette, degradations.black, degradations.read_noise,
+        degradations.shot_noise, grain.numpy(), degradations.saturation, result.numpy(),
     )  # fmt: skip
     return result
 
 
-def _stored(image: Tensor, faults: Faults) -> Tensor:
+def _stored(image: Tensor, degradations: CameraDegradations) -> Tensor:
     """Return what the file holds: rounded sRGB values, mostly after JPEG."""
     encoded = srgb_from_linear(_shoulder(image.clamp(min=0)))
-    if faults.contrast != 1:
-        encoded = 0.45 + (encoded - 0.45) * faults.contrast
+    if degradations.contrast != 1:
+        encoded = 0.45 + (encoded - 0.45) * degradations.contrast
     encoded = encoded.clamp(0, 1)
-    if faults.quality <= 99:
-        encoded = jpeg(encoded, faults.quality, half_colour=faults.half_colour)
+    if degradations.quality <= 99:
+        encoded = jpeg(encoded, degradations.quality, half_colour=degradations.half_colour)
     return linear_from_srgb((encoded * 255).round().clamp(0, 255) / 255)
 
 
-def _stored_fast(image: Tensor, faults: Faults) -> Tensor:
+def _stored_fast(image: Tensor, degradations: CameraDegradations) -> Tensor:
     image = image.contiguous()
     result = torch.empty_like(image)
     camera_kernels.store(
-        image.numpy(), faults.contrast, faults.quality, faults.half_colour, *_file_tables(),
-        result.numpy(),
+        image.numpy(), degradations.contrast, degradations.quality, degradations.half_colour,
+        *_file_tables(), result.numpy(),
     )  # fmt: skip
     return result
 
@@ -249,15 +252,15 @@ def _falloff(size: int, amount: float, like: Tensor) -> Tensor:
 _pools: dict[str, Tensor] = {}
 
 
-def _grain(size: int, faults: Faults, like: Tensor) -> Tensor:
+def _grain(size: int, degradations: CameraDegradations, like: Tensor) -> Tensor:
     """Return noise (3,size,size) of variance about one from a pool that all pictures share."""
     key = str(like.device)
     if key not in _pools:
         values = np.random.default_rng(3).standard_normal(2 * _NOISE_POOL, np.float32)
         _pools[key] = torch.from_numpy(values).to(like.device)
-    cells = math.ceil(size / faults.noise_size)
+    cells = math.ceil(size / degradations.noise_size)
     needed = 3 * cells * cells
-    start = faults.noise_seed % max(2 * _NOISE_POOL - needed, 1)
+    start = degradations.noise_seed % max(2 * _NOISE_POOL - needed, 1)
     noise = _pools[key][start : start + needed].view(3, cells, cells)
     if cells == size:
         return noise

@@ -1,9 +1,9 @@
-"""Fitted photos at poses, expressions and lights that nobody photographed, with known truth.
+"""Fitted photos re-rendered at other poses, expressions and lights, with known truth.
 
 "Face profiling" (Zhu et al., "Face alignment across large poses", 2016) with a full head: the
-fitted head is drawn anew with the photo's own light-free skin, and the photo itself becomes a
-relief behind it: hair turns with the head, what is far from it stays. Hair and hats that lay over
-the head in the photo are drawn over it again.
+fitted head is drawn again with the photo's own light-free skin, and the photo itself becomes a
+surface behind it. Hair turns with the head; what is far from the head stays. Hair and hats that
+covered the head in the photo are drawn over it again.
 """
 
 from dataclasses import dataclass, replace
@@ -24,12 +24,12 @@ from lifemask.data.synthetic.cameras import (
     sample_view,
 )
 from lifemask.data.synthetic.config import SyntheticConfig
+from lifemask.data.synthetic.degradations import photo_degradations, photograph, sample_degradations
 from lifemask.data.synthetic.expressions import follow_gaze, sample_expression, sample_gaze
-from lifemask.data.synthetic.faults import of_photo, photograph, sample_faults
 from lifemask.data.synthetic.generator import SyntheticFaces
 from lifemask.data.synthetic.lights import LightRig, sample_light
 from lifemask.data.synthetic.scenes import Picture, draw_heads, light_heads
-from lifemask.data.synthetic.truth import face_points, labelled
+from lifemask.data.synthetic.truth import DrawnPeople, face_points, labelled
 from lifemask.data.wearables.drawing import Layers
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.tensors import joined, map_tensors
@@ -38,11 +38,11 @@ from lifemask.rendering.interpolation import interpolate
 from lifemask.rendering.rasterization import rasterize
 
 _GRID = 56
-"""Cells on a side of the relief within the stored square."""
+"""Cells on a side of the photo surface within the stored square."""
 _MARGIN = 28
 """Further cells on every side, which mirror the square."""
 _FAR_METRES = 0.6
-"""How far behind the head the surroundings stand."""
+"""Distance of the surroundings behind the head, metres."""
 _OWN_EXPRESSION = 0.5
 """Probability that the face keeps the photo's expression and gaze."""
 _OWN_LIGHT = 0.5
@@ -52,13 +52,13 @@ _NECK_METRES = 0.035
 _AXIS = (0.0, 0.02, -0.085)
 """A point about which the skull is as wide as deep, head space, metres: hair hangs around it."""
 _STRETCHED = 12.0
-"""What is seen of a photo at so many times its size is not shown."""
+"""Parts of a photo that are stretched this many times are not shown."""
 _FRONT_SLACK = 0.02
-"""Metres by which what lay on the head may sink into the turned head and still be seen."""
+"""Metres by which hair and hats may lie inside the turned head and still be drawn."""
 
 
 @dataclass(frozen=True)
-class Relief:
+class PhotoSurface:
     """A stored photo as a surface, in the pixels of a new picture."""
 
     points: Float[Tensor, "G 3"]
@@ -68,16 +68,16 @@ class Relief:
     triangles: Int[Tensor, "T 3"]
     """Of the grid."""
     facing: Float[Tensor, "G"]
-    """0 where little of the photo is stretched over much of the new picture; else 1."""
+    """0 where the photo is stretched much; else 1."""
     head: Float[Tensor, "S S"]
     """1 where the stored square shows the head down to the chin, or near it hair or an ear."""
 
 
-class ProfiledFaces:
-    """Draws stored fits anew: photo k of a seed is the same whoever makes it, and when."""
+class RerenderedFaces:
+    """Re-renders stored fits: photo k of a seed is the same in every process, at any time."""
 
     def __init__(self, fits: FitStore, faces: SyntheticFaces) -> None:
-        """Take fits and the maker of synthetic faces whose head, cameras and faults to share.
+        """Take fits, and the generator of synthetic faces whose head and cameras are used.
 
         Raises:
             ValueError: there are no fits.
@@ -114,29 +114,24 @@ class ProfiledFaces:
         light, gain = _new_light(fit, rng, config)
         light = map_tensors(lambda value: value.to(device), light)
         skin = _resized(fit.albedo.to(device)[None], len(faces.material.skin))
-        relief = torch.zeros_like(skin[:, 0])
-        shine = torch.full((1,), float(rng.uniform(0.1, 0.6)), device=device)
-        heads = light_heads(faces.material, vertices, camera, light, shine)
-        picture = draw_heads(heads, faces.material, skin, relief, samples=config.samples)
+        displacement = torch.zeros_like(skin[:, 0])
+        skin_specular = torch.full((1,), float(rng.uniform(0.1, 0.6)), device=device)
+        heads = light_heads(faces.material, vertices, camera, light, skin_specular)
+        picture = draw_heads(heads, faces.material, skin, displacement, samples=config.samples)
         behind, over = self._surroundings(fit, picture, camera, gain.to(device))
         covers = picture.alpha * self._neck_fade(picture, camera)
         head = picture.colour / picture.alpha.clamp(min=1e-3).unsqueeze(1)
         composed = torch.lerp(behind, head, covers.unsqueeze(1))
         composed = composed * (1 - over.opacity.unsqueeze(1)) + over.colour
-        photo = photograph(composed[0], of_photo(sample_faults(rng, config)))[None]
-        return labelled(
-            photo,
-            heads,
-            picture,
-            over,
-            model=model,
-            material=faces.material,
-            points=points,
-            coefficients=coefficients,
+        photo = photograph(composed[0], photo_degradations(sample_degradations(rng, config)))[None]
+        drawn = DrawnPeople(
+            coefficients,
+            points,
             albedo=_resized(skin, config.texture_size),
-            relief=_resized(relief[None], config.texture_size)[0],
+            displacement=_resized(displacement[None], config.texture_size)[0],
             person=torch.tensor([-2 - chosen], device=device),
         )
+        return labelled(photo, drawn, heads, picture, over, model=model, material=faces.material)
 
     def _neck_fade(self, picture: Picture, camera: PerspectiveCamera) -> Float[Tensor, "1 H W"]:
         """Return how much each pixel of the head covers the photo: all but the neck's end."""
@@ -162,13 +157,13 @@ class ProfiledFaces:
         own = fit.face.coefficients.to(self.faces.device)
         vertices = self.faces.model.vertices(own)
         neck = self.faces.model.regions["neck"]
-        relief = photo_relief(fit, vertices, self.faces.material.triangles, camera, neck)
-        fragments = rasterize(relief.points, relief.triangles, camera.image_size, cull="none")
-        attributes = torch.cat([relief.source, relief.facing[:, None]], -1)
-        at = interpolate(attributes, relief.triangles, fragments)
+        surface = photo_surface(fit, vertices, self.faces.material.triangles, camera, neck)
+        fragments = rasterize(surface.points, surface.triangles, camera.image_size, cull="none")
+        attributes = torch.cat([surface.source, surface.facing[:, None]], -1)
+        at = interpolate(attributes, surface.triangles, fragments)
         photo, front = fit.photo.to(at), fit.front.to(at)
-        # Behind the head there is no second one: it and its hair give way to what surrounds them.
-        behind = outward(photo, (relief.head < 0.05).to(photo))
+        # The head and its hair are replaced by what surrounds them: only the new head is shown.
+        behind = outward(photo, (surface.head < 0.05).to(photo))
         layers = torch.cat([behind, photo, front[None]])[None]
         grid = (at[:2] * 2 - 1).permute(1, 2, 0)[None]
         warped = F.grid_sample(layers, grid, padding_mode="reflection", align_corners=False)
@@ -177,7 +172,7 @@ class ProfiledFaces:
         inside = (at[:2] - 0.5).abs().amax(0) < 0.5
         hair = ((warped[:, 6] - 0.35) * 2).clamp(0, 1) * at[2] * inside
         gain = gain[:, None, None]
-        # Also behind the head: nothing may show between its edge and the hair beside it.
+        # Also behind the head: there must be no gap between its edge and the hair beside it.
         surroundings = torch.lerp(warped[:, :3], warped[:, 3:6], hair.unsqueeze(1)) * gain
         opacity = hair * above
         depth = torch.where(opacity > 0.5, fragments.depth - 2 * _FRONT_SLACK, torch.inf)
@@ -185,19 +180,18 @@ class ProfiledFaces:
         return surroundings, over
 
 
-def photo_relief(
+def photo_surface(
     fit: StoredFit,
     vertices: Float[Tensor, "V 3"],
     triangles: Int[Tensor, "T 3"],
     camera: PerspectiveCamera,
     neck: Float[Tensor, "V"],
-) -> Relief:
+) -> PhotoSurface:
     """Return a fitted photo as a surface seen by another camera.
 
-    On the head the surface has the head's depth, around it that of the skull's axis: there the
-    hair lies that is seen beside a face. The head
-    and its hair move with the head; what is farther away keeps its place in the picture, around
-    the head and in the head's size.
+    On the head the surface has the head's depth; around it the depth of the skull's axis, where
+    the hair beside a face lies. The head and its hair move with the head. What is farther away
+    keeps its position in the picture relative to the head, and scales with it.
 
     Args:
         fit: the photo.
@@ -214,11 +208,11 @@ def photo_relief(
     axis = old.to_camera(vertices.new_tensor([_AXIS]))[0, 2]
     depth = torch.where(covered > 0, head.depth, axis)
     front = F.interpolate(fit.front.to(vertices)[None, None], (_GRID, _GRID), mode="area")[0, 0]
-    # Hair hangs on the head; other dark things far away are not hair.
+    # Hair is near the head; dark things far away are not hair.
     rigid = torch.maximum(covered, front * _spread(covered, 11))
     face = covered * (interpolate(neck[:, None], triangles, head)[0] < 0.5)
-    # A little more than the head: its outline in the photo is not the fitted one to the pixel, nor
-    # are its ears. What is seen below the chin, neck and collar, stays.
+    # A little more than the head: outline and ears of the fit differ from the photo by some pixels.
+    # Neck and collar, below the chin, stay.
     near = _spread(face, 13)
     person = (
         front
@@ -253,7 +247,7 @@ def photo_relief(
     stretch = _stretch(points[:, :2].view(len(steps), len(steps), 2)) * _GRID / (side * scale)
     facing = ((_STRETCHED - stretch.view(-1)) / (_STRETCHED / 2)).clamp(0, 1)
     grid = _grid_triangles(len(steps), vertices.device)
-    return Relief(points.contiguous(), source, grid, facing, whole)
+    return PhotoSurface(points.contiguous(), source, grid, facing, whole)
 
 
 def _same_scale(old: PerspectiveCamera, new: PerspectiveCamera) -> Float[Tensor, ""]:

@@ -1,0 +1,276 @@
+"""How each family of wrinkles is drawn: grooves between dense points of the head's texture."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from lifemask.morphable.model import MorphableModel
+
+_MM = 0.001
+"""Metres in a millimetre."""
+
+
+class TextureFrame:
+    """Where the dense points lie on the texture, and how many texels a metre has there."""
+
+    def __init__(self, model: MorphableModel, resolution: int) -> None:
+        self.resolution = resolution
+        self.uv = texture_points(model)
+        embedding = model.dense478
+        assert embedding is not None
+        points = embedding.points(model.mean, model.triangles).cpu().numpy()
+        # By the distance across the cheeks.
+        apart = float(np.linalg.norm(points[50] - points[280]))
+        self.texels_per_metre = float(
+            np.linalg.norm(self.uv[50] - self.uv[280]) * resolution / apart
+        )
+        rows, columns = np.mgrid[0:resolution, 0:resolution] + 0.5
+        self.grid = np.stack([columns, rows], -1).astype(np.float32)
+
+    @property
+    def texel(self) -> float:
+        """Texels in a millimetre."""
+        return self.texels_per_metre * _MM
+
+    def at(self, *indices: int) -> Float[np.ndarray, "2"]:
+        """Return the mean position of some dense points, texels (x, y)."""
+        return self.uv[list(indices)].mean(0) * self.resolution
+
+
+def texture_points(model: MorphableModel) -> Float[np.ndarray, "478 2"]:
+    """Return where the dense points lie on the texture, (u, v).
+
+    Raises:
+        ValueError: the model has no dense points.
+    """
+    embedding = model.dense478
+    if embedding is None:
+        raise ValueError("This model has no dense landmarks. Use the default head.")
+    corners = model.uv[model.uv_triangles[embedding.triangle_index]]
+    return (corners * embedding.barycentric[..., None]).sum(1).cpu().numpy()
+
+
+def draw_wrinkles(
+    frame: TextureFrame, family: str, rng: np.random.Generator
+) -> Float[np.ndarray, "R R"]:
+    """Return one drawing of a family on the subject's left side: displacement in metres.
+
+    Raises:
+        ValueError: the family is unknown.
+    """
+    if family not in _FAMILIES:
+        raise ValueError(f"Unknown wrinkles {family!r}. Known: {sorted(_FAMILIES)}.")
+    drawing = _Drawing(frame, rng, np.zeros((frame.resolution, frame.resolution), np.float32))
+    _FAMILIES[family](drawing)
+    return drawing.displacement
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """One drawing, and the tools that draw it."""
+
+    frame: TextureFrame
+    """Of the head."""
+    rng: np.random.Generator
+    """What chance is drawn from."""
+    displacement: Float[np.ndarray, "R R"]
+    """Metres; changed in place."""
+
+    def jitter(self, size: float) -> Float[np.ndarray, "2"]:
+        """Return a random step whose standard deviation is `size` millimetres, in texels."""
+        return self.rng.normal(0, size, 2) * self.frame.texel
+
+    def curve(self, anchors: list[np.ndarray], wobble: float) -> Float[np.ndarray, "24 2"]:
+        """Return a smooth polyline near some points; `wobble` in metres."""
+        anchors_array = np.array(anchors)
+        t = np.linspace(0, 1, len(anchors))
+        fine = np.linspace(0, 1, 24)
+        degree = min(len(anchors) - 1, 3)
+        path = np.stack(
+            [np.polyval(np.polyfit(t, anchors_array[:, k], degree), fine) for k in (0, 1)], -1
+        )
+        phase = self.rng.uniform(0, 2 * np.pi, 4)
+        noise = sum(np.sin(2 * np.pi * (k + 1) * fine + phase[k]) / (k + 1) for k in range(4))
+        across = np.gradient(path, axis=0)[:, ::-1] * (1, -1)
+        across /= np.linalg.norm(across, axis=1, keepdims=True) + 1e-6
+        return path + across * np.asarray(noise)[:, None] * wobble * self.frame.texels_per_metre
+
+    def groove(self, points: Float[np.ndarray, "K 2"], *, width: float, depth: float) -> None:
+        """Cut a groove with raised banks along a polyline of texels; it fades out at both ends.
+
+        Args:
+            points: texels (x, y).
+            width: metres.
+            depth: metres.
+        """
+        sigma = max(width * self.frame.texels_per_metre, 0.6)
+        reach = 5 * sigma
+        low = np.maximum(np.floor(points.min(0) - reach), 0).astype(int)
+        high = np.minimum(np.ceil(points.max(0) + reach), self.frame.resolution).astype(int)
+        if (high <= low).any():
+            return
+        grid = self.frame.grid[low[1] : high[1], low[0] : high[0]]
+        lengths = np.linalg.norm(np.diff(points, axis=0), axis=1)
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        nearest = np.full(grid.shape[:2], np.inf, np.float32)
+        along = np.zeros(grid.shape[:2], np.float32)
+        for a, b, start, length in zip(points[:-1], points[1:], starts, lengths, strict=False):
+            t = np.clip(((grid - a) @ (b - a)) / max(length**2, 1e-6), 0, 1)
+            distance = np.linalg.norm(grid - a - t[..., None] * (b - a), axis=-1)
+            closer = distance < nearest
+            nearest = np.where(closer, distance, nearest)
+            along = np.where(closer, (start + t * length) / starts[-1], along)
+        fade = np.sin(np.pi * np.clip(along, 0, 1)) ** 0.7
+        floor = -np.exp(-0.5 * (nearest / sigma) ** 2)
+        bank = np.exp(-0.5 * ((nearest - 2 * sigma) / sigma) ** 2)
+        part = self.displacement[low[1] : high[1], low[0] : high[0]]
+        part += depth * fade * (floor + 0.35 * bank)
+
+
+# In what follows the order in which numbers are drawn decides what every seed looks like.
+
+
+def _forehead(drawing: _Drawing) -> None:
+    rng, at, texel = drawing.rng, drawing.frame.at, drawing.frame.texel
+    count = rng.integers(3, 6)
+    for k in range(count):
+        share = (k + rng.uniform(0.3, 0.9)) / count
+        middle = at(9) * (1 - share) + at(10) * share
+        outer = at(334) * (1 - share) + at(297) * share
+        # Both sides meet beyond the middle, where the halves fade into each other.
+        start = middle - (outer - middle) * rng.uniform(0.1, 0.35)
+        bend = (middle + outer) / 2 - _by(0, rng.uniform(0, 2) * texel)
+        path = drawing.curve([start, middle, bend, outer + drawing.jitter(3)], 0.8 * _MM)
+        width = rng.uniform(0.6, 1.1) * _MM
+        drawing.groove(path, width=width, depth=rng.uniform(0.2, 0.45) * _MM)
+
+
+def _frown(drawing: _Drawing) -> None:
+    rng, texel = drawing.rng, drawing.frame.texel
+    for k in range(rng.integers(1, 3)):
+        x = drawing.frame.at(9, 336) + _by(rng.uniform(-1, 2) * texel + k * 3 * texel, 0)
+        top = x + _by(rng.uniform(0, 3) * texel, -rng.uniform(3, 8) * texel)
+        foot = x + _by(-rng.uniform(0, 2) * texel, rng.uniform(4, 9) * texel)
+        path = drawing.curve([top, (top + foot) / 2, foot], 0.5 * _MM)
+        width = rng.uniform(0.7, 1.2) * _MM
+        drawing.groove(path, width=width, depth=rng.uniform(0.3, 0.6) * _MM)
+
+
+def _crows_feet(drawing: _Drawing) -> None:
+    rng, texel = drawing.rng, drawing.frame.texel
+    corner = drawing.frame.at(263)
+    for _ in range(rng.integers(3, 6)):
+        angle = rng.uniform(-0.75, 0.75)
+        start = corner + rng.uniform(4, 8) * texel * np.array([np.cos(angle), np.sin(angle)])
+        end = corner + rng.uniform(13, 24) * texel * np.array(
+            [np.cos(angle * 1.3), np.sin(angle * 1.3)]
+        )
+        path = drawing.curve([start, (start + end) / 2 + drawing.jitter(0.6), end], 0.4 * _MM)
+        width = rng.uniform(0.5, 0.9) * _MM
+        drawing.groove(path, width=width, depth=rng.uniform(0.15, 0.35) * _MM)
+
+
+def _nasolabial(drawing: _Drawing) -> None:
+    rng, at, jitter = drawing.rng, drawing.frame.at, drawing.jitter
+    anchors = [
+        at(358) + jitter(1),
+        at(423) + jitter(1),
+        at(426, 436) + jitter(1.5),
+        at(410, 432) + jitter(2),
+    ]
+    path = drawing.curve(anchors, 0.5 * _MM)
+    width = rng.uniform(1.6, 2.6) * _MM
+    drawing.groove(path, width=width, depth=rng.uniform(0.6, 1.2) * _MM)
+    drawing.groove(path, width=0.7 * _MM, depth=rng.uniform(0.1, 0.3) * _MM)
+
+
+def _nose(drawing: _Drawing) -> None:
+    rng, at, texel = drawing.rng, drawing.frame.at, drawing.frame.texel
+    for k in range(rng.integers(2, 4)):
+        start = at(6, 197) + _by(2 * texel, (2.5 * k - 2) * texel)
+        end = at(351, 419) + _by(2 * texel, (2.5 * k + rng.uniform(-1, 1)) * texel)
+        path = drawing.curve([start, (start + end) / 2, end], 0.4 * _MM)
+        drawing.groove(path, width=0.7 * _MM, depth=rng.uniform(0.15, 0.35) * _MM)
+
+
+def _lower_lid(drawing: _Drawing) -> None:
+    rng, texel = drawing.rng, drawing.frame.texel
+    for k in range(rng.integers(2, 4)):
+        drop = np.array([0.0, (2.0 + 2.6 * k + rng.uniform(-0.5, 0.5)) * texel])
+        points = [drawing.frame.at(i) + drop * f for i, f in ((463, 0.8), (374, 1.3), (446, 0.9))]
+        path = drawing.curve(points, 0.3 * _MM)
+        width = rng.uniform(0.5, 1.1) * _MM
+        drawing.groove(path, width=width, depth=rng.uniform(0.12, 0.35) * _MM)
+
+
+def _smile(drawing: _Drawing) -> None:
+    rng, at, texel = drawing.rng, drawing.frame.at, drawing.frame.texel
+    middle = at(432) + _by(rng.uniform(1, 5) * texel, 0)
+    anchors = [at(426, 427) + _by(2 * texel, 0), middle, at(434) + drawing.jitter(2)]
+    path = drawing.curve(anchors, 0.5 * _MM)
+    drawing.groove(path, width=rng.uniform(1.0, 1.8) * _MM, depth=0.4 * _MM)
+
+
+def _marionette(drawing: _Drawing) -> None:
+    rng, at, texel = drawing.rng, drawing.frame.at, drawing.frame.texel
+    start = at(291) + _by(1.5 * texel, 1.5 * texel)
+    anchors = [start, at(422, 424) + drawing.jitter(1), at(430, 394) + drawing.jitter(2)]
+    path = drawing.curve(anchors, 0.4 * _MM)
+    width = rng.uniform(1.0, 1.6) * _MM
+    drawing.groove(path, width=width, depth=rng.uniform(0.3, 0.6) * _MM)
+
+
+def _upper_lip(drawing: _Drawing) -> None:
+    rng, at, texel = drawing.rng, drawing.frame.at, drawing.frame.texel
+    for k in range(rng.integers(4, 7)):
+        share = (k + rng.uniform(0.2, 0.8)) / 7
+        foot = at(0) * (1 - share) + at(270) * share - _by(0, 1.0 * texel)
+        top = foot + _by(rng.uniform(-1, 2) * texel, -rng.uniform(3, 6) * texel)
+        path = drawing.curve([foot, (foot + top) / 2, top], 0.2 * _MM)
+        drawing.groove(path, width=0.45 * _MM, depth=rng.uniform(0.1, 0.22) * _MM)
+
+
+def _chin(drawing: _Drawing) -> None:
+    rng, texel = drawing.rng, drawing.frame.texel
+    for _ in range(14):
+        x = drawing.frame.at(199, 175) + rng.normal(0, 1, 2) * (5 * texel, 4 * texel)
+        x[0] = max(x[0], drawing.frame.resolution / 2 - 1)
+        path = np.stack([x, x + drawing.jitter(1.5)])
+        width = rng.uniform(0.9, 1.5) * _MM
+        drawing.groove(path, width=width, depth=rng.uniform(0.1, 0.3) * _MM)
+
+
+def _neck(drawing: _Drawing) -> None:
+    rng, texel = drawing.rng, drawing.frame.texel
+    x = drawing.frame.resolution / 2
+    for k in range(2):
+        y = drawing.frame.at(152)[1] + (14 + 16 * k + rng.uniform(-3, 3)) * texel
+        anchors = [
+            np.array([x - 8 * texel, y]),
+            np.array([x + 15 * texel, y + texel]),
+            np.array([x + 45 * texel, y - 8 * texel]),
+        ]
+        path = drawing.curve(anchors, 0.8 * _MM)
+        drawing.groove(path, width=1.2 * _MM, depth=rng.uniform(0.3, 0.5) * _MM)
+
+
+def _by(right: float, down: float) -> Float[np.ndarray, "2"]:
+    """Return a step on the texture, texels."""
+    return np.array([right, down])
+
+
+_FAMILIES: dict[str, Callable[[_Drawing], None]] = {
+    "forehead": _forehead,
+    "frown": _frown,
+    "crow's feet": _crows_feet,
+    "nasolabial": _nasolabial,
+    "nose": _nose,
+    "lower lid": _lower_lid,
+    "smile": _smile,
+    "marionette": _marionette,
+    "upper lip": _upper_lip,
+    "chin": _chin,
+    "neck": _neck,
+}
