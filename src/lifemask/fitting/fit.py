@@ -103,7 +103,7 @@ class FaceFitter:
         Args:
             model: the head.
             config: options; the released recipe by default.
-            dense478: stands in for the model's own dense landmarks.
+            dense478: replaces the model's own dense landmarks.
         """
         dense478 = dense478 or model.dense478
         if dense478 is None:
@@ -140,7 +140,7 @@ class FaceFitter:
             observation: one of its faces, from `FacePerception`.
             start: a predictor's face in the photo's pixels. The fit starts there, and its landmarks
                 are blended with the predicted ones. Without it, the fit starts from the mean face.
-            focal_pixels: the camera's focal length if the photo tells it.
+            focal_pixels: the camera's focal length if it is known from the photo's EXIF data.
         """
         with single_thread(self.model.mean.device):
             if start is not None:
@@ -326,7 +326,7 @@ def fit(
         observation: one of its faces, from `FacePerception`.
         model: the default head or an imported one with dense landmarks.
         config: options; the released recipe by default.
-        focal_pixels: the camera's focal length if the photo tells it.
+        focal_pixels: the camera's focal length if it is known from the photo's EXIF data.
     """
     return FaceFitter(model, config)(pixels, observation, focal_pixels=focal_pixels)
 

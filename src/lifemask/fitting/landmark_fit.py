@@ -87,7 +87,7 @@ class FittingPriors:
     distance_log_sigma: float = 0.35
     """Standard deviation of the logarithm of the distance."""
     focal_pixels: float | None = None
-    """Focal length where the photo tells it."""
+    """Focal length if it is known."""
     focal_log_sigma: float = 0.03
     """Standard deviation of the logarithm of a known focal length."""
 
@@ -150,7 +150,7 @@ def frontal_state(
     priors: FittingPriors,
     principal_point: Float[Tensor, "2"],
 ) -> PoseAndShape:
-    """Return the mean face looking into the camera, its origin at `centre` pixels."""
+    """Return the mean face in frontal pose, its origin at `centre` pixels."""
     rotation = centre.new_tensor(FRONTAL_HEAD_TO_CAMERA)
     coefficients = _neutral(points, priors)
     return _state_at(rotation, centre - principal_point, pixels_per_metre, priors, coefficients)

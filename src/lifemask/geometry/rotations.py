@@ -61,8 +61,8 @@ def matrix_from_yaw_pitch_roll(
     """Return R = Rz(roll) @ Rx(pitch) @ Ry(yaw) in head axes (+X left, +Y up, +Z forward).
 
     Args:
-        yaw: radians; positive turns the face towards +X, the subject's left.
-        pitch: radians; positive turns the face down.
+        yaw: radians; positive rotates the face towards +X, the subject's left.
+        pitch: radians; positive rotates the face down.
         roll: radians; positive is counter-clockwise seen from the front.
     """
     zero, one = torch.zeros_like(yaw), torch.ones_like(yaw)
@@ -90,9 +90,9 @@ def yaw_pitch_roll_from_matrix(
 
 
 def matrix_from_columns(columns: Float[Tensor, "*batch 2 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Return the rotation whose first two columns are nearest to these, the first one first.
+    """Return the rotation from its first two columns, made orthonormal by Gram and Schmidt's method.
 
-    Gram and Schmidt's method: continuous over all rotations, unlike angles (Zhou et al., "On the
+    Continuous over all rotations, unlike angles (Zhou et al., "On the
     continuity of rotation representations in neural networks", 2019).
     """
     first = torch.nn.functional.normalize(columns[..., 0, :], dim=-1)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lifemask.io.colour import srgb_from_linear
-from lifemask.perception.face_mesh import FaceMeshHead, FaceMeshNetwork, FaceMeshTrunk
+from lifemask.perception.face_mesh import FaceMeshBackbone, FaceMeshHead, FaceMeshNetwork
 from lifemask.perception.weights import load_network
 
 STAGES = 7
@@ -49,7 +49,7 @@ class FaceMeshFeatures(nn.Module):
             )
         self.input_size = input_size
         self.frozen_stages = frozen_stages
-        trunk = FaceMeshTrunk()
+        trunk = FaceMeshBackbone()
         self.stem, self.activation, self.stages = trunk.stem, trunk.activation, trunk.stages
         self.frontal, self.profile = FaceMeshHead().stages, FaceMeshHead().stages
         self._freeze()
