@@ -5,10 +5,11 @@ import math
 
 import pytest
 import torch
+from fitting.toy import project
 
 from lifemask.fitting.config import FitConfig, Quality
 from lifemask.fitting.fit import FACE_OVAL, FaceFit, FaceFitter, face_size, fit, landmark_targets
-from lifemask.fitting.landmark_fit import ROBUST_SIGMAS, project
+from lifemask.fitting.landmark_fit import ROBUST_SIGMAS
 from lifemask.fitting.prediction import state_from_prediction
 from lifemask.morphable import MorphableModel
 from lifemask.pipeline.reconstruction import FaceReconstruction

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from fitting.toy import project
 
 from lifemask.fitting.config import FitConfig
 from lifemask.fitting.fit import FaceFitter
-from lifemask.fitting.landmark_fit import project
 from lifemask.fitting.prediction import (
     SHARES,
     blend_landmarks,

@@ -10,15 +10,14 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from lifemask.perception import identity, segmentation
 from lifemask.perception.blendshapes import BlendshapeNetwork, mirrored_expressions
 from lifemask.perception.detector import FaceDetector, roll_radians
-from lifemask.perception.identity import IdentityNetwork
+from lifemask.perception.identity import CHIP_SIZE, IdentityNetwork, chip_region
 from lifemask.perception.landmarks import DensePoints, FaceMesh, head_angles, jittered, turn
 from lifemask.perception.observation import FaceDetection, FaceObservation
 from lifemask.perception.onnx_runtime import Network, OnnxNetwork, Runtime
 from lifemask.perception.regions import crop_photo, mirrored, square_regions
-from lifemask.perception.segmentation import SegmentationNetwork
+from lifemask.perception.segmentation import CROP_SIZE, SegmentationNetwork
 from lifemask.perception.weights import load_network
 
 Quality = Literal["fast", "full"]
@@ -82,9 +81,9 @@ class FacePerception:
         segmenter: Network = load_network(SegmentationNetwork(), "segmentation", device=device)
         embedder: Network = load_network(IdentityNetwork(), "identity", device=device)
         if runtime == "onnxruntime":
-            size = segmentation.CROP_SIZE
+            size = CROP_SIZE
             segmenter = OnnxNetwork(segmenter, ("segmentation",), (2, 3, size, size))
-            size = identity.CHIP_SIZE
+            size = CHIP_SIZE
             embedder = OnnxNetwork(embedder, ("identity",), (2, 3, size, size))
         return cls(
             detector=FaceDetector.from_pretrained(device, runtime=runtime),
@@ -207,7 +206,7 @@ class FacePerception:
         roll = head_angles(self.mesh.topology.head_rotation(points)).roll_radians
         is_full = quality == "full"
         area = self._segmentation_region(points)
-        size = segmentation.CROP_SIZE
+        size = CROP_SIZE
         return FaceObservation(
             box_xyxy=detection.box_xyxy if detection else tight_box(points).cpu(),
             score=detection.score if detection else 0.0,
@@ -237,14 +236,14 @@ class FacePerception:
     def _segment(
         self, pixels: UInt8[np.ndarray, "H W 3"], region: Float[Tensor, "2 3"]
     ) -> Float[Tensor, "6 S S"]:
-        crop = crop_photo(pixels, region[None], segmentation.CROP_SIZE, border="border")
+        crop = crop_photo(pixels, region[None], CROP_SIZE, border="border")
         return self.segmentation(crop.contiguous(memory_format=torch.channels_last))[0].cpu()
 
     def _embed(
         self, pixels: UInt8[np.ndarray, "H W 3"], points: Float[Tensor, "478 3"]
     ) -> Float[Tensor, "128"]:
-        region = identity.chip_region(points[..., :2])
-        chip = crop_photo(pixels, region[None], identity.CHIP_SIZE, border="border")
+        region = chip_region(points[..., :2])
+        chip = crop_photo(pixels, region[None], CHIP_SIZE, border="border")
         return self.identity(chip.contiguous(memory_format=torch.channels_last))[0].cpu()
 
 
