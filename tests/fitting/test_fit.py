@@ -1,4 +1,4 @@
-"""The fit of one photo explains its landmarks, and both qualities agree on where the head is."""
+"""The fit of one photo explains its landmarks, and both qualities agree on the pose."""
 
 import dataclasses
 import math
@@ -34,8 +34,10 @@ def test_fast_and_full_agree_on_the_pose(face: FaceReconstruction, fast: FaceFit
     assert face.fit.colour_error < fast.colour_error
 
 
-def test_light_comes_without_moving_the_shape(face: FaceReconstruction, fitter: FaceFitter) -> None:
-    """In another light the fast fit of the same landmarks is the same head, lit differently."""
+def test_light_is_fitted_without_changing_the_shape(
+    face: FaceReconstruction, fitter: FaceFitter
+) -> None:
+    """In other light, the fast fit of the same landmarks gives the same head with other light."""
     pixels = face.photo.pixels
     ramp = (torch.linspace(0.3, 1.0, pixels.shape[1])[None, :, None]).numpy()
     lit = (pixels * ramp).astype(pixels.dtype)

@@ -36,7 +36,7 @@ def test_gradients_of_the_rotation_are_right_also_at_zero(scale: float) -> None:
     assert torch.autograd.gradcheck(matrix_from_rotation_vector, (vector,))
 
 
-def test_angles_survive_the_way_through_the_matrix() -> None:
+def test_angles_from_the_matrix_are_those_it_was_made_from() -> None:
     generator = torch.Generator().manual_seed(0)
     yaw, pitch, roll = (torch.rand(3, 50, generator=generator, dtype=torch.float64) - 0.5) * 3
     back = yaw_pitch_roll_from_matrix(matrix_from_yaw_pitch_roll(yaw, pitch, roll))

@@ -208,10 +208,10 @@ class FaceFitter:
             blur_pixels = millimetres * crop.pixels_per_millimetre
             return make_level(crop.linear, blur_pixels, crop.corner, crop.scale)
 
-        def visible() -> Float[Tensor, "S"]:
-            return visibility(state, self.patch, self.model, task.observation, task.principal_point)
+        def visible(at: PoseAndShape) -> Float[Tensor, "S"]:
+            return visibility(at, self.patch, self.model, task.observation, task.principal_point)
 
-        seen = PatchInPhoto(self.patch, blurred(COARSE_BLUR), task.principal_point, visible())
+        seen = PatchInPhoto(self.patch, blurred(COARSE_BLUR), task.principal_point, visible(state))
         appearance, colour_error = initial_appearance(state, seen), 0.0
         # Light and albedo first, before colours may move the shape.
         for _ in range(2 if shape_steps else LIGHT_STEPS):
@@ -219,8 +219,8 @@ class FaceFitter:
                 task, state, appearance, seen, moves_shape=False
             )
         for iteration in range(shape_steps):
-            if iteration in (0, 3):
-                seen = replace(seen, visible=visible())
+            if iteration in (0, 3):  # Pose and shape decide which samples are visible.
+                seen = replace(seen, visible=visible(state))
             if iteration == shape_steps // 2:
                 seen = replace(seen, level=blurred(FINE_BLUR))
             state, appearance, colour_error = self._step(
