@@ -1,4 +1,4 @@
-"""Write an animation in which a saved head goes from one expression to another.
+"""Write an animation in which a saved head changes from one expression to another.
 
 lifemask reconstruct photo.jpg --output heads
 python examples/animate_head.py heads/photo.glb smile.gif --to mouthSmileLeft mouthSmileRight

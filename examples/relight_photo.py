@@ -1,4 +1,4 @@
-"""Write a strip of the same photo under a lamp that walks around the face.
+"""Write a strip of the same photo under a lamp that moves around the face.
 
 python examples/relight_photo.py photo.jpg strip.png
 """

@@ -1,14 +1,14 @@
 """Measure where named points lie on the default head, and write assets/head/landmarks.safetensors.
 
-Dense points: random textured people of the model are drawn from many sides, the landmark network
-looks at the pictures, and its answers are projected back; points on which the views disagree are
+Dense points: random textured people of the model are rendered from many sides, the landmark network
+finds points in the pictures, and these are projected back. Points on which the views disagree are
 filled in by a thin-plate warp of the network's canonical mesh. iBUG points: ICT-FaceKit's own 68,
 carried over by registering the head to ICT's mean. AFLW points and the lines along which the jaw
 slides are built from these.
 
     python tools/build_landmarks.py --data ../shared/data [--figure landmarks.png]
 
-Run `tools/fix_aflw_points.py` afterwards: it moves AFLW's points to where its annotators put them.
+Run `tools/fix_aflw_points.py` afterwards: it moves AFLW's points to the positions of their annotations.
 """
 
 import argparse
@@ -199,7 +199,7 @@ IBUG_MIRROR = np.array([
 
 
 def towards_dense(ibug: Array, dense: Array) -> Array:
-    """Return iBUG points moved a little towards what the network sees: ICT has no brows or colours."""
+    """Return iBUG points moved a little towards the network's points: ICT has no brows or colours."""
     result = ibug.copy()
     for points, partners, limit in _NUDGES:
         step = dense[list(partners)] - ibug[list(points)]
@@ -267,7 +267,7 @@ def jaw_lines(model: MorphableModel, mean: Array, ibug: Array) -> NDArray[np.int
 
 
 class Snapper:
-    """Ties points to the nearest place of the outer skin or of the eyeballs."""
+    """Attaches points to the nearest position on the outer skin or on the eyeballs."""
 
     def __init__(self, model: MorphableModel, mean: Array) -> None:
         self.mean, self.triangles = mean, model.triangles.numpy()
@@ -346,7 +346,7 @@ def draw(model: MorphableModel, tensors: dict[str, NDArray[np.generic]], path: P
     neutral = model.neutral()
     vertices = model.vertices(neutral)
     assert model.albedo is not None
-    look = Appearance(texture=model.albedo.texture(neutral.albedo))
+    appearance = Appearance(texture=model.albedo.texture(neutral.albedo))
     solid = model.triangle_parts["lashes"][0]
     size = 900
     sheet = Image.new("RGB", (3 * size, 2 * size))
@@ -356,7 +356,7 @@ def draw(model: MorphableModel, tensors: dict[str, NDArray[np.generic]], path: P
             vertices,
             model.triangles[:solid],
             camera,
-            look,
+            appearance,
             model.uv,
             model.uv_triangles[:solid],
         )

@@ -48,7 +48,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lifema
 STATISTICS = Path(__file__).parent / "face_model_statistics.safetensors"
 
 CALIBRATION_SEED = 77
-"""People drawn with this seed are used here; `benchmarks/geometry.py` grades on other people."""
+"""People drawn with this seed are used here; `benchmarks/geometry.py` evaluates on other people."""
 CALIBRATION_PEOPLE = 1500
 MODES = 120
 
@@ -108,9 +108,9 @@ class Partners:
     vertices: NDArray[np.int64]
     """(N,) ICT vertices."""
     weights: Array
-    """(N,) how much each counts: area, less outside the face."""
+    """(N,) weight of each: area, reduced outside the face."""
     in_face: NDArray[np.bool_]
-    """(N,) whether it belongs to the graded face."""
+    """(N,) whether it belongs to the evaluated face."""
     triangle: NDArray[np.int64]
     """(N,) index into the head's outer triangles."""
     barycentric: Array
@@ -123,7 +123,7 @@ class Partners:
 
 
 def find_partners(raw: RawHead, ict: IctTarget, landmarks: LandmarkPairs) -> Partners:
-    """Register the raw head to ICT's mean and return who meets whom."""
+    """Register the raw head to ICT's mean and return the correspondences."""
     shape = LinearShape(raw.mean, raw.modes[: raw.artists], raw.triangles)
     head = np.setdiff1d(ict.head, ict.face)[::2]
     vertices = np.concatenate([ict.face, head])

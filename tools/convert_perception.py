@@ -220,7 +220,7 @@ def convert_face_mesh(model: bytes) -> dict[str, Tensor]:
     # Heads in the graph: a score that MediaPipe does not use, presence, points.
     _, presence, points = heads
     network = FaceMeshNetwork()
-    # This head is trained, not converted.
+    # The profile head is trained, not converted.
     del network.profile
     return _half(assign(network, [*arrays, *points, *presence]))
 
@@ -272,13 +272,13 @@ def convert_segmentation(model: bytes) -> dict[str, Tensor]:
 
 
 def _behind_affine(layer: Arrays, scale: np.ndarray, offset: np.ndarray) -> Arrays:
-    """A 1x1 convolution that does the work of a per-channel affine in front of it."""
+    """Return a 1x1 convolution that includes a per-channel affine in front of it."""
     weight, bias = layer
     return [weight * scale[:, None, None], bias + weight[..., 0, 0] @ offset]
 
 
 def _composed(first: Arrays, second: Arrays) -> Arrays:
-    """One 1x1 convolution for two without a nonlinearity between."""
+    """Return one 1x1 convolution for two without a nonlinearity between them."""
     weight = second[0][..., 0, 0] @ first[0][..., 0, 0]
     return [weight[..., None, None], second[1] + second[0][..., 0, 0] @ first[1]]
 

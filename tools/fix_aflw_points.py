@@ -33,11 +33,11 @@ BINS = ((0, 30), (30, 60), (60, 180))
 MIRRORED = (5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 16, 15, 14, 13, 12, 19, 18, 17, 20)
 """The point on the other side."""
 SEARCH_METRES = 0.016
-"""How far from its present place a point may go."""
+"""How far a point may move from its present position."""
 MIDDLE_METRES = 0.004
-"""How far from the middle nose tip, mouth and chin may lie."""
+"""Largest distance of nose tip, mouth and chin from the middle."""
 OUTLIER = 0.2
-"""Errors count up to this share of the face's size: a failed fit must not decide."""
+"""Errors are clamped at this share of the face's size, because some fits fail."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ def main() -> None:
     samples = fitted_samples(model, arguments.data, arguments.crops)
     embedding = model.aflw21
     assert embedding is not None
-    places = embedding.points(model.mean, model.triangles).numpy()
-    before = np.linalg.norm(model.mean.numpy()[None] - places[:, None], axis=-1).argmin(1)
-    chosen = choose_vertices(model, samples, places)
+    positions = embedding.points(model.mean, model.triangles).numpy()
+    before = np.linalg.norm(model.mean.numpy()[None] - positions[:, None], axis=-1).argmin(1)
+    chosen = choose_vertices(model, samples, positions)
     print("training error, percent:", errors(samples, before), "->", errors(samples, chosen))
     write(model, chosen)
 
@@ -104,7 +104,9 @@ def fitted_samples(model: MorphableModel, data: Path, count: int) -> list[Sample
     return samples
 
 
-def choose_vertices(model: MorphableModel, samples: list[Sample], places: np.ndarray) -> np.ndarray:
+def choose_vertices(
+    model: MorphableModel, samples: list[Sample], positions: np.ndarray
+) -> np.ndarray:
     """Return the vertex of each point that lies nearest to its annotations on average."""
     vertices, mirror = model.mean.numpy(), model.mirror.numpy()
     shown = sum(model.regions[name] for name in ("skin", "lips", "eyeball_left", "eyeball_right"))
@@ -113,7 +115,7 @@ def choose_vertices(model: MorphableModel, samples: list[Sample], places: np.nda
     for point, other in enumerate(MIRRORED):
         if other < point:
             continue
-        near = np.linalg.norm(vertices - places[point], axis=1) < SEARCH_METRES
+        near = np.linalg.norm(vertices - positions[point], axis=1) < SEARCH_METRES
         if point == other:
             near &= np.abs(vertices[:, 0]) < MIDDLE_METRES
         candidates = np.flatnonzero(near & shown)
@@ -142,7 +144,7 @@ def errors(samples: list[Sample], vertices: np.ndarray) -> list[float]:
 
 
 def write(model: MorphableModel, vertices: np.ndarray) -> None:
-    """Put the points into the landmark file, complete or not at all, and its hash into the card."""
+    """Write the points into the landmark file atomically, and its hash into the card."""
     triangles = model.triangles.numpy()
     corners = [np.argwhere(triangles == vertex)[0] for vertex in vertices]
     tensors = load_file(LANDMARKS)

@@ -1,4 +1,4 @@
-"""Record what the original runtimes answer on one small face, for the agreement tests.
+"""Record the original runtimes' outputs on one small face, for the agreement tests.
 
     pip install ai-edge-litert onnxruntime dlib-bin      # not needed by lifemask or its tests
     python tools/record_perception_reference.py
@@ -28,7 +28,7 @@ OUTPUT = REPOSITORY / "tests/perception/reference.safetensors"
 
 
 def main() -> None:
-    """Run every original model once and store a part of its answer."""
+    """Run every original model once and store a part of its output."""
     sources = {
         asset.name: fetch(asset.source, cache_directory() / "sources") for asset in ASSET_LIST
     }
@@ -83,17 +83,17 @@ def _onnx(model: bytes, name: str, image: np.ndarray) -> dict[str, np.ndarray]:
 def _yunet(model: bytes, face: np.ndarray) -> dict[str, np.ndarray]:
     """Scores of all cells; boxes and points of the best, still relative to their cell."""
     bgr = face.repeat(5, 0).repeat(5, 1)[..., ::-1]
-    answer = _onnx(model, "input", bgr)
+    output = _onnx(model, "input", bgr)
     strides = (8, 16, 32)
-    scores = [np.sqrt(answer[f"cls_{s}"] * answer[f"obj_{s}"])[0, :, 0] for s in strides]
+    scores = [np.sqrt(output[f"cls_{s}"] * output[f"obj_{s}"])[0, :, 0] for s in strides]
     level = int(np.argmax([s.max() for s in scores]))
     best = int(scores[level].argmax())
     stride = strides[level]
     return {
         "yunet_level_and_cell": np.array([level, best], np.int64),
         "yunet_score": scores[level][best : best + 1],
-        "yunet_box": answer[f"bbox_{stride}"][0, best],
-        "yunet_points": answer[f"kps_{stride}"][0, best],
+        "yunet_box": output[f"bbox_{stride}"][0, best],
+        "yunet_points": output[f"kps_{stride}"][0, best],
     }
 
 

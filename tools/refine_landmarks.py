@@ -1,8 +1,8 @@
-"""Move the head's dense landmarks to where real photos put them.
+"""Move the head's dense landmarks to their positions in real photos.
 
 Drawn faces tell the landmark network's points to within a millimetre or two; the rim of a lid needs
 better. The head is fitted to portraits under open licences, and what all people's residuals have in
-common is taken as an error of the point's place on the mesh. Outline and iris points are left out.
+common is taken as an error of the point's position on the mesh. Outline and iris points are left out.
 
     python tools/refine_landmarks.py --data ../shared/data [--photos 120]
 
@@ -39,7 +39,7 @@ FIRST_IRIS = 468
 
 
 def main() -> None:
-    """Observe once, then fit and move in turns, and write."""
+    """Observe once, then fit and move alternately, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--photos", type=int, default=120)
@@ -93,7 +93,7 @@ def common_offsets(
     seen: list[tuple[np.ndarray, FaceObservation]],
     mirror: Tensor,
 ) -> Tensor:
-    """Return (478, 3) metres in head space: what the photos say minus where the points are."""
+    """Return (478, 3) metres in head space: positions in the photos minus present positions."""
     fitter = FaceFitter(model, FitConfig(quality="fast"), dense478=embedding)
     residuals: list[Tensor] = []
     for pixels, observation in seen:
@@ -131,7 +131,7 @@ def moved(
 
 
 def write(tensors: dict[str, Tensor], path: Path) -> None:
-    """Replace the landmark file, complete or not at all, and its hash in the card."""
+    """Replace the landmark file, atomically, and its hash in the card."""
     temporary = path.with_suffix(".tmp")
     save_file(tensors, temporary)
     os.replace(temporary, path)

@@ -1,4 +1,4 @@
-"""Fit the correction that keeps the dense points in place when the light of a photo changes.
+"""Fit the correction that removes the influence of a photo's light on the dense points.
 
     python tools/train_light_points.py --photos ../shared/data/train
 
@@ -61,7 +61,7 @@ SOURCE_SIZE = 320
 """Pixels on a side of the picture that is lit; the face covers half of it."""
 
 UKPARL_STEP = 3
-"""Every how many-th of the many near-identical parliamentary portraits is used."""
+"""One in this many of the near-identical parliamentary portraits is used."""
 
 SHADOW_MAP_SIZE = 320
 SHADOW_MARGIN_METRES = 0.003
@@ -70,7 +70,7 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class LitFace:
-    """A photo taken apart into what a new lamp needs. Pixels of its own square crop."""
+    """A photo with the geometry and light needed to relight it. Pixels of its own square crop."""
 
     image: Tensor
     """(3, S, S) linear RGB."""
@@ -85,11 +85,11 @@ class LitFace:
     vertices: Tensor
     """(V, 3) of the head, camera axes, metres."""
     points: Tensor
-    """(478, 3), the network's mean answer on ten crops of the photo as it is."""
+    """(478, 3), the network's mean points on ten crops of the original photo."""
 
 
 def lit_faces(folder: Path, perception: FacePerception, fitter: FaceFitter) -> Iterator[LitFace]:
-    """Take apart every photo of the open shards with a clear face."""
+    """Return every photo of the open shards with a clear face, with its geometry and light."""
     for shard in sorted(folder.glob("open-*.tar")):
         step = UKPARL_STEP if "ukparl" in shard.name else 1
         with tarfile.open(shard) as packed:
@@ -199,7 +199,7 @@ def relit(
     surroundings: float = 0.5,
     softness: float = 1.5,
 ) -> Tensor:
-    """Return the picture (3, S, S), linear, as one lamp and some ambient light would show it.
+    """Return the picture (3, S, S), linear, under one lamp and some ambient light.
 
     Args:
         direction: to the lamp, light axes, unit length.
@@ -237,7 +237,7 @@ def example(
     low, high = face.points[:468, :2].amin(0), face.points[:468, :2].amax(0)
     left, top, right, bottom = 0, 0, SOURCE_SIZE, SOURCE_SIZE
     if rng.random() < 0.6:
-        # Tight crops end inside the face, at the sides further than at the chin.
+        # Tight crops end inside the face; they cut more at the sides than at the chin.
         cut = torch.tensor(rng.uniform(-0.2, 0.13, 4)).float() * (high - low).repeat(2)
         cut[3] *= 0.6
         left, top = (max(0, int(v)) for v in (low + cut[:2]).tolist())
@@ -350,7 +350,7 @@ def fit_correction(features: Tensor, errors: Tensor, *, rank: int, ridge: float)
     Args:
         features: (N, 512).
         errors: (N, 1434), what is missing to the right points.
-        rank: directions of error that are corrected: those that explain most of the answers.
+        rank: number of corrected directions of error, those that explain most of the predictions.
         ridge: strength of the prior on the weights of standardised features.
     """
     middle, spread = features.mean(0), features.std(0) + 1e-6
@@ -400,7 +400,7 @@ def write(correction: Correction, path: Path) -> None:
 
 
 def main() -> None:
-    """Take photos apart, light them anew, fit, write the asset."""
+    """Read photos, relight them, fit, write the asset."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -416,7 +416,7 @@ def main() -> None:
     torch.set_num_threads(1)
     network = load_network(FaceMeshNetwork(), "face_mesh", "face_mesh_profile")
     perception = FacePerception.from_pretrained()
-    # The teacher is the network as it came.
+    # The targets come from the network without a correction.
     perception = replace(perception, mesh=FaceMesh(network, perception.mesh.topology))
     fitter = FaceFitter(MorphableModel.from_pretrained(), FitConfig.preset("fast"))
     faces = list(lit_faces(options.photos, perception, fitter))

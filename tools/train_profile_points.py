@@ -1,13 +1,13 @@
-"""Train the profile head of the face mesh network on photos turned by their own depth.
+"""Train the profile head of the face mesh network on photos rotated by their own depth.
 
     python tools/train_profile_points.py --photos ../shared/data/train
 
-FaceMesh-V2 fails on profiles. Its points on near-frontal photos are good, though, and three-
-dimensional: each photo becomes a relief (the mesh's depth inside the face, a head-like slope around
-it) which is turned by up to 100 degrees, drawn over another background and spoilt (crop, light,
-blur, compression) as photos of that kind are. A copy of the network's last four stages then learns
-the turned points ("face profiling", Zhu et al., "Face alignment across large poses", 2016; there
-with a fitted morphable model, here with the network's own points as teacher).
+FaceMesh-V2 fails on profiles, but its points on near-frontal photos are good and three-dimensional.
+Each photo becomes a depth mesh (depth of the points inside the face, a head-like slope around it).
+It is rotated by up to 100 degrees, rendered over another background and degraded (crop, light, blur,
+compression) as typical photos are. A copy of the network's last four stages then learns the rotated
+points ("face profiling", Zhu et al., "Face alignment across large poses", 2016; there with a fitted
+morphable model, here with the network's own points as ground truth).
 
 Only photos under open licences are used: shards `open-*.tar` of WebDataset form (`KEY.jpg`).
 Runs on one CPU thread in about an hour and a half. Seeded, but not the same to the bit on every
@@ -40,17 +40,17 @@ from lifemask.perception.weights import PERCEPTION_ASSETS, load_network
 from lifemask.rendering import interpolate, rasterize
 
 SOURCE_SIZE = 320
-"""Pixels on a side of the crop that a relief keeps; the face covers about two fifths of it."""
+"""Pixels on a side of the crop of a depth mesh; the face covers about two fifths of it."""
 
 GRID_STEP = 2
-"""Pixels between neighbouring vertices of a relief."""
+"""Pixels between neighbouring vertices of a depth mesh."""
 
-VIEWS_PER_RELIEF = 3
+VIEWS_PER_MESH = 3
 
 
 @dataclass(frozen=True)
-class Relief:
-    """A photo with depth, ready to be turned. Pixels of its own crop; z grows away from the eye."""
+class DepthMesh:
+    """A photo with depth, ready to be rotated. Pixels of its own crop; z grows away from the viewer."""
 
     image: Tensor
     """(3, 320, 320), 0..255."""
@@ -60,13 +60,13 @@ class Relief:
     points: Tensor
     """(478, 3), the network's points."""
     centre: Tensor
-    """About which the head turns."""
+    """Centre of rotation of the head."""
     width: float
     """Of the face."""
 
 
-def reliefs_of_photos(folder: Path, perception: FacePerception) -> Iterator[Relief]:
-    """Turn every photo of the open shards with a clear face into a relief."""
+def depth_meshes_of_photos(folder: Path, perception: FacePerception) -> Iterator[DepthMesh]:
+    """Return a depth mesh of every photo of the open shards with a clear face."""
     for shard in sorted(folder.glob("open-*.tar")):
         with tarfile.open(shard) as packed:
             for member in packed:
@@ -76,12 +76,12 @@ def reliefs_of_photos(folder: Path, perception: FacePerception) -> Iterator[Reli
                 pixels = np.array(Image.open(io.BytesIO(file.read())).convert("RGB"))
                 faces = perception.detect(pixels)
                 if faces:
-                    relief = _relief(pixels, perception, faces[0])
-                    if relief:
-                        yield relief
+                    mesh = _depth_mesh(pixels, perception, faces[0])
+                    if mesh:
+                        yield mesh
 
 
-def _relief(pixels: np.ndarray, perception: FacePerception, face) -> Relief | None:
+def _depth_mesh(pixels: np.ndarray, perception: FacePerception, face) -> DepthMesh | None:
     seen = perception.observe(pixels, face, quality="fast", segment=True)
     if seen.presence < 0.99 or seen.segmentation is None:
         return None
@@ -100,16 +100,16 @@ def _relief(pixels: np.ndarray, perception: FacePerception, face) -> Relief | No
     topology = perception.mesh.topology
     depth, is_face = _depth_inside(points[:468], topology)
     distance, (row, column) = ndimage.distance_transform_edt(~is_face, return_indices=True)
-    # Around the face the head falls back steeply at first, then levels out at its middle.
+    # Around the face, depth increases steeply at first, then levels out at the head's middle.
     slope = 0.85 * width * (1.0 - np.exp(-distance / (0.2 * width)))
-    relief = np.where(is_face, depth, depth[row, column] + slope)
+    surface = np.where(is_face, depth, depth[row, column] + slope)
     inner = ndimage.binary_erosion(is_face, iterations=3)
-    relief = np.where(inner, relief, ndimage.gaussian_filter(relief, 1.5))
+    surface = np.where(inner, surface, ndimage.gaussian_filter(surface, 1.5))
     keep = is_face | ((background < 0.5) & (distance < 0.55 * width))
 
     steps = np.arange(0, SOURCE_SIZE, GRID_STEP)
     rows, columns = np.meshgrid(steps, steps, indexing="ij")
-    vertices = np.stack([columns + 0.5, rows + 0.5, relief[rows, columns]], -1).reshape(-1, 3)
+    vertices = np.stack([columns + 0.5, rows + 0.5, surface[rows, columns]], -1).reshape(-1, 3)
     count = len(steps)
     corner = (np.arange(count - 1)[:, None] * count + np.arange(count - 1)).ravel()
     upper = np.stack([corner, corner + 1, corner + count], axis=1)
@@ -117,7 +117,7 @@ def _relief(pixels: np.ndarray, perception: FacePerception, face) -> Relief | No
     triangles = np.concatenate([upper, lower])
     triangles = triangles[keep[rows, columns].ravel()[triangles].all(1)]
     centre = points[:468].mean(0) + torch.tensor([0.0, 0.0, 0.25 * width])
-    return Relief(
+    return DepthMesh(
         image,
         torch.from_numpy(vertices).float(),
         torch.from_numpy(triangles),
@@ -135,9 +135,9 @@ def _depth_inside(points: Tensor, topology: FaceMeshTopology) -> tuple[np.ndarra
 
 
 def turned_view(
-    relief: Relief, backgrounds: list[Relief], mirror: np.ndarray, rng: np.random.Generator
+    mesh: DepthMesh, backgrounds: list[DepthMesh], mirror: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a relief from a new side, spoilt; return the crop (256, 256, 3) and its points."""
+    """Render a depth mesh from a new side, degraded; return the crop (256, 256, 3) and its points."""
     size = CROP_SIZE
     kind = rng.random()
     if kind < 0.25:
@@ -147,13 +147,13 @@ def turned_view(
             *((15.0, 60.0) if kind < 0.5 else (50.0, 100.0))
         )
     rotation = _turn(math.radians(yaw), math.radians(rng.normal(0.0, 9.0)))
-    vertices = (relief.vertices - relief.centre).numpy() @ rotation.T
-    points = (relief.points - relief.centre).numpy() @ rotation.T
-    distance = relief.width * rng.uniform(4.0, 20.0)
+    vertices = (mesh.vertices - mesh.centre).numpy() @ rotation.T
+    points = (mesh.points - mesh.centre).numpy() @ rotation.T
+    distance = mesh.width * rng.uniform(4.0, 20.0)
     for moved in (vertices, points):
         moved[:, :2] *= distance / (distance + moved[:, 2:])
 
-    # A region as it may come from a detector: too small or large, off centre, tilted.
+    # A region with a detector's usual errors: too small or large, off centre, rotated.
     low, high = points[:, :2].min(0), points[:, :2].max(0)
     scale = size / ((high - low).max() * 1.5 * math.exp(rng.uniform(-0.28, 0.3)))
     roll = math.radians(rng.normal(0.0, 14.0))
@@ -164,7 +164,7 @@ def turned_view(
         moved[:, 2] *= scale
     points[:, 2] -= points[:468, 2].mean()
 
-    image = _drawn(relief, vertices, size)
+    image = _drawn(mesh, vertices, size)
     background = _background(backgrounds[rng.integers(len(backgrounds))], size, rng)
     image = image[..., :3] * image[..., 3:] + background * (1.0 - image[..., 3:])
     if rng.random() < 0.6:
@@ -173,7 +173,7 @@ def turned_view(
         image = _occluded(image, rng)
     if rng.random() < 0.5:
         image, points = image[:, ::-1], points[mirror] * (-1.0, 1.0, 1.0) + (size, 0.0, 0.0)
-    return _spoilt(image, rng), points.astype(np.float32)
+    return _degraded(image, rng), points.astype(np.float32)
 
 
 def _turn(yaw: float, pitch: float) -> np.ndarray:
@@ -182,20 +182,20 @@ def _turn(yaw: float, pitch: float) -> np.ndarray:
     return about_y @ np.array([[1.0, 0.0, 0.0], [0.0, cp, -sp], [0.0, sp, cp]])
 
 
-def _drawn(relief: Relief, vertices: np.ndarray, size: int) -> np.ndarray:
+def _drawn(mesh: DepthMesh, vertices: np.ndarray, size: int) -> np.ndarray:
     """Return colours 0..255 and soft coverage 0..1, (size, size, 4)."""
     lifted = torch.from_numpy(vertices + np.array([0.0, 0.0, 4.0 * size])).float()
-    fragments = rasterize(lifted, relief.triangles, (size, size), cull="none")
-    place = interpolate(relief.vertices[:, :2], relief.triangles, fragments)
+    fragments = rasterize(lifted, mesh.triangles, (size, size), cull="none")
+    place = interpolate(mesh.vertices[:, :2], mesh.triangles, fragments)
     grid = (place / SOURCE_SIZE * 2.0 - 1.0).permute(1, 2, 0)[None]
-    colour = F.grid_sample(relief.image[None], grid, padding_mode="border", align_corners=False)[0]
+    colour = F.grid_sample(mesh.image[None], grid, padding_mode="border", align_corners=False)[0]
     covered = ndimage.binary_erosion((fragments.triangle_index >= 0).numpy())
     coverage = ndimage.gaussian_filter(covered.astype(np.float32), 0.7)
     return np.concatenate([colour.permute(1, 2, 0).numpy(), coverage[..., None]], axis=-1)
 
 
-def _background(other: Relief, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return one colour, or another photo so coarse that no face remains."""
+def _background(other: DepthMesh, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return one colour, or another photo at so low a resolution that no face is visible."""
     if rng.random() < 0.15:
         return np.full((size, size, 3), rng.uniform(0.0, 255.0, 3))
     coarse = F.adaptive_avg_pool2d(other.image[None], int(rng.choice([2, 4, 8, 16])))
@@ -224,7 +224,7 @@ def _occluded(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.where(is_covered, rng.uniform(0.0, 255.0, 3), image)
 
 
-def _spoilt(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _degraded(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Change exposure, contrast and colour; add side light, blur, compression and noise."""
     size = len(image)
     image = (np.clip(image, 0.0, 255.0) / 255.0) ** rng.uniform(0.6, 1.6)
@@ -253,15 +253,15 @@ def _spoilt(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def examples(
-    reliefs: list[Relief], network: FaceMeshNetwork, mirror: np.ndarray, count: int, seed: int
+    meshes: list[DepthMesh], network: FaceMeshNetwork, mirror: np.ndarray, count: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the frozen trunk's features (count, 64, 32, 32), float16, and points in pixels."""
+    """Return the frozen backbone's features (count, 64, 32, 32), float16, and points in pixels."""
     rng = np.random.default_rng(seed)
     features: list[Tensor] = []
     targets: list[Tensor] = []
-    while len(targets) * VIEWS_PER_RELIEF < count:
-        relief = reliefs[rng.integers(len(reliefs))]
-        views = [turned_view(relief, reliefs, mirror, rng) for _ in range(VIEWS_PER_RELIEF)]
+    while len(targets) * VIEWS_PER_MESH < count:
+        mesh = meshes[rng.integers(len(meshes))]
+        views = [turned_view(mesh, meshes, mirror, rng) for _ in range(VIEWS_PER_MESH)]
         crops = torch.from_numpy(np.stack([image for image, _ in views])).permute(0, 3, 1, 2)
         with torch.inference_mode():
             features.append(network.trunk(crops.float() / 255.0).half())
@@ -366,7 +366,7 @@ _PHOTO_SOURCES = [
 
 
 def main() -> None:
-    """Make reliefs and views, train, write the asset."""
+    """Make depth meshes and views, train, write the asset."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -381,11 +381,11 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(options.seed)
     perception = FacePerception.from_pretrained()
-    reliefs = list(reliefs_of_photos(options.photos, perception))
-    print(f"{len(reliefs)} reliefs", flush=True)
+    meshes = list(depth_meshes_of_photos(options.photos, perception))
+    print(f"{len(meshes)} depth meshes", flush=True)
     network = load_network(FaceMeshNetwork(), "face_mesh", "face_mesh_profile")
     mirror = perception.mesh.topology.mirror.numpy()
-    features, targets = examples(reliefs, network, mirror, options.views, options.seed)
+    features, targets = examples(meshes, network, mirror, options.views, options.seed)
     print(f"{len(targets)} views", flush=True)
     train(network, features, targets, steps=options.steps, seed=options.seed)
     write(network, options.output)

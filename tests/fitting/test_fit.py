@@ -1,14 +1,15 @@
-"""The fit of one photo explains its landmarks, and both qualities agree on where the head is."""
+"""The fit of one photo explains its landmarks, and both qualities agree on the pose."""
 
 import dataclasses
 import math
 
 import pytest
 import torch
+from fitting.toy import project
 
 from lifemask.fitting.config import FitConfig, Quality
 from lifemask.fitting.fit import FACE_OVAL, FaceFit, FaceFitter, face_size, fit, landmark_targets
-from lifemask.fitting.landmark_fit import ROBUST_SIGMAS, project
+from lifemask.fitting.landmark_fit import ROBUST_SIGMAS
 from lifemask.fitting.prediction import state_from_prediction
 from lifemask.morphable import MorphableModel
 from lifemask.pipeline.reconstruction import FaceReconstruction
@@ -33,8 +34,10 @@ def test_fast_and_full_agree_on_the_pose(face: FaceReconstruction, fast: FaceFit
     assert face.fit.colour_error < fast.colour_error
 
 
-def test_light_comes_without_moving_the_shape(face: FaceReconstruction, fitter: FaceFitter) -> None:
-    """In another light the fast fit of the same landmarks is the same head, lit differently."""
+def test_light_is_fitted_without_changing_the_shape(
+    face: FaceReconstruction, fitter: FaceFitter
+) -> None:
+    """In other light, the fast fit of the same landmarks gives the same head with other light."""
     pixels = face.photo.pixels
     ramp = (torch.linspace(0.3, 1.0, pixels.shape[1])[None, :, None]).numpy()
     lit = (pixels * ramp).astype(pixels.dtype)

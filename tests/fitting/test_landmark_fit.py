@@ -1,18 +1,16 @@
-"""Fits to landmarks recover what made the landmarks."""
+"""Fits to landmarks recover the state that produced them."""
 
 import torch
-from fitting.toy import EXPRESSION, IDENTITY, dome, view
+from fitting.toy import EXPRESSION, IDENTITY, dome, frontal_state, project, view
 
 from lifemask.fitting.landmark_fit import (
     FittingPriors,
     LandmarkTargets,
     PoseAndShape,
     fit_landmarks,
-    frontal_state,
     landmark_residuals,
     moved,
     posed_points,
-    project,
     projected_points,
 )
 

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
+from fitting.toy import project
 
 from lifemask.fitting.config import FitConfig
 from lifemask.fitting.fit import FaceFitter
-from lifemask.fitting.landmark_fit import project
 from lifemask.fitting.prediction import (
     SHARES,
     blend_landmarks,
@@ -25,7 +25,7 @@ from lifemask.pipeline.reconstruction import FaceReconstruction
 
 
 def turned(face: FaceReconstruction, degrees: float) -> ExplainedFace:
-    """Return the fitted face turned from where it looks into the camera."""
+    """Return the fitted face with this yaw relative to a frontal pose."""
     camera, image_size = face.fit.face.camera, face.fit.face.camera.image_size
     zero = torch.zeros(())
     yaw = matrix_from_yaw_pitch_roll(zero + math.radians(degrees), zero, zero)
@@ -61,7 +61,7 @@ def test_the_share_grows_with_the_angle_on_both_sides(face: FaceReconstruction) 
     assert prediction_share(turned(face, 180)) == SHARES[-1]
 
 
-def test_the_share_says_whose_points_are_the_targets(face: FaceReconstruction) -> None:
+def test_the_share_is_the_weight_of_the_predicted_points(face: FaceReconstruction) -> None:
     prediction = turned(face, 70)
     model, seen = face.model, observed(face)
     assert model.dense478 is not None
@@ -100,7 +100,7 @@ def test_a_known_focal_length_changes_the_distance_not_the_size(
     assert float(state.translation[2]) == pytest.approx(2 * float(plain.translation[2]), rel=1e-4)
 
 
-def test_a_good_prediction_corrects_a_fit_to_landmarks_that_went_astray(
+def test_a_good_prediction_corrects_a_fit_to_wrong_landmarks(
     face: FaceReconstruction, fitter: FaceFitter
 ) -> None:
     truth = turned(face, 75)

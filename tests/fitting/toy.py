@@ -2,7 +2,7 @@
 
 import torch
 
-from lifemask.fitting.landmark_fit import LinearPoints, PoseAndShape
+from lifemask.fitting.landmark_fit import FittingPriors, LinearPoints, PoseAndShape
 from lifemask.fitting.photometric import SurfacePatch
 from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA
 from lifemask.geometry.rotations import matrix_from_rotation_vector
@@ -49,3 +49,28 @@ def view(coefficients: torch.Tensor, *, turn=(0.1, -0.2, 0.05)) -> PoseAndShape:
     rotation = matrix_from_rotation_vector(torch.tensor(turn, dtype=torch.float64)) @ frontal
     translation = torch.tensor([0.01, -0.02, 0.6], dtype=torch.float64)
     return PoseAndShape(rotation, translation, 500.0, coefficients)
+
+
+def frontal_state(
+    points: LinearPoints,
+    centre: torch.Tensor,
+    pixels_per_metre: float,
+    priors: FittingPriors,
+    principal_point: torch.Tensor,
+) -> PoseAndShape:
+    """The mean points in frontal pose, their origin at `centre` pixels."""
+    rotation = centre.new_tensor(FRONTAL_HEAD_TO_CAMERA)
+    identity = points.mean.new_zeros(points.identity_modes)
+    focal = priors.focal_pixels or pixels_per_metre * priors.distance_metres
+    beside = (centre - principal_point) / pixels_per_metre
+    depth = centre.new_tensor([focal / pixels_per_metre])
+    coefficients = torch.cat([identity, priors.expression_mean])
+    return PoseAndShape(rotation, torch.cat([beside, depth]), focal, coefficients)
+
+
+def project(
+    state: PoseAndShape, points: LinearPoints, principal_point: torch.Tensor
+) -> torch.Tensor:
+    """The image points of a state in pixels, without derivatives."""
+    posed = points.positions(state.coefficients) @ state.rotation.T + state.translation
+    return posed[:, :2] / posed[:, 2:] * state.focal_pixels + principal_point

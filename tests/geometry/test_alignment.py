@@ -1,4 +1,4 @@
-"""The best motion between point sets undoes a known one, and noise cannot beat it."""
+"""Alignment finds a known motion, and no nearby motion fits better."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_points_without_weight_do_not_count() -> None:
     torch.testing.assert_close(align_points(source, target, weights)[1], rotation)
 
 
-def test_no_small_change_of_the_answer_fits_better() -> None:
+def test_no_small_change_of_the_result_fits_better() -> None:
     source, target, _, _ = moved_points(1.5)
     generator = torch.Generator().manual_seed(1)
     target = target + 0.1 * torch.randn(target.shape, generator=generator, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Spherical-harmonic light: an orthonormal basis, and lamps that shine from where they say."""
+"""Spherical-harmonic light: an orthonormal basis, and lamps that light the right side."""
 
 import math
 
@@ -14,7 +14,7 @@ from lifemask.geometry.lighting import (
 
 
 def sphere(rings: int = 200) -> tuple[Tensor, Tensor]:
-    """Return unit vectors all over the sphere and the solid angle each stands for."""
+    """Return unit vectors all over the sphere and the solid angle of each."""
     z = (torch.arange(rings, dtype=torch.float64) + 0.5) / rings * 2 - 1
     around = (torch.arange(2 * rings, dtype=torch.float64) + 0.5) / rings * math.pi
     z, around = (grid.reshape(-1) for grid in torch.meshgrid(z, around, indexing="ij"))

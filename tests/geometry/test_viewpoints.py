@@ -1,4 +1,4 @@
-"""A viewpoint says what is seen, and does not change when the photo is cut differently."""
+"""A viewpoint does not change when the photo is cropped differently."""
 
 import math
 
@@ -21,14 +21,14 @@ def cameras(seed: int, *batch: int) -> PerspectiveCamera:
     )
 
 
-def test_camera_of_undoes_viewpoint_of():
+def test_camera_of_inverts_viewpoint_of():
     camera = cameras(0, 6)
     back = camera_of(viewpoint_of(camera), camera.principal_point, camera.image_size)
     torch.testing.assert_close(back.world_to_camera, camera.world_to_camera, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(back.focal_pixels, camera.focal_pixels)
 
 
-def test_the_origin_is_seen_at_the_place_and_a_small_step_beside_it_at_the_scale():
+def test_the_origin_is_projected_to_the_translation_and_a_small_step_by_the_scale():
     camera = cameras(1, 5)
     view = viewpoint_of(camera)
     origin = camera.project(torch.zeros(5, 1, 3))
@@ -39,7 +39,7 @@ def test_the_origin_is_seen_at_the_place_and_a_small_step_beside_it_at_the_scale
     torch.testing.assert_close(step, view.pixels_per_metre * 1e-3, atol=1e-3, rtol=1e-3)
 
 
-def test_recentring_leaves_a_small_head_where_it_was():
+def test_recentring_does_not_move_a_small_head():
     camera = cameras(2, 50)
     head = torch.randn(50, 10, 3, generator=torch.Generator().manual_seed(3)) * 0.01
     moved = recentred(camera, camera.principal_point + 30.0)

@@ -1,4 +1,4 @@
-"""Each loss is zero at the truth, grows as stated beside it, and ignores what nobody knows."""
+"""Each loss is zero at the truth, grows as its test states, and ignores unknown values."""
 
 import math
 from collections.abc import Callable
@@ -86,7 +86,7 @@ def test_gradients_agree_with_finite_differences(name: str):
     assert torch.autograd.gradcheck(lambda x: loss(x, true), [beside], atol=1e-5)
 
 
-def test_landmarks_that_nobody_knows_count_for_nothing_even_as_nan():
+def test_unknown_landmarks_do_not_count_even_as_nan():
     predicted = noise(2, 4, 2).requires_grad_()
     seen = predicted.detach() + torch.tensor([3.0, 4.0])
     seen[:, 2:] = float("nan")
@@ -112,7 +112,7 @@ def test_vertices_moved_by_a_face_are_one_away():
     torch.testing.assert_close(vertex_loss(moved, points), torch.ones(2, dtype=torch.float64))
 
 
-def test_rotation_loss_is_the_angle_and_does_not_depend_on_where_one_stands():
+def test_rotation_loss_is_the_angle_in_any_axes():
     angles = torch.tensor([0.01, 0.5, 2.0, 3.1], dtype=torch.float64)
     axis = torch.nn.functional.normalize(noise(4, 3), dim=-1)
     turn, first, other = (

@@ -1,4 +1,4 @@
-"""Every shipped file has a truthful card under an allowed licence, and the audit notices if not."""
+"""Every shipped file has a correct card with an allowed licence; the audit finds errors."""
 
 import json
 from pathlib import Path

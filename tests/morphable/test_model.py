@@ -1,4 +1,4 @@
-"""The shipped head: its laws, its eyes and mouth, its texture layout and its plausibility."""
+"""The shipped head: laws of the model, eyes and mouth, texture layout, plausible sizes."""
 
 import math
 from pathlib import Path
@@ -278,7 +278,7 @@ def test_jaw_moves_lower_teeth_rigidly_and_leaves_the_upper(model: MorphableMode
     assert (before - after).abs().max() < 0.0002
 
 
-def test_every_expression_moves_something_where_its_name_says(model: MorphableModel) -> None:
+def test_every_expression_moves_the_region_of_its_name(model: MorphableModel) -> None:
     places = {
         "brow": model.regions["brows"],
         "eye": model.regions["eyes"],
@@ -294,7 +294,7 @@ def test_every_expression_moves_something_where_its_name_says(model: MorphableMo
                 assert length[region > 0.5].max() > 0.3 * length.max(), name
 
 
-def test_eye_look_shapes_leave_the_eyeballs_to_the_gaze(model: MorphableModel) -> None:
+def test_eye_look_shapes_do_not_move_the_eyeballs(model: MorphableModel) -> None:
     eyeballs = model.eyeballs
     assert eyeballs is not None
     assert model.expression_basis[:, eyeballs.vertices.reshape(-1)].abs().max() == 0
@@ -318,7 +318,7 @@ def test_people_have_plausible_sizes(model: MorphableModel) -> None:
     assert 0.13 < width < 0.21
 
 
-def test_regions_are_weights_of_the_right_places(model: MorphableModel) -> None:
+def test_regions_are_weights_of_the_right_parts(model: MorphableModel) -> None:
     regions = model.regions
     for name, weight in regions.items():
         assert weight.min() >= 0, name
@@ -408,7 +408,7 @@ def test_head_files_are_small() -> None:
     assert total < 12e6
 
 
-def test_models_without_eyeballs_refuse_to_place_a_gaze() -> None:
+def test_models_without_eyeballs_have_no_eyeball_centres() -> None:
     plain = MorphableModel(
         mean=torch.zeros(3, 3),
         identity_basis=torch.zeros(1, 3, 3),

@@ -1,4 +1,4 @@
-"""Faces are found at any size, turned by quarters, several at once, and where they fill the frame."""
+"""Faces are found at any size, in rotated photos, several at once, and when they fill the photo."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def face_size(face: FaceDetection) -> float:
     return float((face.box_xyxy[2:] - face.box_xyxy[:2]).max())
 
 
-def test_the_points_of_a_portrait_lie_where_they_should(found):
+def test_the_points_of_a_portrait_are_at_eyes_nose_and_mouth(found):
     right_eye, left_eye, nose, right_mouth, left_mouth = found.keypoints5
     assert found.score > 0.8
     assert right_eye[0] < nose[0] < left_eye[0]
@@ -49,8 +49,8 @@ def test_a_photo_turned_by_quarters_gives_points_in_its_own_pixels(
 
 
 @pytest.mark.parametrize("number", range(1, 9))
-def test_upside_down_photos_are_not_taken_for_upright_ones(perception, number):
-    """Some upside-down faces score above 0.9, the right way up all score more."""
+def test_upside_down_photos_are_recognised(perception, number):
+    """Some upside-down faces score above 0.9, but the upright ones score more."""
     pixels = read_photo(asset_path(f"samples/portrait_{number}")).pixels
     face = perception.detect(pixels[::-1, ::-1])[0]
     assert abs(abs(roll_radians(face.keypoints5)) - np.pi) < 0.5
@@ -73,7 +73,7 @@ def test_two_people_are_found_the_larger_first(perception, portrait):
     assert first.box_xyxy[0] > small.shape[1] - 10 > second.box_xyxy[0]
 
 
-def test_a_small_face_in_a_large_photo_gets_a_second_look(perception, portrait):
+def test_a_small_face_in_a_large_photo_is_found(perception, portrait):
     canvas = np.full((1500, 2000, 3), 127, np.uint8)
     small = enlarged(portrait, 110 / portrait.shape[0])
     canvas[900 : 900 + small.shape[0], 1200 : 1200 + small.shape[1]] = small

@@ -1,4 +1,4 @@
-"""What is observed moves, grows, turns and flips with the photo, and every crop gets an answer."""
+"""Observations shift, scale, rotate and flip with the photo; every crop gets an observation."""
 
 import math
 
@@ -73,7 +73,9 @@ def test_scaling_the_photo_scales_the_points(perception, portrait, observation):
     assert error(fast(perception, grown).landmarks478[:, :2] / 2.5, observation) < 1.0
 
 
-def test_turning_the_photo_turns_points_but_not_the_expression(perception, portrait, observation):
+def test_rotating_the_photo_rotates_points_but_not_the_expression(
+    perception, portrait, observation
+):
     height, width = portrait.shape[:2]
     angle = math.radians(25.0)
     cosine, sine = math.cos(angle), math.sin(angle)
@@ -132,7 +134,7 @@ def test_one_person_is_nearer_than_two(perception, portrait, samples, observatio
     assert (other.embedding - observation.embedding).norm() > 0.6
 
 
-def test_a_tight_crop_is_answered_as_in_the_photo(perception, portrait, observation):
+def test_a_tight_crop_gives_the_points_of_the_photo(perception, portrait, observation):
     left, top, right, bottom = observation.box_xyxy.round().int().tolist()
     crop = portrait[max(top, 0) : bottom, max(left, 0) : right]
     seen = perception.observe_crop(crop, quality="fast")
@@ -140,7 +142,7 @@ def test_a_tight_crop_is_answered_as_in_the_photo(perception, portrait, observat
     assert error(points, observation) < 2.5
 
 
-def test_a_crop_is_not_answered_with_its_neighbour(perception, portrait, observation):
+def test_a_crop_gives_its_own_face_not_its_neighbour(perception, portrait, observation):
     # A lying face fills the crop, which the whole crop alone does not settle on; the upright one at
     # the edge is easier to find.
     small = np.array(Image.fromarray(portrait).resize((160, 160), Image.Resampling.BOX))
@@ -152,7 +154,7 @@ def test_a_crop_is_not_answered_with_its_neighbour(perception, portrait, observa
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 90), (64, 64)])
-def test_a_crop_without_a_face_is_answered_with_low_presence(perception, size):
+def test_a_crop_without_a_face_has_low_presence(perception, size):
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     seen = perception.observe_crop(pixels, quality="fast")
     assert torch.isfinite(seen.landmarks478).all()

@@ -1,4 +1,4 @@
-"""Photo and crop tell the same story: points, cameras, pixels and light follow from each other."""
+"""Points, cameras, pixels and light of photo and crop are consistent."""
 
 import math
 
@@ -57,7 +57,7 @@ def test_a_projected_and_cropped_point_is_what_the_crop_camera_projects():
     torch.testing.assert_close(in_photo[..., 2], in_crop[..., 2])
 
 
-def test_photo_camera_undoes_crop_camera():
+def test_photo_camera_inverts_crop_camera():
     generator = torch.Generator().manual_seed(1)
     frame, camera = frames(generator, 4), cameras(generator, 4)
     back = photo_camera(crop_camera(camera, frame, 80), frame, 80, camera.image_size)
@@ -67,7 +67,7 @@ def test_photo_camera_undoes_crop_camera():
     assert back.image_size == (300, 400)
 
 
-def test_photo_points_undo_crop_points():
+def test_photo_points_inverts_crop_points():
     generator = torch.Generator().manual_seed(2)
     frame, points = frames(generator, 3), torch.randn(3, 7, 2, generator=generator) * 100
     back = photo_points(crop_points(points, frame, 64), frame, 64)
@@ -75,7 +75,7 @@ def test_photo_points_undo_crop_points():
 
 
 @pytest.mark.parametrize("angle", [-2.5, -0.4, 0.0, 0.3, 1.7])
-def test_the_frame_follows_a_face_that_is_turned_moved_and_scaled(angle: float):
+def test_the_frame_follows_a_rotated_shifted_and_scaled_face(angle: float):
     generator = torch.Generator().manual_seed(3)
     points = torch.randn(478, 3, generator=generator)
     points[10, :2], points[152, :2] = torch.tensor([0.0, -3.0]), torch.tensor([0.0, 3.0])
@@ -122,7 +122,7 @@ def test_fine_noise_averages_out_in_a_small_crop(reduction: float):
     assert float(crop.std()) < 1.2 * math.sqrt(1 / 12) / reduction
 
 
-def test_a_point_of_the_photo_is_seen_where_crop_points_says():
+def test_crop_photo_agrees_with_crop_points():
     rows, columns = torch.meshgrid(torch.arange(60) + 0.5, torch.arange(80) + 0.5, indexing="ij")
     coordinates = torch.stack([columns, rows])
     frame = FaceFrame(torch.tensor([40.0, 30.0]), torch.tensor(30.0), torch.tensor(0.4))
@@ -153,7 +153,7 @@ def test_crops_are_differentiable_in_the_frame():
     assert torch.autograd.gradcheck(brightness, inputs, eps=1e-6, atol=1e-4)
 
 
-def test_light_turns_with_the_crop():
+def test_light_rotates_with_the_crop():
     generator = torch.Generator().manual_seed(8)
     light = SphericalHarmonicsLight(torch.randn(4, 9, 3, generator=generator))
     frame = frames(generator, 4)

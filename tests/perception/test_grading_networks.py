@@ -1,4 +1,4 @@
-"""Networks for training and grading come from the cache, or say how to get there."""
+"""Networks for training and evaluation come from the cache; errors say how to build them."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_lpips_is_zero_for_equal_images_and_grows_with_blur(portrait):
 
 @pytest.mark.parametrize("built", ["lpips_alex"], indirect=True)
 @pytest.mark.usefixtures("built")
-def test_weighted_lpips_sees_only_where_the_weight_is():
+def test_weighted_lpips_ignores_pixels_without_weight():
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, 128, 128, generator=generator)
     other = image.clone()

@@ -1,4 +1,4 @@
-"""The points stay in place when only the light of a photo changes, and where they were otherwise."""
+"""The light of a photo shifts the points less; in even light they stay the same."""
 
 import math
 from dataclasses import replace
@@ -41,7 +41,7 @@ def test_a_correction_is_its_linear_function_of_the_features():
 
 
 def lamp_photo(photo: np.ndarray, normals: torch.Tensor, azimuth_radians: float) -> np.ndarray:
-    """Multiply a photo's face by what one lamp without any other light gives it; grey, linear."""
+    """Multiply a photo's face by the shading of one lamp without other light; grey, linear."""
     lamp = torch.tensor([math.sin(azimuth_radians), 0.2, math.cos(azimuth_radians)])
     shading = (normals * lamp[:, None, None]).sum(0).clamp(min=0.03)
     grey = linear_from_srgb(torch.from_numpy(photo).float() / 255).mean(-1) * shading
@@ -49,7 +49,7 @@ def lamp_photo(photo: np.ndarray, normals: torch.Tensor, azimuth_radians: float)
     return grey.to(torch.uint8)[..., None].expand(-1, -1, 3).contiguous().numpy()
 
 
-def test_points_on_tight_crops_follow_a_lamp_less_than_without_the_correction(
+def test_a_lamp_shifts_points_on_tight_crops_less_than_without_the_correction(
     perception, uncorrected, portrait
 ):
     seen = fast(perception, portrait)
@@ -64,7 +64,7 @@ def test_points_on_tight_crops_follow_a_lamp_less_than_without_the_correction(
     )
     followed: list[float] = []
     for mesh in (perception.mesh, uncorrected):
-        answers = [
+        points = [
             replace(perception, mesh=mesh)
             .observe_crop(
                 lamp_photo(
@@ -75,7 +75,7 @@ def test_points_on_tight_crops_follow_a_lamp_less_than_without_the_correction(
             .landmarks478[:, :2]
             for azimuth in (0.0, -0.9, 0.9)
         ]
-        moved = torch.stack(answers[1:]) - answers[0]
+        moved = torch.stack(points[1:]) - points[0]
         followed.append(float(moved.norm(dim=-1).mean()) / eye_distance(seen))
     assert followed[0] < 0.8 * followed[1]
 

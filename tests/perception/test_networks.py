@@ -1,4 +1,4 @@
-"""The converted networks answer as the originals did, in batches too, and their gradients hold."""
+"""The converted networks agree with the originals, also in batches, and gradients are right."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime answers as torch does."""
+"""ONNX Runtime agrees with torch."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Crops show what their regions say, whatever the size of the photo."""
+"""Crops show their regions of photos of any size."""
 
 import math
 
@@ -47,7 +47,7 @@ def test_a_quarter_turn_of_the_region_is_a_quarter_turn_of_the_crop():
     torch.testing.assert_close(turned, straight.rot90(1, (2, 3)), atol=1e-4, rtol=0.0)
 
 
-def test_a_fine_photo_is_averaged_and_not_just_thinned_out():
+def test_a_fine_photo_is_averaged_not_subsampled():
     # Single white pixels: thinning out would show some of them and miss most.
     photo = np.zeros((1600, 1600, 3), np.uint8)
     photo[::4, ::4] = 255
@@ -55,7 +55,7 @@ def test_a_fine_photo_is_averaged_and_not_just_thinned_out():
     torch.testing.assert_close(crop, torch.full_like(crop, 1 / 16), atol=1e-3, rtol=0.0)
 
 
-def test_reducing_a_fine_photo_moves_nothing():
+def test_reducing_a_fine_photo_shifts_nothing():
     ramp = np.broadcast_to(np.arange(1024)[:, None, None] // 4, (1024, 1024, 3)).astype(np.uint8)
     crop = crop_photo(ramp, square(500.0, 530.0, 600.0), 60)[0, 0, :, 0] * 255.0
     rows = 530.0 - 300.0 + (torch.arange(60) + 0.5) * 10.0
@@ -63,7 +63,7 @@ def test_reducing_a_fine_photo_moves_nothing():
     torch.testing.assert_close(crop, (rows - 2.0) / 4.0, atol=0.3, rtol=0.0)
 
 
-def test_regions_outside_the_photo_are_answered():
+def test_regions_outside_the_photo_give_a_crop():
     crops = crop_photo(noise(20, 20), square(500.0, -300.0, 40.0), 16, border="zeros")
     assert not crops.any()
 
@@ -86,7 +86,7 @@ def test_jitter_is_small_balanced_and_repeatable():
     assert (torch.linalg.det(regions[:, :, :2]) < 0.0).sum() == 5
 
 
-def test_the_region_around_points_turns_with_them(perception):
+def test_the_region_around_points_rotates_with_them(perception):
     mesh = perception.mesh
     points = torch.zeros(478, 3)
     points[:468] = mesh.topology.canonical_vertices * 1000.0
@@ -97,7 +97,7 @@ def test_the_region_around_points_turns_with_them(perception):
     torch.testing.assert_close(second, rotation @ first, atol=1e-2, rtol=1e-4)
 
 
-def test_head_angles_are_those_of_a_turned_head(perception):
+def test_head_angles_are_those_of_a_rotated_head(perception):
     yaw, roll = 0.7, -0.3
     about_y = torch.tensor(
         [[math.cos(yaw), 0.0, -math.sin(yaw)], [0.0, 1.0, 0.0], [math.sin(yaw), 0.0, math.cos(yaw)]]
@@ -116,7 +116,7 @@ def test_head_angles_are_those_of_a_turned_head(perception):
     torch.testing.assert_close(head_angles(about_z).roll_radians, torch.tensor(roll))
 
 
-def test_a_template_region_undoes_a_known_similarity():
+def test_a_template_region_inverts_a_known_similarity():
     template = ((0.2, 0.3), (0.8, 0.3), (0.5, 0.9))
     region = square(70.0, 40.0, 55.0, -0.6)[0]
     points = to_photo(region, torch.tensor(template))

@@ -199,7 +199,7 @@ def build_albedo(
     lips, face, surface = region("lips"), region("face"), region("skin")
     fine = rasterize(assembly, uv, uv_quads, 1024)
     brows = np.stack([shrink(a, size) for a in brow_opacities(sources, assembly, fine)])
-    # Brows 1, 2 and 8 agree in shape; the average of all eight would be a smudge.
+    # Brows 1, 2 and 8 agree in shape; the average of all eight would be blurred.
     usual = brows[[0, 1, 4]].mean(0)
     brow = usual * masks["skin"]
     on_skin = masks["skin"][..., None]
@@ -302,7 +302,7 @@ def skin_statistics(
 def smooth_inside(
     image: NDArray[np.float64], mask: NDArray[np.bool_], sigma: float
 ) -> NDArray[np.float64]:
-    """Return the image blurred by a Gaussian of `sigma` texels that does not look outside."""
+    """Return the image blurred by a Gaussian of `sigma` texels that uses no texels outside."""
     flat = image if image.ndim == 3 else image[..., None]
     width = (sigma, sigma, 0)
     weight = gaussian_filter(mask[..., None].astype(float), width)

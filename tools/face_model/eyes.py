@@ -1,4 +1,4 @@
-"""Eyeballs of our own, and lids and sockets that fit them."""
+"""The head's own eyeballs, and lids and sockets that fit them."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ _SEGMENTS = 24
 def eyeball_mesh() -> tuple[
     NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]
 ]:
-    """Return an eyeball that looks along +Z about the origin: vertices (V, 3), quads, uv, uv quads.
+    """Return an eyeball at the origin whose optical axis is +Z: vertices (V, 3), quads, uv, uv quads.
 
     The texture is the view from the front, unrolled: its radius grows with the angle from the
     axis, 0.8 of the island's radius at 70 degrees; uv in [-1, 1], x to the right, y up.
@@ -61,7 +61,7 @@ _LID_GAP = 0.00035
 
 
 def surface_gap(points: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how far points lie outside an eyeball at `centre` that looks ahead, metres."""
+    """Return how far points lie outside an eyeball at `centre` with optical axis +Z, metres."""
     offset = points - centre
     distance = np.linalg.norm(offset, axis=-1)
     cosine = torch.from_numpy(offset[..., 2] / distance)

@@ -1,4 +1,4 @@
-"""Smooth deformations of the face that no artist drew: leading modes of a Gaussian process.
+"""Smooth deformations of the face beyond the artists' targets: modes of a Gaussian process.
 
 Luethi, Gerig, Jud and Vetter, "Gaussian process morphable models", 2018. The covariance of two
 points is a sum of squared exponentials of several lengths times a window that keeps the modes on

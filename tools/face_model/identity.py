@@ -1,4 +1,4 @@
-"""Random people from MakeHuman's identity targets, and the principal modes in which they differ."""
+"""Random people from MakeHuman's identity targets, and their principal modes."""
 
 from dataclasses import dataclass
 
@@ -205,7 +205,7 @@ def _random_macro(rng: np.random.Generator) -> dict[str, float]:
 def align(
     people: NDArray[np.float32], reference: NDArray[np.float64], index: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Return the people moved rigidly onto the reference, judged at the vertices `index`."""
+    """Return the people moved rigidly onto the reference, aligned at the vertices `index`."""
     target = reference[index]
     target_mean = target.mean(0)
     result = np.empty_like(people)

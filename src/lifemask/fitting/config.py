@@ -11,30 +11,30 @@ class FitConfig:
     """How to fit a face to one photo."""
 
     quality: Quality = "full"
-    """`fast` takes shape from landmarks alone, then light and albedo; `full` lets colours shape it."""
+    """`fast` fits shape to landmarks only, then light and albedo; `full` also fits shape to colours."""
     identity_modes: int = 80
     """How many identity modes may move."""
     landmark_sigma: float = 0.025
     """Standard deviation of a dense landmark, as a share of the face's size."""
     expression_sigma: float = 0.5
-    """How far expression weights may leave the blendshape scores."""
+    """Standard deviation of expression weights around the blendshape scores."""
     identity_precision: float = 1.0
     """Strength of the prior on identity."""
     distance_metres: float = 0.9
-    """Expected distance between camera and head where the photo does not tell its focal length."""
+    """Expected distance between camera and head if the focal length is not known."""
     distance_log_sigma: float = 0.35
     """Spread of the logarithm of that distance."""
     photometric_iterations: int = 8
-    """Gauss-Newton steps in which colours move the shape; a fast fit takes none."""
+    """Gauss-Newton steps in which colours change the shape; none in a fast fit."""
     photometric_sigma: float = 2.5
-    """Standard deviation of a vertex's log colour, raised for the correlation of neighbours."""
+    """Standard deviation of a vertex's log colour; large, because neighbours are correlated."""
 
     @classmethod
     def preset(cls, quality: Quality) -> "FitConfig":
         """Return the released recipe of a quality.
 
-        Landmarks alone follow the light of the photo by a millimetre or two, so a fast fit keeps
-        closer to the mean person.
+        The photo's light shifts landmarks by a millimetre or two, so a fast fit stays closer to the
+        mean person.
         """
         if quality == "full":
             return cls()

@@ -103,7 +103,7 @@ class FaceFitter:
         Args:
             model: the head.
             config: options; the released recipe by default.
-            dense478: stands in for the model's own dense landmarks.
+            dense478: replaces the model's own dense landmarks.
         """
         dense478 = dense478 or model.dense478
         if dense478 is None:
@@ -140,7 +140,7 @@ class FaceFitter:
             observation: one of its faces, from `FacePerception`.
             start: a predictor's face in the photo's pixels. The fit starts there, and its landmarks
                 are blended with the predicted ones. Without it, the fit starts from the mean face.
-            focal_pixels: the camera's focal length if the photo tells it.
+            focal_pixels: the camera's focal length if it is known from the photo's EXIF data.
         """
         with single_thread(self.model.mean.device):
             if start is not None:
@@ -226,10 +226,10 @@ class FaceFitter:
             blur_pixels = millimetres * crop.pixels_per_millimetre
             return make_level(crop.linear, blur_pixels, crop.corner, crop.scale)
 
-        def visible() -> Float[Tensor, "S"]:
-            return visibility(state, self.patch, self.model, task.observation, task.principal_point)
+        def visible(at: PoseAndShape) -> Float[Tensor, "S"]:
+            return visibility(at, self.patch, self.model, task.observation, task.principal_point)
 
-        seen = PatchInPhoto(self.patch, blurred(COARSE_BLUR), task.principal_point, visible())
+        seen = PatchInPhoto(self.patch, blurred(COARSE_BLUR), task.principal_point, visible(state))
         appearance, colour_error = initial_appearance(state, seen), 0.0
         # Light and albedo first, before colours may move the shape.
         for _ in range(2 if shape_steps else LIGHT_STEPS):
@@ -237,8 +237,8 @@ class FaceFitter:
                 task, state, appearance, seen, moves_shape=False
             )
         for iteration in range(shape_steps):
-            if iteration in (0, 3):
-                seen = replace(seen, visible=visible())
+            if iteration in (0, 3):  # Pose and shape decide which samples are visible.
+                seen = replace(seen, visible=visible(state))
             if iteration == shape_steps // 2:
                 seen = replace(seen, level=blurred(FINE_BLUR))
             state, appearance, colour_error = self._step(
@@ -344,7 +344,7 @@ def fit(
         observation: one of its faces, from `FacePerception`.
         model: the default head or an imported one with dense landmarks.
         config: options; the released recipe by default.
-        focal_pixels: the camera's focal length if the photo tells it.
+        focal_pixels: the camera's focal length if it is known from the photo's EXIF data.
     """
     return FaceFitter(model, config)(pixels, observation, focal_pixels=focal_pixels)
 

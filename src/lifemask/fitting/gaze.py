@@ -1,4 +1,4 @@
-"""Gaze from the iris: where the ray through its centre meets the eyeball."""
+"""Gaze from the iris: the point where the ray through its centre meets the eyeball."""
 
 import math
 
@@ -12,9 +12,9 @@ from lifemask.morphable.eyes import IRIS_ANGLE_RADIANS, SCLERA_RADIUS
 from lifemask.morphable.model import MorphableModel
 
 IRIS_DISTANCE = SCLERA_RADIUS * math.cos(IRIS_ANGLE_RADIANS)
-"""From the eyeball's centre to the middle of the iris, metres; the cornea lies before it."""
+"""From the eyeball's centre to the middle of the iris, metres; the cornea is in front of it."""
 _LIMIT_RADIANS = 0.7
-"""Eyes turn about forty degrees from straight ahead; more is a landmark gone astray."""
+"""Eyes rotate by at most about forty degrees; larger angles are landmark errors."""
 
 
 def gaze_from_iris(
@@ -54,6 +54,6 @@ def _gaze_direction(
     to_centre = centre - origin
     along = to_centre @ ray
     missed = (to_centre - along * ray).norm()
-    # A ray that misses the eyeball is taken to touch it.
+    # A ray that misses the eyeball is treated as touching it.
     depth = along - (IRIS_DISTANCE**2 - missed**2).clamp(min=0).sqrt()
     return torch.nn.functional.normalize(origin + depth * ray - centre, dim=0)

@@ -7,7 +7,7 @@ weights between their bounds.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from lifemask.fitting.normal_equations import NormalEquations, ParameterLayout, geman_mcclure
 from lifemask.geometry.alignment import align_points
-from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA
 from lifemask.geometry.rotations import cross_product_matrix, matrix_from_rotation_vector
 from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
@@ -38,10 +37,6 @@ class LinearPoints:
     def positions(self, coefficients: Float[Tensor, "P"]) -> Float[Tensor, "N 3"]:
         """Return the points for one person's coefficients, identity then expression."""
         return self.mean + self.basis @ coefficients
-
-    def selected(self, keep: Tensor) -> "LinearPoints":
-        """Return the points at the given indices or mask."""
-        return replace(self, mean=self.mean[keep], basis=self.basis[keep])
 
     @property
     def layout(self) -> ParameterLayout:
@@ -87,7 +82,7 @@ class FittingPriors:
     distance_log_sigma: float = 0.35
     """Standard deviation of the logarithm of the distance."""
     focal_pixels: float | None = None
-    """Focal length where the photo tells it."""
+    """Focal length if it is known."""
     focal_log_sigma: float = 0.03
     """Standard deviation of the logarithm of a known focal length."""
 
@@ -135,51 +130,16 @@ def initial_state(
     Args:
         landmarks: x, y in pixels and relative depth in pixels, smaller is nearer.
     """
-    coefficients = _neutral(points, priors)
-    scale, rotation, translation = align_points(
+    identity = points.mean.new_zeros(points.identity_modes)
+    coefficients = torch.cat([identity, priors.expression_mean.to(identity)])
+    scale, rotation, centre = align_points(
         points.positions(coefficients), landmarks, weights, with_scale=True
     )
-    centre = translation[:2] - principal_point
-    return _state_at(rotation, centre, float(scale), priors, coefficients)
-
-
-def frontal_state(
-    points: LinearPoints,
-    centre: Float[Tensor, "2"],
-    pixels_per_metre: float,
-    priors: FittingPriors,
-    principal_point: Float[Tensor, "2"],
-) -> PoseAndShape:
-    """Return the mean face looking into the camera, its origin at `centre` pixels."""
-    rotation = centre.new_tensor(FRONTAL_HEAD_TO_CAMERA)
-    coefficients = _neutral(points, priors)
-    return _state_at(rotation, centre - principal_point, pixels_per_metre, priors, coefficients)
-
-
-def _neutral(points: LinearPoints, priors: FittingPriors) -> Float[Tensor, "P"]:
-    identity = points.mean.new_zeros(points.identity_modes)
-    return torch.cat([identity, priors.expression_mean.to(identity)])
-
-
-def _state_at(
-    rotation: Tensor,
-    centre: Tensor,
-    pixels_per_metre: float,
-    priors: FittingPriors,
-    coefficients: Tensor,
-) -> PoseAndShape:
+    pixels_per_metre = float(scale)
     focal = priors.focal_pixels or pixels_per_metre * priors.distance_metres
-    depth = centre.new_tensor([focal / pixels_per_metre])
-    translation = torch.cat([centre / pixels_per_metre, depth])
-    return PoseAndShape(rotation, translation, focal, coefficients)
-
-
-def project(
-    state: PoseAndShape, points: LinearPoints, principal_point: Float[Tensor, "2"]
-) -> Float[Tensor, "N 2"]:
-    """Return the image points of a state, pixels."""
-    posed = points.positions(state.coefficients) @ state.rotation.T + state.translation
-    return posed[:, :2] / posed[:, 2:] * state.focal_pixels + principal_point
+    beside = (centre[:2] - principal_point) / pixels_per_metre
+    depth = beside.new_tensor([focal / pixels_per_metre])
+    return PoseAndShape(rotation, torch.cat([beside, depth]), focal, coefficients)
 
 
 def fit_landmarks(

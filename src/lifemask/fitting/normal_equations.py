@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ParameterLayout:
-    """Where each block of unknowns sits in the parameter vector."""
+    """Position of each block of unknowns in the parameter vector."""
 
     identity: int
     """Number of identity modes."""
@@ -55,7 +55,7 @@ class ParameterLayout:
 
 
 class NormalEquations:
-    """Accumulates J'WJ and J'Wr of several terms, then solves for the step."""
+    """Accumulates J'WJ and J'Wr of several terms and solves for the step."""
 
     def __init__(self, size: int) -> None:
         self.hessian = torch.zeros(size, size, dtype=torch.float64)
@@ -90,8 +90,8 @@ class NormalEquations:
     ) -> Tensor:
         """Return the step that minimises the sum, with `bounded` entries inside [lower, upper].
 
-        The bounds are on the step. An active set fixes what would leave them; `free` (bool) leaves
-        out parameters altogether.
+        The bounds are on the step. An active set fixes parameters that would leave them. Parameters
+        that are not `free` (bool) do not change.
         """
         step = torch.zeros_like(self.gradient)
         fixed = torch.zeros(len(step), dtype=torch.bool) if free is None else ~free

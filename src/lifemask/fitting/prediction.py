@@ -80,9 +80,9 @@ def state_from_prediction(
 
     Args:
         prediction: of one face.
-        points: the points that are fitted; they tell the number of identity modes.
+        points: the points that are fitted; they define the number of identity modes.
         principal_point: of the photo's camera, pixels.
-        focal_pixels: focal length if the photo tells it; the head keeps its size in the image.
+        focal_pixels: focal length if it is known; the head keeps its scale in the image.
     """
     view = viewpoint_of(prediction.camera)
     if focal_pixels is not None:

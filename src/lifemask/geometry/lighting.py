@@ -2,9 +2,9 @@
 
 Ramamoorthi and Hanrahan, "An efficient representation for irradiance environment maps", 2001.
 Order 1, y, z, x, xy, yz, 3z²-1, xz, x²-y², orthonormal. The axes are the camera's, flipped so that
-+x is right in the image, +y up and +z towards the viewer: the light stays where it is when the
-head turns. The coefficients hold irradiance divided by pi (the cosine lobe is already in them),
-so colour = albedo * shading.
++x is right in the image, +y up and +z towards the viewer: light does not rotate with the head. The
+coefficients hold irradiance divided by pi (the cosine lobe is included), so colour = albedo *
+shading.
 """
 
 import math
@@ -20,7 +20,7 @@ _C2 = math.sqrt(15 / (4 * math.pi))
 _C20 = math.sqrt(5 / (16 * math.pi))
 _C22 = math.sqrt(15 / (16 * math.pi))
 
-# What Lambertian reflection keeps of the degrees 0, 1, 2 of the incoming light, divided by pi.
+# Factors of Lambertian reflection for degrees 0, 1, 2 of the incoming light, divided by pi.
 _LAMBERT = torch.tensor([1.0] + [2 / 3] * 3 + [1 / 4] * 5)
 
 
@@ -44,7 +44,7 @@ def spherical_harmonics(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*b
 
 
 def light_axes_from_camera(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-    """Turn vectors from camera axes (y down, z forward) to light axes (y up, z to the viewer)."""
+    """Convert vectors from camera axes (y down, z forward) to light axes (y up, z to the viewer)."""
     return vectors * vectors.new_tensor([1.0, -1.0, -1.0])
 
 
@@ -57,7 +57,7 @@ class SphericalHarmonicsLight:
 
     @classmethod
     def ambient(cls, strength: float = 1.0) -> "SphericalHarmonicsLight":
-        """Return white light from everywhere; shading equals `strength` at every normal."""
+        """Return white ambient light; shading equals `strength` at every normal."""
         coefficients = torch.zeros(9, 3)
         coefficients[0] = strength / _C0
         return cls(coefficients)
@@ -78,7 +78,7 @@ class SphericalHarmonicsLight:
             azimuth_radians: 0 is behind the viewer, positive towards the right of the image.
             elevation_radians: positive is above.
             strength: shading of the lamp alone on a surface that faces it.
-            ambient: shading where the lamp does not reach.
+            ambient: shading by the ambient light alone.
             colour: linear RGB of the lamp.
         """
         cosine = math.cos(elevation_radians)

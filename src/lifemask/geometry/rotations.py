@@ -29,40 +29,14 @@ def cross_product_matrix(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*b
     return rows.reshape(*vector.shape[:-1], 3, 3)
 
 
-def rotation_vector_from_matrix(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3"]:
-    """Return the rotation vector of a rotation matrix; angles in [0, pi]. Not for gradients."""
-    trace = matrix.diagonal(dim1=-2, dim2=-1).sum(-1)
-    # From the quaternion, whose largest component is never small: stable at 0 and at pi.
-    symmetric = (matrix + matrix.transpose(-1, -2)) / 2
-    axis_outer = symmetric + torch.eye(3, dtype=matrix.dtype, device=matrix.device) * (
-        (1 - trace) / 2
-    ).unsqueeze(-1).unsqueeze(-1)
-    columns = axis_outer.transpose(-1, -2)
-    best = columns.norm(dim=-1).argmax(-1)
-    axis = torch.gather(columns, -2, best[..., None, None].expand(*best.shape, 1, 3)).squeeze(-2)
-    axis = axis / axis.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-    antisymmetric = (matrix - matrix.transpose(-1, -2)) / 2
-    sine_axis = torch.stack(
-        [antisymmetric[..., 2, 1], antisymmetric[..., 0, 2], antisymmetric[..., 1, 0]], dim=-1
-    )
-    sine = sine_axis.norm(dim=-1)
-    angle = torch.atan2(sine, (trace - 1) / 2)
-    sign = torch.where((axis * sine_axis).sum(-1) < 0, -1.0, 1.0).to(matrix.dtype)
-    from_axis = axis * (sign * angle)[..., None]
-    from_sine = sine_axis / sine.clamp(min=1e-12)[..., None] * angle[..., None]
-    near_pi = (sine < 1e-3) & (trace < 0)
-    vector = torch.where(near_pi[..., None], from_axis, from_sine)
-    return torch.where((sine < 1e-12)[..., None] & ~near_pi[..., None], sine_axis, vector)
-
-
 def matrix_from_yaw_pitch_roll(
     yaw: Float[Tensor, "*batch"], pitch: Float[Tensor, "*batch"], roll: Float[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch 3 3"]:
     """Return R = Rz(roll) @ Rx(pitch) @ Ry(yaw) in head axes (+X left, +Y up, +Z forward).
 
     Args:
-        yaw: radians; positive turns the face towards +X, the subject's left.
-        pitch: radians; positive turns the face down.
+        yaw: radians; positive rotates the face towards +X, the subject's left.
+        pitch: radians; positive rotates the face down.
         roll: radians; positive is counter-clockwise seen from the front.
     """
     zero, one = torch.zeros_like(yaw), torch.ones_like(yaw)
@@ -90,9 +64,9 @@ def yaw_pitch_roll_from_matrix(
 
 
 def matrix_from_columns(columns: Float[Tensor, "*batch 2 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Return the rotation whose first two columns are nearest to these, the first one first.
+    """Return the rotation from its first two columns, made orthonormal by Gram and Schmidt's method.
 
-    Gram and Schmidt's method: continuous over all rotations, unlike angles (Zhou et al., "On the
+    Continuous over all rotations, unlike angles (Zhou et al., "On the
     continuity of rotation representations in neural networks", 2019).
     """
     first = torch.nn.functional.normalize(columns[..., 0, :], dim=-1)

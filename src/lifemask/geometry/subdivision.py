@@ -70,7 +70,7 @@ def _edges_of(quads: Int[Tensor, "Q 4"], vertex_count: int) -> _Edges:
 
 @dataclass(frozen=True)
 class _Entries:
-    """Entries of a sparse matrix, collected; those at the same place are summed."""
+    """Collected entries of a sparse matrix; those with the same row and column are summed."""
 
     rows: list[Tensor]
     columns: list[Tensor]

@@ -1,4 +1,4 @@
-"""Every tensor inside nested dataclasses at once: to move, slice, join, name and store batches."""
+"""Operations on all tensors in nested dataclasses: map, join and name them."""
 
 import dataclasses
 import typing
@@ -12,7 +12,7 @@ Structure = TypeVar("Structure")
 
 
 def map_tensors(change: Callable[[Tensor], Tensor], value: Structure) -> Structure:
-    """Return a copy of a dataclass (of dataclasses …) with every tensor changed."""
+    """Return a copy of a nested dataclass with a function applied to every tensor."""
     if isinstance(value, Tensor):
         return typing.cast(Structure, change(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -25,12 +25,12 @@ def map_tensors(change: Callable[[Tensor], Tensor], value: Structure) -> Structu
 
 
 def joined(values: Sequence[Structure]) -> Structure:
-    """Return one structure whose tensors are those of all, joined along the first axis.
+    """Return one structure with the tensors of all, concatenated along the first axis.
 
-    Everything that is no tensor must be equal in all.
+    All other values must be equal.
 
     Raises:
-        ValueError: a part is missing in some, or differs.
+        ValueError: a part is missing in some, or another value differs.
     """
     first = values[0]
     if isinstance(first, Tensor):

@@ -1,8 +1,8 @@
-"""How a head is seen, apart from where in the image the optical axis happens to be.
+"""Poses of a head that do not depend on the principal point.
 
-A photo cut differently has another principal point, and with it another rotation in camera axes
-for the same appearance. What is seen stays the same: the rotation about the line of sight, the
-translation and the scale in the image, and the strength of perspective.
+If a photo is cropped differently, its principal point changes, and with it the rotation in camera
+axes, although the head looks the same. These stay the same: the rotation relative to the line of
+sight, the translation and the scale in the image, and the distance.
 """
 
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ class Viewpoint:
     """A pose without a principal point."""
 
     rotation: Float[Tensor, "*batch 3 3"]
-    """Head axes to those of a camera that looks straight at the head's origin."""
+    """Head axes to the axes of a camera whose optical axis passes through the head's origin."""
     translation: Float[Tensor, "*batch 2"]
-    """Where the head's origin is seen: (x, y) in pixels."""
+    """Image point of the head's origin: (x, y) in pixels."""
     pixels_per_metre: Float[Tensor, "*batch"]
-    """Size in the image at the depth of the head's origin."""
+    """Scale in the image at the depth of the head's origin."""
     distance: Float[Tensor, "*batch"]
     """Depth of the head's origin in metres."""
 
 
 def viewpoint_of(camera: PerspectiveCamera) -> Viewpoint:
-    """Return how a camera sees the head; its origin must lie before the camera."""
+    """Return the viewpoint of a camera; the head's origin must be in front of the camera."""
     origin = camera.world_to_camera[..., :3, 3]
     rotation = sight_rotation(origin).transpose(-1, -2) @ camera.world_to_camera[..., :3, :3]
     distance = origin[..., 2]
@@ -42,10 +42,10 @@ def viewpoint_of(camera: PerspectiveCamera) -> Viewpoint:
 def camera_of(
     viewpoint: Viewpoint, principal_point: Float[Tensor, "*batch 2"], image_size: tuple[int, int]
 ) -> PerspectiveCamera:
-    """Return the camera with a given principal point that sees the head so; undoes `viewpoint_of`.
+    """Return the camera with this viewpoint and principal point; inverts `viewpoint_of`.
 
     Args:
-        viewpoint: how the head is seen.
+        viewpoint: rotation, translation, scale and distance of the head.
         principal_point: (x, y) in pixels.
         image_size: (height, width) in pixels.
     """
@@ -62,12 +62,12 @@ def camera_of(
 def recentred(
     camera: PerspectiveCamera, principal_point: Float[Tensor, "*batch 2"]
 ) -> PerspectiveCamera:
-    """Return the camera with another principal point that sees the head most nearly the same."""
+    """Return the camera with another principal point and the same viewpoint."""
     return camera_of(viewpoint_of(camera), principal_point, camera.image_size)
 
 
 def sight_rotation(direction: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Return the smallest rotation that takes +Z to a direction; not for -Z."""
+    """Return the smallest rotation from +Z to a direction; undefined for -Z."""
     x, y, z = torch.nn.functional.normalize(direction, dim=-1).unbind(-1)
     skew = cross_product_matrix(torch.stack([-y, x, torch.zeros_like(x)], dim=-1))
     identity = torch.eye(3, dtype=direction.dtype, device=direction.device)

@@ -1,4 +1,4 @@
-"""How far a predicted skin texture is from the true one."""
+"""Difference of a predicted skin texture from the true one."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,7 +11,7 @@ def albedo_loss(
     true: Float[Tensor, "*batch 3 R R"],
     weight: Float[Tensor, "*batch R R"],
 ) -> Float[Tensor, "*batch"]:
-    """Return the weighted mean of |log ratio| over texels and colours: the same on all skin tones.
+    """Return the weighted mean of |log ratio| over texels and colours, independent of skin tone.
 
     Args:
         predicted: linear RGB in (0, 1].

@@ -1,4 +1,4 @@
-"""How far predicted coefficients lie from true ones, and from the likeliest face."""
+"""Differences of predicted coefficients from true ones, and from the mean face."""
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ def coefficient_loss(
     Args:
         predicted: standard deviations, or expression weights.
         true: the same.
-        importance: how much each counts, such as `geometric_importance`; by default all the same.
+        importance: weight of each, such as `geometric_importance`; equal weights by default.
     """
     squared = (predicted - true).square()
     if importance is None:
@@ -24,15 +24,15 @@ def coefficient_loss(
 
 
 def coefficient_prior(coefficients: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch"]:
-    """Return the mean square: minus twice the log density of a unit Gaussian, but for constants."""
+    """Return the mean square: up to constants, the negative log density of a unit Gaussian."""
     return coefficients.square().mean(-1)
 
 
 def geometric_importance(basis: Float[Tensor, "N V 3"]) -> Float[Tensor, "N"]:
     """Return the mean squared motion of the surface per unit of each coefficient, at most 1.
 
-    A plain mean over coefficients is ruled by modes that move nothing; these weights make it a
-    mean over the surface (as WPDC does: Zhu et al., "Face alignment across large poses", 2016,
+    In a plain mean over coefficients, modes that hardly move the surface dominate. These weights
+    make it a mean over the surface (as in WPDC: Zhu et al., "Face alignment across large poses", 2016,
     equation 8).
     """
     motion = basis.square().sum(-1).mean(-1)

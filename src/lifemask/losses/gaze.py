@@ -1,4 +1,4 @@
-"""How far the eyes look past where they should."""
+"""Difference between predicted and true gaze directions."""
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,7 @@ def gaze_loss(
 ) -> Float[Tensor, "*batch"]:
     """Return the length of the chord between the directions of gaze, mean of both eyes.
 
-    For small errors that is the angle in radians.
+    For small errors it equals the angle in radians.
 
     Args:
         predicted: (left eye, right eye) x (yaw, pitch) in radians.

@@ -1,4 +1,4 @@
-"""How far predicted points lie from seen ones."""
+"""Distance of predicted points from measured ones."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -17,7 +17,7 @@ def landmark_loss(
 
     Args:
         predicted: image points in pixels.
-        seen: where they are; anything, NaN included, where the weight is 0.
+        seen: measured points; any value, also NaN, where the weight is 0.
         weight: 0 (unknown or hidden) to 1.
         frame_side: side of the frame in the same pixels: the crop's size.
     """

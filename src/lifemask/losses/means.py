@@ -1,4 +1,4 @@
-"""Weighted means that are zero, not undefined, where nothing has weight."""
+"""Weighted means that are zero where all weights are zero."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,8 +9,8 @@ def weighted_mean(
 ) -> Float[Tensor, "*batch"]:
     """Return the mean over the last axis; 0, with zero gradient, where all weights are 0.
 
-    Values without weight may be anything, infinite or NaN included.
+    Values of weight 0 may be infinite or NaN.
     """
     kept = values.where(weight > 0, 0.0)
-    # Weights are at most 1 in use: the smallest total that counts lies far above the guard.
+    # Weights are at most 1, and any total that matters is far above this guard.
     return (kept * weight).sum(-1) / weight.sum(-1).clamp(min=1e-8)

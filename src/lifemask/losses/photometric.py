@@ -1,4 +1,4 @@
-"""How far a picture of the estimate is from the photo."""
+"""Difference of a rendered prediction from the photo."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,13 +15,13 @@ def photometric_loss(
 ) -> Float[Tensor, "*batch"]:
     """Return the masked mean of a robust colour difference, 0 to 1.
 
-    d² / (d² + scale²) of the distance d in RGB (Geman and McClure): hair, glasses and shine that
-    the model cannot explain count at most 1, however bright.
+    d² / (d² + scale²) of the distance d in RGB (Geman and McClure): hair, glasses and
+    specular highlights, which the model does not explain, count at most 1.
 
     Args:
         rendered: linear RGB.
         photo: linear RGB.
-        mask: 0 to 1, for example drawn face times visible skin.
+        mask: 0 to 1, for example rendered face times visible skin.
         scale: distance at which a pixel counts half.
     """
     squared = (rendered - photo).square().sum(-3)

@@ -1,4 +1,4 @@
-"""How far a predicted pose is from the true one: rotation, translation and scale apart."""
+"""Differences of a predicted pose from the true one: rotation, translation and scale."""
 
 import math
 
@@ -12,7 +12,7 @@ def rotation_loss(
 ) -> Float[Tensor, "*batch"]:
     """Return the angle between two rotations in radians, 0 to pi; zero gradient at both ends."""
     chord = (predicted - true).flatten(-2).norm(dim=-1) / (2 * math.sqrt(2))
-    # The sine of half the angle; its arc has no slope at 1.
+    # The chord is the sine of half the angle; the arcsine has no finite derivative at 1.
     return 2 * torch.asin(chord.clamp(max=1 - 1e-6))
 
 

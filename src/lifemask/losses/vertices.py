@@ -1,4 +1,4 @@
-"""How far predicted surface points lie from true ones."""
+"""Distance of predicted surface points from true ones."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,8 +12,8 @@ def vertex_loss(
 ) -> Float[Tensor, "*batch"]:
     """Return the mean distance in units of a face's size.
 
-    In head space it compares shapes; give points turned into camera axes to compare shape and
-    pose together (the geometry loss of Richardson et al., "Learning detailed face reconstruction
+    In head space it compares shapes; with points in camera axes it compares shape and pose
+    together (the geometry loss of Richardson et al., "Learning detailed face reconstruction
     from a single image", 2017, with distances for squares).
 
     Args:

@@ -11,10 +11,10 @@ _FINE = 2048
 
 @dataclass(frozen=True)
 class FinePatch:
-    """A rectangle of the texture that is painted finer than the linear model can hold."""
+    """A rectangle of the texture at a higher resolution than that of the linear model."""
 
     box: tuple[int, int, int, int]
-    """Top, bottom, left, right in texels of a 2048 x 2048 texture; its mirror image is meant too."""
+    """Top, bottom, left, right in texels of a 2048 x 2048 texture; applies to its mirror image too."""
     log_colour: Float[Tensor, "3 h w"]
     """Natural logarithm of linear RGB."""
     iris: Float[Tensor, "1 h w"]
@@ -40,7 +40,7 @@ class AlbedoModel(nn.Module):
         patches: tuple[FinePatch, ...] = (),
         lash_opacity: FinePatch | None = None,
     ) -> None:
-        """`patches` and `lash_opacity` (whose weight is the opacity) serve `fine_texture` alone."""
+        """`patches` and `lash_opacity` (its weight is the opacity) are for `fine_texture` only."""
         super().__init__()
         self.register_buffer("mean_log", mean_log, persistent=False)
         self.register_buffer("basis_log", basis_log, persistent=False)
@@ -56,7 +56,7 @@ class AlbedoModel(nn.Module):
     def fine_texture(
         self, coefficients: Float[Tensor, "A"], resolution: int
     ) -> Float[Tensor, "3 F F"]:
-        """Return one texture of any size with finely painted irises, teeth and eyes' whites.
+        """Return one texture of any size with detailed irises, teeth and whites of the eyes.
 
         Args:
             coefficients: standard deviations.
@@ -74,7 +74,7 @@ class AlbedoModel(nn.Module):
         return log.clamp(max=0).exp()
 
     def fine_opacity(self, resolution: int) -> Float[Tensor, "1 F F"]:
-        """Return how opaque the texture is: 1 everywhere but between the hairs of the lashes."""
+        """Return the opacity of the texture: 1 everywhere except between the hairs of the lashes."""
         opacity = self.mean_log.new_ones(1, resolution, resolution)
         patch = self._lash_opacity
         if patch is not None:
@@ -85,8 +85,8 @@ class AlbedoModel(nn.Module):
     def _peak(self, name: str) -> Float[Tensor, "3 1 1"]:
         """Return a mode's largest change of each channel: its value in the middle of the iris."""
         mode = self.basis_log[self.mode_names.index(name)]
-        place = mode.abs().sum(0).flatten().argmax()
-        return mode.flatten(1)[:, place].reshape(3, 1, 1)
+        texel = mode.abs().sum(0).flatten().argmax()
+        return mode.flatten(1)[:, texel].reshape(3, 1, 1)
 
 
 def _resize(image: Float[Tensor, "C h w"], size: tuple[int, int]) -> Float[Tensor, "C H W"]:
@@ -113,5 +113,5 @@ def _paste(
         (patch, weight, slice(left, right)),
         (patch.flip(-1), weight.flip(-1), slice(target.shape[-1] - right, target.shape[-1] - left)),
     ):
-        place = target[:, top:bottom, columns]
-        place += amount * (image - place)
+        part = target[:, top:bottom, columns]
+        part += amount * (image - part)

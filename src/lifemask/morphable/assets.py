@@ -1,4 +1,4 @@
-"""The data files that ship with the package, each with a card: what it is, whose, and its licence.
+"""The data files that ship with the package, each with a card: contents, authors and licence.
 
 `assets/head/x.safetensors` has the name `head/x` and the card `assets/head/x.card.json` beside it.
 Nothing here imports torch until tensors are asked for.
@@ -29,10 +29,10 @@ any use, sale and change."""
 
 
 RUN_TIME = "run time"
-"""What a card's `used_at` says of files that every reconstruction needs."""
+"""Value of a card's `used_at` for files that every reconstruction needs."""
 
 SYSTEMS = "systems"
-"""What it says of trained systems, which `load_system` loads."""
+"""Its value for trained systems, which `load_system` loads."""
 
 _NOTICE_HEAD = """\
 lifemask
@@ -50,12 +50,12 @@ class AssetError(RuntimeError):
 
 @dataclass(frozen=True)
 class AssetSource:
-    """One public thing that an asset was built from."""
+    """One public source of an asset."""
 
     name: str
     """Package, data set or collection."""
     version: str
-    """As its publisher counts."""
+    """Of the publisher."""
     where: str
     """Registry and file inside, or address."""
     sha256: str
@@ -68,14 +68,14 @@ class AssetSource:
 
 @dataclass(frozen=True)
 class AssetCard:
-    """What people and `lifemask licenses` need to know about one shipped file."""
+    """Description of one shipped file, for people and for `lifemask licenses`."""
 
     name: str
     """Path under the assets folder without suffix."""
     title: str
     """For people."""
     version: str
-    """Counts up when the contents change."""
+    """Increases when the contents change."""
     description: str
     """One line."""
     licence: str
@@ -107,9 +107,7 @@ def asset_path(name: str) -> Path:
     found = [path for path in parent.glob("*") if _stem(path) == stem and not _is_card(path)]
     if len(found) != 1:
         known = ", ".join(card.name for card in list_cards())
-        raise AssetError(
-            f"There is no asset {name!r}. Shipped are: {known}. Install lifemask anew."
-        )
+        raise AssetError(f"There is no asset {name!r}. Shipped are: {known}. Reinstall lifemask.")
     return found[0]
 
 
@@ -192,17 +190,17 @@ def audit(folder: Path = ASSETS) -> list[str]:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     carded = {path.with_name(_stem(path)) for path in files if _is_card(path)}
     for path in files:
-        place = path.relative_to(folder).as_posix()
+        file = path.relative_to(folder).as_posix()
         if not _is_card(path):
             if path.with_name(_stem(path)) not in carded:
-                problems.append(f"{place} has no card {_stem(path)}.card.json beside it.")
+                problems.append(f"{file} has no card {_stem(path)}.card.json beside it.")
             continue
         try:
             card = _card(path, folder)
         except AssetError as error:
             problems.append(str(error))
             continue
-        problems += [f"{place}: {problem}" for problem in _problems(card, path)]
+        problems += [f"{file}: {problem}" for problem in _problems(card, path)]
     return problems
 
 
@@ -247,7 +245,7 @@ def is_allowed(licence: str) -> bool:
 
 
 def _card(path: Path, folder: Path) -> AssetCard:
-    place = path.relative_to(folder).as_posix()
+    file = path.relative_to(folder).as_posix()
     try:
         entry: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
         sources = tuple(
@@ -262,7 +260,7 @@ def _card(path: Path, folder: Path) -> AssetCard:
             for source in entry["sources"]
         )
         card = AssetCard(
-            name=place.removesuffix(".card.json"),
+            name=file.removesuffix(".card.json"),
             title=entry["name"],
             version=str(entry["version"]),
             description=entry["description"],
@@ -274,11 +272,11 @@ def _card(path: Path, folder: Path) -> AssetCard:
             used_at=entry["used_at"],
         )
     except FileNotFoundError as error:
-        raise AssetError(f"{place} is missing. Install lifemask anew.") from error
+        raise AssetError(f"{file} is missing. Reinstall lifemask.") from error
     except KeyError as error:
-        raise AssetError(f"{place} lacks the entry {error}.") from error
+        raise AssetError(f"{file} lacks the entry {error}.") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise AssetError(f"{place} is not a card: {error}.") from error
+        raise AssetError(f"{file} is not a card: {error}.") from error
     return card
 
 

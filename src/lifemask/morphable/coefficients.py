@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class FaceCoefficients:
-    """What a morphable model needs to make a face. All zeros is the neutral mean face."""
+    """Input of a morphable model. All zeros is the neutral mean face."""
 
     identity: Float[Tensor, "*batch I"]
     """Standard deviations from the mean person."""

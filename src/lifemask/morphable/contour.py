@@ -1,4 +1,4 @@
-"""Landmarks of the jaw slide: they lie on the outline that a camera sees, not on fixed skin."""
+"""Landmarks of the jaw lie on the outline of the face in the image, not at fixed vertices."""
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ _CHIN = 8
 def visible_landmarks68(
     model: MorphableModel, vertices: Float[Tensor, "V 3"], camera: PerspectiveCamera
 ) -> Float[Tensor, "68 3"]:
-    """Return the iBUG points in head space, those of the jaw where the camera sees its outline.
+    """Return the iBUG points in head space, those of the jaw on its outline in the image.
 
     Each jaw point slides along its line of candidate vertices to the one that lies outermost across
     the face (Zhu et al., "Face alignment across large poses", 2016, section 3.2, "landmark

@@ -1,7 +1,7 @@
-"""One face explained: what a photo shows of a person, in the terms of a head model.
+"""An explained face: shape, skin, camera and light of a face in a photo, in terms of a head model.
 
-A regressor predicts it, the fit refines it, a drawn face has it as its truth, a reconstruction is
-made from it and the evaluation measures it.
+A predictor returns it, the fit refines it, a synthetic face has it as ground truth, a
+reconstruction is made from it, and the evaluation measures it.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ class UVMap:
     values: Float[Tensor, "*batch C R R"]
     """Row i and column j hold the point at ((j + 0.5) / R, (i + 0.5) / R) in UV."""
     coverage: Float[Tensor, "*batch R R"]
-    """How far each texel is covered: 1 where the values count, 0 where they mean nothing."""
+    """1 where the values are valid, 0 where they mean nothing."""
 
 
 @dataclass(frozen=True)
 class PredictedLandmarks:
-    """Dense landmarks of which each says how sure it is."""
+    """Dense landmarks, each with its uncertainty."""
 
     points: Float[Tensor, "*batch 478 2"]
     """Image pixels (x, y)."""
@@ -40,8 +40,8 @@ class PredictedLandmarks:
 class ExplainedFace:
     """Shape, skin, pose and light of faces; every part has the same leading batch axes.
 
-    What is None is not known; then the head model's own answer stands in for it: the albedo of the
-    coefficients, no displacement, the light's own shading, the depth of the mesh.
+    None means not known. Then the head model's value is used: the albedo of the coefficients, no
+    displacement, the shading of the light, the depth of the mesh.
     """
 
     coefficients: FaceCoefficients
@@ -57,9 +57,9 @@ class ExplainedFace:
     light_map: UVMap | None = None
     """Three channels: shading in linear RGB, shadows included; albedo times it is the colour."""
     depth: Float[Tensor, "*batch H W"] | None = None
-    """Refined depth in the image: metres along the optical axis; 0 beside the face."""
+    """Refined depth in the image: metres along the optical axis; 0 outside the face."""
     landmarks: PredictedLandmarks | None = None
-    """Dense points as a network sees them in the image, apart from those of the mesh."""
+    """Dense points that a network predicts in the image, independent of those on the mesh."""
 
     def __getitem__(self, index: "int | slice | Shaped[Tensor, '...']") -> "ExplainedFace":
         """Return the faces at an index, a slice or a mask of the first batch axis."""

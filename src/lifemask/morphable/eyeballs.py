@@ -1,4 +1,4 @@
-"""Eyeballs on a head: the vertices they move, how gaze turns them, and lids that stay outside."""
+"""Eyeballs in a head: their vertices, their rotation by gaze, and lids that stay outside."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ _LID_BLEND = 0.0003
 
 @dataclass(frozen=True)
 class Eyeballs:
-    """Where the eyeballs are and which vertices they move."""
+    """Centres of the eyeballs and the vertices that depend on them."""
 
     centres: Float[Tensor, "2 3"]
     """Centres (left, right) of the mean head, metres."""
@@ -42,7 +42,7 @@ class Eyeballs:
 
 
 def gaze_rotation(gaze: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3 3"]:
-    """Return rotations that turn +Z to the gaze (yaw towards +X, pitch up positive; radians)."""
+    """Return rotations from +Z to the gaze (yaw towards +X, pitch up positive; radians)."""
     yaw, pitch = gaze.unbind(-1)
     zero = torch.zeros_like(yaw)
     about_y = matrix_from_rotation_vector(torch.stack([zero, yaw, zero], -1))
@@ -53,7 +53,7 @@ def gaze_rotation(gaze: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3 3"
 def push_outside(
     offset: Float[Tensor, "*batch L 3"], axis: Float[Tensor, "*batch 3"]
 ) -> Float[Tensor, "*batch L 3"]:
-    """Return what moves points out of an eyeball, along the line from its centre; smooth.
+    """Return smooth displacements that push points out of an eyeball, away from its centre.
 
     Args:
         offset: points minus the eyeball's centre, metres.

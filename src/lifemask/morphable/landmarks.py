@@ -9,10 +9,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LandmarkEmbedding:
-    """N points that ride on the mesh."""
+    """N points that are attached to the mesh."""
 
     triangle_index: Int[Tensor, "N"]
-    """Triangle that carries each point."""
+    """Triangle that each point is attached to."""
     barycentric: Float[Tensor, "N 3"]
     """Weights of its three corners; they sum to one."""
     weight: Float[Tensor, "N"]
@@ -34,7 +34,7 @@ class LandmarkEmbedding:
 
 @dataclass(frozen=True)
 class FaceLandmarks:
-    """All landmark sets of a model; a set that was never measured is None."""
+    """All landmark sets of a model; a set that is not known is None."""
 
     ibug68: LandmarkEmbedding | None = None
     """68 points of iBUG 300-W, jaw first, as marked on a frontal face."""

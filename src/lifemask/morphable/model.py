@@ -21,7 +21,7 @@ _LID_SEAM = 0.00005
 
 
 class MorphableModel(nn.Module):
-    """A linear face model on a fixed mesh, with eyeballs that turn and lids that stay outside them.
+    """A linear face model on a fixed mesh, with rotating eyeballs and lids that stay outside them.
 
     All tensors are float32 buffers and follow `.to(device)`.
     """
@@ -143,22 +143,22 @@ class MorphableModel(nn.Module):
 
     @property
     def landmarks68(self) -> LandmarkEmbedding | None:
-        """The 68 iBUG points; None while they are not measured."""
+        """The 68 iBUG points; None if they are not known."""
         return self._embedding("ibug68")
 
     @property
     def aflw21(self) -> LandmarkEmbedding | None:
-        """AFLW's 21 points; None while they are not measured."""
+        """AFLW's 21 points; None if they are not known."""
         return self._embedding("aflw21")
 
     @property
     def dense478(self) -> LandmarkEmbedding | None:
-        """The 478 points of MediaPipe's face mesh; None while they are not measured."""
+        """The 478 points of MediaPipe's face mesh; None if they are not known."""
         return self._embedding("dense478")
 
     @property
     def contours(self) -> Int[Tensor, "17 L"] | None:
-        """Vertices among which the jaw points slide; -1 pads; None while they are not measured."""
+        """Vertices among which the jaw points slide; -1 pads; None if they are not known."""
         return getattr(self, "_contours", None)
 
     def neutral(self) -> FaceCoefficients:
@@ -208,11 +208,11 @@ class MorphableModel(nn.Module):
         blink: Float[Tensor, "*batch 1 1"],
         side: int,
     ) -> Float[Tensor, "*batch L 3"]:
-        """Return what makes a blink close this person's eye, and no lid cross the other."""
+        """Return the displacement that lets a blink close this person's eye without crossing lids."""
         eyeballs = self.eyeballs
         assert eyeballs is not None
         share, margin = eyeballs.lid_share[:, None], eyeballs.margin[side]
-        # The blink was made for the mean person: take away what this person's eye is more open.
+        # The blink was modelled on the mean person: subtract how much wider this person's eye is open.
         wider = eyeballs.opening @ person[..., margin, :]
         height = (eyeballs.opening @ linear[..., margin, 1:2]) - blink * wider[..., 1:2]
         apart = smooth_maximum(height, torch.full_like(height, _LID_SEAM), _LID_SEAM) - height
@@ -227,7 +227,9 @@ class MorphableModel(nn.Module):
         """Return the eyeball centres (left, right) in head space, metres."""
         eyeballs = self.eyeballs
         if eyeballs is None:
-            raise ValueError("This model has no eyeballs: its gaze cannot be placed.")
+            raise ValueError(
+                "This model has no eyeballs, so it has no eyeball centres. Use the default head."
+            )
         return eyeballs.centres + torch.tensordot(identity, eyeballs.centre_basis, dims=1)
 
     def eye_look_basis(
@@ -237,7 +239,7 @@ class MorphableModel(nn.Module):
 
         Args:
             angle_radians: rotation of an eyeball at weight 1.
-            identity: whose eyeball centres to turn about; the mean person's by default.
+            identity: of the person; by default the mean person.
         """
         eyeballs = self.eyeballs
         if eyeballs is None:
@@ -247,7 +249,7 @@ class MorphableModel(nn.Module):
         centres = self.eyeball_centres(identity)
         shape = self.mean + torch.tensordot(identity, self.identity_basis, dims=1)
         basis = self.expression_basis.clone()
-        # In and out are the nose's and the temple's side; the left eye looks out towards +X.
+        # "In" is towards the nose, "out" towards the temple; for the left eye, out is +X.
         turns = {
             "Up": (0.0, 1.0),
             "Down": (0.0, -1.0),

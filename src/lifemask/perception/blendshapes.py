@@ -22,7 +22,7 @@ INPUT_POINTS: tuple[int, ...] = (
     474, 475, 476, 477,
 )
 # fmt: on
-"""The 146 of the 478 points that the scores are read from."""
+"""The 146 of the 478 points that are the network's input."""
 
 
 def mirrored_expressions() -> tuple[int, ...]:
@@ -36,7 +36,7 @@ def mirrored_expressions() -> tuple[int, ...]:
 
 
 class BlendshapeNetwork(nn.Module):
-    """Scores of the 51 expressions the network knows, in ARKit order, then zero for `tongueOut`."""
+    """Scores of the network's 51 expressions in ARKit order, then zero for `tongueOut`."""
 
     def __init__(self) -> None:
         super().__init__()

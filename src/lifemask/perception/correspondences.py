@@ -1,4 +1,4 @@
-"""Which of the 478 dense points stand for the points of other schemes."""
+"""Dense points that correspond to the points of other landmark schemes."""
 
 AFLW21_FROM_DENSE478 = (
     *(70, 52, 107, 336, 282, 300),

@@ -1,4 +1,4 @@
-"""Finding faces in photos of any size: YuNet on a reduced copy, then larger, turned or padded."""
+"""Face detection in photos of any size: YuNet on a reduced copy, then larger, rotated or padded."""
 
 import math
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from lifemask.perception.weights import load_network
 from lifemask.perception.yunet import Candidates, YuNet, decode
 
 SMALL_FACE = 32.0
-"""Pixels in the reduced copy: below this a second look at twice the size pays."""
+"""Pixels in the reduced copy: if all faces are smaller, twice the size is searched too."""
 
 CONFIDENT = 0.93
-"""Lying faces score less than this, those upside down up to 0.906, and six of seven upright ones
-more; below it the photo is turned."""
+"""If no face scores this much, the photo is rotated too. Faces on their side score less, those
+upside down up to 0.906; six of seven upright faces score more."""
 
-TURN_MARGIN = 0.02
-"""A turned photo must score this much better before it is believed; the right way up it scores at
-least 0.03 more than any other."""
+ROTATION_MARGIN = 0.02
+"""A rotated photo must score this much better to be used. The upright one scores at least 0.03 more
+than the others."""
 
 
 class FaceDetector:
@@ -53,29 +53,31 @@ class FaceDetector:
     ) -> list[FaceDetection]:
         """Return the faces of an upright sRGB photo, largest first; empty when there is none.
 
-        Looks at copies reduced to `long_side` and half of that, which suits faces that fill the
-        photo, and at one twice as large where faces are small or missing. Where no face is
-        confident, turns the photo by quarters and keeps what scores best; where there is none at
-        all, extends the edges by half, for heads that fill the frame.
+        Searches copies reduced to `long_side` and to half of that, which finds faces that fill the
+        photo, and a copy twice as large if faces are small or missing. If no face is confident,
+        also searches the photo rotated by quarter turns and keeps the best. If there is no face at
+        all, extends the edges by half, for heads that fill the photo.
         """
         half = long_side // 2
         for margin in (0.0, 0.5):
-            found = self._look(pixels, half, threshold, 0, margin)
-            found += self._look(pixels, long_side, threshold, 0, margin)
+            found = self._search(pixels, half, threshold, 0, margin)
+            found += self._search(pixels, long_side, threshold, 0, margin)
             if _best_score(found) < CONFIDENT:
-                turned = {t: self._look(pixels, half, threshold, t, margin) for t in (1, 2, 3)}
+                turned = {t: self._search(pixels, half, threshold, t, margin) for t in (1, 2, 3)}
                 turns = max(turned, key=lambda t: _best_score(turned[t]))
-                if _best_score(turned[turns]) > _best_score(found) + TURN_MARGIN:
-                    found = turned[turns] + self._look(pixels, long_side, threshold, turns, margin)
+                if _best_score(turned[turns]) > _best_score(found) + ROTATION_MARGIN:
+                    found = turned[turns] + self._search(
+                        pixels, long_side, threshold, turns, margin
+                    )
             is_larger = max(pixels.shape[:2]) > long_side
             if margin == 0.0 and is_larger and not _has_large(found, pixels, long_side):
-                found += self._look(pixels, 2 * long_side, threshold, 0, 0.0)
+                found += self._search(pixels, 2 * long_side, threshold, 0, 0.0)
             if found:
                 faces = suppress_overlaps(found)
                 return sorted(faces, key=lambda face: -_box_area(face.box_xyxy))
         return []
 
-    def _look(
+    def _search(
         self,
         pixels: UInt8[np.ndarray, "H W 3"],
         long_side: int,
@@ -83,7 +85,7 @@ class FaceDetector:
         turns: int,
         margin: float,
     ) -> list[FaceDetection]:
-        """Look at the photo after counter-clockwise quarter turns, with extended edges."""
+        """Search the photo after counter-clockwise quarter turns, with extended edges."""
         height, width = pixels.shape[:2]
         readable = np.require(pixels, requirements=("C", "W"))
         image = torch.from_numpy(readable).to(self.device).permute(2, 0, 1)[None]

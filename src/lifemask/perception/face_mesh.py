@@ -3,8 +3,8 @@
 Architecture as in MediaPipe's `face_landmarks_detector`: a stem, seven stages of bottleneck blocks
 that halve the resolution from 128 to 2, and linear heads for points and presence. That network
 fails on profiles, so a second copy of the last four stages was trained on turned faces
-(`tools/train_profile_points.py`) and answers beside the first. The first one's points follow the
-light of the photo; a linear correction of low rank (`tools/train_light_points.py`) says how far.
+(`tools/train_profile_points.py`); both predict points. Those of the first are shifted by the light
+of the photo; a linear correction of low rank (`tools/train_light_points.py`) predicts the shift.
 """
 
 from typing import NamedTuple
@@ -22,18 +22,18 @@ POINT_COUNT = 478
 
 
 class FaceMeshOutput(NamedTuple):
-    """Points in crop units from both heads, and how sure the network is that this is a face."""
+    """Points in crop units from both heads, and the network's confidence that this is a face."""
 
     points: Float[Tensor, "batch 478 3"]
     """The original head's: x, y in [0, 1] from the crop's top left; z in the same unit, smaller is
     nearer."""
     presence_logit: Float[Tensor, " batch"]
-    """Below about 5 the original head's points deserve distrust; negative on most profiles."""
+    """Below about 5 the original head's points are unreliable; negative on most profiles."""
     profile_points: Float[Tensor, "batch 478 3"]
-    """The same points from the head that learned faces turned by up to 100 degrees."""
+    """The same points from the head that was trained on faces turned by up to 100 degrees."""
     light_shift: Float[Tensor, "batch 478 3"]
-    """What to add to the original head's points so that they do not follow the light; zero where
-    no correction is set."""
+    """To be added to the original head's points, so that light does not shift them; zero if no
+    correction is set."""
 
 
 class FaceMeshNetwork(nn.Module):
@@ -41,7 +41,7 @@ class FaceMeshNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.trunk = FaceMeshTrunk()
+        self.trunk = FaceMeshBackbone()  # The name is part of the stored weights' keys.
         self.frontal = FaceMeshHead()
         self.presence = nn.Conv2d(128, 1, 2)
         self.profile = FaceMeshHead()
@@ -58,7 +58,7 @@ class FaceMeshNetwork(nn.Module):
         )
 
 
-class FaceMeshTrunk(nn.Module):
+class FaceMeshBackbone(nn.Module):
     """The stem and the first three stages, which both heads share."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class FaceMeshHead(nn.Module):
         self.register_buffer("light_bias", torch.zeros(3 * POINT_COUNT), persistent=False)
 
     def forward(self, features: Float[Tensor, "batch 64 32 32"]) -> Float[Tensor, "batch 478 3"]:
-        """Find points, in crop units, from the trunk's features."""
+        """Find points, in crop units, from the backbone's features."""
         return self.read(self.stages(features))
 
     def read(self, last: Float[Tensor, "batch 128 2 2"]) -> Float[Tensor, "batch 478 3"]:
@@ -100,7 +100,7 @@ class FaceMeshHead(nn.Module):
         return self.points(last).reshape(-1, POINT_COUNT, 3) / CROP_SIZE
 
     def light_shift(self, last: Float[Tensor, "batch 128 2 2"]) -> Float[Tensor, "batch 478 3"]:
-        """Return how far the points, in crop units, are to be moved against the light."""
+        """Return the correction of the points for the photo's light, in crop units."""
         shift = last.flatten(1) @ self.light_reduce.T @ self.light_expand.T + self.light_bias
         return shift.reshape(-1, POINT_COUNT, 3)
 

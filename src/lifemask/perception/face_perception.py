@@ -1,4 +1,4 @@
-"""Everything the package can say about faces in a photo, behind one object."""
+"""All measurements of faces in a photo, behind one object."""
 
 import contextlib
 from collections.abc import Generator
@@ -10,25 +10,24 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from lifemask.perception import identity, segmentation
 from lifemask.perception.blendshapes import BlendshapeNetwork, mirrored_expressions
 from lifemask.perception.detector import FaceDetector, roll_radians
-from lifemask.perception.identity import IdentityNetwork
+from lifemask.perception.identity import CHIP_SIZE, IdentityNetwork, chip_region
 from lifemask.perception.landmarks import DensePoints, FaceMesh, head_angles, jittered, turn
 from lifemask.perception.observation import FaceDetection, FaceObservation
 from lifemask.perception.onnx_runtime import Network, OnnxNetwork, Runtime
 from lifemask.perception.regions import crop_photo, mirrored, square_regions
-from lifemask.perception.segmentation import SegmentationNetwork
+from lifemask.perception.segmentation import CROP_SIZE, SegmentationNetwork
 from lifemask.perception.weights import load_network
 
 Quality = Literal["fast", "full"]
-"""fast: three passes of the landmark network where they agree; full: ten more, jittered and
+"""fast: three passes of the landmark network if they agree; full: ten more, jittered and
 mirrored."""
 
 FULL_PASSES = 10
 
 DETECTION_SCALES = (1.3, 1.7)
-"""Sides of the first regions, in units of the detector's box; the second where the first fails."""
+"""Sides of the first regions, in units of the detector's box; the second if the first fails."""
 
 SETTLED = 0.005
 """Disagreement between a crop and its mirror image, in units of the face, that ends the search."""
@@ -37,10 +36,10 @@ PROFILE_TOLERANCE = 0.04
 """Disagreement at which the presence of a profile has fallen to 1/e."""
 
 CROP_SCALE = 1.6
-"""Side of the first region in a crop that is the face, in units of the crop."""
+"""Side of the first region in a photo that is cut to one face, in units of the photo."""
 
 SEGMENTATION_SCALE = 2.0
-"""Side of the segmentation crop, in units of the points' extent: shows the hair."""
+"""Side of the segmentation crop, in units of the points' extent; large enough to show the hair."""
 
 SEGMENTATION_RISE = 0.045
 """How far its middle lies above that of the points, in units of its side."""
@@ -51,7 +50,7 @@ KEYPOINT_LANDMARKS: tuple[tuple[int, ...], ...] = ((468,), (473,), (1,), (61,), 
 
 @dataclass(frozen=True)
 class _Settled:
-    """The answers on a crop and on its mirror image."""
+    """Points found on a crop and on its mirror image."""
 
     dense: DensePoints
     disagreement: float
@@ -82,9 +81,9 @@ class FacePerception:
         segmenter: Network = load_network(SegmentationNetwork(), "segmentation", device=device)
         embedder: Network = load_network(IdentityNetwork(), "identity", device=device)
         if runtime == "onnxruntime":
-            size = segmentation.CROP_SIZE
+            size = CROP_SIZE
             segmenter = OnnxNetwork(segmenter, ("segmentation",), (2, 3, size, size))
-            size = identity.CHIP_SIZE
+            size = CHIP_SIZE
             embedder = OnnxNetwork(embedder, ("identity",), (2, 3, size, size))
         return cls(
             detector=FaceDetector.from_pretrained(device, runtime=runtime),
@@ -142,9 +141,9 @@ class FacePerception:
         segment: bool | None = None,
         embed: bool | None = None,
     ) -> FaceObservation:
-        """Measure the face that fills the photo; always answers.
+        """Measure the face that fills the photo; always returns an observation.
 
-        Starts from the whole crop, and where that does not settle from what the detector finds.
+        Starts from the whole photo. If that does not settle, starts again from the detector's box.
 
         Args:
             pixels: a tight crop around one face.
@@ -159,7 +158,7 @@ class FacePerception:
             whole = square_regions(middle, side * CROP_SCALE, torch.zeros(()))
             settled = self._settle(pixels, [whole])
             if settled.disagreement > SETTLED:
-                # Another person's face may show at the edge; the crop's own covers its middle.
+                # Another person's face may be visible at the edge. The wanted face covers the middle.
                 own = [d for d in self.detector.detect(pixels) if _covers(d.box_xyxy, middle)]
                 starts = [detection_region(d, DETECTION_SCALES[0]) for d in own[:1]]
                 again = [self._settle(pixels, [start]) for start in starts]
@@ -171,8 +170,8 @@ class FacePerception:
     ) -> "_Settled":
         """Follow the points from region to region until a crop and its mirror image agree.
 
-        The presence that the network reports picks the wrong region on profiles; how far the
-        answers on a crop and on its mirror image lie apart picks the right one.
+        On profiles, the network's presence score selects the wrong region. The distance between
+        the points on a crop and on its mirror image selects the right one.
         """
         best: _Settled | None = None
         for start in starts:
@@ -207,7 +206,7 @@ class FacePerception:
         roll = head_angles(self.mesh.topology.head_rotation(points)).roll_radians
         is_full = quality == "full"
         area = self._segmentation_region(points)
-        size = segmentation.CROP_SIZE
+        size = CROP_SIZE
         return FaceObservation(
             box_xyxy=detection.box_xyxy if detection else tight_box(points).cpu(),
             score=detection.score if detection else 0.0,
@@ -228,7 +227,7 @@ class FacePerception:
         return (straight + mirrored_scores[list(mirrored_expressions())]) / 2
 
     def _segmentation_region(self, points: Float[Tensor, "478 3"]) -> Float[Tensor, "2 3"]:
-        """Return an upright square that shows the whole head with its hair."""
+        """Return an upright square around the whole head with its hair."""
         region = self.mesh.region_around(points, scale=SEGMENTATION_SCALE)
         # The points end at the hairline, so the head's middle lies above theirs.
         shift = region[:, 1] * SEGMENTATION_RISE
@@ -237,14 +236,14 @@ class FacePerception:
     def _segment(
         self, pixels: UInt8[np.ndarray, "H W 3"], region: Float[Tensor, "2 3"]
     ) -> Float[Tensor, "6 S S"]:
-        crop = crop_photo(pixels, region[None], segmentation.CROP_SIZE, border="border")
+        crop = crop_photo(pixels, region[None], CROP_SIZE, border="border")
         return self.segmentation(crop.contiguous(memory_format=torch.channels_last))[0].cpu()
 
     def _embed(
         self, pixels: UInt8[np.ndarray, "H W 3"], points: Float[Tensor, "478 3"]
     ) -> Float[Tensor, "128"]:
-        region = identity.chip_region(points[..., :2])
-        chip = crop_photo(pixels, region[None], identity.CHIP_SIZE, border="border")
+        region = chip_region(points[..., :2])
+        chip = crop_photo(pixels, region[None], CHIP_SIZE, border="border")
         return self.identity(chip.contiguous(memory_format=torch.channels_last))[0].cpu()
 
 
@@ -280,7 +279,7 @@ def check_photo(pixels: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def single_thread(device: torch.device) -> Generator[None]:
-    """Run torch on one thread: these nets are so small that waiting for others costs more."""
+    """Run torch on one thread: for these small networks, synchronising threads costs more."""
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads == 1:
         yield
@@ -301,14 +300,14 @@ def _covers(box_xyxy: Float[Tensor, "4"], point: Float[Tensor, "2"]) -> bool:
 
 
 def _relative_sigma(points: Float[Tensor, "batch 478 3"]) -> Float[Tensor, ""]:
-    """Return how far answers lie from their mean, in units of the face's extent."""
+    """Return the mean distance of points from their mean, in units of the face's extent."""
     mean = points.mean(0)
     extent = (mean[:, :2].amax(0) - mean[:, :2].amin(0)).amax().clamp_min(1e-6)
     return (points - mean)[..., :2].norm(dim=-1).mean() / extent
 
 
 def _presence(dense: DensePoints) -> float:
-    """Trust the network's own word on frontal faces, and agreement between passes on profiles."""
+    """Return the network's presence score on frontal faces, and agreement of passes on profiles."""
     frontal = dense.presence_logit.mean().sigmoid()
     profile = torch.exp(-((_relative_sigma(dense.points) / PROFILE_TOLERANCE) ** 2))
     return float(torch.lerp(frontal, profile, dense.profile_weight.mean()))

@@ -1,8 +1,8 @@
-"""The one square in which every network sees a face: upright, and one and a half faces wide.
+"""The square crop that networks are given of a face: upright, one and a half faces wide.
 
-A frame lies in a photo; crop pixels and photo pixels (x right, y down, pixel centres at +0.5)
-follow from each other by a rotation, a scale and a shift. The camera of a crop absorbs all three
-exactly: the rotation turns the camera about its optical axis.
+A frame is a square in a photo. Crop pixels and photo pixels (x right, y down, pixel centres at
++0.5) are related by a rotation, a scale and a shift. The camera of a crop represents all three
+exactly; the rotation is one about its optical axis.
 """
 
 import math
@@ -21,7 +21,7 @@ from lifemask.perception.landmarks import turn
 from lifemask.perception.regions import square_regions, to_photo
 
 FOREHEAD, CHIN = 10, 152
-"""The dense points whose line tells the roll, in profiles too."""
+"""The dense points whose connecting line defines the roll, also in profiles."""
 
 FRAME_SCALE = 1.5
 """Side of the frame, in units of the larger extent of the upright points."""
@@ -40,7 +40,7 @@ class FaceFrame:
 
 
 def face_frame(landmarks478: Float[Tensor, "*batch 478 dimensions"]) -> FaceFrame:
-    """Return the frame of a face: upright by forehead and chin, around the first 468 points.
+    """Return the frame around the first 468 points, upright by forehead and chin.
 
     Args:
         landmarks478: dense points in photo pixels; a third coordinate is ignored.
@@ -57,7 +57,7 @@ def face_frame(landmarks478: Float[Tensor, "*batch 478 dimensions"]) -> FaceFram
 def crop_points(
     points: Float[Tensor, "*batch N 2"], frame: FaceFrame, size: int
 ) -> Float[Tensor, "*batch N 2"]:
-    """Take photo points to the pixels of a crop of `size` x `size`."""
+    """Convert photo points to the pixels of a crop of `size` x `size`."""
     scale = (size / frame.side)[..., None, None]
     return turn(points - frame.centre.unsqueeze(-2), -frame.roll) * scale + size / 2
 
@@ -65,7 +65,7 @@ def crop_points(
 def photo_points(
     points: Float[Tensor, "*batch N 2"], frame: FaceFrame, size: int
 ) -> Float[Tensor, "*batch N 2"]:
-    """Take the pixels of a crop of `size` x `size` to the photo; undoes `crop_points`."""
+    """Convert the pixels of a crop of `size` x `size` to photo points; inverts `crop_points`."""
     scale = (frame.side / size)[..., None, None]
     return turn((points - size / 2) * scale, frame.roll) + frame.centre.unsqueeze(-2)
 
@@ -73,15 +73,15 @@ def photo_points(
 def crop_photo(
     photo: Float[Tensor, "*batch C H W"], frame: FaceFrame, size: int
 ) -> Float[Tensor, "*batch C size size"]:
-    """Return the frame's part of a photo; what lies outside the photo repeats its border.
+    """Return the part of a photo inside the frame; outside the photo, its border is repeated.
 
-    Every crop pixel is the mean of bilinear samples no further apart than one and a quarter photo
-    pixels, so that fine photos do not alias. Differentiable in the photo and in the frame.
+    Every crop pixel is the mean of bilinear samples at most one and a quarter photo pixels apart,
+    so that photos of high resolution do not alias. Differentiable in the photo and in the frame.
     """
     batch = photo.shape[:-3]
     images = photo.reshape(-1, *photo.shape[-3:])
     coarsest = float(frame.side.detach().max()) / size
-    # A photo far finer than the crop is first averaged in whole blocks: that is much cheaper.
+    # A photo much finer than the crop is first averaged in whole blocks, which is much faster.
     factor = max(1, math.floor(coarsest / 2))
     if factor > 1:
         rows, columns = -images.shape[-2] % factor, -images.shape[-1] % factor
@@ -103,12 +103,12 @@ def crop_photo(
 def crop_pixels(
     pixels: UInt8[np.ndarray, "H W 3"], frame: FaceFrame, size: int
 ) -> Float[Tensor, "3 size size"]:
-    """Return the frame's part of an sRGB photo of any size as linear RGB in [0, 1].
+    """Return the part of an sRGB photo inside the frame as linear RGB in [0, 1].
 
-    Only the part of the photo under the frame is touched.
+    Only that part of the photo is converted.
     """
     height, width = pixels.shape[:2]
-    # Half a diagonal, and what averaging and interpolation touch beyond it.
+    # Half a diagonal, and the margin that averaging and interpolation read.
     reach = float(frame.side) * (0.7072 + 2 / size) + 2
     x, y = frame.centre.tolist()
     left, top = (round(min(max(v - reach, 0), n - 1)) for v, n in ((x, width), (y, height)))
@@ -122,7 +122,7 @@ def crop_pixels(
 
 
 def crop_camera(camera: PerspectiveCamera, frame: FaceFrame, size: int) -> PerspectiveCamera:
-    """Return the camera that sees the crop of `size` x `size` as `camera` sees the photo."""
+    """Return the camera of a crop of `size` x `size` from the camera of the photo."""
     principal_point = crop_points(camera.principal_point.unsqueeze(-2), frame, size).squeeze(-2)
     return PerspectiveCamera(
         camera.focal_pixels * size / frame.side,
@@ -154,18 +154,18 @@ def photo_camera(
 
 def crop_light(light: SphericalHarmonicsLight, frame: FaceFrame) -> SphericalHarmonicsLight:
     """Return the photo's light in the axes of the crop's camera."""
-    return _turned(light, frame.roll)
+    return _rotated(light, frame.roll)
 
 
 def photo_light(light: SphericalHarmonicsLight, frame: FaceFrame) -> SphericalHarmonicsLight:
     """Return the crop's light in the axes of the photo's camera."""
-    return _turned(light, -frame.roll)
+    return _rotated(light, -frame.roll)
 
 
-def _turned(
+def _rotated(
     light: SphericalHarmonicsLight, angle_radians: Float[Tensor, "*batch"]
 ) -> SphericalHarmonicsLight:
-    """Turn light about the line of sight, image +y (down) towards +x for a positive angle.
+    """Rotate light about the line of sight, image +y (down) towards +x for a positive angle.
 
     Harmonics of azimuthal order one turn by the angle, those of order two by twice the angle.
     """
@@ -175,7 +175,7 @@ def _turned(
         cosine, sine = angle.cos().unsqueeze(-1), angle.sin().unsqueeze(-1)
         return cosine * first - sine * second, sine * first + cosine * second
 
-    # Light axes have y up, so that a crop turned by +roll sees the light turned by +roll.
+    # Light axes have y up, so that a crop rotated by +roll has the light rotated by +roll.
     x, y = pair(x, y, angle_radians)
     xz, yz = pair(xz, yz, angle_radians)
     xx_yy, xy = pair(xx_yy, xy, 2 * angle_radians)
@@ -184,7 +184,7 @@ def _turned(
 
 
 def _about_optical_axis(angle_radians: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 4 4"]:
-    """Return the motion of a camera's axes that turns +x towards +y."""
+    """Return the motion of a camera's axes that rotates +x towards +y."""
     cosine, sine = angle_radians.cos(), angle_radians.sin()
     zero, one = torch.zeros_like(cosine), torch.ones_like(cosine)
     rows = [cosine, -sine, zero, zero, sine, cosine, zero, zero]

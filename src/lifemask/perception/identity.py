@@ -1,4 +1,4 @@
-"""Who it is: dlib's 128-dimensional face embedding, with gradients for identity losses.
+"""Identity: dlib's 128-dimensional face embedding, differentiable for identity losses.
 
 Network of dlib's `face_recognition_resnet_model_v1` (King, 2017; public domain): a ResNet of 29
 convolutions on an aligned chip of 150 x 150 pixels. Two photos of one person lie nearer than
@@ -15,7 +15,7 @@ CHIP_SIZE = 150
 """Pixels on a side of the aligned chip."""
 
 CHIP_POINTS: tuple[int, ...] = (263, 362, 33, 133, 2)
-"""Mesh points that stand in for dlib's five: outer and inner corners of the eyes, nose base."""
+"""Mesh points used as dlib's five: outer and inner corners of the eyes, nose base."""
 
 # Where dlib puts its five points in a chip without padding (get_face_chip_details), widened by the
 # quarter of padding that the network was trained with.

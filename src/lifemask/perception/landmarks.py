@@ -1,4 +1,4 @@
-"""Dense face points from regions of a photo, and the regions to look at next."""
+"""Dense face points in regions of a photo, and regions around points."""
 
 import math
 from dataclasses import dataclass
@@ -30,37 +30,37 @@ REGION_SCALE = 1.4
 """Side of the region around known points, in units of their upright extent."""
 
 LIGHT_CORRECTION = "face_mesh_light"
-"""Asset that keeps the frontal head's points in place when light comes from one side."""
+"""Asset with the correction of the frontal head's points for light from one side."""
 
 LIGHT_FULL_UNTIL, LIGHT_NONE_FROM = math.radians(10.0), math.radians(25.0)
-"""Yaw over which that correction fades out: it was learned on faces that look at the camera."""
+"""Yaw range over which that correction fades out; it was learned on frontal faces."""
 
 LIGHT_SHIFT_LIMIT = 0.03
-"""Root mean square of a correction, in crop units, at which half of it is believed; usual ones
-are a fifth of that, and large ones come from crops unlike any that it was learned on."""
+"""Root mean square of a correction, in crop units, at which half of it is applied. Usual ones are
+a fifth of that; large ones come from crops unlike those it was learned on."""
 
 PROFILE_FROM, PROFILE_TO = math.radians(40.0), math.radians(60.0)
-"""Yaw over which the answer goes from the frontal head of the network to the profile head."""
+"""Yaw range over which points change from the network's frontal head to its profile head."""
 
 
 @dataclass(frozen=True)
 class DensePoints:
-    """The network's answer on one or more regions, in photo pixels."""
+    """Points found in one or more regions, in photo pixels."""
 
     points: Float[Tensor, "batch 478 3"]
     """x, y in photo pixels; z in pixels, smaller is nearer."""
     presence_logit: Float[Tensor, " batch"]
-    """Of the network's frontal head: below about 5 that head deserves distrust."""
+    """Of the network's frontal head; below about 5 that head is unreliable."""
     profile_weight: Float[Tensor, " batch"]
-    """0..1: how much of the answer comes from the profile head."""
+    """Share of the profile head in the points, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class FaceMeshTopology:
-    """What is fixed about the 478 points: a mean shape, its triangles, and who mirrors whom."""
+    """What is fixed about the 478 points: mean shape, triangles and mirror images."""
 
     canonical_vertices: Float[Tensor, "468 3"]
-    """Metres; x right, y down, z forward as in a camera that looks at an upright frontal head."""
+    """Metres; x right, y down, z forward as in a camera in front of an upright head."""
     canonical_uv: Float[Tensor, "468 2"]
     """Texture coordinates in 0..1."""
     triangles: Int[Tensor, "T 3"]
@@ -82,7 +82,7 @@ class FaceMeshTopology:
         )
 
     def head_rotation(self, points: Float[Tensor, "*batch 478 3"]) -> Float[Tensor, "*batch 3 3"]:
-        """Return the rotation that best takes the mean shape to points, in camera axes."""
+        """Return the rotation that best aligns the mean shape with points, in camera axes."""
         shape = self.canonical_vertices.expand(*points.shape[:-2], -1, -1)
         return align_points(shape, points[..., :468, :], with_scale=True)[1]
 
@@ -115,7 +115,7 @@ class FaceMesh:
         *,
         border: Border = "border",
     ) -> DensePoints:
-        """Find the points in every region; mirrored regions give points in the usual order too."""
+        """Find the points in every region; the order is the usual one in mirrored regions too."""
         crops = crop_photo(pixels, regions, CROP_SIZE, border=border)
         output = FaceMeshOutput(*self.network(crops.contiguous(memory_format=torch.channels_last)))
         profile = self._in_photo(output.profile_points, regions)
@@ -149,7 +149,7 @@ class FaceMesh:
 
 
 class HeadAngles(NamedTuple):
-    """Where a head points, seen by the camera."""
+    """Direction of a head in the image."""
 
     yaw_radians: Float[Tensor, "*batch"]
     """Positive when the face points to the image's right."""
@@ -182,13 +182,13 @@ def jittered(
     scale: float = 0.06,
     angle_radians: float = 0.06,
 ) -> Float[Tensor, "count 2 3"]:
-    """Vary a region by a few percent, evenly and the same each time; every second is mirrored."""
+    """Vary a region by a few percent, evenly and reproducibly; every second one is mirrored."""
     # Additive recurrence with the generalised golden ratio: low discrepancy in four dimensions.
     golden = 1.1673039782614187
     steps = torch.arange(1, count + 1, dtype=torch.float64)
     ratios = torch.tensor([golden**-k for k in range(1, 5)], dtype=torch.float64)
     offsets = (2.0 * ((0.5 + steps[:, None] * ratios) % 1.0) - 1.0).to(region)
-    # Mirrored pairs share their jitter, so that what flipping changes averages out.
+    # Mirrored pairs share their jitter, so that the effect of flipping averages out.
     offsets = offsets[torch.arange(count) // 2]
     middle = to_photo(region, region.new_tensor([[0.5, 0.5]]))
     side = region_side(region)

@@ -1,4 +1,4 @@
-"""LPIPS: how different two images look, by learned weights on AlexNet's features.
+"""LPIPS: perceptual difference of two images, by learned weights on AlexNet's features.
 
 Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric", 2018,
 version 0.1 of the linear weights. Not shipped: the weights are built into the cache on request.
@@ -42,7 +42,7 @@ class LPIPS(nn.Module):
         Args:
             images: sRGB in 0..1, at least 64 pixels on a side.
             references: the same.
-            weight: where to look, 0..1; the mean over the image when absent.
+            weight: of each pixel, 0..1; without it, all pixels count the same.
         """
         total = images.new_zeros(images.shape[0])
         pairs = zip(self._features(images), self._features(references), self.weights, strict=True)

@@ -1,4 +1,4 @@
-"""What perception says about one face: a box with five points, or everything the fit needs."""
+"""Measurements of one face: a box with five points, or everything that a fit needs."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class FaceObservation:
     box_xyxy: Float[Tensor, "4"]
     """The detector's box, or the tight box of the landmarks when nothing was detected."""
     score: float
-    """The detector's score 0..1; 0 when nothing was detected and the crop was taken for the face."""
+    """The detector's score 0..1; 0 if the whole photo was taken as the face."""
     keypoints5: Float[Tensor, "5 2"]
     """The detector's points, or their counterparts among the landmarks."""
     landmarks478: Float[Tensor, "478 3"]
@@ -36,8 +36,8 @@ class FaceObservation:
     landmark_sigma: Float[Tensor, "478"]
     """Pixels: root mean square distance between the passes (jittered, flipped) and their mean."""
     presence: float
-    """0..1: how sure the network is that this is a face whose points it knows; for profiles, how
-    well its passes agree."""
+    """0..1: confidence that this is a face with correct points; for profiles, agreement of the
+    network's passes."""
     blendshapes: Float[Tensor, "52"]
     """Weights 0..1 in the order of `ARKIT_EXPRESSIONS`; `tongueOut` is always 0."""
     segmentation: Float[Tensor, "6 S S"] | None

@@ -51,14 +51,14 @@ class OnnxNetwork:
         )
 
     def __call__(self, images: Tensor) -> Any:
-        """Answer as the network does, on the CPU and without gradients."""
+        """Return the network's outputs, on the CPU and without gradients."""
         values = images.detach().cpu().contiguous().numpy()
         outputs = [torch.from_numpy(o) for o in self._session.run(None, {"images": values})]
         return tuple(outputs) if len(outputs) > 1 else outputs[0]
 
 
 Network = nn.Module | OnnxNetwork
-"""What computes: a torch module, or its export."""
+"""A torch module, or its export."""
 
 
 def _export(

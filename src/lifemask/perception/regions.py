@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 Border = Literal["zeros", "border", "reflection"]
-"""What lies outside the photo: black, the nearest pixel, or the photo mirrored at its edge."""
+"""Values outside the photo: black, the nearest pixel, or the photo mirrored at its edge."""
 
 _BLOCKS_A_STRIP = 64
 
@@ -24,7 +24,7 @@ def square_regions(
     side: Float[Tensor, "*batch"],
     angle_radians: Float[Tensor, "*batch"],
 ) -> Float[Tensor, "*batch 2 3"]:
-    """Return squares around centres; a positive angle turns the crop's +x towards photo +y."""
+    """Return squares around centres; a positive angle rotates the crop's +x towards photo +y."""
     cosine, sine = side * angle_radians.cos(), side * angle_radians.sin()
     axes = torch.stack([cosine, -sine, sine, cosine], dim=-1).unflatten(-1, (2, 2))
     origin = centre.unsqueeze(-1) - axes.sum(-1, keepdim=True) / 2
@@ -40,7 +40,7 @@ def mirrored(regions: Float[Tensor, "*batch 2 3"]) -> Float[Tensor, "*batch 2 3"
 def to_photo(
     regions: Float[Tensor, "*batch 2 3"], points: Float[Tensor, "*batch N 2"]
 ) -> Float[Tensor, "*batch N 2"]:
-    """Take points in crop units to photo pixels."""
+    """Convert points in crop units to photo pixels."""
     return points @ regions[..., :2].transpose(-1, -2) + regions[..., 2].unsqueeze(-2)
 
 
@@ -80,7 +80,7 @@ def crop_photo(
 ) -> Float[Tensor, "N 3 size size"]:
     """Sample crops, sRGB in 0..1, from a photo of any size; finer photos are reduced by averaging.
 
-    Only the part of the photo under the regions is touched, so that 40 megapixels cost no more.
+    Only the part of the photo under the regions is touched, so that large photos cost no more.
     """
     height, width = pixels.shape[:2]
     corners = regions.new_tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -88,7 +88,7 @@ def crop_photo(
     factor = max(1, int(region_side(regions).min() / size + 0.25))
     low = (reach.amin(0).floor() - 2 * factor).tolist()
     high = (reach.amax(0).ceil() + 2 * factor).tolist()
-    # At least one block of pixels remains, whatever was asked for.
+    # At least one block of pixels remains, also for regions outside the photo.
     x0, y0 = int(min(max(low[0], 0), width - 1)), int(min(max(low[1], 0), height - 1))
     x1, y1 = int(max(min(high[0], width), x0 + 1)), int(max(min(high[1], height), y0 + 1))
     part = _block_means(pixels[y0:y1, x0:x1], factor)

@@ -1,4 +1,4 @@
-"""SFace: a second, independent identity embedding, to grade what the first one trained.
+"""SFace: a second, independent identity embedding, to evaluate what was trained with the first.
 
 Sigmoid-constrained hypersphere loss (Zhong et al., 2021) on a MobileNet, as in OpenCV Zoo's
 `face_recognition_sface_2021dec`. Not shipped: the weights are built into the cache on request.

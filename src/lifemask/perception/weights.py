@@ -1,4 +1,4 @@
-"""Where the converted weights lie, and how they get into the networks."""
+"""Loading of converted weights into the perception networks."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ def load_network(network: Module, *names: str, device: str | torch.device = "cpu
     Args:
         network: takes all tensors of all named assets.
         names: assets under `perception/`.
-        device: where it shall run.
+        device: where it runs.
     """
     weights: dict[str, Tensor] = {}
     for name in names:
@@ -54,7 +54,7 @@ def load_cached_network(network: Module, name: str, device: str | torch.device =
 
 
 def _filled(network: Module, weights: dict[str, Tensor], device: str | torch.device) -> Module:
-    # Stored in float16 where that does not hurt; computed in float32.
+    # Some weights are stored in float16; computation is in float32.
     network.load_state_dict({key: value.float() for key, value in weights.items()})
     network = network.to(device=device)
     # Convolutions on one CPU thread are up to twice as fast with the channels last.

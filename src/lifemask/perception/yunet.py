@@ -12,7 +12,7 @@ STRIDES = (8, 16, 32)
 
 
 class Candidates(NamedTuple):
-    """What every cell of the three grids proposes, before non-maximum suppression."""
+    """Candidate faces of all cells of the three grids, before non-maximum suppression."""
 
     boxes: Float[Tensor, "*batch N 4"]
     """x0, y0, x1, y1 in input pixels."""
@@ -48,7 +48,7 @@ class YuNet(nn.Module):
         Float[Tensor, "batch 16 H16 W16"],
         Float[Tensor, "batch 16 H32 W32"],
     ]:
-        """Answer on three grids, for `decode`, to sRGB images with values 0..1.
+        """Return three output grids, for `decode`, of sRGB images with values 0..1.
 
         H and W must be multiples of 32.
         """
@@ -65,7 +65,7 @@ class YuNet(nn.Module):
 
 
 def decode(grids: tuple[Tensor, Tensor, Tensor]) -> Candidates:
-    """Turn the network's answer into boxes, points and scores in input pixels."""
+    """Convert the network's output to boxes, points and scores in input pixels."""
     levels = [_decode_grid(grid, stride) for grid, stride in zip(grids, STRIDES, strict=True)]
     return Candidates(*(torch.cat(parts, dim=1) for parts in zip(*levels, strict=True)))
 
@@ -75,8 +75,8 @@ def _decode_grid(
 ) -> tuple[Tensor, Tensor, Tensor]:
     rows, columns = grid.shape[-2:]
     cells = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).flip(-1).to(grid)
-    answers = grid.flatten(2).transpose(1, 2)
-    score, box, objectness, points = answers.split((1, 4, 1, 10), dim=-1)
+    cell_values = grid.flatten(2).transpose(1, 2)
+    score, box, objectness, points = cell_values.split((1, 4, 1, 10), dim=-1)
     centre, size = (box[..., :2] + cells) * stride, box[..., 2:].exp() * stride
     return (
         torch.cat([centre - size / 2, centre + size / 2], dim=-1),

@@ -31,7 +31,7 @@ PhotoSource = Photo | Image.Image | UInt8[np.ndarray, "H W 3"] | str | os.PathLi
 
 
 class FaceReconstructor:
-    """Turns photos into heads; holds the networks and the head model."""
+    """Reconstructs the heads in photos; holds the networks and the head model."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class FaceReconstructor:
         the more the predicted landmarks count.
 
         Args:
-            quality: `fast` takes shape from points alone; `full` from the photo's colours too.
+            quality: `fast` fits shape to landmarks only, `full` also to the photo's colours.
             device: of the networks; the fit itself runs on the CPU.
             texture_size: texels along each side of the head's texture, a multiple of 512 up to
                 8192; None for 2048, or 4096 or 8192 where the photo shows the face more finely.
@@ -105,7 +105,7 @@ class FaceReconstructor:
         Args:
             photo: a path, a PIL image, or (H, W, 3) uint8 sRGB pixels.
             faces: every face, or only the largest.
-            crop: the whole photo is one face: no detection, always an answer.
+            crop: the photo is cut to one face: no detection, always one reconstruction.
 
         Raises:
             PhotoError: if the photo cannot be read; the message says why.
