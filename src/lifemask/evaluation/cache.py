@@ -93,7 +93,7 @@ def fingerprint(*packages: str) -> str:
     It changes whenever the code or the weights of a system change, released or not.
 
     Args:
-        packages: such as "perception", or a module such as "fitting/registration"; one that does
+        packages: such as "perception", or a module such as "registration/rigid"; one that does
             not exist counts as empty.
     """
     root = Path(__file__).parents[1]

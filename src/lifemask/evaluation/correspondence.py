@@ -41,7 +41,7 @@ def head_to_ict(ict_model: Path, *, cache: Path | None = None) -> HeadToIct:
     `correspond_to_ict`.
     """
     root = default_cache_folder() if cache is None else cache
-    version = fingerprint("assets", "evaluation/correspondence", "fitting/registration")
+    version = fingerprint("assets", "evaluation/correspondence", "registration")
     path = root / "evaluate" / "correspondence" / f"{version}.npz"
     if not path.exists():
         write_arrays(path, _measured(ict_model))
