@@ -1,4 +1,4 @@
-"""Photos that are hard but not broken: the command answers, or says what to try."""
+"""Difficult photos: the command gives a result, or says what to try."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def reports(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> tuple[int, dict[str, dict[str, object]]]:
-    """Run the command on the pictures; return its exit code and what it says of each."""
+    """Run the command on the pictures; return its exit code and its report of each."""
     monkeypatch.setattr(photo_work, "load_reconstructor", lambda options: quick)
     for name, picture in photos.items():
         picture.save(folder / f"{name}.png")

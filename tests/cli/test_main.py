@@ -1,4 +1,4 @@
-"""The command starts fast, explains itself, and its small subcommands tell the truth."""
+"""The command starts fast, has help, and its small subcommands print the right facts."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
     assert done.stdout.strip() == ""
 
 
-def test_every_public_name_can_be_had() -> None:
+def test_every_public_name_can_be_imported() -> None:
     for name in lifemask.__all__:
         assert getattr(lifemask, name) is not None
         assert name in dir(lifemask)
@@ -113,7 +113,7 @@ def test_models_lists_licence_source_and_hash(capsys: pytest.CaptureFixture[str]
     assert all(card["name"] in text and card["sha256"] in text for card in cards)
 
 
-def test_licenses_credit_everyone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_licenses_credit_all_sources(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["licenses"]) == 0
     assert "Face Research Lab London Set" in capsys.readouterr().out
 
@@ -172,7 +172,7 @@ def test_relight_refuses_sizes_and_damaged_textures(
     assert not Path(output).exists()
 
 
-def test_reader_that_leaves_early_is_no_error() -> None:
+def test_a_closed_output_is_not_an_error() -> None:
     """As in `lifemask models | head -1`."""
     code = "import sys; from lifemask.cli.main import main; sys.exit(main(['models', '--json']))"
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""`lifemask reconstruct` goes on past bad photos, keeps results apart, and reports what it did."""
+"""`lifemask reconstruct` continues after bad photos, keeps results apart, and reports each photo."""
 
 import errno
 import json
@@ -39,7 +39,7 @@ class FakeFace:
 
 
 class FakeReconstructor:
-    """Finds as many faces as the green of the photo says; red 255 makes it stumble."""
+    """Finds as many faces as the green of the photo says; red 255 makes it fail."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
@@ -137,7 +137,7 @@ def test_bad_photos_do_not_stop_the_others(
     tmp_path: Path, reconstructor: FakeReconstructor, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = {str(path): reason for path, reason in unreadable(tmp_path).items()} | {
-        photo(tmp_path / "stumble.png", red=255): "unexpected ZeroDivisionError",
+        photo(tmp_path / "failing.png", red=255): "unexpected ZeroDivisionError",
         photo(tmp_path / "nobody.png", faces=0): "--crop",
     }
     assert run(*expected, photo(tmp_path / "ada.png"), "--output", tmp_path / "out") == 1
@@ -176,7 +176,7 @@ def test_json_reports_every_photo(
 def test_equal_names_from_two_folders_never_overwrite_each_other(
     tmp_path: Path, reconstructor: FakeReconstructor
 ) -> None:
-    """In one run, in the next run, and again: the same photo keeps its place."""
+    """In one run, in the next run, and again: the same photo keeps its name."""
     out = tmp_path / "out"
     first, second = (
         photo(tmp_path / folder / "ada.png", blue=blue) for folder, blue in (("x", 1), ("y", 2))

@@ -1,4 +1,4 @@
-"""What of the model is compared with the photo, and where the photo shows it."""
+"""Samples of the model that are compared with the photo, and where they are visible."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ def patch(face: FaceReconstruction) -> SurfacePatch:
 
 
 def state_of(face: FaceReconstruction, *, turned_radians: float = 0.0) -> PoseAndShape:
-    """The fitted pose and shape, with the head turned about its own vertical axis."""
+    """The fitted pose and shape, with the head rotated about its own vertical axis."""
     pose = face.camera.world_to_camera.double()
     turn = matrix_from_rotation_vector(torch.tensor([0.0, turned_radians, 0.0]).double())
     coefficients = torch.cat([face.coefficients.identity[:MODES], face.coefficients.expression])
@@ -68,7 +68,7 @@ def test_samples_that_turn_away_are_not_seen(face: FaceReconstruction, patch: Su
     right = patch.points.mean[: patch.samples, 0] < -0.03
     assert seen[0.0][left].mean() > 0.5
     assert seen[0.0][right].mean() > 0.5
-    # A positive turn brings +z towards +x: the subject looks to its left and shows its right.
+    # A positive rotation brings +z towards +x: the subject looks to its left and shows its right.
     assert seen[1.2][right].mean() > 0.8
     assert seen[1.2][left].mean() < 0.2
     assert seen[-1.2][left].mean() > 0.8

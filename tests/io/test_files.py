@@ -46,7 +46,7 @@ def test_interrupted_write_leaves_the_older_file_alone(
 def test_full_disk_gives_a_clear_error_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hidden file is led to a device that has no room."""
+    """The hidden file is redirected to a device without space."""
     plain_open = open
 
     def open_full(path: Path, mode: str) -> object:
@@ -93,7 +93,7 @@ def test_staged_files_appear_together(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["face.mtl", "face.obj"]
 
 
-def test_staged_files_vanish_together(tmp_path: Path) -> None:
+def test_staged_files_are_removed_together(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), staged(tmp_path) as folder:
         (folder / "face.obj").write_text("o")
         raise KeyboardInterrupt
@@ -106,7 +106,7 @@ def test_disk_that_fills_up_while_staging_gives_a_clear_error(tmp_path: Path) ->
     assert os.listdir(tmp_path) == []
 
 
-def test_messages_do_not_speak_of_the_hidden_folder(tmp_path: Path) -> None:
+def test_messages_do_not_name_the_hidden_folder(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
     with (
         pytest.raises(OutputError, match="disk is full") as caught,

@@ -1,4 +1,4 @@
-"""GLB files hold what was put in, satisfy the Khronos validator, and damaged ones are refused."""
+"""GLB files hold the whole scene, satisfy the Khronos validator, and damaged ones are refused."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ def same(surface: Surface, other: Surface) -> None:
 
 
 def test_read_scene_equals_written_scene(tmp_path: Path, scene: Scene) -> None:
-    """Except that seams are split and normal-mapped surfaces have got their tangents."""
+    """Except that seams are split and normal-mapped surfaces have tangents."""
     write_glb(tmp_path / "face.glb", scene)
     back = read_glb(tmp_path / "face.glb")
     assert (back.extras, back.copyright) == (scene.extras, scene.copyright)
@@ -44,7 +44,7 @@ def test_read_scene_equals_written_scene(tmp_path: Path, scene: Scene) -> None:
     same(head.children[0].surfaces[0], head_back.children[0].surfaces[0])
 
 
-def test_khronos_validator_is_content(
+def test_khronos_validator_finds_no_error(
     tmp_path: Path, scene: Scene, validate_glb: Callable[[Path], dict[str, Any]]
 ) -> None:
     write_glb(tmp_path / "face.glb", scene)

@@ -1,4 +1,4 @@
-"""Photos of every kind come out upright in 8-bit sRGB, and hostile files give a clear error."""
+"""Photos of every kind are read upright in 8-bit sRGB, and manipulated files give a clear error."""
 
 import io
 import logging
@@ -43,10 +43,10 @@ def test_common_formats_read_alike(tmp_path: Path, picture: np.ndarray, suffix: 
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photo_is_upright_whatever_way_the_camera_was_held(
+def test_photo_is_upright_for_every_orientation_of_the_camera(
     tmp_path: Path, picture: np.ndarray, orientation: int
 ) -> None:
-    """The stored pixels are the upright ones moved by the inverse of what EXIF asks for."""
+    """The stored pixels are the upright ones after the inverse of EXIF's orientation."""
     store = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
@@ -99,9 +99,7 @@ def test_sixteen_bit_colour_keeps_its_brightness(tmp_path: Path, picture: np.nda
     assert close(read_photo(tmp_path / "deep.png"), picture, 1)
 
 
-def test_cmyk_comes_back_as_the_colours_it_was_made_from(
-    tmp_path: Path, picture: np.ndarray
-) -> None:
+def test_cmyk_gives_the_original_colours(tmp_path: Path, picture: np.ndarray) -> None:
     Image.fromarray(picture).convert("CMYK").save(tmp_path / "print.jpg", quality=95)
     assert close(read_photo(tmp_path / "print.jpg"), picture, 4)
 
@@ -117,7 +115,7 @@ def test_transparent_parts_are_white(tmp_path: Path, picture: np.ndarray) -> Non
     assert np.abs(pixels[:, 20:40] - half).max() <= 1
 
 
-def test_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
+def test_first_frame_of_an_animation_is_read(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
     for suffix in ("gif", "webp", "png"):
         path = tmp_path / f"moving.{suffix}"
@@ -202,9 +200,7 @@ def test_focal_length_from_sensor_data_equals_its_35mm_equivalent(tmp_path: Path
     ],
     ids=["no EXIF", "zero means unknown", "no sensor data", "cropped afterwards"],
 )
-def test_focal_length_that_exif_does_not_tell_is_unknown(
-    tmp_path: Path, tags: dict[str, float]
-) -> None:
+def test_focal_length_without_exif_is_unknown(tmp_path: Path, tags: dict[str, float]) -> None:
     photo = photo_with_exif(tmp_path / "a.jpg", (600, 400), **tags)
     assert photo.focal_35mm is None
     assert photo.focal_pixels is None
@@ -268,7 +264,7 @@ def hostile_file(folder: Path, kind: str) -> Path:
         ("postscript", "is not a photo"),
     ],
 )
-def test_hostile_files_give_a_clear_error(tmp_path: Path, kind: str, message: str) -> None:
+def test_manipulated_files_give_a_clear_error(tmp_path: Path, kind: str, message: str) -> None:
     path = hostile_file(tmp_path, kind)
     with pytest.raises(PhotoError, match=message) as caught:
         read_photo(path)

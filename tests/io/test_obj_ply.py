@@ -1,4 +1,4 @@
-"""OBJ and PLY files hold the head at rest, with its texture, as any other reader sees it."""
+"""OBJ and PLY files hold the head with its texture, also for other readers."""
 
 import os
 import re
@@ -60,7 +60,7 @@ def test_obj_names_the_files_beside_it(tmp_path: Path, scene: Scene) -> None:
         assert np.unique(np.asarray(image)).tolist() == [128], "roughness is the green channel"
 
 
-def test_scene_at_rest_has_its_morphs_applied_and_parts_in_place(scene: Scene) -> None:
+def test_scene_at_rest_has_its_morphs_applied_and_parts_moved(scene: Scene) -> None:
     """The jaw is half open: weight 0.5 of 2 cm."""
     (_, head), _, (_, eye), _ = scene.at_rest()
     original = scene.nodes[0].surfaces[0]

@@ -37,7 +37,7 @@ def test_vertices_lie_on_the_depth_or_behind_it(face: FaceReconstruction, arrays
     x, y, _ = face.camera.project_from_camera(face.camera.to_camera(face.mesh.vertices)[chosen]).T
     behind = vertices[:, 2] - arrays["depth"][y.long().numpy(), x.long().numpy()]
     assert np.median(np.abs(behind)) < 0.0005
-    # At the contours of nose and lips a pixel's centre may show what is behind them.
+    # At the contours of nose and lips a pixel's centre may show the surface behind them.
     assert np.quantile(behind, 0.05) > -0.0015
 
 
@@ -100,6 +100,6 @@ def test_files_hold_the_same_arrays_drawn_in_strips(
         for name, values in arrays.items():
             assert stored[name].dtype == values.dtype
             assert stored[name].shape == values.shape
-            # A strip's camera is another one to the last bit, so edges may move by a pixel.
+            # A strip's camera differs in the last bit, so edges may move by a pixel.
             agree = np.isclose(stored[name], values, atol=1e-3)
             assert agree.mean() > 0.9999

@@ -1,4 +1,4 @@
-"""The JSON document holds what is needed to place the head in its photo."""
+"""The JSON document holds the position of the head in its photo."""
 
 import json
 from typing import Any
@@ -41,7 +41,7 @@ def test_numbers_are_in_their_ranges(document: dict[str, Any]) -> None:
     assert 0 <= document["confidence"] <= 1
 
 
-def test_it_names_what_the_head_was_made_with(document: dict[str, Any]) -> None:
+def test_it_names_the_assets_behind_the_head(document: dict[str, Any]) -> None:
     assert [asset["name"] for asset in document["assets"]] == [
         card.name for card in list_models() if card.used_at == RUN_TIME
     ]

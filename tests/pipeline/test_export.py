@@ -32,7 +32,7 @@ def scene(glb: Path) -> Scene:
 
 
 def test_rest_pose_and_weights_make_the_fitted_head(face: FaceReconstruction, scene: Scene) -> None:
-    """Lids slide over eyeballs and eyeballs turn, which morph targets can only approximate."""
+    """Lids slide over eyeballs and eyeballs rotate; morph targets only approximate both."""
     positions = np.concatenate([surface.positions for _, surface in scene.at_rest()])
     away, _ = cKDTree(positions).query(face.mesh.vertices.numpy())
     eyeballs, regions = face.model.eyeballs, face.model.regions
@@ -61,7 +61,7 @@ def test_every_triangle_has_one_material(face: FaceReconstruction, scene: Scene)
     assert sum(len(s.triangles) for s in surfaces.values()) == len(face.model.triangles)
 
 
-def test_the_skin_wears_the_texture(face: FaceReconstruction, scene: Scene) -> None:
+def test_the_skin_has_the_texture(face: FaceReconstruction, scene: Scene) -> None:
     (skin,) = (s for _, s in scene.at_rest() if s.material and s.material.name == "Skin")
     assert skin.material is not None
     assert skin.material.base_colour_image is not None

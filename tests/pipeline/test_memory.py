@@ -1,4 +1,4 @@
-"""Large photos are reconstructed within the memory that is promised."""
+"""Large photos are reconstructed within the promised memory."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The photo beside the renderings is the photo itself, however large it is."""
+"""The photo beside the renderings is the same photo, of any size."""
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ def test_square_of_a_large_photo_is_its_mean_in_linear_light() -> None:
     torch.testing.assert_close(square, blocks, atol=1e-4, rtol=0)
 
 
-def test_what_lies_outside_the_photo_is_grey() -> None:
+def test_the_outside_of_the_photo_is_grey() -> None:
     black = np.zeros((64, 64, 3), np.uint8)
     square = photo_square(black, (-64.0, 0.0, 128.0), 32)
     assert (square[:, 4:12, 2:14] > 0.5).all()

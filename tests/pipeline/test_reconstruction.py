@@ -1,4 +1,4 @@
-"""A photo's head stays the same when the photo is cut or mirrored, and drawn again it is the photo."""
+"""Cropped and mirrored photos give the same head, and the drawn head looks like the photo."""
 
 import math
 
@@ -37,7 +37,7 @@ def rotation(face: FaceReconstruction) -> Tensor:
 
 
 def test_the_head_in_its_own_light_looks_like_the_photo(face: FaceReconstruction) -> None:
-    """Where the texture is the photo's own: gloss and cast shadows are what differs."""
+    """On observed texels; only specular light and cast shadows differ."""
     photo, drawn = image_from_pixels(face.photo.pixels), face.render()
     observed = (face.texture.origin == TexelOrigin.OBSERVED).float().expand(3, -1, -1)
     own = render(face.mesh, face.camera, texture=observed.contiguous()).albedo[0] > 0.99

@@ -1,4 +1,4 @@
-"""Photos in another light: what the light does not change stays."""
+"""Photos in another light: all that does not depend on light stays."""
 
 import dataclasses
 
@@ -38,7 +38,7 @@ def test_a_lamp_brightens_its_side_of_the_face(face: FaceReconstruction, side: i
     assert (right / left) ** side > 1.5
 
 
-def test_what_is_no_head_keeps_its_contrast(face: FaceReconstruction) -> None:
+def test_the_surroundings_keep_their_contrast(face: FaceReconstruction) -> None:
     """Far from the head all pixels of a channel are multiplied by nearly the same number."""
     grey = dataclasses.replace(face.photo, pixels=np.full_like(face.photo.pixels, 128))
     lamp = SphericalHarmonicsLight.from_direction(0.8, 0.2)

@@ -1,4 +1,4 @@
-"""Heads read back from GLB files look as they were saved, in whatever light."""
+"""Heads that are read back from GLB files look the same in any light."""
 
 import dataclasses
 from pathlib import Path
@@ -57,7 +57,7 @@ def head_file(tmp_path: Path) -> Path:
 
 
 def test_head_in_plain_light_shows_its_colours(head_file: Path) -> None:
-    """sRGB 188 is linear 0.5; where nothing is, the picture is transparent."""
+    """sRGB 188 is linear 0.5; the background is transparent."""
     picture = read_head(head_file).draw(SphericalHarmonicsLight.ambient(1.0), size=64)
     assert picture.shape == (64, 64, 4)
     assert np.abs(picture[12, 32, :3].astype(int) - 188).max() <= 1
@@ -77,11 +77,11 @@ def test_lamp_at_the_left_lights_the_left_of_the_picture(head_file: Path) -> Non
 
 
 def test_texture_seam_does_not_show(head_file: Path) -> None:
-    """Turned by half a turn, the seam of the ball faces the camera."""
+    """After a rotation by 180 degrees, the seam of the ball faces the camera."""
     scene = read_glb(head_file)
-    turn = [[-1, 0, 0, 0.02], [0, -1, 0, 0], [0, 0, 1, 1.0], [0, 0, 0, 1]]
+    half_rotation = [[-1, 0, 0, 0.02], [0, -1, 0, 0], [0, 0, 1, 1.0], [0, 0, 0, 1]]
     only_ball = dataclasses.replace(scene.nodes[0], children=())
-    extras = {"camera": CAMERA | {"head_to_camera": turn}}
+    extras = {"camera": CAMERA | {"head_to_camera": half_rotation}}
     write_glb(head_file, Scene((only_ball,), extras))
     light = SphericalHarmonicsLight.from_direction(1.0, 0.0)
     picture = read_head(head_file).draw(light, size=128, opaque=True).astype(int)
@@ -89,7 +89,7 @@ def test_texture_seam_does_not_show(head_file: Path) -> None:
     assert steps.max() <= 4
 
 
-def test_lashes_show_what_lies_behind_them(head_file: Path) -> None:
+def test_surfaces_behind_lashes_are_visible(head_file: Path) -> None:
     """A ball around the first, of one texture whose left half is clear and right half is red."""
     scene = read_glb(head_file)
     red = np.zeros((32, 32, 4), np.uint8)
@@ -115,5 +115,5 @@ def test_other_files_are_refused_with_a_reason(tmp_path: Path, head_file: Path) 
     with pytest.raises(SavedHeadError, match="lifemask reconstruct"):
         read_head(tmp_path / "missing.json")
     write_glb(head_file, Scene(read_glb(head_file).nodes))
-    with pytest.raises(SavedHeadError, match="which camera"):
+    with pytest.raises(SavedHeadError, match="holds no camera"):
         read_head(head_file)

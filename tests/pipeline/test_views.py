@@ -1,4 +1,4 @@
-"""Pictures of a head: what they show lies where they say, and the preview is six of them."""
+"""Pictures of a head show the right square, and the preview has six of them."""
 
 import numpy as np
 import torch

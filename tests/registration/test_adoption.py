@@ -44,5 +44,5 @@ def test_a_fit_with_ict_works_through_the_same_code(shared_data: Path, samples: 
     pixels = read_photo(photo).pixels
     observation = perception.observe(pixels, perception.detect(pixels)[0], quality="fast")
     error = FaceFitter(model, FitConfig(quality="fast"))(pixels, observation).landmark_error
-    # Of the face's size; the default head reaches 0.003 where real portraits placed its landmarks.
+    # A share of the face's size. The default head, with landmarks from real portraits, has 0.003.
     assert error < 0.009

@@ -42,8 +42,12 @@ def shape_with_modes(modes: int = 4) -> LinearShape:
     return LinearShape(vertices, basis, triangles)
 
 
-def moved(points: np.ndarray, scale: float, turn: list[float], shift: list[float]) -> np.ndarray:
-    rotation = matrix_from_rotation_vector(torch.tensor(turn, dtype=torch.float64)).numpy()
+def moved(
+    points: np.ndarray, scale: float, rotation_vector: list[float], shift: list[float]
+) -> np.ndarray:
+    rotation = matrix_from_rotation_vector(
+        torch.tensor(rotation_vector, dtype=torch.float64)
+    ).numpy()
     return scale * points @ rotation.T + np.array(shift)
 
 
@@ -58,7 +62,7 @@ def pairs_at(shape: LinearShape, target: np.ndarray, every: int = 17) -> Landmar
     )
 
 
-def test_closest_point_of_a_triangle_beats_every_sampled_point() -> None:
+def test_closest_point_of_a_triangle_is_nearer_than_every_sampled_point() -> None:
     for dimensions in (3, 7):
         point, a, b, c = RNG.normal(size=(4, 60, dimensions))
         weights = closest_barycentric(point, a, b, c)
@@ -109,10 +113,10 @@ def test_registration_recovers_pose_scale_and_identity() -> None:
 def test_moving_the_target_moves_the_registration_and_nothing_else() -> None:
     shape = shape_with_modes()
     target = shape.vertices(np.array([1.0, 0.5, -0.5, 0.2]))
-    turn, shift = [0.0, 2.0, 0.3], [1.0, 0.0, -2.0]
+    rotation_vector, shift = [0.0, 2.0, 0.3], [1.0, 0.0, -2.0]
     config = RegistrationConfig(iterations=6)
-    elsewhere = moved(target, 1.0, turn, shift)
-    # Middles of triangles: at vertices, rounding decides which triangle is closest.
+    elsewhere = moved(target, 1.0, rotation_vector, shift)
+    # Centres of triangles: at vertices, rounding decides which triangle is closest.
     weights = np.ones(len(shape.triangles))
     first, second = (
         register(
@@ -125,7 +129,9 @@ def test_moving_the_target_moves_the_registration_and_nothing_else() -> None:
         for place in (target, elsewhere)
     )
     np.testing.assert_allclose(second.coefficients, first.coefficients, atol=1e-6)
-    np.testing.assert_allclose(second.vertices, moved(first.vertices, 1.0, turn, shift), atol=1e-8)
+    np.testing.assert_allclose(
+        second.vertices, moved(first.vertices, 1.0, rotation_vector, shift), atol=1e-8
+    )
 
 
 def test_a_few_wild_points_hardly_move_the_fit() -> None:

@@ -34,7 +34,7 @@ def test_the_iris_keeps_its_hue():
     torch.testing.assert_close(colour / colour.sum(), torch.tensor([0.05, 0.10, 0.20]) / 0.35)
 
 
-def test_coloured_light_is_taken_off_the_iris():
+def test_coloured_light_is_removed_from_the_iris():
     photo, landmarks = eye_photo((0.05, 0.10, 0.20), 10.0)
     light = torch.tensor([1.2, 1.0, 0.7])
     tinted = iris_colour(photo * light[:, None, None], landmarks, light)
@@ -60,7 +60,7 @@ def scalp_segments(hair: float) -> torch.Tensor:
     return segments
 
 
-def test_hair_is_told_from_a_bald_head():
+def test_hair_is_distinguished_from_a_bald_head():
     texture, shown = torch.full((3, 32, 32), 0.1), torch.ones(32, 32)
     dark = torch.zeros(3, 32, 32)
     bald = estimate_hair(texture, shown, scalp_segments(0.0), shown, dark)
@@ -70,7 +70,7 @@ def test_hair_is_told_from_a_bald_head():
     torch.testing.assert_close(hairy.colour, torch.full((3,), 0.1))
 
 
-def test_paint_covers_the_scalp_and_leaves_the_face():
+def test_paint_covers_the_scalp_and_not_the_face():
     scalp = torch.zeros(128, 128)
     scalp[:64] = 1
     albedo = torch.full((3, 256, 256), 0.5)
@@ -90,7 +90,7 @@ def test_a_hidden_eye_gives_no_colour():
     assert iris_colour(photo, landmarks, torch.ones(3), hidden=(True, True)) is None
 
 
-def test_hair_beside_the_face_tells_the_colour_where_the_scalp_is_not_seen():
+def test_hair_beside_the_face_gives_the_colour_if_the_scalp_is_hidden():
     nothing = torch.zeros(32, 32)
     texture, segments = torch.full((3, 32, 32), 0.1), scalp_segments(0.5)
     scalp, light = torch.ones(32, 32), torch.zeros(3, 32, 32)

@@ -1,4 +1,4 @@
-"""Textures are as fine as the photo that they come from."""
+"""Textures are as fine as their photo."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ SQUARE = Mesh(
 
 
 def facing_camera(size: int) -> PerspectiveCamera:
-    """A camera whose square photo the square just fills."""
+    """A camera whose photo the square fills exactly."""
     pose = torch.tensor([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 1.0], [0, 0, 0, 1]])
     middle = torch.tensor([size / 2, size / 2])
     return PerspectiveCamera(torch.tensor(5.0 * size), middle, pose, (size, size))
@@ -54,7 +54,7 @@ def test_the_smallest_size_is_chosen_that_is_as_fine_as_the_photo(needed: int, s
     assert size_for_photo(torch.full((100,), float(needed))) == size
 
 
-def test_a_face_that_is_not_seen_gets_the_smallest_texture() -> None:
+def test_a_hidden_face_gets_the_smallest_texture() -> None:
     assert size_for_photo(torch.zeros(0)) == 2048
 
 
@@ -120,7 +120,7 @@ def test_a_checker_pattern_of_the_photo_survives() -> None:
     assert (shown[dark] < 120).mean() > 0.99
 
 
-def test_detail_stays_out_of_what_the_photo_does_not_show() -> None:
+def test_texels_that_the_photo_does_not_show_get_no_detail() -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (640, 640, 3), np.uint8)
     texture = enlarged_texture(np.full((256, 256, 3), 120, np.uint8), 1024)
     share = torch.zeros(256, 256)

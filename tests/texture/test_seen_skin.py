@@ -1,4 +1,4 @@
-"""What lies in front of the skin is told from the skin, and the person's own marks stay."""
+"""Occluders are distinguished from skin, and the person's own marks are kept."""
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ def test_plain_skin_is_seen():
     assert trust(residual, weight, hair)[40:].min() > 0.99
 
 
-def test_a_strand_that_hangs_from_the_hair_is_no_skin():
+def test_a_strand_that_hangs_from_the_hair_is_not_skin():
     residual, weight, hair = face()
     residual[:, 20:60, 80:83] -= 0.9
     bare = trust(residual, weight, hair)
@@ -60,7 +60,7 @@ def test_a_mark_in_the_middle_of_a_cheek_is_skin():
 
 
 @pytest.mark.parametrize("change", [-0.9, 0.5])
-def test_a_rim_that_touches_nothing_is_no_skin_of_who_wears_glasses(change: float):
+def test_a_rim_that_touches_nothing_is_not_skin_if_the_person_wears_glasses(change: float):
     residual, weight, hair = face()
     residual[:, 100:102, 30:60] += change
     assert not has_glasses(hair, zones())
@@ -72,7 +72,7 @@ def test_a_rim_that_touches_nothing_is_no_skin_of_who_wears_glasses(change: floa
     assert bare[120:].min() > 0.99
 
 
-def test_a_shadow_on_one_side_is_no_skin_but_a_mark_is_and_so_is_what_both_sides_have():
+def test_a_shadow_on_one_side_is_not_skin_but_marks_and_dark_areas_on_both_sides_are():
     residual, weight, hair = face()
     residual[:, 90:130, 20:50] -= 0.8
     residual[:, 60:66, 100:106] -= 0.8
@@ -91,7 +91,7 @@ def test_a_one_sided_beard_is_still_a_beard():
     assert bare[128:152, 25:70].min() > 0.99
 
 
-def test_another_hue_under_a_hat_is_no_skin():
+def test_another_hue_under_a_hat_is_not_skin():
     residual, weight, hair = face()
     residual[:, 20:32] += torch.tensor([0.5, -0.25, -0.25])[:, None, None]
     bare = trust(residual, weight, hair)

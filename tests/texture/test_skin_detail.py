@@ -1,4 +1,4 @@
-"""Relief from colour: darker is deeper, on skin that was seen."""
+"""Displacement from colour: darker is deeper, on visible skin."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from lifemask.texture.skin_detail import normal_map
 
 @pytest.fixture(scope="module")
 def plain(face: FaceReconstruction) -> FaceTexture:
-    """A texture of one colour, all of it seen."""
+    """A texture of one colour, observed everywhere."""
     origin = torch.full_like(face.texture.origin, int(TexelOrigin.OBSERVED))
     return dataclasses.replace(
         face.texture, albedo=torch.full_like(face.texture.albedo, 0.3), origin=origin
@@ -20,7 +20,7 @@ def plain(face: FaceReconstruction) -> FaceTexture:
 
 
 def cheek_texel(face: FaceReconstruction) -> tuple[int, int]:
-    """Return row and column of a place of plain skin."""
+    """Return row and column of a point of plain skin."""
     model = face.model
     vertex = int((model.mean - torch.tensor([0.035, -0.03, 0.03])).norm(dim=-1).argmin())
     u, v = model.uv[model.uv_triangles[model.triangles == vertex][0]].tolist()
@@ -41,7 +41,7 @@ def test_even_colour_is_flat(face: FaceReconstruction, plain: FaceTexture) -> No
 
 
 def test_a_dark_line_is_a_groove(face: FaceReconstruction, plain: FaceTexture) -> None:
-    """Its banks lean towards it; the map's green points up, against v."""
+    """Normals beside it lean towards it; the map's green points up, against v."""
     row, column = cheek_texel(face)
     upright = plain.albedo.clone()
     upright[:, :, column] *= 0.5
@@ -55,7 +55,7 @@ def test_a_dark_line_is_a_groove(face: FaceReconstruction, plain: FaceTexture) -
     assert normals[1, row + 1, column] > 0.01
 
 
-def test_nothing_is_invented_where_nothing_was_seen(
+def test_texels_that_are_not_observed_are_flat(
     face: FaceReconstruction, plain: FaceTexture
 ) -> None:
     completed = dataclasses.replace(

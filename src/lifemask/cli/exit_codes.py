@@ -1,4 +1,4 @@
-"""What the command's exit code says; documented in docs/command-line.md."""
+"""Exit codes of the command; documented in docs/command-line.md."""
 
 DONE = 0
 """Everything worked."""

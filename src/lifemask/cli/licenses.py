@@ -1,4 +1,4 @@
-"""`lifemask licenses`: whom to credit, and whether every shipped file may ship."""
+"""`lifemask licenses`: credits, and a check that every shipped file may ship."""
 
 import sys
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Licenses:
     audit: bool = False
     """Check every file and card instead; exit code 1 if anything is wrong."""
     notice: bool = False
-    """Print what the file NOTICE must hold."""
+    """Print the text that the file NOTICE must hold."""
 
     def run(self) -> int:
         """Print and return the exit code."""

@@ -1,4 +1,4 @@
-"""One photo after the other through the reconstructor, whatever happens to any of them."""
+"""Photos are reconstructed one after the other; the failure of one does not stop the others."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ _NO_FACE_ADVICE = (
 
 
 class SetupError(RuntimeError):
-    """The reconstructor could not be built; no photo would fare better."""
+    """The reconstructor could not be built; all photos would fail."""
 
 
 @runtime_checkable
@@ -100,7 +100,7 @@ def reconstruct_photos(
 
 @dataclass
 class _Result:
-    """What became of one photo."""
+    """The result of one photo."""
 
     photo: Path
     status: Literal["done", "no face", "failed"] = "done"
@@ -132,7 +132,7 @@ class _Result:
 
 @dataclass
 class _Work:
-    """What one run needs for every photo; the reconstructor is loaded for the first."""
+    """State of one run; the reconstructor is loaded for the first photo."""
 
     options: ReconstructOptions
     folder: Path
@@ -162,7 +162,7 @@ class _Work:
         except SetupError:
             raise
         except Exception as error:
-            # A batch outlives any fault of one photo. The type tells developers where to look.
+            # A batch goes on after any error of one photo. The type helps developers to find it.
             result.status = "failed"
             result.message = f"unexpected {type(error).__name__}: {error}"
         result.seconds = time.perf_counter() - started
@@ -198,7 +198,7 @@ class _Work:
 
 @contextmanager
 def _progress(text: str) -> Generator[None]:
-    """Say on a terminal what is being worked on, and wipe it again; say nothing in a pipe."""
+    """Show the present photo on a terminal, and remove the line again; print nothing in a pipe."""
     terminal = sys.stderr.isatty()
     if terminal:
         print(f"{text} …", end="", file=sys.stderr, flush=True)

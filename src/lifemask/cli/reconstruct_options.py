@@ -1,4 +1,4 @@
-"""What `lifemask reconstruct` is asked to do."""
+"""Options of `lifemask reconstruct`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class ReconstructOptions:
     faces: Literal["all", "largest"] = "all"
     """Which faces of a photo."""
     crop: bool = False
-    """The whole photo is one face: do not search, always answer."""
+    """The whole photo is one face: no search, always a result."""
     texture_size: int | None = None
     """Texels a side, a multiple of 512 up to 8192; by default 2048 to 8192, as the photo needs."""
     arrays: bool = False

@@ -17,7 +17,7 @@ from lifemask.perception.photo_segments import skin_probability
 from lifemask.rendering import rasterize, sample_texture
 
 _WORKING_PIXELS_PER_METRE = 1300.0
-"""Photos are reduced to this, about 260 pixels for a face: finer than the mesh can show."""
+"""Photos are reduced to this. A face then has about 260 pixels, finer than the mesh can show."""
 _DEPTH_MARGIN = 0.004
 """Metres by which a vertex may lie behind the nearest surface and still count as seen."""
 
@@ -37,7 +37,7 @@ def surface_patch(model: MorphableModel, identity_modes: int) -> SurfacePatch:
     inner = regions["mouth_bag"] + regions["teeth"] + regions["tongue"] + regions["lashes"]
     inner = inner + regions["eyeball_left"] + regions["eyeball_right"]
     weight = regions["face"] * (1 - inner).clamp(0, 1)
-    # Lips part and brows move over the skin: neither shows what lies beneath.
+    # Lips open and brows move over the skin, so both can hide the skin of the model.
     weight = weight * (1 - regions["lips"]) * (1 - 0.7 * regions["brows"])
     samples = (weight > 0.3).nonzero().squeeze(-1)
     touches = torch.zeros(len(model.mean), dtype=torch.bool)
@@ -112,7 +112,7 @@ def visibility(
     observation: FaceObservation,
     principal_point: Float[Tensor, "2"],
 ) -> Float[Tensor, "S"]:
-    """Return how far each sample shows skin: it faces the camera, nothing hides it, not hair."""
+    """Return how far each sample shows skin, 0 to 1: it faces the camera and nothing covers it."""
     posed, _ = posed_points(state, patch.points)
     image_points, _ = projected_points(posed, state.focal_pixels)
     depth = posed[:, 2:]

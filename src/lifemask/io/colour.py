@@ -1,4 +1,4 @@
-"""Between sRGB, as files store it, and linear light, as everything inside computes.
+"""Conversion between sRGB, which files store, and linear light, which all code computes with.
 
 IEC 61966-2-1: a short straight line near black, then a power of 2.4.
 """
@@ -18,7 +18,7 @@ _BLOCKS_A_STRIP = 32
 def linear_from_srgb(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return linear light of sRGB values; both nominally in [0, 1], not clamped.
 
-    Differentiable everywhere. Below zero the straight line goes on.
+    Differentiable everywhere. Below zero the straight line continues.
     """
     curve = ((values.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
     return torch.where(values <= 0.04045, values / 12.92, curve)
@@ -27,7 +27,7 @@ def linear_from_srgb(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]
 def srgb_from_linear(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return sRGB values of linear light; both nominally in [0, 1], not clamped.
 
-    Differentiable everywhere. Below zero the straight line goes on.
+    Differentiable everywhere. Below zero the straight line continues.
     """
     curve = 1.055 * values.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
     return torch.where(values <= 0.0031308, values * 12.92, curve)
@@ -37,7 +37,7 @@ def image_from_pixels(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[Tensor, "3 H 
     """Return the linear RGB image in [0, 1] of 8-bit sRGB pixels."""
     table = _linear_of_byte()
     image = np.empty((3, *pixels.shape[:2]), np.float32)
-    # Numpy widens indices to 64 bits, which of a large photo at once would be a gigabyte.
+    # Numpy widens indices to 64 bits: a gigabyte for a large photo at once.
     for row in range(0, len(pixels), _ROWS_AT_ONCE):
         rows = slice(row, row + _ROWS_AT_ONCE)
         image[:, rows] = table[pixels[rows]].transpose(2, 0, 1)

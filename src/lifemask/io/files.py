@@ -1,4 +1,4 @@
-"""Writing so that a file is either complete or absent, and never on top of somebody else's."""
+"""Files are written completely or not at all, and never over the files of others."""
 
 import errno
 import json
@@ -76,7 +76,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 def staged(folder: Path) -> Generator[Path]:
     """Yield an empty hidden folder inside `folder`; at the end its files move up into `folder`.
 
-    For results of several files that only make sense together. On any exception nothing appears
+    For results that consist of several files. On any exception nothing appears
     in `folder`. Files of equal name are replaced.
 
     Raises:
@@ -89,7 +89,7 @@ def staged(folder: Path) -> Generator[Path]:
         for file in sorted(hidden.iterdir()):
             os.replace(file, folder / file.name)
     except OutputError as error:
-        # Nobody has asked for the hidden folder, so no message may speak of it.
+        # Users do not know the hidden folder, so no message names it.
         raise OutputError(str(error).replace(hidden.name + os.sep, "")) from error
     except OSError as error:
         raise _output_error(folder, error) from error
@@ -102,13 +102,13 @@ def unique_names(
 ) -> list[str]:
     """Return a file name without suffix for the results of each photo, all different.
 
-    The name is the photo's own; where two photos share it, the folder's name goes in front, and
-    where that does not help, a number goes behind. Names that differ only in case, or by the
+    The name is that of the photo. If two photos share it, the folder's name goes in front; if that
+    is not enough, a number goes behind. Names that differ only in case, or by the
     `_1`, `_2` of several faces in one photo, count as equal.
 
     Args:
         photos: paths of the photos.
-        taken: says for the photo's index and a name whether something else already has it.
+        taken: whether something else already has a name; called with the photo's index and the name.
     """
     used: list[str] = []
     for index, photo in enumerate(photos):
@@ -135,7 +135,7 @@ def _without_face_number(name: str) -> str:
 
 
 def _clash(name: str, other: str) -> bool:
-    """Whether the results of one photo could have the name of the other's."""
+    """Whether results of the two photos could have the same name."""
     name, other = name.casefold(), other.casefold()
     return (
         name == other or _without_face_number(name) == other or name == _without_face_number(other)
@@ -151,7 +151,7 @@ def _output_error(path: Path, error: OSError) -> OutputError:
         case errno.ENOENT:
             reason = "its folder does not exist; create it first"
         case errno.ENOTDIR | errno.EEXIST:
-            reason = "a file is in the way of the folder; choose another folder"
+            reason = "a file of that name is in the way; choose another folder"
         case errno.EISDIR:
             reason = "a folder of that name is in the way"
         case errno.ENAMETOOLONG:

@@ -1,9 +1,9 @@
-"""Binary glTF 2.0 (GLB): textured heads with morph targets, written and read without a dependency.
+"""Binary glTF 2.0 (GLB): textured heads with morph targets, written and read without other packages.
 
 Only core glTF is used, so every program opens the files: images as PNG or JPEG, morph targets as
-sparse accessors with their names in `mesh.extras.targetNames`, tangents wherever there is a normal
+sparse accessors with their names in `mesh.extras.targetNames`, tangents if there is a normal
 map.
-Khronos Group, "glTF 2.0 Specification", 2021; the section names below are its own.
+Khronos Group, "glTF 2.0 Specification", 2021; the section names below are from there.
 """
 
 import json
@@ -29,11 +29,11 @@ _DTYPE = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "
 _NEGLIGIBLE_METRES = 1e-6
 _NEGLIGIBLE_NORMAL = 1e-3
 _SPARSE_UNTIL = 0.75
-"""A sparse morph target also stores an index for each vertex; beyond this share that costs more."""
+"""A sparse morph target also stores an index per vertex; above this share it is the larger one."""
 
 
 class GltfError(ValueError):
-    """A file is no GLB that this reader understands; the message says what is wrong."""
+    """A file is not a GLB that this reader can read; the message says what is wrong."""
 
 
 def write_glb(path: str | os.PathLike[str], scene: Scene) -> None:
@@ -56,7 +56,7 @@ def read_glb(path: str | os.PathLike[str]) -> Scene:
     """Read the parts of a GLB file that `write_glb` writes; everything else in it is ignored.
 
     Raises:
-        GltfError: the file is no GLB, is damaged, or needs an extension.
+        GltfError: the file is not a GLB, is damaged, or needs an extension.
         OSError: it cannot be opened.
     """
     return decode_glb(Path(path).read_bytes(), label=repr(str(path)))
@@ -95,7 +95,7 @@ class _Writer:
         }
         tree |= {name: value for name, value in self.tree.items() if value}
         if self.tree["textures"]:
-            # Linear filtering with mipmaps; no repetition, as the border texels are real.
+            # Linear filtering with mipmaps; no repetition, as the border texels are part of the head.
             sampler = {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}
             tree["samplers"] = [sampler]
         self.binary += b"\0" * (-len(self.binary) % 4)
@@ -247,13 +247,13 @@ class _Writer:
             "values": {"bufferView": self.view(kept.tobytes())},
         }
         value = {"componentType": _FLOAT, "count": len(values), "type": "VEC3", "sparse": sparse}
-        # Of all vertices: those that are not listed do not move.
+        # The range over all vertices: those that are not listed do not move.
         resting = kept[:0] if len(kept) == len(values) else np.zeros_like(kept[:1])
         return self.add("accessors", value | _bounds(np.concatenate([kept, resting])))
 
 
 class _Reader:
-    """Walks the JSON tree of one file and checks every range of the binary chunk it is sent to."""
+    """Reads the JSON tree of one file and checks every range of the binary chunk."""
 
     def __init__(self, data: bytes) -> None:
         if len(data) < 20 or data[:4] != b"glTF":
@@ -272,7 +272,9 @@ class _Reader:
         self.tree: dict[str, Any] = json.loads(chunks.get(b"JSON", b"{}"))
         self.binary = chunks.get(b"BIN\0", b"")
         if needed := self.tree.get("extensionsRequired"):
-            raise GltfError(f"it needs extensions this reader does not have: {', '.join(needed)}.")
+            raise GltfError(
+                f"it needs extensions that this reader does not have: {', '.join(needed)}."
+            )
 
     def scene(self) -> Scene:
         scene = self.tree["scenes"][self.tree.get("scene", 0)]

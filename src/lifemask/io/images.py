@@ -1,7 +1,6 @@
-"""Photos as people have them: any common format, turned upright, in 8-bit sRGB, or a clear error.
+"""Photos of any common format are read upright in 8-bit sRGB, or refused with a clear error.
 
-Transparent parts are put on white. Of an animation or a multi-page file the first picture is
-taken. Embedded colour profiles are converted to sRGB; grey, CMYK, palette and 16-bit files too.
+Transparent parts become white. The first picture of an animation or a multi-page file is read. Embedded colour profiles are converted to sRGB; grey, CMYK, palette and 16-bit files too.
 """
 
 import io
@@ -25,9 +24,9 @@ logger = logging.getLogger(__name__)
 MEGAPIXELS_ALLOWED = 100.0
 """Photos of this many megapixels or more are refused before they are decoded."""
 SMALLEST_SIDE = 16
-"""Photos with a shorter side, in pixels, are refused: no face can be seen in them."""
+"""Photos with a shorter side, in pixels, are refused: they are too small for a face."""
 
-# What `Image.open` may try. Not everything Pillow knows: some readers start other programs.
+# Formats that `Image.open` may try. Some other readers of Pillow start other programs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
@@ -35,7 +34,7 @@ _MM_PER_RESOLUTION_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
 
 
 class PhotoError(ValueError):
-    """A photo could not be read; the message says what came, what is allowed and what to do."""
+    """A photo could not be read; the message says what was found, what is allowed and what to do."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Photo:
     focal_35mm: float | None = None
     """Focal length in mm on a 36 x 24 mm film of the same diagonal (EXIF), if known."""
     name: str = "photo"
-    """What to call it: the file's name without folder and suffix."""
+    """Name of the file without folder and suffix."""
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -78,7 +77,7 @@ def read_photo(
             then decoded at a fraction of their size, which is several times faster.
 
     Raises:
-        PhotoError: the file is missing, no photo, broken, too small or too large.
+        PhotoError: the file is missing, not a photo, damaged, too small or too large.
     """
     path = Path(path)
     try:
@@ -113,12 +112,12 @@ def decode_photo(
     """Read a photo from an open binary file. `label` names it in error messages; see `read_photo`.
 
     Raises:
-        PhotoError: the data is no photo, broken, too small or too large.
+        PhotoError: the data is not a photo, damaged, too small or too large.
     """
     label = label or repr(name)
     with warnings.catch_warnings():
-        # The limit below is lower than the one at which Pillow starts to warn; broken metadata
-        # that Pillow warns about is of no interest here.
+        # The limit below is lower than the one from which Pillow warns. Its warnings about broken metadata
+        # do not matter here.
         warnings.simplefilter("ignore")
         image = _open(file, label)
         _check_size(image, label, megapixels_allowed)
@@ -131,7 +130,7 @@ def decode_photo(
             image = _to_srgb(image, label)
         except PhotoError:
             raise
-        except Exception as error:  # decoders of broken data raise anything
+        except Exception as error:  # decoders of broken data raise errors of any type
             raise PhotoError(
                 f"{label} is a damaged {image.format or 'image'} file ({error}). "
                 "Copy it again from its source or save it anew in an image editor."
@@ -153,7 +152,7 @@ def as_photo(source: Photo | str | os.PathLike[str] | Image.Image | np.ndarray) 
         case np.ndarray():
             if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
                 raise PhotoError(
-                    f"Pixels came as {source.dtype} of shape {source.shape}; "
+                    f"Got {source.dtype} of shape {source.shape}; "
                     "uint8 of shape (height, width, 3) in sRGB is needed."
                 )
             _check_sides(source.shape[1], source.shape[0], "the array")
@@ -245,7 +244,7 @@ def _open(file: io.BytesIO | io.BufferedReader, label: str) -> Image.Image:
         ) from error
     except Image.DecompressionBombError as error:
         raise PhotoError(f"{label} is far too large: {error} Reduce it first.") from error
-    except Exception as error:  # readers of broken headers raise anything
+    except Exception as error:  # readers of broken headers raise errors of any type
         raise PhotoError(
             f"{label} is a damaged image file ({error}). Copy it again from its source."
         ) from error
@@ -320,7 +319,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _apply_profile(image: Image.Image, profile: bytes, label: str) -> Image.Image:
-    """Convert to sRGB by the embedded profile; a broken or unfitting one is ignored."""
+    """Convert to sRGB by the embedded profile; a broken or unsuitable one is ignored."""
     try:
         source: Any = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = {"L": "GRAY", "1": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}.get(image.mode, "RGB ")
@@ -343,8 +342,8 @@ def _apply_profile(image: Image.Image, profile: bytes, label: str) -> Image.Imag
 def _focal_35mm(image: Image.Image) -> float | None:
     """Return the 35 mm equivalent focal length that EXIF states or implies.
 
-    A photo whose sides have another ratio than EXIF says was cropped after it was taken; its
-    focal length then says nothing about these pixels.
+    If the ratio of the sides differs from EXIF, the photo was cropped later, and the focal length
+    does not apply to these pixels.
     """
     try:
         exif = image.getexif()
@@ -358,7 +357,7 @@ def _focal_35mm(image: Image.Image) -> float | None:
         focal = _positive(details.get(ExifTags.Base.FocalLengthIn35mmFilm))
         if focal is None:
             focal = _focal_from_sensor(details, size)
-    except Exception as error:  # EXIF of hostile files raises anything
+    except Exception as error:  # EXIF of manipulated files raises errors of any type
         logger.warning("The EXIF data of %s is ignored: %s", image.format, error)
         return None
     return focal if focal is not None and 5 <= focal <= 2000 else None

@@ -1,6 +1,6 @@
-"""Wavefront OBJ with its material file and textures, for programs that read nothing newer.
+"""Wavefront OBJ with its material file and textures, for programs without newer formats.
 
-No morph targets: the head is written as it is at rest, with the expression of the photo. Points on
+No morph targets: the head is written with the expression of the photo. Points on
 texture seams are not repeated. Besides the classic entries the material file has those of the
 PBR extension (`norm`, `Pr`, `Pm`, `map_Pr`); the normal map also stands under `map_Bump`, where
 Blender writes and reads it.
@@ -140,7 +140,7 @@ def _material_lines(name: str, material: SurfaceMaterial, images: dict[str, str]
 
 
 def _file_name(name: str) -> str:
-    """Return the name without the spaces and signs that end a name in OBJ and MTL files."""
+    """Return the name without spaces and signs, which end a name in OBJ and MTL files."""
     return re.sub(r"[^\w.-]+", "_", name) or "_"
 
 

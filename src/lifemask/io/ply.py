@@ -17,7 +17,7 @@ from lifemask.io.surfaces import split_at_seams
 def write_ply(path: str | os.PathLike[str], scene: Scene) -> None:
     """Write a scene as little-endian PLY with normals and 8-bit sRGB vertex colours.
 
-    The colour of a vertex is its texture's at that place. Points on texture seams are repeated.
+    The colour of a vertex is that of the texture there. Points on texture seams are repeated.
 
     Raises:
         OutputError: the file cannot be written.

@@ -17,7 +17,7 @@ class SurfaceMaterial:
     """How a surface looks, in the metallic-roughness model of glTF. Images are PNG or JPEG files."""
 
     name: str
-    """For people."""
+    """Name for readers."""
     base_colour: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     """Linear RGB and opacity in [0, 1]; multiplies the texture."""
     base_colour_image: bytes | None = None
@@ -47,7 +47,7 @@ class Surface:
     normals: Float[np.ndarray, "V 3"] | None = None
     """Unit vectors."""
     uv: Float[np.ndarray, "U 2"] | None = None
-    """Places in the texture, [0, 1], origin at the top left, v down."""
+    """Texture coordinates in [0, 1], origin at the top left, v down."""
     uv_triangles: Int[np.ndarray, "T 3"] | None = None
     """Indices into `uv` for each corner; those of the vertices (U = V) if None."""
     tangents: Float[np.ndarray, "V 4"] | None = None
@@ -65,7 +65,7 @@ class Node:
     """A named part of a scene: surfaces that move together, and parts attached to it."""
 
     name: str
-    """For people, and for programs that look for the eyes."""
+    """Name for readers, and for programs that look for the eyes."""
     surfaces: tuple[Surface, ...] = ()
     """They share the morph targets below."""
     translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -77,7 +77,7 @@ class Node:
     children: tuple["Node", ...] = ()
     """Attached parts."""
     extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Anything JSON can hold."""
+    """Any JSON values."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Scene:
     nodes: tuple[Node, ...]
     """Roots of the node trees."""
     extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Anything JSON can hold about the whole file, such as the camera."""
+    """Any JSON values about the whole file, such as the camera."""
     copyright: str = ""
     """Whom to credit, and the licences."""
 

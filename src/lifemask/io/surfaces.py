@@ -9,7 +9,7 @@ from lifemask.io.scenes import Surface
 
 
 def split_at_seams(surface: Surface) -> Surface:
-    """Give every vertex one place in the texture by repeating those on texture seams.
+    """Give every vertex one texture coordinate: vertices on texture seams are repeated.
 
     Formats with one index per corner need this. The order follows the old vertex indices.
     """
@@ -33,11 +33,11 @@ def split_at_seams(surface: Surface) -> Surface:
 
 
 def with_tangents(surface: Surface) -> Surface:
-    """Return the surface, split at seams, with tangents, so that every program shows its normal map the same way.
+    """Return the surface, split at seams, with tangents, so that all programs show its normal map alike.
 
-    As in MikkTSpace (Mikkelsen, 2008) each corner votes with its angle, projected to the plane of
-    the vertex normal; unlike there, no vertices are split where the texture is mirrored, which
-    `split_at_seams` does here first.
+    As in MikkTSpace (Mikkelsen, 2008), each corner is weighted with its angle, projected to the
+    plane of the vertex normal. Vertices are not split where the texture is mirrored, because
+    `split_at_seams` has done so.
 
     Raises:
         ValueError: the surface lacks normals or texture coordinates.
@@ -62,7 +62,7 @@ def with_tangents(surface: Surface) -> Surface:
         for total, direction in ((tangent, along_u), (bitangent, along_v)):
             np.add.at(total, vertex, weight * _unit(_reject(direction, normals[vertex])))
     tangent = _unit(_reject(tangent, normals))
-    # Where the votes cancel, or no triangle has an area in the texture, any direction will do.
+    # If the sum is zero, or no triangle has an area in the texture, any direction is allowed.
     fallback = _unit(np.cross(normals, np.eye(3)[np.abs(normals).argmin(-1)]))
     tangent = np.where(np.linalg.norm(tangent, axis=-1, keepdims=True) > 0.5, tangent, fallback)
     handedness = np.sign((np.cross(normals, tangent) * bitangent).sum(-1, keepdims=True))

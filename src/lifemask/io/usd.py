@@ -1,6 +1,6 @@
-"""USDZ with blend shapes, for Apple's viewers and film pipelines; needs the extra `usd`."""
+"""USDZ with blend shapes, for Apple's viewers and film programs; needs the extra `usd`."""
 
-# usd-core carries no types, and need not be installed.
+# usd-core has no types, and may not be installed.
 # pyright: reportAttributeAccessIssue=false, reportMissingImports=false
 
 import os
@@ -58,7 +58,7 @@ def _write_stage(layer: Path, scene: Scene) -> None:
     stage.SetDefaultPrim(root.GetPrim())
     if scene.copyright:
         stage.GetRootLayer().comment = scene.copyright
-    # Blend shapes live on skinned meshes only: one joint that never moves carries them all.
+    # Blend shapes need skinned meshes: all are bound to one joint that never moves.
     skeleton = UsdSkel.Skeleton.Define(stage, "/Head/Skeleton")
     skeleton.CreateJointsAttr(["root"])
     identity = Vt.Matrix4dArray([Gf.Matrix4d(1)])
@@ -70,9 +70,9 @@ def _write_stage(layer: Path, scene: Scene) -> None:
         mesh = _define_mesh(stage, f"/Head/Mesh_{number}", split_at_seams(surface), origin, node)
         if surface.material is not None:
             if surface.material not in materials:
-                place = f"/Head/Material_{len(materials)}"
+                prim_path = f"/Head/Material_{len(materials)}"
                 materials[surface.material] = _define_material(
-                    stage, layer.parent, place, surface.material
+                    stage, layer.parent, prim_path, surface.material
                 )
             _bind(mesh, materials[surface.material])
         rest = node.morph_weights or (0.0,) * len(node.morph_names)
@@ -98,10 +98,12 @@ def _placed(scene: Scene) -> Iterator[tuple[Node, Surface, np.ndarray]]:
         waiting += [(child, origin) for child in node.children]
 
 
-def _define_mesh(stage: Any, place: str, surface: Surface, origin: np.ndarray, node: Node) -> Any:
+def _define_mesh(
+    stage: Any, prim_path: str, surface: Surface, origin: np.ndarray, node: Node
+) -> Any:
     from pxr import Sdf, UsdGeom, UsdSkel, Vt
 
-    mesh = UsdGeom.Mesh.Define(stage, place)
+    mesh = UsdGeom.Mesh.Define(stage, prim_path)
     positions = (surface.positions + origin).astype(np.float32)
     count = len(positions)
     mesh.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(positions))
@@ -128,7 +130,7 @@ def _define_mesh(stage: Any, place: str, surface: Surface, origin: np.ndarray, n
         targets: list[Any] = []
         for name, morph in zip(node.morph_names, surface.morphs, strict=True):
             moved = np.flatnonzero(np.abs(morph).max(-1) > _NEGLIGIBLE_METRES).astype(np.int32)
-            shape = UsdSkel.BlendShape.Define(stage, f"{place}/{name}")
+            shape = UsdSkel.BlendShape.Define(stage, f"{prim_path}/{name}")
             shape.CreateOffsetsAttr(Vt.Vec3fArray.FromNumpy(morph[moved].astype(np.float32)))
             shape.CreatePointIndicesAttr(Vt.IntArray.FromNumpy(moved))
             targets.append(shape.GetPath())
@@ -137,12 +139,12 @@ def _define_mesh(stage: Any, place: str, surface: Surface, origin: np.ndarray, n
     return mesh
 
 
-def _define_material(stage: Any, folder: Path, place: str, material: SurfaceMaterial) -> Any:
+def _define_material(stage: Any, folder: Path, prim_path: str, material: SurfaceMaterial) -> Any:
     from pxr import Gf, Sdf, UsdShade
 
     types = Sdf.ValueTypeNames
-    definition = UsdShade.Material.Define(stage, place)
-    surface = UsdShade.Shader.Define(stage, f"{place}/Surface")
+    definition = UsdShade.Material.Define(stage, prim_path)
+    surface = UsdShade.Shader.Define(stage, f"{prim_path}/Surface")
     surface.CreateIdAttr("UsdPreviewSurface")
     surface.CreateInput("roughness", types.Float).Set(material.roughness)
     surface.CreateInput("metallic", types.Float).Set(material.metallic)
@@ -150,18 +152,18 @@ def _define_material(stage: Any, folder: Path, place: str, material: SurfaceMate
     colour.Set(Gf.Vec3f(*material.base_colour[:3]))
     opacity = surface.CreateInput("opacity", types.Float)
     opacity.Set(material.base_colour[3])
-    reader = UsdShade.Shader.Define(stage, f"{place}/Coordinates")
+    reader = UsdShade.Shader.Define(stage, f"{prim_path}/Coordinates")
     reader.CreateIdAttr("UsdPrimvarReader_float2")
     reader.CreateInput("varname", types.String).Set("st")
     coordinates = reader.CreateOutput("result", types.Float2)
 
     def texture(name: str, image: bytes, space: str) -> Any:
         suffix = ".png" if image_type(image) == "image/png" else ".jpg"
-        file = folder / f"{place.rsplit('/', 1)[1]}_{name}{suffix}"
+        file = folder / f"{prim_path.rsplit('/', 1)[1]}_{name}{suffix}"
         file.write_bytes(image)
-        shader = UsdShade.Shader.Define(stage, f"{place}/{name}")
+        shader = UsdShade.Shader.Define(stage, f"{prim_path}/{name}")
         shader.CreateIdAttr("UsdUVTexture")
-        # Without the dot, packages resolve the name against search paths.
+        # Without the dot, the name is looked up in search paths.
         shader.CreateInput("file", types.Asset).Set(f"./{file.name}")
         shader.CreateInput("st", types.Float2).ConnectToSource(coordinates)
         shader.CreateInput("sourceColorSpace", types.Token).Set(space)

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lifemask.perception.face_mesh import FaceMeshHead, FaceMeshNetwork, FaceMeshTrunk
+from lifemask.perception.face_mesh import FaceMeshBackbone as SharedStages
+from lifemask.perception.face_mesh import FaceMeshHead, FaceMeshNetwork
 from lifemask.perception.weights import load_network
 
 STAGES = 7
@@ -62,7 +63,7 @@ class FaceMeshBackbone(nn.Module):
         self.input_channels = input_channels
         self.input_size = input_size
         self.frozen_stages = frozen_stages
-        backbone = FaceMeshTrunk()
+        backbone = SharedStages()
         self.stem, self.activation, self.stages = (
             backbone.stem, backbone.activation, backbone.stages,
         )  # fmt: skip

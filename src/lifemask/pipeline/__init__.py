@@ -1,1 +1,1 @@
-"""Photos to reconstructed heads, and what can be made of them."""
+"""From photos to reconstructed heads, their pictures and their files."""

@@ -23,14 +23,14 @@ _MAPS: dict[str, Callable[[Rendering], Tensor]] = {
     "albedo": lambda drawn: drawn.albedo.permute(1, 2, 0),
     "shading": lambda drawn: (drawn.shading * drawn.mask).permute(1, 2, 0),
 }
-"""What each pixel tells, rows first."""
+"""The maps: one value per pixel, rows first."""
 
 
 def face_arrays(face: ReconstructedHead) -> dict[str, np.ndarray]:
     """Return meshes in metres and per-pixel maps.
 
-    Maps cover the photo, or above four megapixels only the face's box; `offset` is (x, y) of their
-    top left corner in photo pixels. Normals are +x right, +y up, +z to the viewer; albedo and
+    Maps cover the photo; above four megapixels, only the box of the head. `offset` is (x, y) of
+    their top left corner in photo pixels. Normals are +x right, +y up, +z to the viewer; albedo and
     shading are linear RGB; all are zero outside the head's mask.
     """
     left, top, view = _view(face)
@@ -42,7 +42,7 @@ def face_arrays(face: ReconstructedHead) -> dict[str, np.ndarray]:
 def write_arrays(file: BinaryIO, face: ReconstructedHead) -> None:
     """Write what `face_arrays` returns as an NPZ file, with little memory however large the photo.
 
-    Maps are drawn a strip at a time, anew for each map.
+    Maps are drawn a strip at a time, once for each map.
     """
     left, top, view = _view(face)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -78,7 +78,7 @@ def _view(face: ReconstructedHead) -> tuple[int, int, PerspectiveCamera]:
 
 
 def _strips(face: ReconstructedHead, view: PerspectiveCamera) -> Iterator[Rendering]:
-    """Draw the head from the top, as many rows at a time as memory is given for."""
+    """Draw the head from the top, in strips of at most so many pixels."""
     height, width = view.image_size
     rows = max(1, _PIXELS_AT_ONCE // width)
     for top in range(0, height, rows):

@@ -36,7 +36,7 @@ _WRITERS: dict[str, Callable[[Path, Scene], object]] = {
     ".ply": write_ply,
     ".usdz": write_usdz,
 }
-"""What writes a scene, by suffix."""
+"""Writers of scenes, by suffix."""
 _JPEG_QUALITY = 92
 _CUTOUT_MARGIN = 4
 """Texels around a cut-out, for filtering."""
@@ -107,10 +107,10 @@ def head_scene(face: ReconstructedHead) -> Scene:
 def person_morphs(
     model: MorphableModel, person: FaceCoefficients, neutral: Float[Tensor, "V 3"]
 ) -> Float[Tensor, "E V 3"]:
-    """Return what each expression at weight 1 moves on this very person, metres.
+    """Return how each expression at weight 1 moves the vertices of this person, metres.
 
-    Lids close on the person's own eyeballs, which the model's linear basis knows of the mean person
-    only; the eyeballs turn in the `eyeLook…` targets.
+    Lids close on the person's own eyeballs; the model's linear basis fits those of the mean person.
+    The eyeballs turn in the `eyeLook…` targets.
 
     Args:
         person: without expression.
@@ -183,7 +183,7 @@ def _surface(
 
 
 def _with_cutout(face: ReconstructedHead, surface: Surface, material: SurfaceMaterial) -> Surface:
-    """Give a surface its own part of the texture, transparent where the atlas is.
+    """Give a surface its own part of the texture, with the opacity of the atlas.
 
     JPEG holds no opacity, and a PNG of the whole texture would be ten times larger.
     """

@@ -1,4 +1,4 @@
-"""One picture that shows a reconstruction to a person."""
+"""The preview: one picture of a reconstruction."""
 
 import numpy as np
 import torch

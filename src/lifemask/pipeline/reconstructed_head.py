@@ -1,4 +1,4 @@
-"""What is known of a head after its reconstruction: photo, measurements, fit, texture, model."""
+"""A reconstructed head as plain data: photo, observation, fit, texture, model."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,9 +26,9 @@ class ReconstructedHead:
     """A person's head as seen in one photo."""
 
     photo: Photo
-    """The photo it came from."""
+    """The photo that shows it."""
     observation: FaceObservation
-    """What perception measured."""
+    """Measurements of perception."""
     fit: FaceFit
     """Shape, camera and light."""
     texture: FaceTexture

@@ -1,4 +1,4 @@
-"""One reconstructed face, and everything that users make of it: pictures, files, arrays."""
+"""One reconstructed face, with methods for its pictures, files and arrays."""
 
 import os
 from dataclasses import dataclass, replace
@@ -49,7 +49,7 @@ class FaceReconstruction(ReconstructedHead):
         return replace(drawn, albedo=albedo, colour=albedo * drawn.shading)
 
     def relight(self, light: SphericalHarmonicsLight) -> Image.Image:
-        """Return the photo with the head in another light; what is not head takes its average."""
+        """Return the photo with the head in another light; its surroundings change by the average."""
         return Image.fromarray(relit_photo(self, light))
 
     def preview(self) -> UInt8[np.ndarray, "h w 3"]:

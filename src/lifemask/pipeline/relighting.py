@@ -1,4 +1,4 @@
-"""A photo in another light: the head is drawn anew, its surroundings follow on average."""
+"""A photo in another light: the head is relit, its surroundings change by the average."""
 
 import numpy as np
 import torch
@@ -11,17 +11,16 @@ from lifemask.rendering.filters import gaussian_blur
 from lifemask.rendering.heads import render_head
 
 _DARKEST = 0.06
-"""Shading of the photo below this share of its brightest is not divided by."""
+"""Least shading to divide by, as a share of the brightest."""
 
 
 def relit_photo(
     face: ReconstructedHead, light: SphericalHarmonicsLight
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Return the photo with the head as the new light would show it.
+    """Return the photo with the head in a new light.
 
-    On the head every pixel is multiplied by the new shading over the old one, so that nothing of
-    the photo's detail is lost; around it (hair, background) by a smooth continuation of that
-    ratio.
+    On the head, every pixel is multiplied by the new shading over the old one, which keeps all
+    detail of the photo. Around it (hair, background), a smooth continuation of that ratio is used.
     """
     photo = image_from_pixels(face.photo.pixels)
     old, new = (render_head(face.surface, face.camera, lamp).fine for lamp in (face.light, light))
@@ -31,7 +30,7 @@ def relit_photo(
     mask = old.mask
     extent = float(mask.sum() ** 0.5)
     average = (ratio * mask).sum((-2, -1), keepdim=True) / mask.sum().clamp(min=1)
-    # Values carried outwards fade into the average of the head.
+    # Outside, values fade into the average of the head.
     spread = extent * 0.12
     near = gaussian_blur(mask[None], spread)
     carried = gaussian_blur(ratio * mask, spread) / near.clamp(min=1e-3)

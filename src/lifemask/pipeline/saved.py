@@ -25,13 +25,13 @@ from lifemask.rendering import render
 
 _SUPERSAMPLING = 2
 _TEXTURE_SIZE = 4096
-"""Texels a side from which a texture is reduced: no picture shows more of them."""
+"""Textures with more texels a side are reduced: no picture shows more."""
 _BACKGROUND = 0.85
 """Linear grey behind opaque pictures."""
 
 
 class SavedHeadError(ValueError):
-    """A file is no head that `FaceReconstruction.save` wrote; the message says what is missing."""
+    """A file was not written by `FaceReconstruction.save`; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ class SavedHead:
     ) -> UInt8[np.ndarray, "size size channels"]:
         """Return a square sRGB picture of the head as in the photo, in another light.
 
-        The light meets the surface itself; the normal map is left out, as spherical harmonics of
-        the second degree hardly show it.
+        The normal map is not used, as spherical harmonics of the second degree hardly show it.
 
         Args:
             light: in the camera's axes.
@@ -57,7 +56,7 @@ class SavedHead:
             opaque: RGB on grey instead of RGBA.
         """
         surfaces = [surface for _, surface in self.scene.at_rest()]
-        # What light passes through is drawn over what lies behind it.
+        # Transparent surfaces are drawn last, over those behind them.
         surfaces.sort(key=_is_transparent)
         points = torch.from_numpy(np.concatenate([s.positions for s in surfaces])).float()
         camera, _ = face_camera(self.camera, points, size, margin=0.04)
@@ -92,7 +91,7 @@ def read_head(path: str | os.PathLike[str]) -> SavedHead:
     """Read a head from NAME.glb, or from NAME.json with NAME.glb beside it.
 
     Raises:
-        SavedHeadError: there is no such file, or it is not one of ours.
+        SavedHeadError: there is no such file, or it was not written by this package.
         GltfError: the GLB is damaged.
     """
     path = Path(path)
@@ -109,7 +108,7 @@ def read_head(path: str | os.PathLike[str]) -> SavedHead:
         return SavedHead(scene, _camera(scene.extras["camera"]))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise SavedHeadError(
-            f"{str(path)!r} does not say which camera saw it ({error!r}); only heads written by "
+            f"{str(path)!r} holds no camera ({error!r}); only heads written by "
             "`lifemask reconstruct` do."
         ) from error
 
@@ -125,9 +124,9 @@ def _camera(values: Mapping[str, Any]) -> PerspectiveCamera:
 
 
 def _welded(surface: Surface) -> Mesh:
-    """Join vertices that were repeated at texture seams, so that the shading shows no seam.
+    """Join vertices that are repeated at texture seams, so that the shading shows no seam.
 
-    Points that touch without being joined, as of closed lips, differ in their normals.
+    Points that touch but are not joined, such as closed lips, differ in their normals.
     """
     key = surface.positions
     if surface.normals is not None:
@@ -151,7 +150,7 @@ def _is_transparent(surface: Surface) -> bool:
 
 
 def _texture(material: SurfaceMaterial | None) -> Float[Tensor, "4 R S"]:
-    """Return base colour (linear) and opacity, of one texel where there is no texture."""
+    """Return base colour (linear) and opacity; one texel if there is no texture."""
     factor = torch.tensor((1.0, 1.0, 1.0, 1.0) if material is None else material.base_colour)
     if material is None or material.base_colour_image is None:
         return factor.view(4, 1, 1)
@@ -162,7 +161,7 @@ def _texture(material: SurfaceMaterial | None) -> Float[Tensor, "4 R S"]:
         pixels = np.array(Image.fromarray(pixels).reduce(reduction))
     opacity = torch.ones(1, *pixels.shape[:2])
     if material.alpha_mode != "OPAQUE":
-        # A photo's transparent parts are put on white; of a texture, what is under them counts.
+        # Transparent parts of a photo become white; a texture keeps its colours there.
         file.seek(0)
         with Image.open(file) as image:
             layers = np.array(image.convert("RGBA").reduce(reduction))

@@ -11,16 +11,16 @@ from lifemask.rendering.heads import HeadSurface, render_head
 _SUPERSAMPLING = 2
 
 STUDIO_LIGHT = SphericalHarmonicsLight.from_direction(0.5, 0.6, strength=0.75, ambient=0.35)
-"""What clay pictures are lit with."""
+"""Light of clay pictures."""
 
 
 def face_camera(
     camera: PerspectiveCamera, points: Float[Tensor, "N 3"], size: int, *, margin: float = 0.12
 ) -> tuple[PerspectiveCamera, tuple[float, float, float]]:
-    """Return the same view cut to a square around some points, and that square.
+    """Return the same view, cropped to a square around some points, and that square.
 
     Args:
-        points: what must be seen, head space.
+        points: points that must be visible, head space.
         size: pixels a side of the picture.
         margin: free space around the points as a share of their extent.
 

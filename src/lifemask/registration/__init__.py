@@ -1,4 +1,4 @@
-"""Registration: a morphable model is brought onto scans, point clouds and other models.
+"""Registration of a morphable model to scans, point clouds and other models.
 
 `register` finds pose, scale and identity for points without known partners, `DenseFitter` for
 points in full correspondence. `adopt` (in `lifemask.registration.adoption`) completes an imported

@@ -1,8 +1,8 @@
-"""Make an imported model fit photos through the same code as the default head.
+"""Imported models are completed, so that they fit photos with the code of the default head.
 
 A file brings a mean and modes; a fit also needs dense landmarks, regions and the 52 ARKit
 expressions. The landmarks are found on pictures of the model's mean; then the default head is
-registered to that mean and lends what the file lacks.
+registered to that mean, and the missing parts are copied from it.
 """
 
 import numpy as np
@@ -38,7 +38,7 @@ from lifemask.registration.surface_landmarks import (
 Array = np.ndarray
 
 _REACH_METRES = 0.012
-"""Vertices farther from the registered head borrow nothing from it."""
+"""Vertices farther from the registered head get nothing from it."""
 _INSIDE = ("mouth_bag", "teeth", "gums_and_tongue", "tongue", "eye_socket_left", "eye_socket_right")
 _BALLS = ("eyeball_left", "eyeball_right")
 _COLOURS = {"skin": (0.55, 0.36, 0.28), "iris": (0.12, 0.07, 0.04), "sclera": (0.85, 0.85, 0.85)}
@@ -54,21 +54,21 @@ def adopt(
     """Return the imported model with everything a fit needs.
 
     The model has the 52 ARKit expressions: its own where the names match (`browDown_L` is
-    `browDownLeft`), else those of the default head carried over. It has no albedo, so it fits with
+    `browDownLeft`), else those of the default head. It has no albedo, so it fits with
     quality "fast", and no eyeballs that turn.
 
     Args:
-        imported: what an importer returned; its landmarks are replaced by measured ones, except
+        imported: the result of an importer; its landmarks are replaced by measured ones, except
             the 68 if it has them.
-        head: the default head, which lends regions and expressions.
-        perception: the networks that look at the pictures.
+        head: the default head, source of regions and expressions.
+        perception: the networks that find landmarks on pictures of the mean.
         identity_modes: how many of the imported modes to keep.
 
     Raises:
-        ValueError: when too few landmarks are found on pictures of the mean: it does not look
-            like a face, or its axes are not ours.
+        ValueError: when too few landmarks are found on pictures of the mean: it is not a face, or
+            its axes differ from head space.
     """
-    found, outer = _look(imported, perception)
+    found, outer = _find_landmarks(imported, perception)
     own = np.flatnonzero(found.spread[:468] < 0.0035)
     if len(own) < 100:
         raise ValueError(
@@ -76,17 +76,17 @@ def adopt(
             "that its mean is a face with +Y up and +Z out of it, in metres."
         )
     dense, weight = complete_landmarks(found)
-    lent = _register_head(head, imported, found)
-    regions, carried = _borrow(head, lent, imported)
+    registered = _register_head(head, imported, found)
+    regions, carried = _transfer(head, registered, imported)
     expressions = np.stack([_expression(name, imported, carried) for name in ARKIT_EXPRESSIONS])
     for name, mask in imported.regions.items():
         regions[name] = mask
     skin_surface = TriangleSurface(imported.triangles[outer], len(imported.mean), neighbours=8)
-    place = skin_surface.closest(imported.mean, dense)
+    on_skin = skin_surface.closest(imported.mean, dense)
     weight[468:] = 0.0
     embedding = LandmarkEmbedding(
-        torch.from_numpy(outer[place.triangle_index]),
-        torch.from_numpy(place.barycentric).float(),
+        torch.from_numpy(outer[on_skin.triangle_index]),
+        torch.from_numpy(on_skin.barycentric).float(),
         torch.from_numpy(weight).float(),
     )
     ibug = None
@@ -121,7 +121,9 @@ def arkit_name(name: str) -> str:
     return name
 
 
-def _look(imported: ImportedModel, perception: FacePerception) -> tuple[SurfaceLandmarks, Array]:
+def _find_landmarks(
+    imported: ImportedModel, perception: FacePerception
+) -> tuple[SurfaceLandmarks, Array]:
     """Return the dense points on the mean and the triangles of the skin."""
     inner = np.zeros(len(imported.mean), bool)
     for name in (*_INSIDE, *_BALLS):
@@ -156,7 +158,7 @@ def _register_head(
     """Return the default head on the imported mean."""
     dense = head.dense478
     if dense is None:
-        raise ValueError("The head that lends has no dense landmarks; use the default head.")
+        raise ValueError("The given head has no dense landmarks; use the default head.")
     skin = head.regions["skin"].numpy() > 0.5
     triangles = head.triangles.numpy()
     shape = LinearShape(
@@ -189,21 +191,21 @@ def _register_head(
     )
 
 
-def _borrow(
-    head: MorphableModel, lent: Registration, imported: ImportedModel
+def _transfer(
+    head: MorphableModel, registered: Registration, imported: ImportedModel
 ) -> tuple[dict[str, Array], Float[Array, "52 V 3"]]:
     """Return the head's regions and expressions at the imported vertices."""
     triangles = head.triangles.numpy()
-    place = TriangleSurface(triangles, len(head.mean)).closest(lent.vertices, imported.mean)
-    corners = triangles[place.triangle_index]
-    near = (place.distance < _REACH_METRES).astype(np.float64)
+    on_head = TriangleSurface(triangles, len(head.mean)).closest(registered.vertices, imported.mean)
+    corners = triangles[on_head.triangle_index]
+    near = (on_head.distance < _REACH_METRES).astype(np.float64)
     regions = {
-        name: (mask.double().numpy()[corners] * place.barycentric).sum(1) * near
+        name: (mask.double().numpy()[corners] * on_head.barycentric).sum(1) * near
         for name, mask in head.regions.items()
     }
     moved = head.expression_basis.double().numpy()[:, corners]
-    carried = np.einsum("nc,kncd->knd", place.barycentric, moved) * near[:, None]
-    return regions, lent.scale * carried @ lent.rotation.T
+    carried = np.einsum("nc,kncd->knd", on_head.barycentric, moved) * near[:, None]
+    return regions, registered.scale * carried @ registered.rotation.T
 
 
 def _expression(name: str, imported: ImportedModel, carried: Array) -> Float[Array, "V 3"]:

@@ -11,7 +11,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class SurfacePoints:
-    """Points on a triangle mesh, each with the distance to the query it answers."""
+    """Points on a triangle mesh, each with the distance to its query point."""
 
     triangle_index: Int[Array, "N"]
     """Triangle that holds the point."""
@@ -24,7 +24,7 @@ class SurfacePoints:
 
 
 class TriangleSurface:
-    """A fixed triangle topology that answers closest-point queries for any vertex positions.
+    """A fixed triangle topology that finds closest points for any vertex positions.
 
     Candidates are the triangles around the `neighbours` vertices nearest to the query, each tested
     exactly. This is the true closest point unless a triangle is much longer than its neighbours.

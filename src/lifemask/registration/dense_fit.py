@@ -53,7 +53,7 @@ class DenseFitter:
         coefficients = np.zeros(self.count)
         for _ in range(iterations):
             wanted = (points - translation) @ rotation - self.mean
-            # Pose and identity together: taken in turns, they creep along valleys they share.
+            # Pose and identity together: in alternation, they converge slowly.
             solution = self.inverse @ (self.weighted @ wanted.reshape(-1))
             coefficients, twist = solution[: self.count], solution[self.count :]
             translation = translation + rotation @ twist[3:]

@@ -2,9 +2,9 @@
 
 Gauss-Newton over pose, scale and identity. Each target point is tied to the closest point of the
 model's surface, mostly along the surface normal (Chen and Medioni, "Object modelling by
-registration of multiple range images", 1992); landmarks keep lips and eyelids from sliding while
-the closest-point error falls. Plain numpy in float64: this runs when models and scans are
-prepared or graded, not when a photo is fitted.
+registration of multiple range images", 1992). Landmarks keep lips and eyelids from sliding. Plain
+numpy in float64: this runs when models and scans are prepared or evaluated, not when a photo is
+fitted.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class LinearShape:
-    """A mean shape and its modes: what registration needs of a morphable model."""
+    """A mean shape and its modes: the parts of a morphable model that registration needs."""
 
     mean: Float[Array, "V 3"]
     """Mean vertices in metres."""
@@ -41,7 +41,7 @@ class LinearShape:
 
 @dataclass(frozen=True)
 class LandmarkPairs:
-    """Points of the model that belong at known places of the target."""
+    """Points of the model with known positions on the target."""
 
     triangle_index: Int[Array, "N"]
     """Triangle of the model that holds each landmark, an index into `all_triangles`."""
@@ -77,7 +77,7 @@ class RegistrationConfig:
 
 @dataclass(frozen=True)
 class Registration:
-    """The model in the place and shape of the target: target = scale * rotation @ x + translation."""
+    """The model after registration: target = scale * rotation @ x + translation."""
 
     scale: float
     """Size of the target over that of the model."""
@@ -114,10 +114,10 @@ def register(
         shape: the model; all its modes are used.
         points: target points in metres.
         weights: area or trust of each point; only ratios matter.
-        landmarks: pairs that guide the fit. Without them `start` is required.
+        landmarks: pairs that also count in the fit. Without them `start` is required.
         normals: unit normals of the target; a pair counts less the more its normals disagree, and
             not at all beyond a right angle. Keeps the two sides of lips, lids and ears apart.
-        start: scale, rotation and translation to begin from; default: aligns the landmarks.
+        start: initial scale, rotation and translation; default: from alignment of the landmarks.
         surface: the model's topology, when many targets share it.
         config: weights and iterations.
 
@@ -128,7 +128,7 @@ def register(
     if start is None:
         if landmarks is None or len(landmarks.target) < 4:
             raise ValueError(
-                "Registration needs a place to begin: give at least four landmark pairs, or start="
+                "Registration needs a start: give at least four landmark pairs, or start="
                 "(scale, rotation, translation)."
             )
         own = landmark_positions(shape.mean, landmarks)
@@ -239,9 +239,9 @@ class _Solver:
         modes = np.einsum("nc,ncdk->ndk", barycentric, self.vertex_modes[corners])
         modes = scale * np.einsum("ij,njk->nik", rotation, modes)
         offset = position - translation
-        turn = -cross_matrices(offset)
-        move = np.broadcast_to(np.eye(3), (count, 3, 3))
-        parts = [modes, turn, move]
+        by_rotation = -cross_matrices(offset)
+        by_translation = np.broadcast_to(np.eye(3), (count, 3, 3))
+        parts = [modes, by_rotation, by_translation]
         if self.config.free_scale:
             parts.append(offset[:, :, None] / scale)
         return np.concatenate(parts, axis=2) * 1e3

@@ -31,8 +31,8 @@ def align(
 def rigid_motions(points: Float[Array, "N 3"]) -> Float[Array, "6 N 3"]:
     """Return displacements per radian about the three axes, then per metre along them."""
     axes = np.eye(3)
-    turns = [np.cross(axis, points) for axis in axes]
-    return np.stack([*turns, *(np.broadcast_to(axis, points.shape) for axis in axes)])
+    rotations = [np.cross(axis, points) for axis in axes]
+    return np.stack([*rotations, *(np.broadcast_to(axis, points.shape) for axis in axes)])
 
 
 def rotation_matrix(vector: Float[Array, "3"]) -> Float[Array, "3 3"]:

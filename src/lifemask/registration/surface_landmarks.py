@@ -1,17 +1,17 @@
-"""Dense landmarks of a textured mesh: draw it from several sides, look at it, project back.
+"""Dense landmarks of a textured mesh: it is drawn from several sides, points are projected back.
 
-The landmark network works on images. Every view says where on the mesh's surface each of the 478
-points lies; views that see a point's surface at a slant, or only past an edge, count little, and
-the weighted geometric median over views throws out the rest.
+The landmark network works on images. Every view gives a position on the mesh for each of the 478
+points. Views that show the surface of a point at a slant, or only beside an edge, count little,
+and the weighted geometric median over views removes the other outliers.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 
@@ -26,7 +26,7 @@ from lifemask.rendering import rasterize, render
 
 DENSE_POINTS = 478
 STABLE_SPREAD_METRES = 0.0035
-"""Dense points on which views disagree by more are not used as landmarks."""
+"""Dense points whose positions differ more between views are not used as landmarks."""
 
 _BACKGROUND = 0.35
 _DISTANCE_METRES = 1.2
@@ -37,11 +37,11 @@ class SurfaceLandmarks:
     """Where the 478 points of the dense face mesh lie on a mesh."""
 
     position: Float[np.ndarray, "478 3"]
-    """Metres, on the reference vertices; NaN for a point that no view saw."""
+    """Metres, on the reference vertices; NaN for a point that no view shows."""
     spread: Float[np.ndarray, "478"]
-    """Mean distance of the views' answers to the position, metres; NaN where unseen."""
+    """Mean distance of the views' positions to this one, metres; NaN if no view shows it."""
     views: Int[np.ndarray, "478"]
-    """How many views placed the point."""
+    """Number of views that show the point."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,18 @@ class Appearance:
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """From where the mesh is drawn."""
+    """Views from which the mesh is drawn."""
 
     yaws_degrees: tuple[float, ...] = (-40, -20, 0, 20, 40)
-    """Turns of the head about +Y."""
+    """Rotations of the head about +Y."""
     pitches_degrees: tuple[float, ...] = (-12, 3, 18)
-    """Turns of the head about +X; positive looks down."""
+    """Rotations of the head about +X; positive looks down."""
     image_size: int = 512
     """Side of the square images, pixels."""
     width_metres: float = 0.33
     """Width of the scene in the plane through the centre."""
     minimum_cosine: float = 0.35
-    """Answers where the surface is seen at a flatter slant are left out."""
+    """Positions whose cosine between normal and view is smaller are left out."""
 
 
 def head_camera(
@@ -79,11 +79,11 @@ def head_camera(
     width_metres: float = 0.33,
     distance_metres: float = _DISTANCE_METRES,
 ) -> PerspectiveCamera:
-    """Return a camera that looks at `centre` while the head is turned by yaw and pitch."""
-    turn = matrix_from_yaw_pitch_roll(
+    """Return a camera that looks at `centre` while the head is rotated by yaw and pitch."""
+    head_rotation = matrix_from_yaw_pitch_roll(
         torch.tensor(float(yaw_radians)), torch.tensor(float(pitch_radians)), torch.tensor(0.0)
     )
-    rotation = torch.tensor(FRONTAL_HEAD_TO_CAMERA) @ turn
+    rotation = torch.tensor(FRONTAL_HEAD_TO_CAMERA) @ head_rotation
     translation = torch.tensor([0.0, 0.0, distance_metres]) - rotation @ centre.float()
     return PerspectiveCamera(
         focal_pixels=torch.tensor(image_size * distance_metres / width_metres),
@@ -106,29 +106,30 @@ def find_surface_landmarks(
     uv_triangles: Int[Tensor, "T 3"] | None = None,
     views: ViewConfig | None = None,
 ) -> SurfaceLandmarks:
-    """Return the dense points' places, gathered over shapes that share one topology.
+    """Return the positions of the dense points, over shapes that share one topology.
 
     Args:
         perception: the networks.
         shapes: vertices in metres, head axes.
         appearances: one for each shape.
-        triangles: what is drawn.
-        reference: vertices on which the answers are averaged, for instance the mean face.
-        centre: what the cameras look at, metres.
+        triangles: of all shapes.
+        reference: vertices on which the positions are averaged, for instance the mean face.
+        centre: point that the cameras look at, metres.
         landing: indices of the triangles a point may lie on; default all. Points of the iris land
             on whatever is there.
         uv: texture coordinates, if an appearance has a texture.
         uv_triangles: indices into `uv`.
-        views: from where to look.
+        views: directions of the views.
     """
     views = views or ViewConfig()
     allowed = torch.ones(len(triangles), dtype=torch.bool)
     if landing is not None:
         allowed[:] = False
         allowed[landing] = True
-    answers: list[list[Tensor]] = [[] for _ in range(DENSE_POINTS)]
+    positions: list[list[Tensor]] = [[] for _ in range(DENSE_POINTS)]
     for vertices, appearance in zip(shapes, appearances, strict=True):
         normals = vertex_normals(vertices, triangles)
+        surface = _Surface(vertices, normals, triangles, reference, allowed)
         for yaw in views.yaws_degrees:
             for pitch in views.pitches_degrees:
                 camera = head_camera(
@@ -143,10 +144,9 @@ def find_surface_landmarks(
                 if not detections:
                     continue
                 points = _observe(perception, pixels, detections[0])
-                _collect(
-                    answers, points, vertices, normals, triangles, reference, allowed, camera, views
-                )
-    return _summary(answers)
+                for number, position in _on_surface(points, surface, camera, views.minimum_cosine):
+                    positions[number].append(position)
+    return _summary(positions)
 
 
 def photograph(
@@ -176,29 +176,38 @@ def _observe(perception: FacePerception, pixels: np.ndarray, detection: FaceDete
     return observation.landmarks478[:, :2]
 
 
-def _collect(
-    answers: list[list[Tensor]],
-    points: Tensor,
-    vertices: Tensor,
-    normals: Tensor,
-    triangles: Tensor,
-    reference: Tensor,
-    allowed: Tensor,
+@dataclass(frozen=True)
+class _Surface:
+    """A shape on which landmarks are sought."""
+
+    vertices: Float[Tensor, "V 3"]
+    normals: Float[Tensor, "V 3"]
+    triangles: Int[Tensor, "T 3"]
+    reference: Float[Tensor, "V 3"]
+    """Vertices on which positions are returned."""
+    allowed: Bool[Tensor, "T"]
+    """Triangles that a point may lie on."""
+
+
+def _on_surface(
+    points: Float[Tensor, "N 2"],
+    surface: _Surface,
     camera: PerspectiveCamera,
-    views: ViewConfig,
-) -> None:
-    """Add (x, y, z on the reference, weight) of every point that lands well."""
-    fragments = rasterize(camera.project(vertices), triangles, camera.image_size)
+    minimum_cosine: float,
+) -> Iterator[tuple[int, Float[Tensor, "4"]]]:
+    """Yield number and (x, y, z on the reference, weight) of every point that hits the surface well."""
+    triangles = surface.triangles
+    fragments = rasterize(camera.project(surface.vertices), triangles, camera.image_size)
     index = fragments.triangle_index
-    size = views.image_size
+    height, width = camera.image_size
     to_eye = camera.world_to_camera[:3, :3]
     for number, (x, y) in enumerate(points.tolist()):
         column, row = math.floor(x), math.floor(y)
-        if not (2 <= column < size - 2 and 2 <= row < size - 2):
+        if not (2 <= column < width - 2 and 2 <= row < height - 2):
             continue
-        # The pixel itself, else the nearest of its neighbours: lids and lips are thin.
+        # The pixel, or else the nearest of its neighbours: lids and lips are thin.
         window = index[row - 1 : row + 2, column - 1 : column + 2]
-        good = (window >= 0) & allowed[window.clamp(min=0)]
+        good = (window >= 0) & surface.allowed[window.clamp(min=0)]
         if not good.any():
             continue
         offset = torch.tensor([-1.0, 0.0, 1.0])
@@ -207,35 +216,35 @@ def _collect(
         i, j = row - 1 + best // 3, column - 1 + best % 3
         corners = triangles[index[i, j]]
         weights = fragments.barycentric[i, j]
-        normal = to_eye @ (weights @ normals[corners])
+        normal = to_eye @ (weights @ surface.normals[corners])
         cosine = float(-normal[2] / normal.norm().clamp(min=1e-9))
-        if cosine < views.minimum_cosine:
+        if cosine < minimum_cosine:
             continue
         slip = float(torch.where(good, far, torch.inf).min())
-        place = weights @ reference[corners]
-        answers[number].append(torch.cat([place, torch.tensor([cosine**3 / (1 + slip)])]))
+        position = weights @ surface.reference[corners]
+        yield number, torch.cat([position, torch.tensor([cosine**3 / (1 + slip)])])
 
 
-def _summary(answers: list[list[Tensor]]) -> SurfaceLandmarks:
-    position = np.full((len(answers), 3), np.nan)
-    spread = np.full(len(answers), np.nan)
-    count = np.array([len(found) for found in answers])
-    for number, found in enumerate(answers):
+def _summary(positions: list[list[Tensor]]) -> SurfaceLandmarks:
+    position = np.full((len(positions), 3), np.nan)
+    spread = np.full(len(positions), np.nan)
+    count = np.array([len(found) for found in positions])
+    for number, found in enumerate(positions):
         if not found:
             continue
         table = torch.stack(found).double().numpy()
-        place, weight = table[:, :3], table[:, 3]
-        middle = geometric_median(place, weight)
+        points, weight = table[:, :3], table[:, 3]
+        middle = geometric_median(points, weight)
         position[number] = middle
-        spread[number] = np.average(np.linalg.norm(place - middle, axis=1), weights=weight)
+        spread[number] = np.average(np.linalg.norm(points - middle, axis=1), weights=weight)
     return SurfaceLandmarks(position, spread, count)
 
 
 def complete_landmarks(found: SurfaceLandmarks) -> tuple[np.ndarray, np.ndarray]:
     """Return all dense points (478, 3) of a symmetric head and their trust (478,), 0 to 1.
 
-    Points on which views, or the two sides, disagree are filled in by a thin-plate warp of the
-    network's canonical mesh. Irises are left at zero: they belong on eyeballs.
+    Points that differ between views or sides are replaced by a thin-plate warp of the network's
+    canonical mesh. Irises stay at zero: they belong on eyeballs.
     """
     topology = load_asset("perception/face_mesh_topology")
     mirror = np.asarray(topology["mirror"]).astype(np.int64)
@@ -253,7 +262,7 @@ def complete_landmarks(found: SurfaceLandmarks) -> tuple[np.ndarray, np.ndarray]
     dense[:468] = warp(canonical)
     dense[known] = symmetrised[known]
     dense = (dense + dense[mirror] * [-1, 1, 1]) / 2
-    # Filled-in points inside the face are good to a few millimetres; those on its outline slide.
+    # Replaced points inside the face are right to a few millimetres; those on its outline slide.
     weight = np.where(spread < 2.5 * STABLE_SPREAD_METRES, 0.3, 0.1)
     weight[known] = np.maximum(0.3, np.exp(-((spread[known] / STABLE_SPREAD_METRES) ** 2)))
     return dense, weight

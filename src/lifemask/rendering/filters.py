@@ -11,7 +11,7 @@ def gaussian_blur(image: Float[Tensor, "C H W"], sigma: float) -> Float[Tensor, 
     if sigma < 0.2:
         return image
     if sigma > 4:
-        # A wide blur of a reduced image is the same to the eye and far cheaper.
+        # A wide blur of a reduced image looks the same and is far cheaper.
         height, width = image.shape[-2:]
         even = F.pad(image[None], (0, width % 2, 0, height % 2), mode="replicate")
         small = gaussian_blur(F.avg_pool2d(even, 2)[0], sigma / 2)

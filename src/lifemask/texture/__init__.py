@@ -1,1 +1,1 @@
-"""The head's texture from the photo: unwrapped, freed of light, completed, with eyes, teeth, hair."""
+"""The head's light-free texture from its photo: skin, eyes, teeth and hair."""

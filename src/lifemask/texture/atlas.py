@@ -12,7 +12,7 @@ from lifemask.morphable.model import MorphableModel
 from lifemask.rendering import Fragments, interpolate, rasterize_uv
 
 ANALYSIS_SIZE = 512
-"""Texels a side at which light, residuals and completion are computed; detail comes after."""
+"""Texels a side for light, residuals and completion; detail comes after."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from lifemask.texture.atlas import Atlas
 from lifemask.texture.light_separation import SLOW_MILLIMETRES, SkinColour
 
 _PADDING = 3
-"""Empty texels of the analysis around each part of the atlas that are coloured like the part."""
+"""Empty texels around each part of the atlas that get the colour of the part."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class CompletedSkin:
     """Log albedo relative to the model's, on the whole head."""
 
     residual: Float[Tensor, "3 R R"]
-    """What texels have that the photo does not show; zero where there is no skin."""
+    """Values for texels that the photo does not show; zero where there is no skin."""
     mirrored_weight: Float[Tensor, "R R"]
     """How far the other half of the face shows each texel, 0 to 1."""
 
@@ -50,6 +50,6 @@ def _extended(
 
 
 def _with_padding(weight: Float[Tensor, "R R"], fragments: Fragments) -> Float[Tensor, "R R"]:
-    """Carry a weight into the empty texels beside it, which filters mix into the surface's edge."""
+    """Carry a weight into the empty texels beside the surface: filters mix them into its edge."""
     around = max_pool2d(weight[None], 2 * _PADDING + 1, stride=1, padding=_PADDING)[0]
     return torch.where(fragments.mask, weight, around)

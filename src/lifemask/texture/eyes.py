@@ -1,4 +1,4 @@
-"""The colour of the irises, from the photo onto the eyeballs' texture."""
+"""Eyes: the colour of the irises in the photo, and the light that reaches the eyeballs."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,15 +16,15 @@ _IRIS_LANDMARKS = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
 _LID_LANDMARKS = ((159, 145), (386, 374))
 """Middle of the upper and lower lid of the right and left eye."""
 _SMALLEST_RADIUS = 2.5
-"""Pixels: an iris smaller than this shows no colour of its own."""
+"""Least radius in pixels of an iris whose colour is measured."""
 _COVERS = [0, 1, 4, 5]
-"""Segmentation classes that hide an eye: background, hair, clothes, other."""
+"""Segmentation classes that cover an eye: background, hair, clothes, other."""
 _COVERED = 0.5
 _SOCKET_LIGHT = 0.75
-"""Share of the light that reaches an eyeball between its lids, painted into its texture."""
+"""Share of the light that reaches an eyeball between its lids. It is painted into the texture."""
 _LID_SHADE_FROM = 0.12
 _LID_SHADE_WIDTH = 0.35
-"""Sine of the elevation on the eyeball at which the upper lid's shade begins, and its extent."""
+"""Where the shade of the upper lid begins and how wide it is: sine of the elevation on the eyeball."""
 _DARKEST = 0.008
 _BRIGHTEST = 0.30
 """Linear luminance of irises without light."""
@@ -37,7 +37,7 @@ def iris_colour(
     *,
     hidden: tuple[bool, bool] = (False, False),
 ) -> Float[Tensor, "3"] | None:
-    """Return the light-free linear RGB of the irises, or None where they are too small or closed.
+    """Return the light-free linear RGB of the irises, or None if they are too small or hidden.
 
     Args:
         photo: linear RGB.
@@ -63,14 +63,14 @@ def iris_colour(
         columns = torch.arange(left, right) + 0.5
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         distance = ((x - centre[0]) ** 2 + (y - centre[1]) ** 2).sqrt() / radius
-        # The upper rim lies in the shadow of lid and lashes; the pupil is no iris.
+        # The upper rim lies in the shadow of lid and lashes. The pupil is not part of the iris.
         open_part = (y > landmarks[upper, 1] + 0.35 * radius) & (y < landmarks[lower, 1])
         ring = (distance > 0.45) & (distance < 0.85) & open_part
         samples.append(photo[:, top:bottom, left:right][:, ring])
     pixels = torch.cat(samples, dim=-1) if samples else photo.new_zeros(3, 0)
     if pixels.shape[-1] < 6:
         return None
-    # The eye lies in its socket, where less light arrives than on the skin around.
+    # Less light reaches the eye in its socket than the skin around.
     colour = pixels.median(dim=-1).values / (0.8 * shading.clamp(min=1e-3))
     luminance = colour.mean().clamp(min=1e-4)
     return colour / luminance * luminance.clamp(_DARKEST, _BRIGHTEST)
@@ -91,9 +91,9 @@ def eyes_hidden(observation: FaceObservation) -> tuple[bool, bool]:
 
 
 def socket_light(model: MorphableModel, fragments: Fragments) -> Float[Tensor, "R R"]:
-    """Return the share of the light that reaches each texel of the eyeballs: less under the lid.
+    """Return the share of the light that reaches each texel of the eyeballs; 1 elsewhere.
 
-    One elsewhere. The upper lid and its lashes shade the ball beneath them, corners lie deeper.
+    Less light arrives under the upper lid and its lashes, and in the corners.
     """
     light = torch.ones(fragments.mask.shape)
     if model.eyeballs is None:
@@ -112,7 +112,7 @@ def socket_light(model: MorphableModel, fragments: Fragments) -> Float[Tensor, "
 def paint_irises(
     albedo: Float[Tensor, "3 R R"], colour: Float[Tensor, "3"] | None, model: MorphableModel
 ) -> Float[Tensor, "3 R R"]:
-    """Return the texture with its irises in another colour, their pattern kept."""
+    """Return the texture with its irises in another colour and the same pattern."""
     if colour is None or model.eyeballs is None:
         return albedo
     rows, iris = iris_texels(model, albedo.shape[-1])

@@ -1,4 +1,4 @@
-"""The photo's own skin as the head's texture: unwrapped, freed of light, completed where unseen."""
+"""The head's texture from its photo: unwrapped, without light, completed where nothing is seen."""
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -40,7 +40,7 @@ from lifemask.texture.mouth import teeth_change, teeth_colour
 from lifemask.texture.photo_skin import PhotoSkin, photo_skin
 
 _FACING = 0.3
-"""Cosine between normal and view from which the face decides on the size of its texture."""
+"""Cosine between normal and view above which texels count for the size of the texture."""
 
 
 class TexelOrigin(IntEnum):
@@ -88,8 +88,8 @@ def face_texture(
     """Return the light-free texture of a fitted face.
 
     Args:
-        pixels: the photo the face was fitted to, sRGB.
-        face: the face as it was fitted, in the photo's pixels.
+        pixels: the photo that the face is fitted to, sRGB.
+        face: the fitted face, in the photo's pixels.
         resolution: texels a side, a multiple of 512 up to 8192; None for the smallest of 2048, 4096
             and 8192 that is no coarser than the photo on the visible face, or 8192.
 
@@ -107,7 +107,7 @@ def face_texture(
     base = _base_texture(pixels, face, model, model.albedo, observation, mesh, wanted=resolution)
     if base.wanted == base.texture.size:
         return base.texture
-    # Here the memory of all steps before is free again; the large texture needs as much.
+    # The steps above have freed their memory; the large texture needs as much.
     fine = enlarged_texture(base.texture.pixels(), base.wanted)
     if base.photo is not None:
         add_photo_detail(
@@ -122,7 +122,7 @@ class _BaseTexture:
 
     texture: FaceTexture
     wanted: int
-    """Texels a side of the texture that is asked for."""
+    """Texels a side of the wanted texture."""
     photo: Float[Tensor, "3 R R"] | None
     """Linear RGB of the photo on the texture; None where a larger texture has no more detail."""
     photo_share: Float[Tensor, "R R"]
@@ -141,7 +141,7 @@ def _base_texture(
 ) -> _BaseTexture:
     """Return the texture at its full size or at 2048 texels a side, whichever is smaller.
 
-    Light, residuals and completion are computed at the analysis size, and details added after.
+    Light, residuals and completion are computed at the analysis size. Details are added after.
     """
     size = min(wanted or SIZES[0], SIZES[0])
     atlas = head_atlas(model, ANALYSIS_SIZE)
@@ -157,7 +157,7 @@ def _base_texture(
 
     detail = _detail_size(photo, mesh, atlas, size)
     wanted = wanted or _size_on_visible_face(skin, mesh, face.camera, atlas)
-    # Large images from here on: changed in place, as new memory costs more than the arithmetic.
+    # The images are large from here on. They change in place, as memory costs more than arithmetic.
     on_texture = unwrap_photo(photo.image, mesh, photo.camera, uv_fragments(model, detail)).texture
     shown = on_texture.clone() if wanted > detail == size else None
     observed_log = on_texture.clamp_(min=DARKEST).log_()

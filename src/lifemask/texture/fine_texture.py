@@ -1,8 +1,7 @@
-"""Textures as fine as a large photo, made tile by tile from one of moderate size and the photo.
+"""Textures as fine as a large photo, made in tiles from a texture of moderate size and the photo.
 
-What a large photo adds to the texture of 2048 texels is detail alone: each texel is multiplied by
-the photo there over the photo as the moderate texture holds it. Light, hair, irises and all that is
-imagined are simply enlarged.
+A large photo adds only detail to the texture of 2048 texels: each texel is multiplied by the photo
+there over the photo in the moderate texture. Light, hair, irises and completed skin are enlarged.
 """
 
 import numpy as np
@@ -19,13 +18,13 @@ from lifemask.rendering import Fragments, interpolate, rasterize
 SIZES = (2048, 4096, 8192)
 """Sizes to choose from; the last is 200 megabytes without compression."""
 _TILE = 512
-"""Texels along each side of what is made at once."""
+"""Texels along each side of a tile."""
 _MARGIN = 4
 """Pixels around a part of the photo, for interpolation."""
 _OFFSET = 0.055
-"""sRGB plus this is a power of linear light, in which a change of light is a factor."""
+"""sRGB plus this is about a power of linear light, so a change of light is a factor."""
 _MOST_CHANGE = 4.0
-"""Detail never multiplies or divides sRGB values by more."""
+"""Largest factor or divisor of detail on sRGB values."""
 _LARGEST_SHARE = 0.95
 """Share of the visible face's texels that cover no more than a pixel."""
 
@@ -138,7 +137,7 @@ class _Atlas:
 def _enlarged(
     image: Image.Image, corner: tuple[int, int], extent: tuple[int, int], scale: float
 ) -> UInt8[np.ndarray, "h w ..."]:
-    """Return a tile of an image that is enlarged; tiles fit together.
+    """Return a tile of the enlarged image; tiles fit together.
 
     Args:
         corner: row and column of the tile.

@@ -1,4 +1,4 @@
-"""Hair as far as a bald mesh can show it: is there any, where, and what the scalp looks like."""
+"""Hair on the texture of a mesh without hair: whether there is any, where, and its colour."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,15 +17,15 @@ _ENOUGH_TEXELS = 40
 _ENOUGH_COVERAGE = 0.25
 """Share of hair on the visible scalp below which the head counts as bald."""
 _HAIR_BESIDE = 0.3
-"""Hair around the head, in units of the visible face, that is hair without covering the scalp."""
+"""Area of hair beside the head, over that of the visible face, from which the crown has hair."""
 _HAIR_IN_VIEW = 0.12
-"""The same where the photo does not show the scalp."""
+"""The same if the photo does not show the scalp."""
 _SCALP_UNSEEN = 300
 """Texels of clear skin or hair on the scalp below which the photo does not show it."""
 _REACH = 5.0
-"""Texels over which the hairline seen in the photo is carried on."""
+"""Texels over which the hairline in the photo is extended."""
 _CROWN = 22.0
-"""Texels by which the crown lies behind the hairline, about."""
+"""Distance of the crown behind the hairline, about, in texels."""
 _EDGE = 7.0
 """Softness of the hairline in texels."""
 
@@ -37,11 +37,11 @@ class HairEstimate:
     coverage: float
     """Share of the visible scalp under hair, 0 (bald) to 1."""
     colour: Float[Tensor, "3"] | None
-    """Linear RGB without light; None for a bald head or when none was seen."""
+    """Linear RGB without light; None for a bald head or if the photo shows no hair."""
     contrast: float = 0.35
     """Spread of the logarithm of its brightness."""
     growth: Float[Tensor, "R R"] | None = None
-    """Where it grows, 0 to 1; None where the photo does not tell, then on the model's scalp."""
+    """Where hair grows, 0 to 1; None if the photo does not show it, then it is the model's scalp."""
 
     def paint(
         self, albedo: Float[Tensor, "3 R R"], scalp: Float[Tensor, "r r"]
@@ -49,8 +49,8 @@ class HairEstimate:
         """Return the texture with short hair on the scalp that thins out towards the hairline.
 
         Returns:
-            The texture, and how much of it is hair, 0 to 1: of its uppermost rows alone, as no
-            others have any.
+            The texture, and how much of it is hair, 0 to 1, for its uppermost rows; other rows have
+            no hair.
         """
         size = albedo.shape[-1]
         if self.colour is None:
@@ -80,7 +80,7 @@ def estimate_hair(
     beside: Float[Tensor, "3 N"] | None = None,
     beside_share: float = 0.0,
 ) -> HairEstimate:
-    """Measure coverage, colour and extent of the hair on the part of the scalp that the photo shows.
+    """Measure coverage, colour and extent of the hair on the visible scalp.
 
     Args:
         texture: the unwrapped photo, linear.
@@ -88,7 +88,7 @@ def estimate_hair(
         segments: class probabilities at each texel: background, hair, body, face, clothes, other.
         scalp: 0 to 1.
         log_shading: logarithm of the light on each texel.
-        beside: light-free colours of hair anywhere in the photo, for heads whose scalp is not seen.
+        beside: light-free colours of hair anywhere in the photo, for heads whose scalp is hidden.
         beside_share: their area as a share of the face's.
     """
     shown = visibility * (scalp > 0.5)
@@ -98,7 +98,7 @@ def estimate_hair(
     coverage = n_hair / max(n_hair + n_skin, 1)
     found: list[tuple[Tensor, float]] = []
     if n_hair >= _ENOUGH_TEXELS and coverage >= _ENOUGH_COVERAGE:
-        # The crown shines.
+        # Hair on the crown has highlights.
         above = (texture.clamp(min=1e-3).log() - log_shading)[:, hair].exp()
         found.append(_colour(above, (0.1, 0.4)))
     least = _HAIR_IN_VIEW if n_hair + n_skin < _SCALP_UNSEEN else _HAIR_BESIDE
@@ -113,7 +113,7 @@ def estimate_hair(
     colour = torch.stack([colour.log() for colour, _ in found]).mean(0).exp()
     growth = _growth(visibility, segments, scalp)
     if beside_share > _HAIR_BESIDE:
-        # So much hair covers the crown, wherever the mesh lies under it.
+        # So much hair covers the crown too.
         growth = torch.maximum(growth, _crown(scalp))
     return HairEstimate(coverage, colour, found[0][1], growth)
 
@@ -121,7 +121,12 @@ def estimate_hair(
 def hair_beside(
     pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation, shading: Float[Tensor, "3"]
 ) -> tuple[Float[Tensor, "3 N"], float]:
-    """Return light-free colours of the hair around the face, and its area against the face's."""
+    """Return light-free colours of the hair around the face, and its area over that of the face.
+
+    Args:
+        pixels: the photo, sRGB.
+        shading: light on a surface that faces the camera.
+    """
     if observation.segmentation is None:
         return torch.zeros(3, 0), 0.0
     segments = observation.segmentation[:, ::4, ::4]
@@ -140,7 +145,7 @@ def hair_beside(
 def _colour(
     colours: Float[Tensor, "3 N"], ranks: tuple[float, float]
 ) -> tuple[Float[Tensor, "3"], float]:
-    """Return a typical colour without gloss, and the spread of the log brightness.
+    """Return a typical colour without highlights, and the spread of the log brightness.
 
     Args:
         ranks: between which quantiles of brightness to look.
@@ -156,7 +161,7 @@ def _colour(
 def _growth(
     visibility: Float[Tensor, "R R"], segments: Float[Tensor, "6 R R"], scalp: Float[Tensor, "R R"]
 ) -> Float[Tensor, "R R"]:
-    """Return where hair grows: as on the model, but with the photo's hairline where it is seen."""
+    """Return where hair grows: as on the model, but with the photo's hairline where that is visible."""
     hair, skin = segments[1], segments[2] + segments[3]
     usual = gaussian_blur(scalp[None], 2.0)[0]
     near = (gaussian_blur(scalp[None], _EDGE)[0] > 0.08).float()

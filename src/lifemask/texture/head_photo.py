@@ -1,4 +1,4 @@
-"""The head cut out of its photo, no finer than a texture needs it."""
+"""The head cut out of its photo, as fine as a texture needs it."""
 
 from dataclasses import dataclass
 

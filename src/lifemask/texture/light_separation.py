@@ -1,9 +1,9 @@
-"""Skin and light told apart in the unwrapped photo.
+"""Skin and light are separated in the unwrapped photo.
 
-Everything happens in the logarithm of linear light, relative to the fitted albedo of the morphable
-model: that residual is small, so it can be blurred, mirrored and extended without inventing
-features. Its slow part is mostly light that nine spherical harmonics cannot express (cast
-shadows, specular light) and is mostly removed; its fast part is the person.
+All values are logarithms of linear light, relative to the fitted albedo of the morphable model.
+This residual is small, so it can be blurred, mirrored and extended without new features. Its slow
+part is mostly light that nine spherical harmonics cannot express (cast shadows, specular light),
+and is mostly removed. Its fast part is the person.
 """
 
 from dataclasses import dataclass
@@ -43,11 +43,11 @@ _SPECULAR_FROM = 0.18
 _SPECULAR_SHARE = 0.75
 """How much of what is above that is removed."""
 _HUE_MILLIMETRES = 6.0
-"""Width over which the hue of texels whose channels are clipped is taken from others."""
+"""Texels with clipped channels get the hue of texels within this width."""
 _HUE_LIMIT = 0.45
-"""Root mean square of the log chroma beyond which no skin differs from the person's tone."""
+"""Largest difference of skin from the person's tone: root mean square of the log chroma."""
 _TINTED = 0.3
-"""Root mean square of the log chroma of light in which hues are half as sure."""
+"""Root mean square of the log chroma of light that halves this limit."""
 _CLIPPED = (0.012, 0.85)
 """Linear light below or above which a channel has lost its value."""
 

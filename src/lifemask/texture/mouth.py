@@ -1,4 +1,4 @@
-"""Teeth in the photo's own colour, darker towards the back of the mouth."""
+"""Teeth in the colour of the photo, darker towards the back of the mouth."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,19 +9,19 @@ _INNER_LIPS = (
 )  # fmt: skip
 """Dense landmarks around the mouth's opening, in order."""
 _LOWEST_OPENING = 4.0
-"""Pixels between the lips below which no tooth shows its colour."""
+"""Pixels between the lips below which no colour of teeth is measured."""
 _BRIGHTEST_SHARE = 0.3
-"""Share of the opening that is taken for teeth: what is brightest in it."""
+"""Share of the opening that is taken for teeth: its brightest part."""
 _REDDEST = 1.5
-"""Red against green above which it is tongue or lip after all."""
+"""Red over green above which the pixels are tongue or lip."""
 _LEAST = 0.25
 _MOST = 0.50
 """Linear luminance of teeth without light."""
 _DEFAULT = (0.45, 0.42, 0.36)
-"""Linear RGB of teeth that no photo shows."""
+"""Linear RGB of teeth that the photo does not show."""
 _FRONT_METRES = 0.008
 _BACK_METRES = 0.026
-"""Distance from the middle where the corners' shade begins and ends."""
+"""Distance from the middle at which the shade towards the corners begins and ends."""
 
 
 def teeth_colour(
@@ -70,10 +70,10 @@ def teeth_change(
     teeth: Float[Tensor, "R R"],
     side_metres: Float[Tensor, "R R"],
 ) -> Float[Tensor, "3 R R"]:
-    """Return what to add to a log albedo for teeth of a colour, shaded towards the corners.
+    """Return the change of the log albedo for teeth of a colour, shaded towards the corners.
 
     Args:
-        colour: linear RGB, None for what teeth usually have.
+        colour: linear RGB, None for the usual one.
         log_albedo: of the model.
         teeth: where they are, 0 to 1.
         side_metres: distance of each texel from the middle of the mean head.

@@ -23,7 +23,7 @@ class PhotoSkin:
     """The photo on the atlas."""
 
     photo: UnwrappedPhoto
-    """Linear RGB, visibility and slant."""
+    """Linear RGB, visibility, and cosine between normal and view."""
     segments: Float[Tensor, "6 R R"]
     """Class probabilities: background, hair, body, face, clothes, other."""
     weight: Float[Tensor, "R R"]

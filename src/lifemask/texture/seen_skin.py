@@ -1,8 +1,8 @@
-"""Which texels of an unwrapped photo show this person's skin, and which something in front of it.
+"""Which texels of an unwrapped photo show skin, and which show something in front of it.
 
-The segmentation knows a head of hair, but not its strands, thin spectacle frames or the rim of a
-hat's shadow. They differ from the skin around them: darker, or of another hue, and they touch what
-the segmentation does know. Beards, brows, lips and marks in the middle of a cheek stay.
+The segmentation finds a head of hair, but not single strands, thin frames of glasses or the edge
+of a hat's shadow. These are darker than the skin around them, or of another hue, and they touch
+what the segmentation finds. Beards, brows, lips and marks in the middle of a cheek are kept.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from torch import Tensor
 from lifemask.rendering.filters import blur_weighted, eroded, gaussian_blur
 
 _LIGHT_MILLIMETRES = 12.0
-"""Changes of brightness wider than this are light, not something in front."""
+"""Changes of brightness wider than this are light, not occluders."""
 _STRAND_MILLIMETRES = 5.0
 """Dark lines thinner than this can be hair or a frame."""
 _DARK = 0.28
@@ -27,31 +27,31 @@ _STRAND = 0.20
 _HUE = 0.24
 """Root mean square of the log chroma at which a hue is not this person's skin."""
 _NEAR_MILLIMETRES = 10.0
-"""Outliers this near to hair, hats or frames count without touching them."""
+"""Outliers this near to hair, hats or frames count even if they do not touch them."""
 _SHADE = 0.35
-"""Log brightness below the person's tone that is the shadow of a hat, hair or frame, near it."""
-_GLOSS = 0.35
-"""Log brightness above the skin around it that is the gloss of hair, near hair."""
+"""Log brightness below the person's tone of a shadow near a hat, hair or frame."""
+_HIGHLIGHT = 0.35
+"""Log brightness above the skin around of a highlight on hair, near hair."""
 _REACH_MILLIMETRES = 32.0
-"""Strands reach no farther from hair that the segmentation knows."""
+"""Largest reach of strands from the hair that the segmentation finds."""
 _MARGIN_MILLIMETRES = 1.0
-"""Skin this near to something in front of it is stained by it."""
+"""Skin this near to an occluder is not trusted."""
 _SMALLEST_MILLIMETRES = 9.0
 """Side of the smallest island of skin worth keeping, and of the smallest cast shadow."""
 _UNUSUAL = 2.2
-"""An outlier is at least so many times as far from its surroundings as this skin usually is."""
+"""Least deviation of an outlier over the usual deviation of this skin."""
 _BRIDGE_MILLIMETRES = 1.5
 """Gaps this wide do not break a strand."""
 _GLASSES = 0.1
-"""Part of the bridge of the nose that is no skin from which a person wears glasses."""
-_GLINT = 0.16
-"""Log brightness of a thin line above the skin around it that is the glint of a frame."""
+"""Share of the bridge of the nose that is not skin if a person wears glasses."""
+_FRAME_HIGHLIGHT = 0.16
+"""Log brightness above the skin around of a thin highlight on a frame."""
 _ONE_SIDED = 0.55
-"""Log brightness below the same place on the other side that is a cast shadow."""
+"""Log brightness of a cast shadow below the same point on the other side."""
 _SHADOW_MILLIMETRES = 2.0
-"""Cast shadows are looked for at this scale."""
+"""Scale of the search for cast shadows."""
 _BEARD = -0.22
-"""Log brightness of chin and upper lip against the face from which a person has a beard."""
+"""Log brightness of chin and upper lip, relative to the face, below which a person has a beard."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ class FaceZones:
     beard: Float[Tensor, "R R"]
     """Where beards grow."""
     chin: Float[Tensor, "R R"]
-    """Where a beard shows first."""
+    """Where the darkness of a beard is measured."""
     features: Float[Tensor, "R R"]
     """Lips, brows, lids and nostrils."""
     bridge: Float[Tensor, "R R"]
-    """Of the nose, where all glasses rest."""
+    """Bridge of the nose, where glasses rest."""
     frame: Float[Tensor, "R R"]
     """Where rims and arms of glasses lie."""
 
@@ -73,7 +73,7 @@ class FaceZones:
 def face_zones(
     position: Float[Tensor, "3 R R"], regions: dict[str, Float[Tensor, "R R"]]
 ) -> FaceZones:
-    """Place the zones on the mean head.
+    """Return the zones for each texel.
 
     Args:
         position: of each texel on the mean head, metres.
@@ -167,14 +167,16 @@ def free_of_occluders(
     allowed = torch.maximum(zones.features, zones.beard if bearded else zones.chin)
     colourful = _beyond(hue, _HUE, plain) & (zones.features < 0.3)
     outlier = (((dark | thin) & (allowed < 0.3)) | colourful) & seen
-    beside = _beyond(brightness - around, _GLOSS, plain) | (
+    beside = _beyond(brightness - around, _HIGHLIGHT, plain) | (
         (brightness < -_SHADE) & (allowed < 0.3)
     )
     hidden = _attached(outlier, beside & seen & (zones.features < 0.3), not_skin > 0.4, scale)
     if has_glasses(not_skin, zones):
-        # The segmentation loses thin rims, and they touch nothing that it knows.
-        glint = _beyond(smooth + _closed(-smooth, _STRAND_MILLIMETRES * scale), _GLINT, plain)
-        hidden |= (outlier | glint) & seen & (zones.frame > 0.5) & (zones.features < 0.3)
+        # The segmentation misses thin rims, and they touch nothing that it finds.
+        highlight = _beyond(
+            smooth + _closed(-smooth, _STRAND_MILLIMETRES * scale), _FRAME_HIGHLIGHT, plain
+        )
+        hidden |= (outlier | highlight) & seen & (zones.frame > 0.5) & (zones.features < 0.3)
     shadow = _in_shadow(brightness, weight * (~hidden).float(), scale)
     hidden |= shadow & (zones.features < 0.3) & ~(bearded & (zones.beard > 0.3))
     kept = seen & ~hidden
@@ -186,7 +188,7 @@ def free_of_occluders(
 def _in_shadow(
     brightness: Float[Tensor, "R R"], weight: Float[Tensor, "R R"], scale: float
 ) -> Bool[Tensor, "R R"]:
-    """Return where skin is far darker than its mirror image, which is seen too; marks are small."""
+    """Return where skin is far darker than its mirror image, over an area larger than a mark."""
     smooth = blur_weighted(brightness[None], weight, _SHADOW_MILLIMETRES * scale)[0]
     both = (weight > 0.3) & (weight.flip(-1) > 0.5)
     darker = both & (smooth < smooth.flip(-1) - _ONE_SIDED)
@@ -196,7 +198,7 @@ def _in_shadow(
 def _beyond(
     image: Float[Tensor, "R R"], threshold: float, plain: Bool[Tensor, "R R"]
 ) -> Bool[Tensor, "R R"]:
-    """Return where an image is above a threshold that rises where this face's skin varies more."""
+    """Return where an image is above a threshold that is higher for skin that varies more."""
     if bool(plain.any()):
         usual = float(image[plain].abs().quantile(0.6))
         threshold = min(max(threshold, _UNUSUAL * usual), 1.6 * threshold)
@@ -218,10 +220,10 @@ def _attached(
     foreign: Bool[Tensor, "R R"],
     scale: float,
 ) -> Bool[Tensor, "R R"]:
-    """Return the outliers that touch, or nearly touch, what is known not to be skin.
+    """Return the outliers that touch, or nearly touch, what is segmented as something else.
 
     Args:
-        beside: outliers, gloss and shade, that count near it only.
+        beside: highlights and shadows, which count only near it.
     """
     if not bool(foreign.any()):
         return torch.zeros_like(outlier)

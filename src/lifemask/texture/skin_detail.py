@@ -1,4 +1,4 @@
-"""Fine relief of the skin from its own colour, as a tangent-space normal map.
+"""Fine displacement of the skin from its colour, as a tangent-space normal map.
 
 Mesoscopic augmentation after Beeler et al., "High-quality single-shot capture of facial geometry",
 2010: pores and wrinkles are darker than the skin around them because less light reaches them.
