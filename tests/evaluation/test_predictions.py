@@ -82,10 +82,10 @@ def test_a_folder_answers_by_benchmark_and_then_by_name(tmp_path: Path) -> None:
     folder = load_system(str(tmp_path), tmp_path)
     assert isinstance(folder, PredictionFolder)
     for benchmark, value in (("aflw21", 1), ("photos", 2)):
-        answer = folder.stored(benchmark, "one")
-        assert answer is not None
-        assert answer.landmarks68 is not None
-        assert (answer.landmarks68 == value).all()
+        prediction = folder.stored(benchmark, "one")
+        assert prediction is not None
+        assert prediction.landmarks68 is not None
+        assert (prediction.landmarks68 == value).all()
     assert folder.stored("aflw21", "two") is None
 
 

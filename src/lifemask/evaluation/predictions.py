@@ -56,6 +56,12 @@ class Prediction:
         dropped = {f.name: None for f in fields(self) if f.name not in (*names, "offset")}
         return replace(self, **dropped)
 
+    def neutral_face(self) -> Float[np.ndarray, "F 3"] | None:
+        """Return the vertices of the face without expression; None where they are not given."""
+        if self.vertices_neutral is None or self.face_vertices is None:
+            return self.vertices_neutral
+        return self.vertices_neutral[self.face_vertices]
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the fields that are present."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}

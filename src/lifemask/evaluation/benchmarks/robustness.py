@@ -1,4 +1,4 @@
-"""`robustness`: how the fit's points suffer when the landmarks that it is given are bad."""
+"""`robustness`: error of the fitted points when the dense landmarks are damaged."""
 
 from dataclasses import dataclass, replace
 
@@ -22,7 +22,7 @@ FACES = 60
 _PARTS = {"": slice(None), ", without jaw": INNER}
 """What is compared, by what it adds to the name of a row."""
 _UNKNOWN_PERCENT = 20.0
-"""How far a missing landmark lies from its place: the program is told not to trust it."""
+"""How far a missing landmark is moved; its sigma is infinite."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
                     continue
                 for damage in DAMAGES:
                     generator = np.random.default_rng([config.seed, index])
-                    answer = system.predict_from(pixels, damaged(seen, damage, generator))
-                    assert answer.landmarks68 is not None
+                    prediction = system.predict_from(pixels, damaged(seen, damage, generator))
+                    assert prediction.landmarks68 is not None
                     for part, points in _PARTS.items():
-                        error = box_error(answer.landmarks68[points], truth[points], truth)
+                        error = box_error(prediction.landmarks68[points], truth[points], truth)
                         errors[part].setdefault(damage.name, []).append(error)
                 progress(f"robustness, {config.label(name)}", index + 1, len(faces))
         for part, of_part in errors.items():
@@ -96,7 +96,7 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
 def damaged(
     observation: FaceObservation, damage: Damage, generator: np.random.Generator
 ) -> FaceObservation:
-    """Return the observation with spoilt landmarks.
+    """Return the observation with damaged landmarks.
 
     Args:
         observation: as perception returned it.

@@ -1,11 +1,11 @@
-"""The stills of `synthetic`: points, surface, normals, albedo and light of 300 strangers by yaw."""
+"""The stills of `synthetic`: points, surface, normals, albedo and light of 300 people, by yaw."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 
 from lifemask.evaluation.collect import Progress, Request, collect
 from lifemask.evaluation.config import EvaluationConfig, Quality
@@ -24,12 +24,12 @@ from lifemask.evaluation.metrics.box_error import INNER, box_error
 from lifemask.evaluation.metrics.landmark_error import mean_by_bin
 from lifemask.evaluation.metrics.normal_error import angle_degrees, unit
 from lifemask.evaluation.metrics.shape_error import corresponding_error, similarity, surface_error
+from lifemask.evaluation.pixels import linear_from_pixels
 from lifemask.evaluation.predictions import Prediction
 from lifemask.evaluation.surface_maps import camera_of_prediction
 from lifemask.evaluation.tables import Cell, Column, Row, Table
 from lifemask.fitting.registration import TriangleSurface
 from lifemask.geometry.lighting import spherical_harmonics
-from lifemask.io.colour import image_from_pixels
 
 STILL_FIELDS = (
     "vertices_camera",
@@ -47,7 +47,7 @@ STILL_FIELDS = (
 
 _NOSE_TIP, _REACH_METRES, _EVERY = 30, 0.095, 3
 _FEWEST_HIDDEN = 30
-"""Hidden points below which their albedo says nothing."""
+"""With fewer hidden points their albedo is not measured."""
 _BIN_NAMES = ("0–30", "30–60", "60–90")
 
 _COLUMNS = (
@@ -68,7 +68,7 @@ _COLUMNS = (
 
 @dataclass
 class _Figures:
-    """The figures of one row for each still; NaN where the program has no answer to it."""
+    """The figures of one row for each still; NaN where the program gives none."""
 
     count: int
     values: dict[str, Float[np.ndarray, "N"]] = field(default_factory=dict)
@@ -87,13 +87,13 @@ def stills_table(
     bins = np.arange(len(faces), dtype=np.int64) % len(YAW_BINS_DEGREES)
     rows: list[Row] = []
     for system in config.systems:
-        answers = collect(system, "synthetic", requests, config, progress=progress)
-        judge = StillJudge(partners)
+        predictions = collect(system, "synthetic", requests, config, progress=progress)
+        evaluate = StillEvaluator(partners)
         figures = _Figures(len(faces))
         for index, face in enumerate(faces):
-            answer = answers[face.key]
-            if answer is not None:
-                figures.add(index, judge(answer, face.truth()))
+            prediction = predictions[face.key]
+            if prediction is not None:
+                figures.add(index, evaluate(prediction, face.truth()))
         rows += _rows(config.label(system), figures, bins, config.seed)
     photo, constant = _references(faces, partners)
     rows += _rows("photo as albedo", photo, bins, config.seed, reference=True)
@@ -132,28 +132,32 @@ def stills_table(
     )
 
 
-class StillJudge:
-    """Holds what depends on a program's topology alone, built when first seen."""
+class StillEvaluator:
+    """Compares predictions with the truth; keeps what depends on a mesh's topology alone."""
 
     def __init__(self, partners: HeadToIct) -> None:
         self.partners = partners
         self._surface: tuple[bytes, TriangleSurface] | None = None
 
-    def __call__(self, answer: Prediction, truth: FaceTruth) -> dict[str, float]:
-        """Return every figure that the answer allows."""
+    def __call__(self, prediction: Prediction, truth: FaceTruth) -> dict[str, float]:
+        """Return every figure for which the prediction has the arrays."""
         result: dict[str, float] = {}
-        if answer.landmarks68 is not None:
+        if prediction.landmarks68 is not None:
             true = truth.landmarks68
-            result["sparse %"] = box_error(answer.landmarks68, true, true)
-            result["inner %"] = box_error(answer.landmarks68[INNER], true[INNER], true)
-        return result | self._geometry(answer, truth) | appearance(answer, truth, self.partners)
+            result["sparse %"] = box_error(prediction.landmarks68, true, true)
+            result["inner %"] = box_error(prediction.landmarks68[INNER], true[INNER], true)
+        return (
+            result
+            | self._geometry(prediction, truth)
+            | appearance(prediction, truth, self.partners)
+        )
 
-    def _geometry(self, answer: Prediction, truth: FaceTruth) -> dict[str, float]:
+    def _geometry(self, prediction: Prediction, truth: FaceTruth) -> dict[str, float]:
         result: dict[str, float] = {}
-        vertices, partners = answer.vertices_camera, self.partners
-        if vertices is not None and answer.landmarks68_camera is not None:
-            surface = self._surface_of(answer)
-            inner = answer.landmarks68_camera[INNER]
+        vertices, partners = prediction.vertices_camera, self.partners
+        if vertices is not None and prediction.landmarks68_camera is not None:
+            surface = self._surface_of(prediction)
+            inner = prediction.landmarks68_camera[INNER]
             start = similarity(inner, truth.landmarks68_camera[INNER])
             wanted = _near_nose(truth, partners.vertices)
             if surface is not None:
@@ -164,40 +168,40 @@ class StillJudge:
             wanted = truth.vertices_camera[chosen]
             result["points mm"] = 1000 * corresponding_error(points, wanted)
             size = truth.skin.shape
-            camera = camera_of_prediction(answer, (size[0], size[1]))
+            camera = camera_of_prediction(prediction, (size[0], size[1]))
             if camera is not None:
                 focal = float(camera.focal_pixels)
                 middle = camera.principal_point.numpy()
                 seen = focal * points[:, :2] / points[:, 2:] + middle
                 result["dense %"] = box_error(seen, truth.points[chosen], truth.landmarks68)
-        neutral = answer.vertices_neutral
+        neutral = prediction.vertices_neutral
         if neutral is not None and len(neutral) == partners.vertex_count:
             wanted = truth.vertices_neutral[chosen]
             result["neutral mm"] = 1000 * corresponding_error(partners.partners(neutral), wanted)
         return result
 
-    def _surface_of(self, answer: Prediction) -> TriangleSurface | None:
-        if answer.triangles is None or answer.vertices_camera is None:
+    def _surface_of(self, prediction: Prediction) -> TriangleSurface | None:
+        if prediction.triangles is None or prediction.vertices_camera is None:
             return None
-        triangles = answer.triangles.astype(np.int64)
-        if answer.face_vertices is not None:
-            triangles = triangles[answer.face_vertices[triangles].all(1)]
+        triangles = prediction.triangles.astype(np.int64)
+        if prediction.face_vertices is not None:
+            triangles = triangles[prediction.face_vertices[triangles].all(1)]
         if not len(triangles):
             return None
         key = triangles.tobytes()
         if self._surface is None or self._surface[0] != key:
-            self._surface = key, TriangleSurface(triangles, len(answer.vertices_camera))
+            self._surface = key, TriangleSurface(triangles, len(prediction.vertices_camera))
         return self._surface[1]
 
 
 def appearance(
-    answer: Prediction, truth: FaceTruth, partners: HeadToIct | None = None
+    prediction: Prediction, truth: FaceTruth, partners: HeadToIct | None = None
 ) -> dict[str, float]:
     """Return the errors of normals, albedo and light."""
     result: dict[str, float] = {}
     size = (truth.skin.shape[0], truth.skin.shape[1])
     skin = truth.skin
-    normals = answer.map("normals", size)
+    normals = prediction.map("normals", size)
     if not skin.any():
         return result
     if normals is not None:
@@ -205,7 +209,7 @@ def appearance(
         answered = np.linalg.norm(given, axis=-1) > 0.5
         angles = np.where(answered, angle_degrees(unit(given), unit(truth.normals[skin])), 90.0)
         result["normals °"] = float(angles.mean())
-    albedo = answer.map("albedo", size)
+    albedo = prediction.map("albedo", size)
     if albedo is None:
         return result
     answered = albedo.max(-1) > 0
@@ -214,10 +218,10 @@ def appearance(
     scale = best_scale(given, wanted)
     result["albedo seen %"] = relative_rms(scale * given, wanted)
     result["chroma °"] = chroma_angle(given, wanted)
-    if answer.light_sh is not None and scale > 0:
-        on_sphere = light_on_sphere(answer.light_sh) / scale
+    if prediction.light_sh is not None and scale > 0:
+        on_sphere = light_on_sphere(prediction.light_sh) / scale
         result["light %"] = relative_rms(on_sphere, truth.light_on_sphere)
-    colours = answer.vertices_albedo
+    colours = prediction.vertices_albedo
     if partners is not None and colours is not None and len(colours) == partners.vertex_count:
         hidden = ~truth.visible[partners.vertices]
         if hidden.sum() >= _FEWEST_HIDDEN:
@@ -240,7 +244,7 @@ def _near_nose(truth: FaceTruth, chosen: Int[np.ndarray, "N"]) -> Float[np.ndarr
 
 
 def _references(faces: list[TestFace], partners: HeadToIct) -> tuple[_Figures, _Figures]:
-    """Return what the photo itself as albedo reaches, and one skin colour for everybody."""
+    """Return the figures of the photo itself as albedo, and of one skin colour for everybody."""
     photo, constant = _Figures(len(faces)), _Figures(len(faces))
     truths: list[np.ndarray] = []
     for index, face in enumerate(faces):
@@ -248,7 +252,7 @@ def _references(faces: list[TestFace], partners: HeadToIct) -> tuple[_Figures, _
         if not truth.skin.any():
             continue
         truths.append(truth.albedo[truth.skin].mean(0))
-        photo.add(index, _albedo_figures(_linear(face.pixels()), truth))
+        photo.add(index, _albedo_figures(linear_from_pixels(face.pixels()), truth))
     colour = np.mean(truths, axis=0) if truths else np.zeros(3)
     for index, face in enumerate(faces):
         truth = face.truth()
@@ -265,12 +269,8 @@ def _references(faces: list[TestFace], partners: HeadToIct) -> tuple[_Figures, _
 
 
 def _albedo_figures(albedo: Float[np.ndarray, "H W 3"], truth: FaceTruth) -> dict[str, float]:
-    answer = Prediction(albedo=albedo)
-    return {k: v for k, v in appearance(answer, truth).items() if k != "normals °"}
-
-
-def _linear(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 3"]:
-    return image_from_pixels(pixels).permute(1, 2, 0).numpy()
+    prediction = Prediction(albedo=albedo)
+    return {k: v for k, v in appearance(prediction, truth).items() if k != "normals °"}
 
 
 def _rows(
@@ -281,7 +281,7 @@ def _rows(
     *,
     reference: bool = False,
 ) -> list[Row]:
-    """Return one row for each bin and one for the mean of the bins; one where nothing is known."""
+    """Return one row for each bin and one for the mean of the bins; one empty row without figures."""
     if not figures.values:
         return [Row(name, {}, reference)]
     cells: list[dict[str, Cell]] = [{} for _ in range(len(_BIN_NAMES) + 1)]
