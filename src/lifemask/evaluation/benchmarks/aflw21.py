@@ -62,9 +62,9 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
         (
             f"{len(crops)} crops ({counts}), each the face itself, without detection; quality "
             "fast; mean is the mean of the three bins; ± over crops.",
-            "native: points on the program's own surface, fixed once; table: from its 68 iBUG "
-            "points by one table for every program.",
-            "dashes: a program that gives no such points, or not for every crop.",
+            "native: points on the program's own surface, chosen once; table: from its 68 iBUG "
+            "points, by the same table for every program.",
+            "dashes: the program does not give these points for every crop.",
         ),
     )
 

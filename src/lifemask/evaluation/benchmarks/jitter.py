@@ -63,9 +63,10 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
         tuple(rows),
         (
             f"{len(drawn)} photos drawn by seed, {PERTURBATIONS} perturbations each: shift within "
-            "2 pixels, scale 1 %, gain 3 %, JPEG quality 80 to 95; points mapped back; mean over "
-            "photos, ± over photos.",
-            "dashes: no outputs are stored for perturbed photos, so a stored program has none.",
+            "2 pixels, scale 1 %, gain 3 %, JPEG quality 80 to 95. Points are mapped back to the "
+            "photo; mean over photos; ± over photos.",
+            "unanswered: perturbed photos without a prediction.",
+            "dashes: no predictions of this program are stored for perturbed photos.",
         ),
     )
 

@@ -112,23 +112,23 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
         _COLUMNS,
         tuple(rows),
         (
-            f"{len(drawn)} photos ({', '.join(sources)}), quality {quality}, "
-            f"{len(scenes)} of them with a face found; ± over "
-            "people.",
-            f"identity AUC: {len(people)} people with a neutral and a smiling photo; RMS distance "
-            "of the neutral faces' vertices after rigid alignment, same-person against "
-            "different-person pairs; ± over people; 0.5 is chance.",
-            "skin: segmented face inside the dense landmarks without eyes, brows and mouth, the "
-            "same pixels for all; skin left empty takes the mean skin colour.",
-            "albedo unexplained: RMS of the visible skin's log-albedo, below 4 mm smoothed away, "
-            "that all albedo modes together cannot explain; a copy of the photo wins the overlay "
-            "and loses here.",
-            "identity similarity: cosine of SFace embeddings of the photo and of the render on its "
-            "mean colour; this network is not used in fitting or training.",
-            "dashes: a program that gives no neutral face has no AUC, one without albedo and "
-            "shading no overlay, plausibility or similarity; albedo unexplained needs the "
-            "default head's vertices; LPIPS and similarity need weights that are built once "
-            "(tools/convert_perception.py).",
+            f"{len(drawn)} photos ({', '.join(sources)}), quality {quality}; a face is found in "
+            f"{len(scenes)} of them; ± over people.",
+            f"identity AUC: {len(people)} people with a neutral and a smiling photo. The distance "
+            "is the RMS over the vertices of two neutral faces after rigid alignment. AUC is the "
+            "chance that it is smaller for two photos of one person than for photos of two people; "
+            "± over people; 0.5 is chance.",
+            "skin: the segmented face inside the dense landmarks, without eyes, brows and mouth; "
+            "the same pixels for all programs. Skin that a program leaves empty takes the mean skin "
+            "colour.",
+            "albedo unexplained: RMS of the part of the visible skin's log-albedo that no "
+            "combination of albedo modes explains, after smoothing by 4 mm. A copy of the photo as "
+            "albedo has the best overlay, but a high value here.",
+            "identity similarity: cosine of SFace's embeddings of the photo and of the render on "
+            "its mean colour; neither fitting nor training uses this network.",
+            "dashes: AUC needs neutral faces; overlay, albedo unexplained and similarity need "
+            "albedo and shading; albedo unexplained needs the default head's vertices; LPIPS and "
+            "similarity need weights that tools/convert_perception.py builds.",
         ),
     )
 

@@ -32,9 +32,9 @@ class Damage:
     name: str
     """Heading of its column."""
     jitter_percent: float = 0.0
-    """Standard deviation of each coordinate in % of the landmarks' box; the program is not told."""
+    """Standard deviation of each coordinate in % of the landmarks' box; sigma stays."""
     missing_share: float = 0.0
-    """Share of the landmarks that are unknown; the program is told."""
+    """Share of the landmarks that are unknown: moved, and with infinite sigma."""
     missing_side: bool = False
     """Whether all landmarks of one half of the image of the face are unknown."""
 
@@ -77,18 +77,18 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
             rows.append(Row(config.label(name) + part, cells))
     return Table(
         "robustness",
-        "68 points of ICT-FaceKit faces in % of their box, when the dense landmarks are spoilt",
+        "68 points of ICT-FaceKit faces in % of their box, when the dense landmarks are damaged",
         tuple(Column(damage.name) for damage in DAMAGES),
         tuple(rows),
         (
-            f"{len(faces)} stills of synthetic, quality fast; jitter: Gaussian noise on each "
-            "coordinate in % of the landmarks' box, which the program is not told; missing: "
-            f"landmarks drawn by chance, moved by {_UNKNOWN_PERCENT:.0f} % and marked as unknown "
-            "(infinite sigma); one side: those left of the face's middle in the image; expression "
-            "scores stay as found; ± over people.",
-            "ICT's jaw is fixed on the skin, hidden or not; a program that gives the visible outline "
-            "there, as fit and regressor do and the posed mean face does not, is charged for it.",
-            "dashes: a program whose landmarks cannot be changed from outside.",
+            f"{len(faces)} stills of synthetic, quality fast; ± over people. jitter: Gaussian noise "
+            "on each coordinate in % of the landmarks' box, with unchanged sigma; missing: landmarks "
+            f"drawn by chance, moved by {_UNKNOWN_PERCENT:.0f} % and marked as unknown (infinite "
+            "sigma); one side: the landmarks left of the face's middle in the image. Expression "
+            "scores stay as found.",
+            "ICT's jaw is fixed on the skin, hidden or not. Fit and regressor give the visible "
+            "outline instead, and this difference adds to their error; the posed mean face does not.",
+            "dashes: the dense landmarks of this program cannot be changed from outside.",
         ),
     )
 

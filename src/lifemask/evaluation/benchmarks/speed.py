@@ -84,11 +84,11 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
         (
             f"warm: median, with the 10th and 90th percentile, of {_PHOTOS['fast']} photos (fast) "
             f"and {_PHOTOS['full']} (full) after the first; {threads} thread(s) in torch.",
-            "fast fit: the same photos, landmarks alone: the face found, observed and fitted, without "
-            "texture and arrays.",
-            "cold: from the start of the process to the first prediction, imports and compilation "
-            "included, files of the system perhaps in the operating system's cache.",
-            "dashes: stored outputs cannot be timed.",
+            "fast fit: the same photos, landmarks alone: the face is detected, observed and fitted, "
+            "without texture and arrays.",
+            "cold: from the start of the process to the first prediction, with imports and "
+            "compilation; the system's files may be in the cache of the operating system.",
+            "dashes: stored predictions cannot be timed.",
         ),
     )
 

@@ -47,15 +47,15 @@ def clips_table(
             f"{len(clips)} people, yaw up to 60°, every photo given alone, quality {quality}; "
             "± over people.",
             "neutral: mean distance of true correspondences of the face without expression after "
-            "similarity; mean neutral: of the mean of the person's predictions; spread: RMS "
-            "distance of a person's neutral faces from each other after rigid alignment, beside "
-            "the same between different people; identity AUC: chance that one person's are nearer.",
+            "similarity; mean neutral: the same for the mean of a person's predictions; spread: RMS "
+            "distance between a person's neutral faces after rigid alignment; between people: the "
+            "same for different people; identity AUC: chance that the first is smaller.",
             "albedo: RMS error over RMS truth at all face vertices after one scale; variation: "
-            "standard deviation over the four photos over their mean at each vertex, which a "
-            "constant albedo wins and which therefore counts only beside the error.",
-            "dashes: the first two and albedo need the default head's vertices, in which alone "
-            "correspondence to ICT is known; albedo needs a program that gives it; identity AUC "
-            "needs neutral faces that differ from photo to photo.",
+            "standard deviation over the four photos, over their mean, at each vertex. It is 0 for "
+            "every constant albedo, so it has a meaning only beside the error.",
+            "dashes: neutral, mean neutral and albedo need the default head's vertices, because only "
+            "their correspondence to ICT is known; albedo needs a program that gives it; identity "
+            "AUC needs neutral faces that differ from photo to photo.",
         ),
     )
 

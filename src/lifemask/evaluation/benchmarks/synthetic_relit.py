@@ -52,13 +52,12 @@ def relit_table(faces: list[RelitFace], config: EvaluationConfig, progress: Prog
             f"{len(faces)} people, {len(faces[0].relit()) if faces else 0} lights each (a smooth "
             f"environment and a lamp), one photo given, yaw up to 50°, quality {quality}; ± over "
             "people.",
-            "PSNR over the face's visible skin (without ears and neck) after one scale, sRGB values, "
-            "of predicted albedo x shading of the predicted normals under the true light, with the "
-            "lamp's shadows cast by the predicted mesh; a pixel that the program leaves empty takes "
-            "the nearest one's colour; worst light: the least of a person's lights; without shadows: "
-            "no shadow cast.",
-            "dashes: a program that gives no albedo or no normals cannot be relit, one without "
-            "mesh and depth casts no shadows.",
+            "PSNR over the face's visible skin (without ears and neck) after one scale, sRGB values. "
+            "The prediction is albedo x shading of the predicted normals under the true light, with "
+            "the lamp's shadows cast by the predicted mesh. A pixel that the program leaves empty "
+            "takes the nearest colour. worst light: the lowest over a person's lights; without "
+            "shadows: no shadow is cast.",
+            "dashes: relighting needs albedo and normals, shadows need mesh and depth.",
         ),
     )
 

@@ -106,28 +106,28 @@ def stills_table(
         (
             f"{len(faces)} different people in equal bins of yaw, 256 pixels, each the face itself, "
             f"without detection; quality {quality}; all is the mean of the three bins; ± over "
-            "people. Nothing of the heads or their colours was used to train or build any system "
-            "here, except ICT's shape statistics, which calibrate the default head.",
+            "people. No system here was trained on or built from these heads or their colours; only "
+            "ICT's shape statistics calibrate the default head.",
             "sparse, dense: mean distance of ICT's own 68 points and of its "
-            f"{len(partners.vertices)} graded face vertices, hidden ones too, in % of the 68 "
-            "points' box. The jaw's true points are fixed on the skin, hidden or not; a program that "
-            "gives the visible outline there, as fit does, is charged for it in profiles: inner is "
+            f"{len(partners.vertices)} measured face vertices, hidden ones too, in % of the 68 "
+            "points' box. ICT's jaw points are fixed on the skin, hidden or not. A program that "
+            "gives the visible outline there, as fit does, has a larger error in profiles. inner is "
             "without the jaw.",
             "surface: RMS distance from true vertices within 95 mm of the nose tip to the "
             "predicted surface after similarity and ICP; points: mean distance of true "
-            "correspondences after similarity, which also sees sliding; neutral: the same for the "
+            "correspondences after similarity, which includes sliding; neutral: the same for the "
             "face without expression.",
-            "normals: mean angle over the face's visible skin (without ears and neck), an empty pixel "
-            "counts 90°; empty: share of that skin for which a program that gives albedo gives none; "
-            "there the nearest albedo counts.",
-            "albedo: RMS error over RMS truth after one scale found on the seen skin; hidden: at "
+            "normals: mean angle over the face's visible skin (without ears and neck); an empty "
+            "pixel counts 90°. empty: share of that skin without albedo, for a program that gives "
+            "albedo; the nearest albedo counts there.",
+            "albedo: RMS error over RMS truth after one scale found on the visible skin; hidden: at "
             "points that the photo does not show, same scale; chroma: mean angle between RGB "
             "vectors; light: both lights on a white sphere, RMS error over RMS truth, by the "
             "albedo's scale.",
             "dashes: dense, points, neutral and hidden albedo need the default head's vertices, "
-            "in which alone correspondence to ICT is known; surface needs a mesh with triangles and "
-            "3D landmarks, albedo and light a program that gives them; no outputs of 3DDFA_V2 are "
-            "stored for these photos.",
+            "because only their correspondence to ICT is known; surface needs triangles and 3D "
+            "landmarks; albedo and light need a program that gives them; no predictions of 3DDFA_V2 "
+            "are stored for these photos.",
         ),
     )
 

@@ -55,18 +55,18 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
         _COLUMNS,
         (*rows, *_reference_rows(truth, config.seed)),
         (
-            "normals: median angle over skin, an empty pixel counts 90°; others' mean: the mean "
-            "true normals of the other seven people, without a look at the photo.",
+            "normals: median angle over skin; an empty pixel counts 90°. others' mean: the mean "
+            "true normals of the other seven people, the same for every photo of a person.",
             "individuality: correlation of the deviation from the other people with the true "
-            "deviation, below and above a Gaussian of 5 pixels; in brackets for how many people "
-            "the right one fits best.",
+            "deviation, below and above a Gaussian of 5 pixels. In brackets: for how many people "
+            "the true deviation of the right person fits best.",
             "stability: change of the normals with the light over the difference between people; "
-            "eight lights, quality fast, 0 is perfect.",
-            "relit: every other light within 50° predicted as albedo x max(0, n.l), median error; "
-            "albedo is the photo divided by the shading of the same normals, or the program's own "
-            "(sRGB-encoded, as the photo is).",
-            "albedo: median error to photometric stereo after one scale; variation over eight "
-            "lights counts only beside it. ± over people.",
+            "eight lights, quality fast; 0 is perfect.",
+            "relit: every other light within 50° predicted as albedo x max(0, n.l); median error. "
+            "The albedo is the photo over the shading of the same normals, or (own) the program's "
+            "own, sRGB-encoded as the photo is.",
+            "albedo: median error to photometric stereo after one scale; variation: change over "
+            "eight lights, 0 for every constant albedo; ± over people.",
             "dashes: 3DDFA_V2 and the mean face give no albedo, landmarks no normals; a reference "
             "has only the figures that it is a reference for.",
         ),
