@@ -1,4 +1,4 @@
-"""Test faces are the same for a seed, their truth agrees with itself, and errors are measured as they are."""
+"""Test faces repeat with their seed, their truth agrees with itself, and known errors are measured."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -223,7 +223,7 @@ def test_a_missing_model_says_where_it_should_be(tmp_path: Path) -> None:
         next(evaluate("robustness", EvaluationConfig(systems=(), data=tmp_path, cache=tmp_path)))
 
 
-def test_damage_moves_what_it_says_and_tells_only_of_what_is_missing() -> None:
+def test_damage_moves_landmarks_and_only_missing_ones_have_infinite_sigma() -> None:
     generator = np.random.default_rng(0)
     points = torch.from_numpy(generator.uniform(0, 100, (478, 3))).float()
     observation = FaceObservation(

@@ -75,7 +75,7 @@ def test_pickled_content_and_other_files_are_refused(tmp_path: Path) -> None:
             read_prediction(tmp_path / f"{name}.npz")
 
 
-def test_a_folder_answers_by_benchmark_and_then_by_name(tmp_path: Path) -> None:
+def test_a_folder_is_read_by_benchmark_and_then_by_name(tmp_path: Path) -> None:
     (tmp_path / "aflw21").mkdir()
     np.savez(tmp_path / "aflw21" / "one.npz", landmarks68=np.full((68, 2), 1.0))
     np.savez(tmp_path / "one.npz", landmarks68=np.full((68, 2), 2.0))

@@ -1,4 +1,4 @@
-"""Tables read the same as text, Markdown and JSON."""
+"""Tables have the same content as text, Markdown and JSON."""
 
 import pytest
 

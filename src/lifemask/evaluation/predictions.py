@@ -1,4 +1,4 @@
-"""What one program says about one photo: the arrays of `lifemask reconstruct --arrays`."""
+"""What one program predicts for one photo: the arrays of `lifemask reconstruct --arrays`."""
 
 import zipfile
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from lifemask.evaluation.config import EvaluationError
 
 @dataclass(frozen=True)
 class Prediction:
-    """One face in one photo. Every field may be missing: then what needs it shows a dash.
+    """One face in one photo. Every field may be missing; figures that need it are then dashes.
 
     Maps are in the photo's own pixels, or in a crop of it that starts at `offset`.
     """

@@ -20,7 +20,7 @@ class Cell:
     plus_minus: float | None = None
     """Half the width of its 95 % interval."""
     note: str = ""
-    """What stands behind it, such as "6 of 8"."""
+    """Text after the figure, such as "6 of 8"."""
 
     def text(self, decimals: int) -> str:
         """Return the figure with its uncertainty and note; a dash where there is none."""
@@ -41,12 +41,12 @@ class Column:
     decimals: int = 2
     """Digits after the point."""
     bar: str = ""
-    """What the project asks for, such as "≤ 4.1"; empty: no bar."""
+    """The bar to reach, such as "≤ 4.1"; empty: none."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One system, or a reference beside which to read the systems."""
+    """One system, or a reference to compare systems with."""
 
     name: str
     """Its label."""
