@@ -213,7 +213,7 @@ def test_sets_are_kept_and_their_photos_written_for_other_programs(
     truth = face.truth()
     assert truth.landmarks68.shape == (68, 2)
     config = EvaluationConfig(data=shared_data, cache=tmp_path / "cache", limit=1)
-    with pytest.raises(EvaluationError, match="lie in the data folder"):
+    with pytest.raises(EvaluationError, match="are in the data folder"):
         write_test_photos("yaleb", config, tmp_path)
 
 
