@@ -10,7 +10,11 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial.transform import Rotation
 
 from lifemask.evaluation.benchmarks.robustness import DAMAGES, damaged
-from lifemask.evaluation.benchmarks.synthetic_stills import StillEvaluator
+from lifemask.evaluation.benchmarks.still_evaluator import (
+    StillEvaluator,
+    appearance,
+    light_on_sphere,
+)
 from lifemask.evaluation.config import EvaluationConfig, EvaluationError
 from lifemask.evaluation.correspondence import HeadToIct
 from lifemask.evaluation.ict_faces.head import FACE, IctHead, light_reaches, load_head
@@ -176,8 +180,6 @@ def test_known_errors_in_known_figures_out(
 
 
 def test_light_is_measured_by_the_scale_of_the_albedo(shown: tuple[np.ndarray, FaceTruth]) -> None:
-    from lifemask.evaluation.benchmarks.synthetic_stills import appearance, light_on_sphere
-
     light = random_light(np.random.default_rng(0), lamp_share=0.0)
     truth = replace(shown[1], light_on_sphere=light_on_sphere(light.environment))
     right = Prediction(albedo=truth.albedo / 3, light_sh=3 * light.environment)
