@@ -3,9 +3,9 @@
     python benchmarks/geometry.py --data ../shared/data [--json geometry.json]
 
 Prints, for the shipped head and for the artists' modes before calibration: the vertex-to-vertex
-error over the face on people that calibration never saw, the closest-point error, the error on
-James beside them, and how far the 68 landmarks lie from ICT's own. ICT's own modes on James show
-what a model built from scans reaches.
+error over the face on people that calibration did not draw, the closest-point error, the error on
+James, and the distance of the 68 landmarks to ICT's own. ICT's own modes on James show the error of
+a model built from scans.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from lifemask.registration import LinearShape
 from lifemask.registration.surface_landmarks import SurfaceLandmarks
 
 TEST_SEED = 1234
-"""Other people than `tools/calibrate_face_model.py` draws with its seed 77."""
+"""`tools/calibrate_face_model.py` draws other people, with its seed 77."""
 MODES = (20, 60, 80, 100)
 RAW = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lifemask/build/head_raw.npz"
 
@@ -59,14 +59,14 @@ def main() -> None:
 
     figures: dict[str, dict[str, float]] = {}
     correspondence = correspond_to_ict(shape, own, ict)
-    figures["shipped head"] = grade(shape, own, correspondence, ict, james, people)
+    figures["shipped head"] = measure(shape, own, correspondence, ict, james, people)
     if RAW.exists():
         raw = artists_shape(shape)
         raw_own = on_shape(model, raw, own)
         before = correspond_to_ict(raw, raw_own, ict)
-        figures["artists' modes"] = grade(raw, raw_own, before, ict, james, people)
+        figures["artists' modes"] = measure(raw, raw_own, before, ict, james, people)
     else:
-        print(f"no {RAW}: run tools/build_face_model.py to grade the modes before calibration")
+        print(f"no {RAW}: run tools/build_face_model.py to measure the modes before calibration")
     scanned = LinearShape(ict.mean, ict.identity_basis, ict.triangles)
     _, error = scan_registration(scanned, ict.landmarks, james)
     figures["ICT's own 100 modes"] = {"James, 100 modes": error * 1e3}
@@ -81,7 +81,7 @@ def main() -> None:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
-def grade(
+def measure(
     shape: LinearShape,
     own: SurfaceLandmarks,
     correspondence: Correspondence,
@@ -129,7 +129,7 @@ def _targets(ict: IctTarget, james: ScanTarget, people: int) -> str:
     area = ict.weights[ict.face].sum() * 1e4
     scan_area = james.weights[james.face].sum() * 1e4
     return (
-        f"ICT: {people} people (seed {TEST_SEED}); graded on {len(ict.face)} vertices of the narrow "
+        f"ICT: {people} people (seed {TEST_SEED}); measured on {len(ict.face)} vertices of the narrow "
         f"face seen from the front, {area:.0f} cm², list {digest}\n"
         f"James: {len(james.face)} vertices inside the face's oval, {scan_area:.0f} cm²"
     )

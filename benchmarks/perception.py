@@ -2,9 +2,8 @@
 
     python benchmarks/perception.py [PHOTO]
 
-Prints the median and the least processor time of several runs in milliseconds: on one thread of an idle
-machine that is the wall clock's. Accuracy on AFLW's crops is the row
-`landmarks` of `lifemask evaluate`.
+Prints the median and the minimum processor time of several runs in milliseconds. With one thread on an
+idle machine it equals wall time. Row `landmarks` of `lifemask evaluate aflw21` prints the accuracy.
 """
 
 import argparse

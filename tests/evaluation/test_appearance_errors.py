@@ -50,7 +50,7 @@ def test_empty_pixels_repeat_the_nearest_given_one() -> None:
     np.testing.assert_array_equal(nearest_filled(values, given & False), values)
 
 
-def test_relit_psnr_looks_at_the_mask_alone() -> None:
+def test_relit_psnr_depends_on_the_mask_alone() -> None:
     true = np.random.default_rng(0).uniform(0.1, 0.9, (8, 8, 3))
     mask = np.zeros((8, 8), bool)
     mask[2:6, 2:6] = True

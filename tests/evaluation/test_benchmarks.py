@@ -1,4 +1,4 @@
-"""The benchmarks reproduce the published figures of stored outputs, and judge perfect answers so."""
+"""The benchmarks reproduce the published figures of stored outputs, and perfect predictions have no error."""
 
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def test_yaleb_figures_of_3ddfa_v2_and_of_the_references(shared_data: Path) -> N
     assert found.cell("3ddfa_v2", "albedo side %").value is None
 
 
-def test_true_answers_in_a_folder_are_judged_perfect(shared_data: Path, tmp_path: Path) -> None:
+def test_true_predictions_in_a_folder_have_no_error(shared_data: Path, tmp_path: Path) -> None:
     for crop in read_aflw21(shared_data / "dev"):
         (tmp_path / "aflw21").mkdir(exist_ok=True)
         points = np.nan_to_num(crop.landmarks)

@@ -32,7 +32,7 @@ def test_a_shift_is_its_length_over_the_size_of_the_sparse_box() -> None:
     assert box_error(dense + np.array([3, 4]), dense, landmarks) == pytest.approx(100 * 5 / 60)
 
 
-def test_size_turn_and_place_cost_nothing() -> None:
+def test_scale_rotation_and_translation_cost_nothing() -> None:
     vertices, triangles = bumpy_surface()
     there = moved(vertices)
     np.testing.assert_allclose(similarity(vertices, there)(vertices), there, atol=1e-12)
@@ -51,7 +51,7 @@ def test_noise_of_corresponding_points_is_its_own_size() -> None:
     assert corresponding_error(moved(wrong), vertices) == pytest.approx(expected, rel=0.05)
 
 
-def test_sliding_is_seen_by_points_and_forgiven_by_the_surface() -> None:
+def test_sliding_is_an_error_of_points_but_not_of_the_surface() -> None:
     """A sphere turned in place keeps its surface though every point moves."""
     k = np.arange(3000) + 0.5
     height, angle = 1 - 2 * k / 3000, np.pi * (1 + 5**0.5) * k

@@ -1,4 +1,4 @@
-"""Predictions are asked for once, kept by content and version, and on several processes alike."""
+"""Photos are predicted once; predictions are kept by content and version, on several processes alike."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from lifemask.evaluation.predictions import Prediction
 
 
 class CountingSystem:
-    """Answers with the mean colour as landmarks; finds no face in black photos."""
+    """Predicts the mean colour as landmarks; finds no face in black photos."""
 
     def __init__(self, version: str = "1") -> None:
         self.name, self.version, self.asked = "counting", version, 0
@@ -60,7 +60,7 @@ def use(monkeypatch: pytest.MonkeyPatch, system: CountingSystem) -> CountingSyst
     return system
 
 
-def test_finished_photos_are_not_asked_again(
+def test_finished_photos_are_not_predicted_again(
     monkeypatch: pytest.MonkeyPatch, config: EvaluationConfig
 ) -> None:
     system = use(monkeypatch, CountingSystem())
@@ -74,7 +74,7 @@ def test_finished_photos_are_not_asked_again(
     np.testing.assert_array_equal(again["photo10"].landmarks68, first["photo10"].landmarks68)
 
 
-def test_another_quality_version_or_photo_is_asked(
+def test_another_quality_version_or_photo_is_predicted(
     monkeypatch: pytest.MonkeyPatch, config: EvaluationConfig
 ) -> None:
     system = use(monkeypatch, CountingSystem())

@@ -1,4 +1,4 @@
-"""Test faces are the same for a seed, their truth agrees with itself, and the judge sees what it should."""
+"""Test faces repeat with their seed, their truth agrees with itself, and known errors are measured."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,11 @@ from scipy.ndimage import binary_erosion
 from scipy.spatial.transform import Rotation
 
 from lifemask.evaluation.benchmarks.robustness import DAMAGES, damaged
-from lifemask.evaluation.benchmarks.synthetic_stills import StillJudge
+from lifemask.evaluation.benchmarks.still_evaluator import (
+    StillEvaluator,
+    appearance,
+    light_on_sphere,
+)
 from lifemask.evaluation.config import EvaluationConfig, EvaluationError
 from lifemask.evaluation.correspondence import HeadToIct
 from lifemask.evaluation.ict_faces.head import FACE, IctHead, light_reaches, load_head
@@ -52,7 +56,7 @@ def draw(head: IctHead, *, seed: int) -> tuple[np.ndarray, FaceTruth]:
 
 @pytest.fixture(scope="module")
 def partners(head: IctHead) -> HeadToIct:
-    """ICT's face as its own partner, so that the truth itself can be judged."""
+    """ICT's face as its own partner, so that the truth itself can be evaluated."""
     vertices = np.arange(0, FACE, 5)
     corners = np.repeat(vertices[:, None], 3, axis=1)
     weights = np.tile([1.0, 0.0, 0.0], (len(vertices), 1))
@@ -60,7 +64,7 @@ def partners(head: IctHead) -> HeadToIct:
 
 
 def perfect(head: IctHead, truth: FaceTruth) -> Prediction:
-    """Return the truth as a program would answer it."""
+    """Return the truth as a perfect prediction."""
     triangles = head.skin_triangles[(head.skin_triangles < FACE).all(1)]
     return Prediction(
         vertices_camera=truth.vertices_camera,
@@ -102,7 +106,7 @@ def test_truth_agrees_with_itself(head: IctHead, shown: tuple[np.ndarray, FaceTr
 
 
 def test_skin_is_brighter_where_its_truth_says_more_light(head: IctHead) -> None:
-    """Without shadows, shine and faults the photo is albedo times shading."""
+    """Without shadows, specular light and camera degradations the photo is albedo times shading."""
     generator = np.random.default_rng(5)
     person = random_person(head, generator)
     shot = random_shot(head, person, generator, yaw_range_degrees=(0, 20))
@@ -114,11 +118,11 @@ def test_skin_is_brighter_where_its_truth_says_more_light(head: IctHead) -> None
     assert np.median(difference) < 0.004
 
 
-def test_the_truth_itself_is_judged_perfect(
+def test_the_truth_itself_has_no_error(
     head: IctHead, shown: tuple[np.ndarray, FaceTruth], partners: HeadToIct
 ) -> None:
     _, truth = shown
-    figures = StillJudge(partners)(perfect(head, truth), truth)
+    figures = StillEvaluator(partners)(perfect(head, truth), truth)
     for name in ("sparse %", "dense %", "surface mm", "points mm", "neutral mm"):
         assert figures[name] == pytest.approx(0, abs=0.02), name
     assert figures["normals °"] == pytest.approx(0, abs=0.1)
@@ -130,52 +134,52 @@ def test_known_errors_in_known_figures_out(
     head: IctHead, shown: tuple[np.ndarray, FaceTruth], partners: HeadToIct
 ) -> None:
     _, truth = shown
-    answer, judge = perfect(head, truth), StillJudge(partners)
+    prediction, evaluate_still = perfect(head, truth), StillEvaluator(partners)
     size = np.sqrt(np.prod(np.ptp(truth.landmarks68, axis=0)))
     shift = np.array([0.03 * size, 0])
-    shifted = judge(replace(answer, landmarks68=truth.landmarks68 + shift), truth)
+    shifted = evaluate_still(replace(prediction, landmarks68=truth.landmarks68 + shift), truth)
     assert shifted["sparse %"] == pytest.approx(3, rel=1e-3)
     assert shifted["inner %"] == pytest.approx(3, rel=1e-3)
     outline = truth.landmarks68 + np.where(np.arange(68) < 17, 1, 0)[:, None] * shift
-    jaw_only = judge(replace(answer, landmarks68=outline), truth)
+    jaw_only = evaluate_still(replace(prediction, landmarks68=outline), truth)
     assert jaw_only["sparse %"] == pytest.approx(3 * 17 / 68, rel=1e-3)
     assert jaw_only["inner %"] == pytest.approx(0, abs=1e-9)
     # The camera that the landmarks tell moves with them, and with it every dense point.
     assert shifted["dense %"] == pytest.approx(3, rel=0.01)
     noise = np.random.default_rng(0).normal(0, 0.002, truth.vertices_camera.shape)
-    rough = judge(replace(answer, vertices_camera=truth.vertices_camera + noise), truth)
+    rough = evaluate_still(
+        replace(prediction, vertices_camera=truth.vertices_camera + noise), truth
+    )
     assert rough["points mm"] == pytest.approx(2 * np.sqrt(8 / np.pi), rel=0.05)
     assert 0.3 < rough["surface mm"] < rough["points mm"]
     turned = Rotation.from_rotvec([0, 0, np.radians(5)]).as_matrix()
-    tilted = judge(replace(answer, normals=truth.normals @ turned.T), truth)
+    tilted = evaluate_still(replace(prediction, normals=truth.normals @ turned.T), truth)
     # A turn about the line of sight moves a normal by less, the nearer it lies to that line.
     sine = np.linalg.norm(truth.normals[truth.skin][:, :2], axis=-1)
     expected = np.degrees(2 * np.arcsin(sine * np.sin(np.radians(2.5)))).mean()
     assert tilted["normals °"] == pytest.approx(expected, abs=0.02)
-    darker = replace(answer, albedo=truth.albedo * [1.0, 0.5, 0.5])
-    figures = judge(darker, truth)
+    darker = replace(prediction, albedo=truth.albedo * [1.0, 0.5, 0.5])
+    figures = evaluate_still(darker, truth)
     assert figures["albedo seen %"] > 10
     assert figures["chroma °"] > 5
     rim = truth.skin & ~binary_erosion(truth.skin, iterations=2)
     narrow = replace(
-        answer,
+        prediction,
         albedo=truth.albedo * ~rim[..., None],
         normals=truth.normals * ~rim[..., None],
     )
-    figures, share = judge(narrow, truth), rim.sum() / truth.skin.sum()
+    figures, share = evaluate_still(narrow, truth), rim.sum() / truth.skin.sum()
     assert figures["empty %"] == pytest.approx(100 * share)
     assert figures["normals °"] == pytest.approx(90 * share, abs=0.1)
     # The colour beside the rim is nearly that on it.
     assert figures["albedo seen %"] < 5
-    half = replace(answer, albedo=truth.albedo / 2, vertices_albedo=truth.albedo_points / 2)
-    assert judge(half, truth)["albedo hidden %"] == pytest.approx(0, abs=0.1)
-    mismatched = replace(answer, vertices_albedo=truth.albedo_points * 1.2)
-    assert judge(mismatched, truth)["albedo hidden %"] == pytest.approx(20, abs=0.2)
+    half = replace(prediction, albedo=truth.albedo / 2, vertices_albedo=truth.albedo_points / 2)
+    assert evaluate_still(half, truth)["albedo hidden %"] == pytest.approx(0, abs=0.1)
+    mismatched = replace(prediction, vertices_albedo=truth.albedo_points * 1.2)
+    assert evaluate_still(mismatched, truth)["albedo hidden %"] == pytest.approx(20, abs=0.2)
 
 
-def test_light_is_judged_by_the_scale_of_the_albedo(shown: tuple[np.ndarray, FaceTruth]) -> None:
-    from lifemask.evaluation.benchmarks.synthetic_stills import appearance, light_on_sphere
-
+def test_light_is_measured_by_the_scale_of_the_albedo(shown: tuple[np.ndarray, FaceTruth]) -> None:
     light = random_light(np.random.default_rng(0), lamp_share=0.0)
     truth = replace(shown[1], light_on_sphere=light_on_sphere(light.environment))
     right = Prediction(albedo=truth.albedo / 3, light_sh=3 * light.environment)
@@ -211,7 +215,7 @@ def test_sets_are_kept_and_their_photos_written_for_other_programs(
     truth = face.truth()
     assert truth.landmarks68.shape == (68, 2)
     config = EvaluationConfig(data=shared_data, cache=tmp_path / "cache", limit=1)
-    with pytest.raises(EvaluationError, match="lie in the data folder"):
+    with pytest.raises(EvaluationError, match="are in the data folder"):
         write_test_photos("yaleb", config, tmp_path)
 
 
@@ -221,7 +225,7 @@ def test_a_missing_model_says_where_it_should_be(tmp_path: Path) -> None:
         next(evaluate("robustness", EvaluationConfig(systems=(), data=tmp_path, cache=tmp_path)))
 
 
-def test_damage_moves_what_it_says_and_tells_only_of_what_is_missing() -> None:
+def test_damage_moves_landmarks_and_only_missing_ones_have_infinite_sigma() -> None:
     generator = np.random.default_rng(0)
     points = torch.from_numpy(generator.uniform(0, 100, (478, 3))).float()
     observation = FaceObservation(

@@ -1,4 +1,4 @@
-"""A head posed by its own projected points comes back where it was."""
+"""A head posed by its own projected points has its pose again."""
 
 import torch
 

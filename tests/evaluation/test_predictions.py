@@ -75,17 +75,17 @@ def test_pickled_content_and_other_files_are_refused(tmp_path: Path) -> None:
             read_prediction(tmp_path / f"{name}.npz")
 
 
-def test_a_folder_answers_by_benchmark_and_then_by_name(tmp_path: Path) -> None:
+def test_a_folder_is_read_by_benchmark_and_then_by_name(tmp_path: Path) -> None:
     (tmp_path / "aflw21").mkdir()
     np.savez(tmp_path / "aflw21" / "one.npz", landmarks68=np.full((68, 2), 1.0))
     np.savez(tmp_path / "one.npz", landmarks68=np.full((68, 2), 2.0))
     folder = load_system(str(tmp_path), tmp_path)
     assert isinstance(folder, PredictionFolder)
     for benchmark, value in (("aflw21", 1), ("photos", 2)):
-        answer = folder.stored(benchmark, "one")
-        assert answer is not None
-        assert answer.landmarks68 is not None
-        assert (answer.landmarks68 == value).all()
+        prediction = folder.stored(benchmark, "one")
+        assert prediction is not None
+        assert prediction.landmarks68 is not None
+        assert (prediction.landmarks68 == value).all()
     assert folder.stored("aflw21", "two") is None
 
 

@@ -1,4 +1,4 @@
-"""The albedo basis is found again in what a mesh with that basis shows."""
+"""The albedo basis explains the colours of a mesh with that basis, but not light in them."""
 
 import numpy as np
 import pytest

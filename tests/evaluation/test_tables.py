@@ -1,4 +1,4 @@
-"""Tables read the same as text, Markdown and JSON."""
+"""Tables have the same content as text, Markdown and JSON."""
 
 import pytest
 
@@ -63,7 +63,7 @@ def test_the_page_holds_every_report() -> None:
     assert page.startswith("# Benchmarks\n")
 
 
-def test_the_page_says_why_a_cell_is_empty_and_how_others_are_judged() -> None:
+def test_the_page_says_why_a_cell_is_empty_and_how_others_are_evaluated() -> None:
     page = benchmarks_page([REPORT])
     assert "dash" in page
     assert "--write-photos" in page

@@ -1,1 +1,1 @@
-"""The judge: data sets, metrics and tables for any system and for other programs' predictions."""
+"""Data sets, metrics and tables, for any system and for other programs' predictions."""

@@ -1,4 +1,4 @@
-"""Ask a system for its predictions, from the cache where they are finished, on several processes."""
+"""A system's predictions for photos: from the cache where they are finished, on several processes."""
 
 import multiprocessing
 import os
@@ -23,7 +23,7 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NU
 
 @dataclass(frozen=True)
 class Request:
-    """One photo that a system is asked about."""
+    """One photo and what to predict of it."""
 
     key: str
     """Name of the photo within its benchmark."""

@@ -18,7 +18,7 @@ class EvaluationConfig:
         *("direct_regression_fit", "fit", "direct_regression"),
         *("3ddfa_v2", "landmarks", "mean_face"),
     )
-    """Systems to judge: names, or folders of predictions written as `.npz` by any program.
+    """Systems to evaluate: names, or folders of predictions written as `.npz` by any program.
     `direct_regression_fit` is what `lifemask reconstruct` does."""
 
     data: Path | None = None
@@ -28,7 +28,7 @@ class EvaluationConfig:
     """Use the coarse fit everywhere; otherwise each benchmark's own quality."""
 
     all: bool = False
-    """Judge all dev photos, not 60 drawn by seed."""
+    """Evaluate all dev photos, not 60 drawn by seed."""
 
     workers: int = 1
     """Processes that predict at the same time, each with one thread."""
@@ -40,13 +40,13 @@ class EvaluationConfig:
     """Folder for one Markdown and one JSON file per benchmark."""
 
     write_photos: Path | None = None
-    """Judge nothing: write the photos that `synthetic` draws into this folder, for other programs."""
+    """Evaluate nothing: write the photos that `synthetic` draws into this folder, for other programs."""
 
     cache: Path | None = None
     """Folder of finished predictions; default: LIFEMASK_CACHE, else ~/.cache/lifemask."""
 
     limit: int | None = None
-    """Use only so many photos of each set, drawn by seed: a quick look, not the benchmark's figures."""
+    """Use at most this many photos of each set, drawn by seed: for a quick test; the figures differ."""
 
     def label(self, system: str) -> str:
         """Return the name of a system's row: a folder's own name without its parents.

@@ -1,4 +1,4 @@
-"""Which point of the default head is which vertex of ICT-FaceKit: measured once, then kept."""
+"""Which point of the default head corresponds to which vertex of ICT-FaceKit; measured once, then kept."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,7 +16,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class HeadToIct:
-    """A fixed partner on the default head for each graded ICT vertex."""
+    """A fixed partner on the default head for each measured ICT vertex."""
 
     vertices: Int[Array, "N"]
     """ICT's vertices: the narrow face seen from the front, without the eyes."""
@@ -51,7 +51,7 @@ def head_to_ict(ict_model: Path, *, cache: Path | None = None) -> HeadToIct:
 
 
 def _measured(ict_model: Path) -> dict[str, Array]:
-    # Slow to import and only needed once.
+    # Slow to import, and only needed once.
     from lifemask.evaluation.geometry import (
         correspond_to_ict,
         dense_landmarks,

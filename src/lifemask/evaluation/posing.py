@@ -1,4 +1,4 @@
-"""Where a fixed head must stand for its points to lie on landmarks: the floor for every fit."""
+"""The camera that shows a fixed head with its points on landmarks."""
 
 import torch
 from jaxtyping import Float
@@ -20,8 +20,8 @@ def pose_points(
 ) -> PerspectiveCamera:
     """Return the camera that shows fixed points nearest to their landmarks.
 
-    Gauss-Newton on the six parameters of the pose; the focal length puts the head at a given
-    distance, because landmarks alone hardly tell the two apart.
+    Gauss-Newton on the six parameters of the pose. The focal length follows from a given distance,
+    because landmarks alone hardly determine both.
 
     Args:
         points: head space, metres.

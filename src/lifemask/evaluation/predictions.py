@@ -1,4 +1,4 @@
-"""What one program says about one photo: the arrays of `lifemask reconstruct --arrays`."""
+"""What one program predicts for one photo: the arrays of `lifemask reconstruct --arrays`."""
 
 import zipfile
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from lifemask.evaluation.config import EvaluationError
 
 @dataclass(frozen=True)
 class Prediction:
-    """One face in one photo. Every field may be missing: then what needs it shows a dash.
+    """One face in one photo. Every field may be missing; figures that need it are then dashes.
 
     Maps are in the photo's own pixels, or in a crop of it that starts at `offset`.
     """
@@ -55,6 +55,12 @@ class Prediction:
         """Return the prediction with only the named fields (and the offset of its maps)."""
         dropped = {f.name: None for f in fields(self) if f.name not in (*names, "offset")}
         return replace(self, **dropped)
+
+    def neutral_face(self) -> Float[np.ndarray, "F 3"] | None:
+        """Return the vertices of the face without expression; None where they are not given."""
+        if self.vertices_neutral is None or self.face_vertices is None:
+            return self.vertices_neutral
+        return self.vertices_neutral[self.face_vertices]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the fields that are present."""

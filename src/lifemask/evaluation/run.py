@@ -15,7 +15,7 @@ from lifemask.evaluation.tables import Report, Table, write_report
 
 _BENCHMARKS = ("aflw21", "synthetic", "yaleb", "photos", "jitter", "robustness", "speed")
 
-# What one of them writes beside the table that has its own name.
+# Tables that a benchmark makes besides the one of its own name.
 _MORE_TABLES = {"synthetic": ("synthetic_clips", "synthetic_relit")}
 
 
@@ -32,15 +32,15 @@ def table_names() -> tuple[str, ...]:
 def write_test_photos(
     name: str, config: EvaluationConfig, folder: Path, *, progress: Progress = silent
 ) -> list[Path]:
-    """Write the photos that a benchmark draws itself, as `BENCHMARK/KEY.png`; return their paths.
+    """Write the photos that a benchmark draws, as `BENCHMARK/KEY.png`; return their paths.
 
     Raises:
         EvaluationError: a benchmark whose photos lie in the data folder, or missing data.
     """
     if name != "synthetic":
         raise EvaluationError(
-            f"Only the photos of synthetic are written, not those of {name!r}: they lie in the "
-            "data folder. Say: lifemask evaluate synthetic --write-photos DIR."
+            f"Only the photos of synthetic can be written; those of {name!r} are in the data folder. "
+            "Run: lifemask evaluate synthetic --write-photos DIR."
         )
     module = import_module("lifemask.evaluation.benchmarks.synthetic")
     return module.write_photos(config, folder, progress=progress)
@@ -54,7 +54,7 @@ def evaluate(
     With `config.output`, each is also written there as Markdown and JSON.
 
     Raises:
-        EvaluationError: unknown benchmark or system, missing data, an unanswered photo.
+        EvaluationError: unknown benchmark or system, missing data, or a photo without a required prediction.
     """
     config = EvaluationConfig() if config is None else config
     if name != "all" and name not in _BENCHMARKS:

@@ -80,7 +80,7 @@ def albedo_on_photo(
 
     Args:
         prediction: in the pixels of the whole photo.
-        model: the head whose albedo basis is meant; without one the answer is None.
+        model: the head; without an albedo basis the result is None.
         image_size: (height, width) of the photo.
         resolution: pixels of the copy along the longer side of the landmarks' box.
     """

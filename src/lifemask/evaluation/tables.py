@@ -20,7 +20,7 @@ class Cell:
     plus_minus: float | None = None
     """Half the width of its 95 % interval."""
     note: str = ""
-    """What stands behind it, such as "6 of 8"."""
+    """Text after the figure, such as "6 of 8"."""
 
     def text(self, decimals: int) -> str:
         """Return the figure with its uncertainty and note; a dash where there is none."""
@@ -41,12 +41,12 @@ class Column:
     decimals: int = 2
     """Digits after the point."""
     bar: str = ""
-    """What the project asks for, such as "≤ 4.1"; empty: no bar."""
+    """The bar to reach, such as "≤ 4.1"; empty: none."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One system, or a reference beside which to read the systems."""
+    """One system, or a reference to compare systems with."""
 
     name: str
     """Its label."""
@@ -181,15 +181,15 @@ def benchmarks_page(reports: list[Report]) -> str:
         "Every table comes from `lifemask evaluate NAME --output DIR`; this page is made from its "
         "JSON by `python benchmarks/evaluate.py DIR docs/benchmarks.md`. Figures after ± are half "
         "of a 95 % bootstrap interval over people (over photos where people are not known). A "
-        "dash stands where a program gives no answer to a question or none of its answers is "
-        "stored; the last note under each table says which.\n\n"
-        "Any program can be judged beside: write one `.npz` a photo with the arrays of "
-        "`lifemask reconstruct --arrays` (any subset; a missing one is a dash) as "
+        "dash means that a program does not give what the figure needs, or that none of its "
+        "predictions is stored; the last note under each table says which.\n\n"
+        "Any other program can be evaluated too: write one `.npz` for each photo with the arrays "
+        "of `lifemask reconstruct --arrays` (any subset; a missing one gives a dash) as "
         "`FOLDER/aflw21/KEY.npz`, `FOLDER/yaleb/PERSON__LIGHT.npz`, `FOLDER/photos/NAME.npz` or "
         "`FOLDER/synthetic/KEY.npz`, and name the folder with `--systems`. The photos of "
         "`synthetic` are drawn by the command; `lifemask evaluate synthetic --write-photos DIR` "
         "writes them as `DIR/synthetic/KEY.png` for programs that run elsewhere. The other sets "
-        "lie in the data folder.\n"
+        "are in the data folder.\n"
     )
     return "\n".join([head, *(as_markdown(report) for report in reports)])
 

@@ -1,4 +1,4 @@
-"""`aflw21`: landmarks on 899 crops from frontal to beyond profile, every crop answered."""
+"""`aflw21`: landmarks on 899 crops from frontal to beyond profile, a prediction for every crop."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     """Return landmark errors by absolute yaw, percent of the annotated box.
 
     Raises:
-        EvaluationError: a system that looks at photos left a crop unanswered.
+        EvaluationError: a system that runs on photos gives no prediction for a crop.
     """
     crops = read_aflw21(development_folder(config.data))
     crops = draw(crops, config.limit, seed=config.seed)
@@ -38,16 +38,16 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     ]
     rows: list[Row] = []
     for system in config.systems:
-        answers = collect(system, "aflw21", requests, config, progress=progress)
-        missing = [key for key, answer in answers.items() if answer is None]
+        predictions = collect(system, "aflw21", requests, config, progress=progress)
+        missing = [key for key, prediction in predictions.items() if prediction is None]
         if missing and (len(missing) < len(crops) or not is_stored(system, config)):
             raise EvaluationError(
-                f"{config.label(system)} left {len(missing)} of {len(crops)} crops of aflw21 "
-                f"unanswered, {missing[0]!r} first. The crop is the face: answer every one."
+                f"{config.label(system)} gives no prediction for {len(missing)} of {len(crops)} crops of "
+                f"aflw21, {missing[0]!r} first. The crop is the face: predict every one."
             )
         cells: dict[str, Cell] = {}
         for kind in ("native", "table"):
-            points = [_points(answer, kind) for answer in answers.values()]
+            points = [_points(prediction, kind) for prediction in predictions.values()]
             present = [p for p in points if p is not None]
             if len(present) == len(points):
                 errors = aflw21_error(np.stack(present), annotated)
@@ -62,19 +62,21 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
         (
             f"{len(crops)} crops ({counts}), each the face itself, without detection; quality "
             "fast; mean is the mean of the three bins; ± over crops.",
-            "native: points on the program's own surface, fixed once; table: from its 68 iBUG "
-            "points by one table for every program.",
-            "dashes: a program that gives no such points, or not for every crop.",
+            "native: points on the program's own surface, chosen once; table: from its 68 iBUG "
+            "points, by the same table for every program.",
+            "dashes: the program does not give these points for every crop.",
         ),
     )
 
 
-def _points(answer: Prediction | None, kind: str) -> np.ndarray | None:
-    if answer is None:
+def _points(prediction: Prediction | None, kind: str) -> np.ndarray | None:
+    if prediction is None:
         return None
     if kind == "native":
-        return answer.aflw21
-    return None if answer.landmarks68 is None else aflw21_from_landmarks68(answer.landmarks68)
+        return prediction.aflw21
+    return (
+        None if prediction.landmarks68 is None else aflw21_from_landmarks68(prediction.landmarks68)
+    )
 
 
 def _cells(kind: str, errors: np.ndarray, bins: np.ndarray, *, seed: int) -> dict[str, Cell]:

@@ -37,18 +37,18 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     ]
     rows: list[Row] = []
     for system in config.systems:
-        answers = collect(system, "jitter", requests, config, progress=progress)
+        predictions = collect(system, "jitter", requests, config, progress=progress)
         values: list[float] = []
         lost = 0
         for index, photo in enumerate(drawn):
             points: list[Float[np.ndarray, "68 2"]] = []
             for k in range(PERTURBATIONS):
-                answer = answers[f"{photo.key}__{k}"]
-                if answer is None or answer.landmarks68 is None:
+                prediction = predictions[f"{photo.key}__{k}"]
+                if prediction is None or prediction.landmarks68 is None:
                     lost += 1
                     continue
                 back = perturb(photo.pixels(), _generator(config.seed, index, k))[1]
-                points.append(map_back(answer.landmarks68.astype(np.float64), back))
+                points.append(map_back(prediction.landmarks68.astype(np.float64), back))
             if len(points) > 1:
                 values.append(jitter_percent(np.stack(points)))
         cells: dict[str, Cell] = {}
@@ -63,9 +63,10 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
         tuple(rows),
         (
             f"{len(drawn)} photos drawn by seed, {PERTURBATIONS} perturbations each: shift within "
-            "2 pixels, scale 1 %, gain 3 %, JPEG quality 80 to 95; points mapped back; mean over "
-            "photos, ± over photos.",
-            "dashes: no outputs are stored for perturbed photos, so a stored program has none.",
+            "2 pixels, scale 1 %, gain 3 %, JPEG quality 80 to 95. Points are mapped back to the "
+            "photo; mean over photos; ± over photos.",
+            "unanswered: perturbed photos without a prediction.",
+            "dashes: no predictions of this program are stored for perturbed photos.",
         ),
     )
 

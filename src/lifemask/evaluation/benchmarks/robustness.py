@@ -1,4 +1,4 @@
-"""`robustness`: how the fit's points suffer when the landmarks that it is given are bad."""
+"""`robustness`: error of the fitted points when the dense landmarks are damaged."""
 
 from dataclasses import dataclass, replace
 
@@ -22,7 +22,7 @@ FACES = 60
 _PARTS = {"": slice(None), ", without jaw": INNER}
 """What is compared, by what it adds to the name of a row."""
 _UNKNOWN_PERCENT = 20.0
-"""How far a missing landmark lies from its place: the program is told not to trust it."""
+"""How far a missing landmark is moved; its sigma is infinite."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Damage:
     name: str
     """Heading of its column."""
     jitter_percent: float = 0.0
-    """Standard deviation of each coordinate in % of the landmarks' box; the program is not told."""
+    """Standard deviation of each coordinate in % of the landmarks' box; sigma stays."""
     missing_share: float = 0.0
-    """Share of the landmarks that are unknown; the program is told."""
+    """Share of the landmarks that are unknown: moved, and with infinite sigma."""
     missing_side: bool = False
     """Whether all landmarks of one half of the image of the face are unknown."""
 
@@ -63,10 +63,10 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
                     continue
                 for damage in DAMAGES:
                     generator = np.random.default_rng([config.seed, index])
-                    answer = system.predict_from(pixels, damaged(seen, damage, generator))
-                    assert answer.landmarks68 is not None
+                    prediction = system.predict_from(pixels, damaged(seen, damage, generator))
+                    assert prediction.landmarks68 is not None
                     for part, points in _PARTS.items():
-                        error = box_error(answer.landmarks68[points], truth[points], truth)
+                        error = box_error(prediction.landmarks68[points], truth[points], truth)
                         errors[part].setdefault(damage.name, []).append(error)
                 progress(f"robustness, {config.label(name)}", index + 1, len(faces))
         for part, of_part in errors.items():
@@ -77,18 +77,18 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
             rows.append(Row(config.label(name) + part, cells))
     return Table(
         "robustness",
-        "68 points of ICT-FaceKit faces in % of their box, when the dense landmarks are spoilt",
+        "68 points of ICT-FaceKit faces in % of their box, when the dense landmarks are damaged",
         tuple(Column(damage.name) for damage in DAMAGES),
         tuple(rows),
         (
-            f"{len(faces)} stills of synthetic, quality fast; jitter: Gaussian noise on each "
-            "coordinate in % of the landmarks' box, which the program is not told; missing: "
-            f"landmarks drawn by chance, moved by {_UNKNOWN_PERCENT:.0f} % and marked as unknown "
-            "(infinite sigma); one side: those left of the face's middle in the image; expression "
-            "scores stay as found; ± over people.",
-            "ICT's jaw is fixed on the skin, hidden or not; a program that gives the visible outline "
-            "there, as fit and regressor do and the posed mean face does not, is charged for it.",
-            "dashes: a program whose landmarks cannot be changed from outside.",
+            f"{len(faces)} stills of synthetic, quality fast; ± over people. jitter: Gaussian noise "
+            "on each coordinate in % of the landmarks' box, with unchanged sigma; missing: landmarks "
+            f"drawn by chance, moved by {_UNKNOWN_PERCENT:.0f} % and marked as unknown (infinite "
+            "sigma); one side: the landmarks left of the face's middle in the image. Expression "
+            "scores stay as found.",
+            "ICT's jaw is fixed on the skin, hidden or not. Fit and regressor give the visible "
+            "outline instead, and this difference adds to their error; the posed mean face does not.",
+            "dashes: the dense landmarks of this program cannot be changed from outside.",
         ),
     )
 
@@ -96,7 +96,7 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
 def damaged(
     observation: FaceObservation, damage: Damage, generator: np.random.Generator
 ) -> FaceObservation:
-    """Return the observation with spoilt landmarks.
+    """Return the observation with damaged landmarks.
 
     Args:
         observation: as perception returned it.

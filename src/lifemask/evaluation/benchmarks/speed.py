@@ -1,4 +1,4 @@
-"""`speed`: seconds to the first answer, milliseconds per face after it, and peak memory."""
+"""`speed`: seconds to the first prediction, milliseconds per face after it, and peak memory."""
 
 import multiprocessing
 import sys
@@ -21,7 +21,7 @@ _PHOTOS: dict[Quality, int] = {"fast": 12, "full": 6}
 """Photos timed after the first."""
 
 _POINTS = ("landmarks68", "aflw21")
-"""Asked for alone, a fit answers without drawing anything or unwrapping a texture."""
+"""Asked for alone, a fit is made without drawing anything or unwrapping a texture."""
 
 _COLUMNS = (
     Column("fast cold s", 1, "< 8"),
@@ -39,9 +39,9 @@ class Timing:
     """How long one system takes in a process of its own."""
 
     cold_seconds: float
-    """From the start of the process to the first answer, imports and loading included."""
+    """From the start of the process to the first prediction, imports and loading included."""
     warm_milliseconds: tuple[float, ...]
-    """Each further photo, everything the system can say of it."""
+    """Each further photo, all fields of the prediction."""
     fit_milliseconds: tuple[float, ...]
     """The same photos, landmarks alone: finding, observing and fitting the face."""
     peak_megabytes: float
@@ -84,11 +84,11 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
         (
             f"warm: median, with the 10th and 90th percentile, of {_PHOTOS['fast']} photos (fast) "
             f"and {_PHOTOS['full']} (full) after the first; {threads} thread(s) in torch.",
-            "fast fit: the same photos, landmarks alone: the face found, observed and fitted, without "
-            "texture and arrays.",
-            "cold: from the start of the process to the first answer, imports and compilation "
-            "included, files of the system perhaps in the operating system's cache.",
-            "dashes: stored outputs cannot be timed.",
+            "fast fit: the same photos, landmarks alone: the face is detected, observed and fitted, "
+            "without texture and arrays.",
+            "cold: from the start of the process to the first prediction, with imports and "
+            "compilation; the system's files may be in the cache of the operating system.",
+            "dashes: stored predictions cannot be timed.",
         ),
     )
 
@@ -99,7 +99,7 @@ def time_system(
     """Return the timing of a system in a fresh process; the first photo is the cold one.
 
     Raises:
-        EvaluationError: the process ended without an answer.
+        EvaluationError: the process ended without a prediction.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -112,7 +112,7 @@ def time_system(
         return receiver.recv()
     except EOFError as error:
         raise EvaluationError(
-            f"Timing {system} ({quality}) ended without an answer; its error is printed above."
+            f"Timing {system} ({quality}) ended without a prediction; its error is printed above."
         ) from error
     finally:
         process.join()

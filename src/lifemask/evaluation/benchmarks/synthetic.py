@@ -1,4 +1,4 @@
-"""`synthetic`: heads that no method was made from, with complete truth; three tables."""
+"""`synthetic`: photos of heads that no system was made from, with complete truth; three tables."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ def write_photos(
 ) -> list[Path]:
     """Write all test photos as `synthetic/KEY.png` for programs that are run elsewhere.
 
-    Their answers are then judged from `FOLDER/synthetic/KEY.npz`.
+    Their predictions are read from `FOLDER/synthetic/KEY.npz`.
     """
     sets = test_faces(config)
     stills, clips, relit = _counts(config)

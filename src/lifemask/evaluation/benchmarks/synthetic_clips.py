@@ -1,4 +1,4 @@
-"""The clips of `synthetic`: whether shape and albedo of a person stay theirs between photos."""
+"""The clips of `synthetic`: how much shape and albedo of a person change between photos."""
 
 import numpy as np
 from jaxtyping import Float
@@ -31,13 +31,13 @@ _COLUMNS = (
 def clips_table(
     clips: list[list[TestFace]], partners: HeadToIct, config: EvaluationConfig, progress: Progress
 ) -> Table:
-    """Return how well and how steadily each system tells people apart, photo by photo."""
+    """Return errors of each system's neutral shapes and albedos, and how much these vary."""
     quality: Quality = "fast" if config.fast else "full"
     requests = [Request(f.key, f.pixels, True, quality, _KEEP) for clip in clips for f in clip]
     rows: list[Row] = []
     for system in config.systems:
-        answers = collect(system, "synthetic", requests, config, progress=progress)
-        rows.append(Row(config.label(system), _cells(clips, answers, partners, config.seed)))
+        predictions = collect(system, "synthetic", requests, config, progress=progress)
+        rows.append(Row(config.label(system), _cells(clips, predictions, partners, config.seed)))
     return Table(
         "synthetic_clips",
         "four photos each of ICT-FaceKit people, pose, expression and light different",
@@ -47,22 +47,22 @@ def clips_table(
             f"{len(clips)} people, yaw up to 60°, every photo given alone, quality {quality}; "
             "± over people.",
             "neutral: mean distance of true correspondences of the face without expression after "
-            "similarity; mean neutral: of the mean of the person's predictions; spread: RMS "
-            "distance of a person's neutral faces from each other after rigid alignment, beside "
-            "the same between different people; identity AUC: chance that one person's are nearer.",
+            "similarity; mean neutral: the same for the mean of a person's predictions; spread: RMS "
+            "distance between a person's neutral faces after rigid alignment; between people: the "
+            "same for different people; identity AUC: chance that the first is smaller.",
             "albedo: RMS error over RMS truth at all face vertices after one scale; variation: "
-            "standard deviation over the four photos over their mean at each vertex, which a "
-            "constant albedo wins and which therefore counts only beside the error.",
-            "dashes: the first two and albedo need the default head's vertices, in which alone "
-            "correspondence to ICT is known; albedo needs a program that gives it; identity AUC "
-            "needs neutral faces that differ from photo to photo.",
+            "standard deviation over the four photos, over their mean, at each vertex. It is 0 for "
+            "every constant albedo, so it has a meaning only beside the error.",
+            "dashes: neutral, mean neutral and albedo need the default head's vertices, because only "
+            "their correspondence to ICT is known; albedo needs a program that gives it; identity "
+            "AUC needs neutral faces that differ from photo to photo.",
         ),
     )
 
 
 def _cells(
     clips: list[list[TestFace]],
-    answers: dict[str, Prediction | None],
+    predictions: dict[str, Prediction | None],
     partners: HeadToIct,
     seed: int,
 ) -> dict[str, Cell]:
@@ -70,10 +70,10 @@ def _cells(
     shapes: list[np.ndarray] = []
     owners: list[int] = []
     for person, clip in enumerate(clips):
-        given = [a for a in (answers[face.key] for face in clip) if a is not None]
+        given = [p for p in (predictions[face.key] for face in clip) if p is not None]
         if len(given) < len(clip):
             continue
-        neutral = [_neutral_face(a) for a in given]
+        neutral = [p.neutral_face() for p in given]
         if all(n is not None for n in neutral):
             shapes += [n for n in neutral if n is not None]
             owners += [person] * len(clip)
@@ -83,12 +83,6 @@ def _cells(
     if len(set(owners)) > 1:
         cells |= _identity_cells(np.stack(shapes), np.array(owners), seed)
     return cells
-
-
-def _neutral_face(answer: Prediction) -> Float[np.ndarray, "F 3"] | None:
-    if answer.vertices_neutral is None or answer.face_vertices is None:
-        return answer.vertices_neutral
-    return answer.vertices_neutral[answer.face_vertices]
 
 
 def _against_truth(

@@ -1,7 +1,7 @@
-"""The relit faces of `synthetic`: a person's photo predicted under lights that it does not show."""
+"""The relit faces of `synthetic`: a person's photo predicted under other lights."""
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from lifemask.evaluation.collect import Progress, Request, collect
 from lifemask.evaluation.config import EvaluationConfig, Quality
@@ -12,10 +12,10 @@ from lifemask.evaluation.ict_faces.sets import RelitFace
 from lifemask.evaluation.metrics.appearance_error import nearest_filled, relit_psnr
 from lifemask.evaluation.metrics.bootstrap import mean_and_half_width
 from lifemask.evaluation.metrics.normal_error import unit
+from lifemask.evaluation.pixels import linear_from_pixels
 from lifemask.evaluation.predictions import Prediction
 from lifemask.evaluation.surface_maps import camera_of_prediction
 from lifemask.evaluation.tables import Cell, Column, Row, Table
-from lifemask.io.colour import image_from_pixels
 
 _KEEP = (
     "vertices_camera", "triangles", "landmarks68", "landmarks68_camera",
@@ -30,17 +30,17 @@ _COLUMNS = (
 
 
 def relit_table(faces: list[RelitFace], config: EvaluationConfig, progress: Progress) -> Table:
-    """Return how close every system's albedo and geometry under the true lights come."""
+    """Return how close each system's albedo and geometry, shaded by the true lights, come to the photos."""
     quality: Quality = "fast" if config.fast else "full"
     requests = [Request(f.key, f.pixels, True, quality, _KEEP) for f in faces]
     rows: list[Row] = []
     for system in config.systems:
-        answers = collect(system, "synthetic", requests, config, progress=progress)
+        predictions = collect(system, "synthetic", requests, config, progress=progress)
         values: dict[str, list[float]] = {}
         for face in faces:
-            answer = answers[face.key]
-            if answer is not None:
-                _add(values, answer, face)
+            prediction = predictions[face.key]
+            if prediction is not None:
+                _add(values, prediction, face)
         rows.append(Row(config.label(system), _cells(values, config.seed)))
     rows += _references(faces, config.seed)
     return Table(
@@ -52,33 +52,32 @@ def relit_table(faces: list[RelitFace], config: EvaluationConfig, progress: Prog
             f"{len(faces)} people, {len(faces[0].relit()) if faces else 0} lights each (a smooth "
             f"environment and a lamp), one photo given, yaw up to 50°, quality {quality}; ± over "
             "people.",
-            "PSNR over the face's visible skin (without ears and neck) after one scale, sRGB values, "
-            "of predicted albedo x shading of the predicted normals under the true light, with the "
-            "lamp's shadows cast by the predicted mesh; a pixel that the program leaves empty takes "
-            "the nearest one's colour; worst light: the least of a person's lights; without shadows: "
-            "no shadow cast.",
-            "dashes: a program that gives no albedo or no normals cannot be relit, one without "
-            "mesh and depth casts no shadows.",
+            "PSNR over the face's visible skin (without ears and neck) after one scale, sRGB values. "
+            "The prediction is albedo x shading of the predicted normals under the true light, with "
+            "the lamp's shadows cast by the predicted mesh. A pixel that the program leaves empty "
+            "takes the nearest colour. worst light: the lowest over a person's lights; without "
+            "shadows: no shadow is cast.",
+            "dashes: relighting needs albedo and normals, shadows need mesh and depth.",
         ),
     )
 
 
-def _add(values: dict[str, list[float]], answer: Prediction, face: RelitFace) -> None:
+def _add(values: dict[str, list[float]], prediction: Prediction, face: RelitFace) -> None:
     truth = face.truth()
     size = (truth.skin.shape[0], truth.skin.shape[1])
-    albedo, normals = answer.map("albedo", size), answer.map("normals", size)
+    albedo, normals = prediction.map("albedo", size), prediction.map("normals", size)
     if albedo is None or normals is None or not truth.skin.any():
         return
-    points = _surface_points(answer, size)
+    points = _surface_points(prediction, size)
     given = (np.linalg.norm(normals, axis=-1) > 0.5) & (albedo.max(-1) > 0)
     shaded: list[float] = []
     bare: list[float] = []
     for light, pixels in face.relit():
-        target = _linear(pixels)
+        target = linear_from_pixels(pixels)
         flat = nearest_filled(albedo * light.shading(unit(normals)), given)
         bare.append(relit_psnr(flat, target, truth.skin))
         if points is not None:
-            lit = _lit(light, answer, points, normals)
+            lit = _lit(light, prediction, points, normals)
             cast = nearest_filled(albedo * light.shading(unit(normals), lit=lit), given)
             shaded.append(relit_psnr(cast, target, truth.skin))
     values.setdefault("without shadows dB", []).append(float(np.mean(bare)))
@@ -87,12 +86,14 @@ def _add(values: dict[str, list[float]], answer: Prediction, face: RelitFace) ->
         values.setdefault("worst light dB", []).append(min(shaded))
 
 
-def _surface_points(answer: Prediction, size: tuple[int, int]) -> Float[np.ndarray, "H W 3"] | None:
+def _surface_points(
+    prediction: Prediction, size: tuple[int, int]
+) -> Float[np.ndarray, "H W 3"] | None:
     """Return the point of the surface in each pixel, light axes, metres; None without a mesh."""
-    depth, camera = answer.map("depth", size), camera_of_prediction(answer, size)
+    depth, camera = prediction.map("depth", size), camera_of_prediction(prediction, size)
     if depth is None or camera is None:
         return None
-    if answer.vertices_camera is None or answer.triangles is None:
+    if prediction.vertices_camera is None or prediction.triangles is None:
         return None
     rows, columns = np.indices(size) + 0.5
     x0, y0 = camera.principal_point.tolist()
@@ -102,23 +103,23 @@ def _surface_points(answer: Prediction, size: tuple[int, int]) -> Float[np.ndarr
 
 def _lit(
     light: TestLight,
-    answer: Prediction,
+    prediction: Prediction,
     points: Float[np.ndarray, "H W 3"],
     normals: Float[np.ndarray, "H W 3"],
 ) -> Float[np.ndarray, "H W"]:
-    assert answer.vertices_camera is not None
-    assert answer.triangles is not None
+    assert prediction.vertices_camera is not None
+    assert prediction.triangles is not None
     seen = points[..., 2] < 0
-    vertices = answer.vertices_camera.astype(np.float64) * [1.0, -1.0, -1.0]
+    vertices = prediction.vertices_camera.astype(np.float64) * [1.0, -1.0, -1.0]
     outside = points[seen] + 0.0025 * unit(normals)[seen]
     result = np.zeros(seen.shape)
-    triangles = answer.triangles.astype(np.int64)
+    triangles = prediction.triangles.astype(np.int64)
     result[seen] = light_reaches(vertices, triangles, outside, light.direction)
     return result
 
 
 def _references(faces: list[RelitFace], seed: int) -> list[Row]:
-    """Return what the photo unchanged reaches, and the true normals with two albedos."""
+    """Return the figures of the photo unchanged, and of the true normals with two albedos."""
     named: dict[str, dict[str, list[float]]] = {
         "photo unchanged": {},
         "true normals, constant albedo": {},
@@ -128,12 +129,12 @@ def _references(faces: list[RelitFace], seed: int) -> list[Row]:
         truth = face.truth()
         if not truth.skin.any():
             continue
-        photo = _linear(face.pixels())
+        photo = linear_from_pixels(face.pixels())
         constant = np.broadcast_to(truth.albedo[truth.skin].mean(0), photo.shape)
         for name, values in named.items():
             figures: list[float] = []
             for light, pixels in face.relit():
-                target = _linear(pixels)
+                target = linear_from_pixels(pixels)
                 figures.append(
                     relit_psnr(_reference(name, photo, constant, truth, light), target, truth.skin)
                 )
@@ -152,10 +153,6 @@ def _reference(
         return photo
     albedo = constant if name == "true normals, constant albedo" else truth.albedo
     return albedo * light.shading(truth.normals)
-
-
-def _linear(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 3"]:
-    return image_from_pixels(pixels).permute(1, 2, 0).numpy()
 
 
 def _cells(values: dict[str, list[float]], seed: int) -> dict[str, Cell]:

@@ -1,35 +1,27 @@
-"""The stills of `synthetic`: points, surface, normals, albedo and light of 300 strangers by yaw."""
+"""The stills of `synthetic`: points, surface, normals, albedo and light of 300 people, by yaw."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 
+from lifemask.evaluation.benchmarks.still_evaluator import (
+    FEWEST_HIDDEN,
+    StillEvaluator,
+    appearance,
+)
 from lifemask.evaluation.collect import Progress, Request, collect
 from lifemask.evaluation.config import EvaluationConfig, Quality
 from lifemask.evaluation.correspondence import HeadToIct
-from lifemask.evaluation.ict_faces.light import sphere_normals
 from lifemask.evaluation.ict_faces.photo import FaceTruth
 from lifemask.evaluation.ict_faces.sets import YAW_BINS_DEGREES, TestFace
-from lifemask.evaluation.metrics.appearance_error import (
-    best_scale,
-    chroma_angle,
-    nearest_filled,
-    relative_rms,
-)
+from lifemask.evaluation.metrics.appearance_error import best_scale, relative_rms
 from lifemask.evaluation.metrics.bootstrap import bootstrap_half_width
-from lifemask.evaluation.metrics.box_error import INNER, box_error
 from lifemask.evaluation.metrics.landmark_error import mean_by_bin
-from lifemask.evaluation.metrics.normal_error import angle_degrees, unit
-from lifemask.evaluation.metrics.shape_error import corresponding_error, similarity, surface_error
+from lifemask.evaluation.pixels import linear_from_pixels
 from lifemask.evaluation.predictions import Prediction
-from lifemask.evaluation.surface_maps import camera_of_prediction
 from lifemask.evaluation.tables import Cell, Column, Row, Table
-from lifemask.geometry.lighting import spherical_harmonics
-from lifemask.io.colour import image_from_pixels
-from lifemask.registration import TriangleSurface
 
 STILL_FIELDS = (
     "vertices_camera",
@@ -45,9 +37,6 @@ STILL_FIELDS = (
     "light_sh",
 )
 
-_NOSE_TIP, _REACH_METRES, _EVERY = 30, 0.095, 3
-_FEWEST_HIDDEN = 30
-"""Hidden points below which their albedo says nothing."""
 _BIN_NAMES = ("0–30", "30–60", "60–90")
 
 _COLUMNS = (
@@ -68,7 +57,7 @@ _COLUMNS = (
 
 @dataclass
 class _Figures:
-    """The figures of one row for each still; NaN where the program has no answer to it."""
+    """The figures of one row for each still; NaN where the program gives none."""
 
     count: int
     values: dict[str, Float[np.ndarray, "N"]] = field(default_factory=dict)
@@ -87,13 +76,13 @@ def stills_table(
     bins = np.arange(len(faces), dtype=np.int64) % len(YAW_BINS_DEGREES)
     rows: list[Row] = []
     for system in config.systems:
-        answers = collect(system, "synthetic", requests, config, progress=progress)
-        judge = StillJudge(partners)
+        predictions = collect(system, "synthetic", requests, config, progress=progress)
+        evaluate = StillEvaluator(partners)
         figures = _Figures(len(faces))
         for index, face in enumerate(faces):
-            answer = answers[face.key]
-            if answer is not None:
-                figures.add(index, judge(answer, face.truth()))
+            prediction = predictions[face.key]
+            if prediction is not None:
+                figures.add(index, evaluate(prediction, face.truth()))
         rows += _rows(config.label(system), figures, bins, config.seed)
     photo, constant = _references(faces, partners)
     rows += _rows("photo as albedo", photo, bins, config.seed, reference=True)
@@ -106,141 +95,34 @@ def stills_table(
         (
             f"{len(faces)} different people in equal bins of yaw, 256 pixels, each the face itself, "
             f"without detection; quality {quality}; all is the mean of the three bins; ± over "
-            "people. Nothing of the heads or their colours was used to train or build any system "
-            "here, except ICT's shape statistics, which calibrate the default head.",
+            "people. No system here was trained on or built from these heads or their colours; only "
+            "ICT's shape statistics calibrate the default head.",
             "sparse, dense: mean distance of ICT's own 68 points and of its "
-            f"{len(partners.vertices)} graded face vertices, hidden ones too, in % of the 68 "
-            "points' box. The jaw's true points are fixed on the skin, hidden or not; a program that "
-            "gives the visible outline there, as fit does, is charged for it in profiles: inner is "
+            f"{len(partners.vertices)} measured face vertices, hidden ones too, in % of the 68 "
+            "points' box. ICT's jaw points are fixed on the skin, hidden or not. A program that "
+            "gives the visible outline there, as fit does, has a larger error in profiles. inner is "
             "without the jaw.",
             "surface: RMS distance from true vertices within 95 mm of the nose tip to the "
             "predicted surface after similarity and ICP; points: mean distance of true "
-            "correspondences after similarity, which also sees sliding; neutral: the same for the "
+            "correspondences after similarity, which includes sliding; neutral: the same for the "
             "face without expression.",
-            "normals: mean angle over the face's visible skin (without ears and neck), an empty pixel "
-            "counts 90°; empty: share of that skin for which a program that gives albedo gives none; "
-            "there the nearest albedo counts.",
-            "albedo: RMS error over RMS truth after one scale found on the seen skin; hidden: at "
+            "normals: mean angle over the face's visible skin (without ears and neck); an empty "
+            "pixel counts 90°. empty: share of that skin without albedo, for a program that gives "
+            "albedo; the nearest albedo counts there.",
+            "albedo: RMS error over RMS truth after one scale found on the visible skin; hidden: at "
             "points that the photo does not show, same scale; chroma: mean angle between RGB "
             "vectors; light: both lights on a white sphere, RMS error over RMS truth, by the "
             "albedo's scale.",
             "dashes: dense, points, neutral and hidden albedo need the default head's vertices, "
-            "in which alone correspondence to ICT is known; surface needs a mesh with triangles and "
-            "3D landmarks, albedo and light a program that gives them; no outputs of 3DDFA_V2 are "
-            "stored for these photos.",
+            "because only their correspondence to ICT is known; surface needs triangles and 3D "
+            "landmarks; albedo and light need a program that gives them; no predictions of 3DDFA_V2 "
+            "are stored for these photos.",
         ),
     )
 
 
-class StillJudge:
-    """Holds what depends on a program's topology alone, built when first seen."""
-
-    def __init__(self, partners: HeadToIct) -> None:
-        self.partners = partners
-        self._surface: tuple[bytes, TriangleSurface] | None = None
-
-    def __call__(self, answer: Prediction, truth: FaceTruth) -> dict[str, float]:
-        """Return every figure that the answer allows."""
-        result: dict[str, float] = {}
-        if answer.landmarks68 is not None:
-            true = truth.landmarks68
-            result["sparse %"] = box_error(answer.landmarks68, true, true)
-            result["inner %"] = box_error(answer.landmarks68[INNER], true[INNER], true)
-        return result | self._geometry(answer, truth) | appearance(answer, truth, self.partners)
-
-    def _geometry(self, answer: Prediction, truth: FaceTruth) -> dict[str, float]:
-        result: dict[str, float] = {}
-        vertices, partners = answer.vertices_camera, self.partners
-        if vertices is not None and answer.landmarks68_camera is not None:
-            surface = self._surface_of(answer)
-            inner = answer.landmarks68_camera[INNER]
-            start = similarity(inner, truth.landmarks68_camera[INNER])
-            wanted = _near_nose(truth, partners.vertices)
-            if surface is not None:
-                result["surface mm"] = 1000 * surface_error(vertices, surface, wanted, start=start)
-        chosen = partners.vertices
-        if vertices is not None and len(vertices) == partners.vertex_count:
-            points = partners.partners(vertices)
-            wanted = truth.vertices_camera[chosen]
-            result["points mm"] = 1000 * corresponding_error(points, wanted)
-            size = truth.skin.shape
-            camera = camera_of_prediction(answer, (size[0], size[1]))
-            if camera is not None:
-                focal = float(camera.focal_pixels)
-                middle = camera.principal_point.numpy()
-                seen = focal * points[:, :2] / points[:, 2:] + middle
-                result["dense %"] = box_error(seen, truth.points[chosen], truth.landmarks68)
-        neutral = answer.vertices_neutral
-        if neutral is not None and len(neutral) == partners.vertex_count:
-            wanted = truth.vertices_neutral[chosen]
-            result["neutral mm"] = 1000 * corresponding_error(partners.partners(neutral), wanted)
-        return result
-
-    def _surface_of(self, answer: Prediction) -> TriangleSurface | None:
-        if answer.triangles is None or answer.vertices_camera is None:
-            return None
-        triangles = answer.triangles.astype(np.int64)
-        if answer.face_vertices is not None:
-            triangles = triangles[answer.face_vertices[triangles].all(1)]
-        if not len(triangles):
-            return None
-        key = triangles.tobytes()
-        if self._surface is None or self._surface[0] != key:
-            self._surface = key, TriangleSurface(triangles, len(answer.vertices_camera))
-        return self._surface[1]
-
-
-def appearance(
-    answer: Prediction, truth: FaceTruth, partners: HeadToIct | None = None
-) -> dict[str, float]:
-    """Return the errors of normals, albedo and light."""
-    result: dict[str, float] = {}
-    size = (truth.skin.shape[0], truth.skin.shape[1])
-    skin = truth.skin
-    normals = answer.map("normals", size)
-    if not skin.any():
-        return result
-    if normals is not None:
-        given = normals[skin].astype(np.float64)
-        answered = np.linalg.norm(given, axis=-1) > 0.5
-        angles = np.where(answered, angle_degrees(unit(given), unit(truth.normals[skin])), 90.0)
-        result["normals °"] = float(angles.mean())
-    albedo = answer.map("albedo", size)
-    if albedo is None:
-        return result
-    answered = albedo.max(-1) > 0
-    result["empty %"] = 100 * float((~answered)[skin].mean())
-    given, wanted = nearest_filled(albedo, answered)[skin], truth.albedo[skin]
-    scale = best_scale(given, wanted)
-    result["albedo seen %"] = relative_rms(scale * given, wanted)
-    result["chroma °"] = chroma_angle(given, wanted)
-    if answer.light_sh is not None and scale > 0:
-        on_sphere = light_on_sphere(answer.light_sh) / scale
-        result["light %"] = relative_rms(on_sphere, truth.light_on_sphere)
-    colours = answer.vertices_albedo
-    if partners is not None and colours is not None and len(colours) == partners.vertex_count:
-        hidden = ~truth.visible[partners.vertices]
-        if hidden.sum() >= _FEWEST_HIDDEN:
-            at_points = scale * partners.partners(colours)[hidden]
-            true_colours = truth.albedo_points[partners.vertices][hidden]
-            result["albedo hidden %"] = relative_rms(at_points, true_colours)
-    return result
-
-
-def light_on_sphere(light_sh: Float[np.ndarray, "9 3"]) -> Float[np.ndarray, "N 3"]:
-    """Return the shading of a white sphere where the viewer sees it."""
-    smooth = spherical_harmonics(torch.from_numpy(sphere_normals())).numpy()
-    return np.maximum(smooth @ light_sh.astype(np.float64), 0)
-
-
-def _near_nose(truth: FaceTruth, chosen: Int[np.ndarray, "N"]) -> Float[np.ndarray, "M 3"]:
-    points = truth.vertices_camera[chosen[::_EVERY]]
-    distance = np.linalg.norm(points - truth.landmarks68_camera[_NOSE_TIP], axis=1)
-    return points[distance < _REACH_METRES].astype(np.float64)
-
-
 def _references(faces: list[TestFace], partners: HeadToIct) -> tuple[_Figures, _Figures]:
-    """Return what the photo itself as albedo reaches, and one skin colour for everybody."""
+    """Return the figures of the photo itself as albedo, and of one skin colour for everybody."""
     photo, constant = _Figures(len(faces)), _Figures(len(faces))
     truths: list[np.ndarray] = []
     for index, face in enumerate(faces):
@@ -248,7 +130,7 @@ def _references(faces: list[TestFace], partners: HeadToIct) -> tuple[_Figures, _
         if not truth.skin.any():
             continue
         truths.append(truth.albedo[truth.skin].mean(0))
-        photo.add(index, _albedo_figures(_linear(face.pixels()), truth))
+        photo.add(index, _albedo_figures(linear_from_pixels(face.pixels()), truth))
     colour = np.mean(truths, axis=0) if truths else np.zeros(3)
     for index, face in enumerate(faces):
         truth = face.truth()
@@ -256,7 +138,7 @@ def _references(faces: list[TestFace], partners: HeadToIct) -> tuple[_Figures, _
             everywhere = np.broadcast_to(colour, truth.albedo.shape)
             constant.add(index, _albedo_figures(everywhere, truth))
             hidden = ~truth.visible[partners.vertices]
-            if hidden.sum() >= _FEWEST_HIDDEN:
+            if hidden.sum() >= FEWEST_HIDDEN:
                 scale = best_scale(everywhere[truth.skin], truth.albedo[truth.skin])
                 wanted = truth.albedo_points[partners.vertices][hidden]
                 there = np.broadcast_to(scale * colour, wanted.shape)
@@ -265,12 +147,8 @@ def _references(faces: list[TestFace], partners: HeadToIct) -> tuple[_Figures, _
 
 
 def _albedo_figures(albedo: Float[np.ndarray, "H W 3"], truth: FaceTruth) -> dict[str, float]:
-    answer = Prediction(albedo=albedo)
-    return {k: v for k, v in appearance(answer, truth).items() if k != "normals °"}
-
-
-def _linear(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[np.ndarray, "H W 3"]:
-    return image_from_pixels(pixels).permute(1, 2, 0).numpy()
+    prediction = Prediction(albedo=albedo)
+    return {k: v for k, v in appearance(prediction, truth).items() if k != "normals °"}
 
 
 def _rows(
@@ -281,7 +159,7 @@ def _rows(
     *,
     reference: bool = False,
 ) -> list[Row]:
-    """Return one row for each bin and one for the mean of the bins; one where nothing is known."""
+    """Return one row for each bin and one for the mean of the bins; one empty row without figures."""
     if not figures.values:
         return [Row(name, {}, reference)]
     cells: list[dict[str, Cell]] = [{} for _ in range(len(_BIN_NAMES) + 1)]

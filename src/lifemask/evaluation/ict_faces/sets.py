@@ -45,7 +45,7 @@ class TestFace:
         return _read_png(self.folder / f"{self.key}.png")
 
     def truth(self) -> FaceTruth:
-        """Return everything that is known about it."""
+        """Return its truth."""
         with np.load(self.folder / f"{self.key}.npz", allow_pickle=False) as arrays:
             values = {f.name: arrays[f.name] for f in fields(FaceTruth) if f.name != _YAW}
             yaw = float(arrays[_YAW])
@@ -56,7 +56,7 @@ class TestFace:
 
 @dataclass(frozen=True)
 class RelitFace(TestFace):
-    """A test photo with the same moment under lights that no program saw."""
+    """A test photo, and the same moment under lights that no program gets."""
 
     def relit(self) -> list[tuple[TestLight, UInt8[Array, "H W 3"]]]:
         """Return the lights, and what a perfect camera sees under each."""

@@ -26,8 +26,8 @@ def albedo_variation(
 ) -> float:
     """Return the median over the mask of the standard deviation over lights / mean, percent.
 
-    Each map is first divided by its own median over the mask. A constant albedo reaches 0, so
-    the figure means something only beside the error.
+    Each map is first divided by its own median over the mask. A constant albedo has 0, so
+    the figure has a meaning only beside the error.
     """
     values = under_lights[:, mask]
     values = values / np.maximum(np.median(values, axis=1, keepdims=True), 1e-9)

@@ -22,8 +22,8 @@ def nearest_filled(
 ) -> Float[np.ndarray, "H W C"]:
     """Return a map whose empty pixels repeat the nearest given one, as a compositor fills a rim.
 
-    Otherwise a mesh that ends one pixel too early would be judged by the black beside it, which
-    outweighs all that it shows.
+    Otherwise the black pixels beside a mesh that ends one pixel too early would outweigh the errors
+    of all the others.
     """
     if not given.any():
         return values
@@ -52,7 +52,7 @@ def relit_psnr(
     """Return the PSNR in decibels over the mask, sRGB values, after one scale in linear light.
 
     Args:
-        predicted: linear RGB; black where the program is silent.
+        predicted: linear RGB; black where the program gives nothing.
         true: linear RGB.
         mask: where to measure.
     """

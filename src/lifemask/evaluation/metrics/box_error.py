@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 INNER = slice(17, 68)
-"""iBUG points without the jaw, whose places depend on who defines them: on the skin or its outline."""
+"""iBUG points without the jaw; jaw points are defined on the skin by some, on its outline by others."""
 
 
 def box_size(points: Float[np.ndarray, "N 2"]) -> float:

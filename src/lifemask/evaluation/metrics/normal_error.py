@@ -1,4 +1,4 @@
-"""Angle between predicted and true normals, beside the average of the other people's truth."""
+"""Angle between predicted and true normals, and the mean true normals of the other people."""
 
 import numpy as np
 from jaxtyping import Bool, Float

@@ -15,12 +15,12 @@ def composite_over_skin(
 ) -> Float[np.ndarray, "H W 3"]:
     """Return the photo with its skin replaced by the render, sRGB in [0, 1].
 
-    Skin that the program leaves empty takes the mean colour of the photo's skin, so that leaving
-    difficult pixels out gains nothing.
+    Skin that the program leaves empty takes the mean colour of the photo's skin, so that a program
+    gains nothing by leaving difficult pixels out.
 
     Args:
         render: linear RGB.
-        rendered: where the program answers.
+        rendered: where the program renders something.
         photo: sRGB.
         skin: which pixels to replace.
     """

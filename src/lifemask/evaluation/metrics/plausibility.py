@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from lifemask.evaluation.metrics.individuality import masked_blur
 
 DARKEST = 1e-3
-"""Linear reflectance below which a logarithm says nothing."""
+"""Linear reflectance below which a logarithm is mostly noise."""
 
 
 def unexplained_log_albedo(
@@ -17,7 +17,7 @@ def unexplained_log_albedo(
     *,
     sigma_pixels: float,
 ) -> float:
-    """Return the RMS of the log-albedo left over after the best combination of all modes.
+    """Return the RMS of the log-albedo that the best combination of all modes leaves.
 
     Albedo, mean and modes are first blurred over the skin, so that finer structure (pores, moles,
     beard) neither counts nor helps.

@@ -1,4 +1,4 @@
-"""Error of a predicted surface in metres, after the size, turn and place that fit it best."""
+"""Error of a predicted surface in metres, after the scale, rotation and translation that fit best."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ def corresponding_error(
 ) -> float:
     """Return the mean distance of corresponding points after the best similarity.
 
-    It sees sliding along the surface, which the distance to the closest point forgives.
+    It includes sliding along the surface, unlike the distance to the closest point.
     """
     moved = similarity(predicted, true)(predicted.astype(np.float64))
     return float(np.linalg.norm(moved - true, axis=1).mean())
@@ -52,7 +52,7 @@ def surface_error(
         vertices: of the predicted surface.
         surface: its triangles.
         true: points of the true surface.
-        start: where the surface is put before the closest points are looked for, by landmarks.
+        start: motion of the surface before the first search for closest points, from landmarks.
         iterations: how often the surface is placed anew.
     """
     placed = start(vertices.astype(np.float64))

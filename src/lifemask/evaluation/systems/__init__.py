@@ -1,1 +1,1 @@
-"""What can be judged: systems that look at photos, and outputs stored by other programs."""
+"""What can be evaluated: systems that run on photos, and predictions stored by other programs."""

@@ -18,12 +18,12 @@ def observe_largest(
     quality: Quality,
     segment: bool = False,
 ) -> FaceObservation | None:
-    """Return what is perceived of the largest face, or None where none is found.
+    """Return the observation of the largest face, or None where none is found.
 
     Args:
         perception: the networks.
         pixels: sRGB.
-        crop: the whole photo is the face: nothing is detected, and there is always an answer.
+        crop: the whole photo is the face: nothing is detected, and there is always an observation.
         quality: "full" takes the mean of jittered and mirrored crops.
         segment: whether the skin is segmented.
     """

@@ -1,4 +1,4 @@
-"""What the judge asks of a system."""
+"""What evaluation requires of a system."""
 
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -13,12 +13,12 @@ from lifemask.perception.observation import FaceObservation
 
 @runtime_checkable
 class System(Protocol):
-    """Something that looks at photos."""
+    """Something that predicts a face from a photo."""
 
     name: str
     """What its row is called."""
     version: str
-    """Changes whenever its answers may change; finished predictions are kept by it."""
+    """Changes whenever its predictions may change; finished predictions are kept by it."""
 
     def predict(
         self,
@@ -32,7 +32,7 @@ class System(Protocol):
 
         Args:
             pixels: sRGB.
-            crop: the whole photo is the face: always answer.
+            crop: the whole photo is the face, so there is always a prediction.
             quality: "fast" is the coarse fit.
             fields: what will be read of the prediction; the rest may be left out. None: all.
         """
@@ -41,13 +41,13 @@ class System(Protocol):
 
 @runtime_checkable
 class StoredOutputs(Protocol):
-    """Answers of a program that was run before, by the name of the photo."""
+    """Predictions of a program that ran before, by the name of the photo."""
 
     name: str
     """What its row is called."""
 
     def stored(self, benchmark: str, key: str) -> Prediction | None:
-        """Return the answer for a photo of a benchmark, or None if none is stored."""
+        """Return the prediction for a photo of a benchmark, or None if none is stored."""
         ...
 
 
@@ -59,13 +59,13 @@ class FitsLandmarks(Protocol):
     """What its row is called."""
 
     def observe(self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool) -> FaceObservation | None:
-        """Return what perception says about the largest face, or None if there is none."""
+        """Return the observation of the largest face, or None if there is none."""
         ...
 
     def predict_from(
         self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
     ) -> Prediction:
-        """Return at least `landmarks68` for a photo observed like this."""
+        """Return at least `landmarks68` for a photo with this observation."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Outputs of programs that were run before: 3DDFA_V2 in the data, or a folder of `.npz` files."""
+"""Predictions of programs that ran before: 3DDFA_V2 in the data, or a folder of `.npz` files."""
 
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from lifemask.evaluation.predictions import Prediction, read_prediction
 
 
 class StoredThreeDDFA:
-    """3DDFA_V2's (mb0.5) outputs for `aflw21` and `yaleb`, from `dev/peers`.
+    """3DDFA_V2's (mb0.5) predictions for `aflw21` and `yaleb`, from `dev/peers`.
 
     Guo et al., "Towards fast, accurate and stable 3D dense face alignment", 2020.
     """
@@ -23,7 +23,7 @@ class StoredThreeDDFA:
         self._folder = development / "peers" / "3ddfa_v2_mb05"
 
     def stored(self, benchmark: str, key: str) -> Prediction | None:
-        """Return the answer for a photo of `aflw21` or `yaleb` (key PERSON__LIGHT)."""
+        """Return the prediction for a photo of `aflw21` or `yaleb` (key PERSON__LIGHT)."""
         if benchmark == "aflw21":
             points = self._landmarks.get(key)
             return points and Prediction(landmarks68=points[0], aflw21=points[1])
@@ -72,7 +72,9 @@ class PredictionFolder:
                 "BENCHMARK/KEY.npz), as `lifemask reconstruct --arrays` writes them."
             )
         if next(folder.rglob("*.npz"), None) is None:
-            raise EvaluationError(f"{folder} holds no .npz file: there is nothing to judge.")
+            raise EvaluationError(
+                f"{folder} holds no .npz file. Name a folder with KEY.npz or BENCHMARK/KEY.npz."
+            )
         self.name = folder.name
         self._folder = folder
 
