@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from rotation_angles import yaw_pitch_roll_from_matrix
 from torch import Tensor
 
 from lifemask.data.batch import FaceBatch
@@ -19,7 +20,6 @@ from lifemask.data.synthetic.people import sample_person
 from lifemask.data.synthetic.scenes import Caster, Picture, light_on_vertices
 from lifemask.data.synthetic.skin import SkinPainter
 from lifemask.data.wearables.drawing import Layers
-from lifemask.geometry.rotations import yaw_pitch_roll_from_matrix
 from lifemask.geometry.tensors import named_tensors
 from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
 

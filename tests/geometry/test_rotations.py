@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from rotation_angles import yaw_pitch_roll_from_matrix
 from torch import Tensor
 
 from lifemask.geometry.rotations import (
     cross_product_matrix,
     matrix_from_rotation_vector,
     matrix_from_yaw_pitch_roll,
-    yaw_pitch_roll_from_matrix,
 )
 
 

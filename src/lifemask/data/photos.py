@@ -7,12 +7,9 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 logger = logging.getLogger(__name__)
-
-Reader = Literal["auto", "webdataset", "tar"]
-"""How to read shards in a row: by the package webdataset, plainly, or the first where installed."""
 
 _NUMBERED = re.compile(r"(.*?)(\d+)$")
 
@@ -130,48 +127,6 @@ def index_shards(shards: Sequence[Path]) -> tuple[list[PhotoPlace], dict[str, in
                 continue
             places.append(PhotoPlace(shard, key, image, parts["json"]))
     return places, passed
-
-
-def read_shards(shards: Sequence[Path], *, reader: Reader = "auto") -> Iterator[RawPhoto]:
-    """Yield all photos in the order of the shards and of their files.
-
-    For going over everything once; training reads single photos by `PhotoPlace.read`, because a
-    resumed training must find its place.
-
-    Args:
-        shards: tar files.
-        reader: both readers yield the same photos in the same order.
-
-    Raises:
-        ImportError: webdataset was asked for and is not installed.
-        ShardError: a shard cannot be read.
-    """
-    if reader == "auto":
-        reader = "webdataset" if _has_webdataset() else "tar"
-    if reader == "tar":
-        places, _ = index_shards(shards)
-        yield from (place.read() for place in places)
-        return
-    from webdataset.tariterators import group_by_keys, tar_file_expander
-
-    for shard in shards:
-        try:
-            with open(shard, "rb") as file:
-                samples: Iterator[dict[str, Any]] = group_by_keys(
-                    tar_file_expander([{"url": str(shard), "stream": file}])
-                )
-                for sample in samples:
-                    image = sample.get("jpg") or sample.get("jpeg")
-                    if image is not None and "json" in sample:
-                        yield RawPhoto(sample["__key__"], image, json.loads(sample["json"]))
-        except (tarfile.TarError, OSError, ValueError) as error:
-            raise ShardError(f"{shard} cannot be read: {error}") from error
-
-
-def _has_webdataset() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("webdataset") is not None
 
 
 def _members(shard: Path) -> Iterator[tuple[str, int, int]]:

@@ -19,11 +19,6 @@ _BENCHMARKS = ("aflw21", "synthetic", "yaleb", "photos", "jitter", "robustness",
 _MORE_TABLES = {"synthetic": ("synthetic_clips", "synthetic_relit")}
 
 
-def benchmark_names() -> tuple[str, ...]:
-    """Return the names of all benchmarks, in the order in which `all` runs them."""
-    return _BENCHMARKS
-
-
 def table_names() -> tuple[str, ...]:
     """Return the names of all tables, in the order in which `all` makes them."""
     return tuple(table for name in _BENCHMARKS for table in (name, *_MORE_TABLES.get(name, ())))

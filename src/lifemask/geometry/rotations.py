@@ -53,16 +53,6 @@ def matrix_from_yaw_pitch_roll(
     return about_z @ about_x @ about_y
 
 
-def yaw_pitch_roll_from_matrix(
-    matrix: Float[Tensor, "*batch 3 3"],
-) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
-    """Return the angles of `matrix_from_yaw_pitch_roll` in radians, pitch in [-pi/2, pi/2]."""
-    pitch = torch.asin(matrix[..., 2, 1].clamp(-1, 1))
-    yaw = torch.atan2(-matrix[..., 2, 0], matrix[..., 2, 2])
-    roll = torch.atan2(-matrix[..., 0, 1], matrix[..., 1, 1])
-    return yaw, pitch, roll
-
-
 def matrix_from_columns(columns: Float[Tensor, "*batch 2 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Return the rotation from its first two columns, made orthonormal by Gram and Schmidt's method.
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lifemask.geometry.meshes import triangle_areas
 from lifemask.morphable.head_surface import opaque_mesh
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering import Fragments, interpolate, rasterize_uv
@@ -61,8 +61,7 @@ def texels_per_millimetre(model: MorphableModel, fragments: Fragments, size: int
     """Return the texture's scale on the face, by the area of its texels."""
     face = model.regions["face"] > 0.5
     inside = face[model.triangles].all(-1)
-    a, b, c = (model.mean[model.triangles[inside, k]] for k in range(3))
-    area = torch.linalg.cross(b - a, c - a).norm(dim=-1).sum() / 2
+    area = triangle_areas(model.mean, model.triangles[inside]).sum()
     texels = inside[fragments.triangle_index.clamp(min=0)] & fragments.mask
     return float((texels.sum() / (area * 1e6)).sqrt())
 
