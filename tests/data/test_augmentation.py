@@ -1,4 +1,4 @@
-"""Whatever is done to a photo is done to what is known of it."""
+"""Variations of a photo change all that is known of it in the same way."""
 
 import io
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Batches are split by shares, and do not depend on who makes them."""
+"""Batches are split by shares, and are the same in every process."""
 
 from dataclasses import dataclass
 from itertools import islice

@@ -1,4 +1,4 @@
-"""Shards are read whole or refused with a reason, and photos reach batches framed and known."""
+"""Shards are read whole or refused with a reason, and photos become framed batches with landmarks."""
 
 import io
 import json
@@ -165,7 +165,7 @@ def test_photos_without_a_face_and_broken_ones_are_counted_and_logged(
     assert "broken of a-000.tar is left out: damaged." in caplog.text
 
 
-def test_observed_photos_are_not_looked_at_again(
+def test_observed_photos_are_not_processed_again(
     portraits: Path, samples: Path, tmp_path: Path, store: ObservationCache,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip

@@ -206,7 +206,9 @@ def test_the_surroundings_of_a_photo_hold_nothing_of_its_head(
     assert np.array_equal(room, again)
 
 
-def test_photos_stand_behind_as_many_faces_as_told(faces: SyntheticFaces, store: FitStore) -> None:
+def test_the_share_of_photo_backgrounds_is_an_option(
+    faces: SyntheticFaces, store: FitStore
+) -> None:
     def seen(probability: float) -> torch.Tensor:
         config = replace(CONFIG, photo_background=probability)
         made = SyntheticFaces(config, model=faces.model, surroundings=store)

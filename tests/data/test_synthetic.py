@@ -1,4 +1,4 @@
-"""Synthetic faces: the same for every worker, and true in all they say of themselves."""
+"""Synthetic faces are the same in every process, and their truth agrees with the picture."""
 
 import dataclasses
 import math

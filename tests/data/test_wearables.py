@@ -1,4 +1,4 @@
-"""What synthetic people wear: it fits, follows the head, and may be shipped."""
+"""Wearables of synthetic people fit, follow the head, and may be shipped."""
 
 from functools import cache
 
@@ -129,7 +129,7 @@ def test_anchors_share_their_vertices_weight() -> None:
         assert item.uv.max() <= 1
 
 
-def test_the_shoulders_begin_where_the_neck_ends_whoever_wears_them() -> None:
+def test_the_shoulders_of_all_people_begin_where_the_neck_ends() -> None:
     model, item = head(), wardrobe()["torso"]
     own = item.anchor_weight[:, 0] == 1
     coefficients = person(3)

@@ -1,4 +1,4 @@
-"""Layers of what is worn: their laws, and that the fast version agrees with the plain one."""
+"""Layers of what is worn obey their laws; the numba version agrees with the plain one."""
 
 from functools import cache
 
@@ -188,7 +188,7 @@ def test_a_card_of_no_opacity_draws_nothing(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["torch", "numba"])
-def test_nobody_dressed_leaves_the_picture_as_it_was(backend: str) -> None:
+def test_without_wearables_the_picture_stays_the_same(backend: str) -> None:
     layers = draw(cards([]), backend)
     assert torch.equal(layers.colour, photo())
 

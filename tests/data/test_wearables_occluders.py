@@ -1,4 +1,4 @@
-"""Masks, hands and things before faces: they hide what is under them, and come as often as told."""
+"""Masks, hands and things before faces hide what is under them, and are as frequent as given."""
 
 from functools import cache
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Each drawn face fills several places of a batch, each time varied anew."""
+"""Sources of drawn faces and clips: repeats, variations, options."""
 
 import logging
 from dataclasses import replace
@@ -98,7 +98,7 @@ def test_options_are_known_under_their_earlier_names(caplog: pytest.LogCaptureFi
         synthetic_config({"faults": 0.25, "blemish": 1.0}, 64)
 
 
-def test_surroundings_of_stored_fits_stand_behind_faces_if_told_so(tmp_path: Path) -> None:
+def test_backgrounds_of_stored_fits_are_used_behind_faces(tmp_path: Path) -> None:
     options = {"samples": 1, "texture_size": 64, "dressed": 0.0, "photo_background": 1.0}
     config = synthetic_config(options, 64)
     plain = SyntheticFaceSource(config, seed=3)

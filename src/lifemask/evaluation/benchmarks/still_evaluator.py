@@ -18,8 +18,8 @@ from lifemask.evaluation.metrics.normal_error import angle_degrees, unit
 from lifemask.evaluation.metrics.shape_error import corresponding_error, similarity, surface_error
 from lifemask.evaluation.predictions import Prediction
 from lifemask.evaluation.surface_maps import camera_of_prediction
-from lifemask.fitting.registration import TriangleSurface
 from lifemask.geometry.lighting import spherical_harmonics
+from lifemask.registration import TriangleSurface
 
 FEWEST_HIDDEN = 30
 """With fewer hidden points their albedo is not measured."""
