@@ -1,1 +1,1 @@
-"""Whole methods, one file each: which networks, which losses, and where each departs from its paper."""
+"""Systems, one file each: networks, losses and recipes; and the registry of their names."""

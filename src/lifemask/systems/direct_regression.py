@@ -1,11 +1,11 @@
-"""The plain regressor: one pass over the framed face gives all of its numbers at once.
+"""The direct regressor: one pass over the framed face predicts all of its numbers.
 
-Blocks: a direct regressor, trained on synthetic truth; no feedback, no refinement. Features come
-from FaceMesh-V2's convolutions; one hidden layer reads them.
+Networks: the convolutions of FaceMesh-V2 as backbone, and a head with one hidden layer. There is no
+feedback.
 
-Losses: on faces with truth, dense landmarks, the face's surface before and after the pose, and all
-coefficients, pose and light themselves; on photos, the landmarks that are known, and the prior of
-the coefficients. The other systems start from it. It is not a published method.
+Losses: on faces with truth, dense landmarks, the surface of the face before and after the pose, and
+coefficients, pose and light; on photos, the known landmarks and the prior of the coefficients. It is
+not a published method.
 """
 
 from collections.abc import Sequence
@@ -102,7 +102,7 @@ class DirectRegression(System):
         crop_size: int = 160,
         hidden: int = 512,
     ) -> None:
-        """Assemble the untrained system: it predicts the framed mean face.
+        """Assemble the untrained system, which predicts the framed mean face.
 
         Args:
             model: the head, with 68, 478 and 21 landmarks.
@@ -123,7 +123,7 @@ class DirectRegression(System):
             for part in (self.points.surface_basis[:modes], self.points.surface_basis[modes:])
         )
         for name, importance in zip(("identity", "expression"), importances, strict=True):
-            # Half of the weight goes evenly to all modes: the small ones make the likeness.
+            # Half of the weight is the same for all modes, because small modes matter for the likeness.
             self.register_buffer(
                 f"{name}_importance", (importance + importance.mean()) / 2, persistent=False
             )
@@ -145,7 +145,7 @@ class DirectRegression(System):
             input_size: pixels on a side to which the network resizes them.
             frozen_stages: first stages of FaceMesh's convolutions that keep their weights, 0 to 7.
             hidden: width of the head's hidden layer.
-            pretrained: start from FaceMesh's weights; else from random ones, to be overwritten.
+            pretrained: start from FaceMesh's weights; else from random ones, which a file replaces.
         """
         backbone = (FaceMeshBackbone.from_pretrained if pretrained else FaceMeshBackbone)(
             input_size=input_size, frozen_stages=frozen_stages
@@ -162,7 +162,7 @@ class DirectRegression(System):
         return self.decoder(self.head(features).unflatten(0, batch))
 
     def losses(self, phase: str, batches: Sequence[FaceBatch]) -> list[Losses]:
-        """Return what each batch allows: landmarks always, the rest by its truth or by the prior."""
+        """Return the losses of each batch: landmarks always; others with truth; the prior without."""
         faces = predict_batches(self, batches)
         return [self.face_losses(b, face) for b, face in zip(batches, faces, strict=True)]
 
@@ -243,10 +243,11 @@ def direct_regression() -> Recipe:
 
 
 def direct_regression_rerendered() -> Recipe:
-    """As `direct_regression`, with fitted photos rendered again: the recipe of the shipped weights.
+    """As `direct_regression`, with re-rendered fits: the recipe of the shipped weights.
 
-    Half as many turned faces again, for they are the hard ones; drawn with less care, for more faces
-    teach more than finer ones; each three times, with other frames, colours and cuts.
+    More faces are turned (`uniform_yaw`), because these are harder. They are drawn with fewer samples
+    and texels, because more faces help more than finer ones. Each face is used three times, with other
+    frames, colours and cuts.
     """
     plain = direct_regression()
     fits = ("fits/open-*.tar",)
@@ -285,7 +286,7 @@ def direct_regression_rerendered() -> Recipe:
 
 
 def direct_regression_photos() -> Recipe:
-    """As `direct_regression`, with open photos of which landmarks are known."""
+    """As `direct_regression`, with open photos, of which only landmarks are known."""
     plain = direct_regression()
     return replace(
         plain,

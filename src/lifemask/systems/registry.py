@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 SYSTEMS: dict[str, str] = {
     "direct_regression": "lifemask.systems.direct_regression",
 }
-"""The module of each system; only what is asked for is imported. A module holds one `System` of that
-name, and `RECIPES`: functions without arguments whose names are the recipes' names, which start with
-the system's name."""
+"""The module of each system; a module is imported when its system is used. It holds one `System` of
+that name, and `RECIPES`: functions without arguments. Their names are the names of the recipes, and
+start with the name of the system."""
 
 _FORMER_RECIPES = {"direct_regression_profiled": "direct_regression_rerendered"}
 
@@ -35,7 +35,7 @@ def system_class(name: str) -> type[System]:
     """Return the class of a system.
 
     Raises:
-        ValueError: unknown name; says which there are.
+        ValueError: unknown name; the message lists the known ones.
     """
     if name not in SYSTEMS:
         raise ValueError(f"Unknown system {name!r}. Known: {', '.join(system_names())}.")
@@ -51,7 +51,7 @@ def build_system(name: str, options: Mapping[str, Any] | None = None) -> System:
 
     Args:
         name: one of `system_names()`.
-        options: what the system's `build` takes; the rest has its defaults.
+        options: arguments of the system's `build`; the others have their defaults.
 
     Raises:
         ValueError: unknown name or option.
@@ -73,7 +73,7 @@ def load_system(
 
     Args:
         name: one of `system_names()`.
-        device: where it shall run.
+        device: where it runs.
         weights: a file that a training wrote; by default those that ship with the package.
 
     Raises:
@@ -101,7 +101,7 @@ def find_recipe(name: str) -> Recipe:
     """Return a recipe by name. Only its system is imported.
 
     Raises:
-        TrainingError: there is none of that name; says which there are.
+        TrainingError: unknown name; the message lists the known ones.
     """
     if name in _FORMER_RECIPES:
         logger.warning("The recipe %s is now called %s.", name, _FORMER_RECIPES[name])

@@ -1,4 +1,4 @@
-"""What to train, on what and for how long: plain values that import nothing heavy."""
+"""Recipes: what to train, on what, and for how long; plain values without heavy imports."""
 
 import dataclasses
 import hashlib
@@ -14,15 +14,15 @@ Value = bool | int | float | str | None
 """What an option of a system or a generator can be."""
 
 Tier = Literal["open", "research"]
-"""Licence of photos: open ones may train weights that ship, research ones may not."""
+"""Licence tier of photos and clips: only `open` ones may train weights that ship."""
 
 
 _WORDS = {"description", "smoke"}
-"""Fields of a recipe that change nothing about its outcome."""
+"""Fields of a recipe that do not change its result."""
 
 
 class TrainingError(RuntimeError):
-    """Training cannot start or go on; the message says why and what to do."""
+    """Training cannot start or continue; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -32,71 +32,71 @@ class SystemChoice:
     name: str
     """Name of the system."""
     options: Mapping[str, Value] = field(default_factory=dict[str, Value])
-    """What its builder takes."""
+    """Arguments of its `build`."""
 
 
 @dataclass(frozen=True)
 class SyntheticSource:
-    """Faces that never existed, drawn while training."""
+    """Drawn faces, made during training."""
 
     share: float
     """Part of each batch, relative to the other sources' shares."""
     options: Mapping[str, Value] = field(default_factory=dict[str, Value])
-    """What the generator's configuration takes."""
+    """Fields of the generator's `SyntheticConfig`."""
     stores: tuple[str, ...] = ()
-    """Stored fits under the data folder whose blurred surroundings stand behind some of the faces;
-    without any, all backgrounds are made up."""
+    """Stored fits under the data folder. Their blurred surroundings are the background of some faces;
+    without them, all backgrounds are generated."""
     augmentation: Augmentation = field(default_factory=Augmentation.patches)
-    """Variations on top of the generator's own frames, cameras and degradations."""
+    """Variations in addition to the generator's frames, cameras and degradations."""
     repeats: int = 1
-    """Variations of each face in a batch of training; validations look at one."""
+    """Variations of each face in a training batch; validations use one."""
 
 
 @dataclass(frozen=True)
 class SyntheticClipSource:
-    """Drawn people in several frames: one identity and skin, other expressions, poses and lights."""
+    """Drawn people in several frames: one identity and skin, different expressions, poses and lights."""
 
     share: float
     """Part of each batch, relative to the other sources' shares."""
     frames: int = 4
     """Frames of each clip."""
     options: Mapping[str, Value] = field(default_factory=dict[str, Value])
-    """What the generator's configuration takes."""
+    """Fields of the generator's `SyntheticConfig`."""
     stores: tuple[str, ...] = ()
-    """Stored fits under the data folder whose blurred surroundings stand behind some of the faces;
-    without any, all backgrounds are made up."""
+    """Stored fits under the data folder. Their blurred surroundings are the background of some faces;
+    without them, all backgrounds are generated."""
     augmentation: Augmentation = field(default_factory=Augmentation.patches)
-    """Variations on top of the generator's own frames, cameras and degradations."""
+    """Variations in addition to the generator's frames, cameras and degradations."""
 
 
 @dataclass(frozen=True)
 class RerenderedSource:
-    """Fitted photos rendered again at other poses and under other light."""
+    """Re-rendered fits: fitted photos with another pose, expression or light."""
 
     share: float
     """Part of each batch, relative to the other sources' shares."""
     stores: tuple[str, ...] = ("fits/open-*.tar",)
     """Stored fits under the data folder, as `tools/fit_photos.py` writes them."""
     options: Mapping[str, Value] = field(default_factory=dict[str, Value])
-    """What the configuration of synthetic faces takes: cameras, lights and degradations are theirs."""
+    """Fields of `SyntheticConfig`: cameras, lights and degradations are the same as there."""
     augmentation: Augmentation = field(default_factory=Augmentation.patches)
-    """Variations on top of its own frames, cameras and degradations."""
+    """Variations in addition to its frames, cameras and degradations."""
     repeats: int = 1
-    """Variations of each face in a batch of training; validations look at one."""
+    """Variations of each face in a training batch; validations use one."""
 
 
 @dataclass(frozen=True)
 class PhotoSource:
-    """Photos of which only what perception finds is known."""
+    """Photos of which only the measurements of perception are known."""
 
     share: float
     """Part of each batch, relative to the other sources' shares."""
     shards: tuple[str, ...] = ("train/open-*.tar",)
     """Tar files under the data folder; `*` and `?` stand for any letters."""
     tiers: tuple[Tier, ...] = ("open",)
-    """Photos of other licences in these shards stop the program."""
+    """Photos of other tiers in these shards stop the program."""
     limit: int | None = None
-    """Use only so many photos, the first of the shards; for trials."""
+    """Use only the first photos of the shards, for trials."""
     held_out: float = 0.05
     """Share of people (of photos, where people are unknown) kept for validation."""
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -113,7 +113,7 @@ class ClipSource:
     """Files under the data folder, each with a `.json` card beside it; `*` and `?` stand for any
     letters."""
     tiers: tuple[Tier, ...] = ("open",)
-    """Clips of other licences stop the program."""
+    """Clips of other tiers stop the program."""
     frames: int = 4
     """Frames of each clip."""
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -128,37 +128,37 @@ class Optimiser:
     """AdamW with gradient clipping and averaged weights."""
 
     learning_rate: float = 3e-4
-    """The largest of the schedule."""
+    """Largest learning rate of the schedule."""
     learning_rate_factors: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Factors for parameters whose names start so; the longest matching start counts."""
+    """Factors by the start of parameter names; the longest matching start counts."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Memory of the mean gradient and of its square."""
+    """Decay of the averages of the gradient and of its square."""
     weight_decay: float = 1e-4
     """On matrices and kernels only."""
     gradient_clip: float = 1.0
     """Largest norm of the whole gradient."""
     average: float = 0.999
-    """Part of the averaged weights that each step keeps; early steps keep less."""
+    """Share of the averaged weights that each step keeps; early steps keep less."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of every step: some losses change some parameters by an optimiser of their own.
+    """A part of every step: some losses change some parameters, with an own optimiser.
 
-    The phases of a step follow each other in their order. Most systems have one, `main`; a critic
-    that learns from what the network predicts is a second one.
+    The phases of a step run in their order. Most systems have one, `main`. A critic that learns from
+    the predictions of the network needs a second one.
     """
 
     weights: Mapping[str, float]
-    """Factor of each loss; 0 switches one off. A phase computes exactly these losses."""
+    """Weight of each loss; 0 switches a loss off. A phase has exactly these losses."""
     learns: tuple[str, ...] = ()
-    """Starts of the names of the parameters that learn; none: all."""
+    """Starts of the names of the parameters that learn; empty: all."""
     optimiser: Optimiser = field(default_factory=Optimiser)
-    """How they change."""
+    """Optimiser of these parameters."""
     start: float = 0.0
-    """Share of the training from which the phase takes part."""
+    """Share of the training from which the phase is active."""
     end: float = 1.0
-    """Share of the training up to which it takes part."""
+    """Share of the training up to which the phase is active."""
 
     def changes(self, parameter: str) -> bool:
         """Return whether the parameter of this name learns."""
@@ -171,73 +171,73 @@ MAIN = "main"
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long to train: steps, minutes, or whichever of the two ends first."""
+    """How long to train: steps, minutes, or both; then the first limit ends the training."""
 
     steps: int | None = 100_000
     """Number of steps; None: only the minutes count."""
     minutes: float | None = None
-    """Time to train, also over resumed runs; None: only the steps count."""
+    """Time to train, over all resumed runs together; None: only the steps count."""
     warmup_steps: int = 500
     """Steps over which the learning rate rises from zero."""
     final_factor: float = 0.02
-    """Learning rate at the end relative to the largest; the way there is a cosine."""
+    """Learning rate at the end relative to the largest; it falls along a cosine."""
 
 
 @dataclass(frozen=True)
 class GuardLimits:
-    """When training counts as collapsed (light constant, displacement or albedo run away)."""
+    """When a training has collapsed: constant light, or runaway displacement or albedo."""
 
     from_progress: float = 0.25
-    """Part of the training after which guards watch: untrained systems shine no light."""
+    """Share of the training after which guards check: the light of untrained systems is constant."""
     patience: int = 3
-    """Validations in a row that must trip the same guard before training stops."""
+    """Validations in a row that must trip the same guard before the training stops."""
     shading_spread: float = 0.01
     """Least standard deviation of the shading over skin."""
     displacement_metres: float = 0.002
     """Largest displacement that a system may predict, on either side of the surface."""
     displacement_level: float = 0.9
-    """Part of that from which a texel counts as saturated."""
+    """Share of that limit from which a texel counts as saturated."""
     displacement_share: float = 0.05
-    """Largest share of saturated texels among those that the displacement covers."""
+    """Largest share of saturated texels among the covered ones."""
     albedo_drift: float = 0.15
     """Largest difference between the mean albedo and its prior's mean."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the outcome of a training."""
+    """Everything that decides the result of a training."""
 
     name: str
     """Name in the registry of recipes."""
     description: str
-    """One sentence for people; does not change the recipe's hash."""
+    """One sentence for readers; does not change the hash of the recipe."""
     system: SystemChoice
-    """What is trained."""
+    """System to train."""
     sources: Mapping[str, Source]
-    """Where faces come from, by a name for the log."""
+    """Sources of faces, by their names in the log."""
     phases: Mapping[str, Phase]
-    """What learns from which losses in each step, in this order; the names are the system's."""
+    """Phases of each step, in this order, with the names that the system gives them."""
     batch_size: int = 64
     """Images (or clips) per step and process, all sources together."""
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """Of the networks on CUDA; all else is in float32, and so are networks on a CPU."""
+    """Precision of the networks on CUDA; everything else is float32, and so are networks on a CPU."""
     schedule: Schedule = field(default_factory=Schedule)
-    """For how long, and how fast."""
+    """Duration and learning rate."""
     guards: GuardLimits = field(default_factory=GuardLimits)
-    """When to give up."""
+    """Limits that stop a collapsed training."""
     validation_images: int = 24
-    """Images (or clips) of each source that validations look at, always the same."""
+    """Images (or clips) of each source in validations, always the same."""
     seed: int = 0
-    """Of everything drawn at random."""
+    """Seed of all random numbers."""
     start_from: str | None = None
-    """A file of weights to start from, as a training writes it at its end."""
+    """File of weights to start from, as a training writes it."""
     smoke: tuple[str, ...] = ()
-    """Changes that make the recipe small for `--smoke`; they do not change the recipe's hash."""
+    """Changes that make the recipe small for `--smoke`; they do not change its hash."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run a recipe here; changes nothing about the outcome."""
+    """How to run a recipe on this machine; does not change the result."""
 
     output: Path
     """Folder for checkpoints, logs, panels and the final weights."""
@@ -245,11 +245,11 @@ class RunOptions:
     """auto, cpu, cuda, cuda:1, mps."""
     workers: int | None = None
     """Processes that make batches, per training process; 0: none. Default: three quarters of the
-    cores, on a machine with a GPU all but two."""
+    cores, or all but two on a machine with a GPU."""
     threads: int | None = None
-    """Threads of the training process on a CPU; default: the cores that the workers leave."""
+    """Threads of the training process on a CPU; default: the cores that workers do not use."""
     resume: bool = False
-    """Go on from the newest checkpoint in the output folder."""
+    """Resume from the newest checkpoint in the output folder."""
     checkpoint_minutes: float = 5.0
     """Time between checkpoints."""
     keep: int = 3
@@ -263,9 +263,9 @@ class RunOptions:
     checkpoint_steps: int | None = None
     """Steps between checkpoints, instead of the time."""
     stop_at: int | None = None
-    """Stop as if interrupted after this step; the schedule goes on as if there were more."""
+    """Stop after this step as if interrupted; the schedule stays that of the whole training."""
     stop_minutes: float | None = None
-    """Stop so after this time of this run, on a machine that is only lent."""
+    """Stop in the same way after so many minutes of this run, for machines with limited time."""
 
 
 def recipe_document(recipe: Recipe) -> dict[str, Any]:
@@ -277,7 +277,7 @@ def recipe_document(recipe: Recipe) -> dict[str, Any]:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """Return sixteen hexadecimal digits that differ for recipes with different outcomes."""
+    """Return sixteen hexadecimal digits that differ for recipes with different results."""
     document = recipe_document(recipe)
     for key in _WORDS:
         del document[key]

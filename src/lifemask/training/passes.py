@@ -1,4 +1,4 @@
-"""Passes of a system over batches: predictions of all sources at once, feedback included."""
+"""Predictions of a system for batches of all sources together, feedback included."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from lifemask.training.system import FramedFaces, System
 
 
 def predict(system: System, faces: FramedFaces) -> ExplainedFace:
-    """Return the prediction after as many passes as the system wants, each fed with the one before."""
+    """Return the prediction after `system.passes` passes; each gets the prediction before it."""
     prediction = system(faces)
     for _ in range(system.passes - 1):
         prediction = system(replace(faces, previous=prediction))
@@ -20,17 +20,17 @@ def predict(system: System, faces: FramedFaces) -> ExplainedFace:
 
 
 def framed_faces(system: System, batch: FaceBatch) -> FramedFaces:
-    """Return what a system sees of a batch; clips keep their axis of frames."""
+    """Return the input of a system for a batch; clips keep their axis of frames."""
     if not system.uses_landmarks:
         return FramedFaces(batch.photo)
     return FramedFaces(batch.photo, batch.landmarks478, batch.landmarks478_weight)
 
 
 def predict_batches(system: System, batches: Sequence[FaceBatch]) -> list[ExplainedFace]:
-    """Return the predictions of several batches, made in one pass.
+    """Return the predictions of several batches, which are predicted together.
 
-    In one pass, so that normalisation layers see the mixture and not one kind of image at a time.
-    A system with `uses_frames` passes once for each length of clips; stills are clips of one frame.
+    So normalisation layers get the mixture, and not one kind of image at a time. With `uses_frames`,
+    clips of each length are predicted together; stills are clips of one frame.
     """
     inner = 2 if system.uses_frames else 1
     parts = [_with_axes(system, framed_faces(system, batch), inner) for batch in batches]
@@ -51,7 +51,7 @@ def predict_batches(system: System, batches: Sequence[FaceBatch]) -> list[Explai
 
 
 def _with_axes(system: System, faces: FramedFaces, count: int) -> FramedFaces:
-    """Return faces with one batch axis, or with two for a system that looks at frames together."""
+    """Return faces with `count` batch axes: 1, or 2 for a system that gets frames together."""
     shape = faces.photo.shape[:-3]
     frames = shape[-1] if len(shape) == 2 else 1
     target = torch.Size([shape.numel() // frames, frames]) if count == 2 else [shape.numel()]

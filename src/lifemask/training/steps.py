@@ -1,4 +1,4 @@
-"""The arithmetic of a step: losses of all batches in a phase, weights applied once."""
+"""The losses of a phase over all batches; weights are applied once."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,10 +11,10 @@ from lifemask.training.system import System
 
 
 def check_phases(recipe: Recipe, system: System) -> None:
-    """Raise unless a recipe's phases are the system's, with a weight for each loss and no other.
+    """Check that a recipe has the phases of the system, with a weight for each of their losses.
 
     Raises:
-        TrainingError: says which phase, loss or parameter is unknown or missing.
+        TrainingError: names the phase, loss or parameter that is unknown or missing.
     """
     if list(recipe.phases) != list(system.phases):
         raise TrainingError(
@@ -69,9 +69,9 @@ def set_learning(system: nn.Module, trainable: Sequence[str], phase: Phase) -> N
     """Let only the parameters of a phase take gradients.
 
     Args:
-        system: what trains.
+        system: in training.
         trainable: names of all parameters that some phase may change.
-        phase: whose `learns` counts.
+        phase: its `learns` decides.
     """
     names = set(trainable)
     for name, parameter in system.named_parameters():
@@ -80,7 +80,7 @@ def set_learning(system: nn.Module, trainable: Sequence[str], phase: Phase) -> N
 
 
 class PhaseLosses(nn.Module):
-    """Several batches through a phase of a system: all its losses, by name and batch."""
+    """All losses of a phase of a system, for several batches."""
 
     def __init__(self, system: System) -> None:
         super().__init__()

@@ -21,13 +21,13 @@ Losses = Mapping[str, Float[Tensor, "*batch"]]
 
 @dataclass(frozen=True)
 class FramedFaces:
-    """What a system sees of faces: their framed photos and, where it wants them, more."""
+    """What a system gets of faces: framed photos, and landmarks or a prediction if it uses them."""
 
     photo: Float[Tensor, "*batch 3 S S"]
     """Linear RGB in [0, 1], cut by `lifemask.perception.framing`. For systems with `uses_frames`
     the last batch axis holds the frames of one person."""
     landmarks: Float[Tensor, "*batch 478 2"] | None = None
-    """Dense points in crop pixels, as a landmark network finds them."""
+    """Dense landmarks in crop pixels, as perception measures them."""
     landmark_weight: Float[Tensor, "*batch 478"] | None = None
     """0 (unknown) to 1 for each of them."""
     previous: ExplainedFace | None = None
@@ -35,47 +35,47 @@ class FramedFaces:
 
 
 class System(nn.Module, ABC):
-    """A method that explains framed faces. It is all interface; its children are final.
+    """A method that explains framed faces. This class is the interface; its children are final.
 
-    Its parameters are what training changes. What only helps (the head, frozen networks) stands
-    outside of parameters and `state_dict`; see `lifemask.networks.frozen`.
+    Training changes its parameters. The head model and frozen networks are neither in `parameters()`
+    nor in `state_dict()`; see `lifemask.networks.frozen`.
 
-    Only networks may run in another precision than float32: a system calls them by `run_network`.
+    Only networks may run in another precision than float32. A system calls them by `run_network`.
     """
 
     name: ClassVar[str]
     """Its name in the registry, in recipes and in files."""
     phases: ClassVar[Mapping[str, Phase]]
-    """The phases of a step by name, with all losses and their weights; recipes may change these."""
+    """The phases of a step by name, with all losses and their weights; recipes may change them."""
     training_only: ClassVar[tuple[str, ...]] = ()
-    """Starts of the names of weights that only training needs, such as a critic's: they are neither
-    averaged nor released."""
+    """Starts of the names of weights that only training needs, such as those of a critic. They are
+    neither averaged nor released."""
     former_names: ClassVar[Mapping[str, str]] = {}
-    """Start of a weight's name in older files -> its start today."""
+    """Start of a weight's name in earlier files -> its start today."""
     uses_landmarks: ClassVar[bool] = False
-    """Whether it wants landmarks beside the photo."""
+    """Whether it uses landmarks beside the photo."""
     uses_frames: ClassVar[bool] = False
-    """Whether it looks at several frames of one person together."""
+    """Whether it gets several frames of one person together."""
     passes: int = 1
-    """How often a prediction is fed back: see `FramedFaces.previous`."""
+    """Number of passes of one prediction; each gets the one before as `FramedFaces.previous`."""
     crop_size: int
-    """Pixels on a side of the crops it sees."""
+    """Pixels on a side of its crops."""
     model: MorphableModel
-    """The head of its faces."""
+    """The head model of its faces."""
     precision: torch.dtype | None = None
-    """Of its networks under autocast; None is float32. The trainer sets it."""
+    """Precision of its networks under autocast; None is float32. The trainer sets it."""
 
     @abstractmethod
     def forward(self, faces: FramedFaces) -> ExplainedFace:
-        """Explain faces in one pass; cameras are those of the crops, in crop pixels."""
+        """Explain faces in one pass; cameras are in crop pixels."""
 
     @abstractmethod
     def losses(self, phase: str, batches: Sequence[FaceBatch]) -> list[Losses]:
-        """Return for each batch the losses that it allows, by name.
+        """Return the losses of each batch, by name.
 
-        The system passes its own networks, as often as it wants; `lifemask.training.passes` has the
-        usual single pass over all batches. Clips keep their axis of frames. A batch without truth
-        has fewer losses. An image about which a loss knows nothing has 0.
+        The system calls its networks itself; `lifemask.training.passes.predict_batches` predicts all
+        batches together. Clips keep their axis of frames. A batch without truth has fewer losses. A
+        loss that knows nothing about an image is 0 for it.
 
         Args:
             phase: one of `phases`.
