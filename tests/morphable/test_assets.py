@@ -76,7 +76,7 @@ def test_changed_file_does_not_load(folder: Path) -> None:
 
 
 def test_unknown_asset_names_the_known_ones(folder: Path) -> None:
-    with pytest.raises(AssetError, match=r"no asset 'head/other'. Shipped are: head/basis"):
+    with pytest.raises(AssetError, match=r"no asset 'head/other'. Shipped assets: head/basis"):
         load_asset("head/other")
     (folder / "head" / "basis.card.json").unlink()
     with pytest.raises(AssetError, match="is missing"):
@@ -90,9 +90,9 @@ def test_audit_passes_a_good_folder(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"licence": "CC-BY-NC-4.0"}, "licence 'CC-BY-NC-4.0' is not among the allowed"),
-        ({"licence": "CC0-1.0 AND GPL-3.0"}, "is not among the allowed"),
-        ({"attribution": ""}, "asks for an attribution"),
+        ({"licence": "CC-BY-NC-4.0"}, "licence 'CC-BY-NC-4.0' is not allowed"),
+        ({"licence": "CC0-1.0 AND GPL-3.0"}, "is not allowed"),
+        ({"attribution": ""}, "requires an attribution"),
         ({"sources": []}, "names no source"),
         ({"sha256": "0" * 64}, "sha256 is not that of basis.safetensors"),
         ({"built_by": None}, "lacks the entry 'built_by'"),

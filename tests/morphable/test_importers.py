@@ -241,7 +241,7 @@ def test_surrey_modes_are_unit_vectors_times_the_root_of_the_variance(tmp_path: 
 
 def test_surrey_file_cut_short_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sfm.bin").write_bytes(eos_model()[0][:120])
-    with pytest.raises(ModelFileError, match="cut short"):
+    with pytest.raises(ModelFileError, match="incomplete"):
         load_surrey(tmp_path / "sfm.bin")
 
 
