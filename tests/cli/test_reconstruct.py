@@ -208,7 +208,7 @@ def test_output_that_is_a_file_stops_before_anything_is_done(
 ) -> None:
     (tmp_path / "out").touch()
     assert run(photo(tmp_path / "ada.png"), "--output", tmp_path / "out") == 1
-    assert "in the way" in capsys.readouterr().err
+    assert "a file where the folder should be" in capsys.readouterr().err
     assert reconstructor.calls == []
 
 
