@@ -72,5 +72,5 @@ def test_photos_without_a_usable_face_say_what_to_try(
     assert code == 3
     for name in ("tiny", "sky"):
         assert report[name]["status"] == "no face"
-        assert "cut it out larger" in str(report[name]["message"])
+        assert "crop the photo around it" in str(report[name]["message"])
     assert list((tmp_path / "out").iterdir()) == []
