@@ -1,4 +1,4 @@
-"""Files appear complete or not at all, and photos of equal name keep their results apart."""
+"""Files appear complete or not at all, and photos of equal name have separate results."""
 
 import errno
 import json

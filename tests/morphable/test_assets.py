@@ -22,7 +22,7 @@ from lifemask.morphable.assets import (
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with one asset, `head/basis`, and its card."""
+    """Return a folder with one asset, `head/basis`, and its card."""
     (tmp_path / "head").mkdir()
     save_file({"mean": torch.arange(6.0).view(2, 3)}, tmp_path / "head" / "basis.safetensors")
     write_card(tmp_path)
@@ -52,7 +52,7 @@ def test_shipped_assets_pass_the_audit() -> None:
 
 
 def test_shipped_assets_stay_small() -> None:
-    """In MiB: head at most 12, perception at most 25, samples at most 1."""
+    """The limits in MiB are 12 for the head, 25 for perception and 1 for samples."""
     megabytes: dict[str, float] = {}
     for card in list_cards():
         group = card.name.split("/")[0]
@@ -132,6 +132,6 @@ def test_licence_expressions(licence: str, allowed: bool) -> None:
 
 
 def test_notice_repeats_every_attribution() -> None:
-    """If this fails: .venv/bin/lifemask licenses --notice > NOTICE."""
+    """If this fails, run: .venv/bin/lifemask licenses --notice > NOTICE."""
     stored = (Path(__file__).resolve().parents[2] / "NOTICE").read_text("utf-8")
     assert stored == assets.notice()
