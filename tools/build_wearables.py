@@ -61,6 +61,7 @@ class Scene:
     """The head under the wearables, as triangles."""
 
     body: HeadOnBody
+    """The base mesh with this head."""
     fine: NDArray[np.float64]
     """(V, 3) level-1 skin of the mean head, metres."""
     triangles: NDArray[np.int64]

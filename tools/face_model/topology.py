@@ -51,7 +51,11 @@ class Skin:
 
 
 def edge_loop(quads: NDArray[np.int64], start: int, positions: NDArray[np.float64]) -> list[int]:
-    """Return the closed loop of vertices that starts at `start` to the left and goes straight."""
+    """Return the closed loop of vertices that starts at `start` to the left and goes straight.
+
+    Raises:
+        ValueError: the loop cannot go straight on at a vertex.
+    """
     faces_at: dict[int, list[set[int]]] = defaultdict(list)
     neighbours: dict[int, set[int]] = defaultdict(set)
     for quad in quads.tolist():
@@ -166,7 +170,11 @@ def refine_mirror(skin: Skin) -> NDArray[np.int64]:
 
 
 def border_loop(quads: NDArray[np.int64]) -> list[int]:
-    """Return the vertices of the single closed border of a patch of quads, in order."""
+    """Return the vertices of the single closed border of a patch of quads, in order.
+
+    Raises:
+        ValueError: the patch has several borders.
+    """
     edges = {(a, b) for q in quads.tolist() for a, b in zip(q, q[1:] + q[:1], strict=True)}
     following = {a: b for a, b in edges if (b, a) not in edges}
     loop = [min(following)]

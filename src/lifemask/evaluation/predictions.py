@@ -73,6 +73,9 @@ class Prediction:
         Args:
             name: "normals", "mask", "depth", "albedo" or "shading".
             image_size: (height, width) of the photo.
+
+        Raises:
+            EvaluationError: the map is not inside the photo.
         """
         crop: np.ndarray | None = getattr(self, name)
         if crop is None:

@@ -104,6 +104,9 @@ class FaceFitter:
             model: the head.
             config: options; the released recipe by default.
             dense478: replaces the model's own dense landmarks.
+
+        Raises:
+            ValueError: the model has no dense landmarks.
         """
         dense478 = dense478 or model.dense478
         if dense478 is None:
@@ -358,7 +361,7 @@ def face_size(landmarks: Float[Tensor, "478 3"]) -> float:
 def landmark_targets(
     observation: FaceObservation, anchoring: Float[Tensor, "478"], sigma_pixels: float
 ) -> LandmarkTargets:
-    """Turn dense landmarks into targets; outline points count only across the outline.
+    """Return the targets of dense landmarks; outline points count only across the outline.
 
     Args:
         observation: one face.

@@ -180,6 +180,11 @@ def add_photometric_term(
     """Add the colour residuals of the visible samples; return their robust root mean square.
 
     Args:
+        equations: the equations to add to.
+        layout: positions of the unknowns.
+        state: pose and shape.
+        appearance: light and albedo.
+        seen: the samples and the photo.
         sigma: standard deviation of a residual in log colour.
         robust_sigmas: residuals beyond this many standard deviations lose weight (Geman-McClure).
         moves_shape: if false, only light and albedo change, which is several times faster.

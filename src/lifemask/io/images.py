@@ -295,7 +295,7 @@ def _to_srgb(image: Image.Image, label: str) -> Image.Image:
 
 
 def _from_deep(image: Image.Image, label: str) -> Image.Image:
-    """Turn 32-bit integers that hold 16-bit values (some PNG and TIFF files) into 8 bits."""
+    """Convert 32-bit integers that hold 16-bit values (some PNG and TIFF files) into 8 bits."""
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise PhotoError(

@@ -26,6 +26,7 @@ def write_usdz(path: str | os.PathLike[str], scene: Scene) -> None:
     Raises:
         ImportError: the extra `usd` is not installed.
         OutputError: the file cannot be written.
+        RuntimeError: usd-core fails to pack the file.
     """
     require_usd()
     from pxr import UsdUtils

@@ -34,7 +34,7 @@ class FacePoints(nn.Module):
     """The same for AFLW's points; 0 for the ear lobes, because their annotation is imprecise."""
 
     def __init__(self, model: MorphableModel) -> None:
-        """Take the points of a model.
+        """Use the points of a model.
 
         Raises:
             ValueError: the model lacks one of the three sets of landmarks.

@@ -43,7 +43,7 @@ class FaceLandmarks:
     dense478: LandmarkEmbedding | None = None
     """478 points of MediaPipe's face mesh with irises."""
     contours: Int[Tensor, "17 L"] | None = None
-    """Vertices among which iBUG points 0 to 16 slide when the head turns; -1 pads."""
+    """Vertices among which iBUG points 0 to 16 slide when the head rotates; -1 pads."""
 
 
 def landmarks_from_tensors(tensors: dict[str, Tensor]) -> FaceLandmarks:

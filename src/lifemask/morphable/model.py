@@ -65,6 +65,11 @@ class MorphableModel(nn.Module):
         vertex_parts: dict[str, tuple[int, int]] | None = None,
         triangle_parts: dict[str, tuple[int, int]] | None = None,
     ) -> None:
+        """Store the tensors as buffers; `HeadParts` describes all arguments.
+
+        Raises:
+            ValueError: the number of names is wrong, or a model with eyeballs has no blinks.
+        """
         super().__init__()
         if len(expression_names) != len(expression_basis):
             raise ValueError(
@@ -224,7 +229,11 @@ class MorphableModel(nn.Module):
         return Mesh(self.vertices(coefficients), self.triangles, self.uv, self.uv_triangles)
 
     def eyeball_centres(self, identity: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch 2 3"]:
-        """Return the eyeball centres (left, right) in head space, metres."""
+        """Return the eyeball centres (left, right) in head space, metres.
+
+        Raises:
+            ValueError: the model has no eyeballs.
+        """
         eyeballs = self.eyeballs
         if eyeballs is None:
             raise ValueError(

@@ -136,7 +136,11 @@ def scan_registration(
 def ibug_errors(
     model: MorphableModel, correspondence: Correspondence, ict: IctTarget
 ) -> Float[Array, "68"]:
-    """Return the distances between the head's iBUG points on ICT's mean and ICT's own, metres."""
+    """Return the distances between the head's iBUG points on ICT's mean and ICT's own, metres.
+
+    Raises:
+        ValueError: the model has no 68 landmarks.
+    """
     embedding = model.landmarks68
     if embedding is None:
         raise ValueError(

@@ -47,7 +47,11 @@ def landmark_pairs(
 
 
 def dense_landmarks(model: MorphableModel) -> SurfaceLandmarks:
-    """Return the dense points that ship with the head; their spread follows from their weights."""
+    """Return the dense points that ship with the head; their spread follows from their weights.
+
+    Raises:
+        ValueError: the model has no dense landmarks.
+    """
     embedding = model.dense478
     if embedding is None:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The James scan as a target: a textured scan of a real person, whom no model includes."""
+"""The James scan as a target: a textured scan of a real person who is in no model."""
 
 import json
 from dataclasses import dataclass

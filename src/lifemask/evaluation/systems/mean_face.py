@@ -57,7 +57,11 @@ class MeanFaceSystem:
     def predict_from(
         self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
     ) -> Prediction:
-        """Return the head posed by these landmarks; landmarks with infinite sigma do not count."""
+        """Return the head posed by these landmarks; landmarks with infinite sigma do not count.
+
+        Raises:
+            EvaluationError: the head has no dense or no 68 landmarks.
+        """
         model = self._model
         if model.dense478 is None or model.landmarks68 is None:
             raise EvaluationError(

@@ -231,7 +231,7 @@ def require(arrays: Mapping[str, Any], keys: Iterable[str], *, file: str) -> Non
 
 
 def require_shape(array: Array, expected: tuple[int | None, ...], *, name: str, file: str) -> Array:
-    """Return the array after a check of its shape; None allows any length."""
+    """Return the array, or raise a ModelFileError if its shape is wrong; None allows any length."""
     fits = array.ndim == len(expected) and all(
         want is None or have == want for have, want in zip(array.shape, expected, strict=True)
     )
@@ -242,7 +242,7 @@ def require_shape(array: Array, expected: tuple[int | None, ...], *, name: str, 
 
 
 def require_triangles(triangles: Array, vertex_count: int, *, file: str) -> Int[Array, "T 3"]:
-    """Return triangles as int64 after a check that all their vertices exist."""
+    """Return triangles as int64, or raise a ModelFileError if a vertex does not exist."""
     triangles = np.asarray(triangles).astype(np.int64)
     require_shape(triangles, (None, 3), name="triangles", file=file)
     if len(triangles) == 0 or triangles.min() < 0 or triangles.max() >= vertex_count:
