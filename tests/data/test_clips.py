@@ -45,7 +45,7 @@ def portrait(samples: Path, number: int) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
-    """Return a folder with two videos of a moving portrait, one of a wall and one that is none."""
+    """Return a folder with two videos of a moving portrait, one of a wall, and a file of no video."""
     folder = tmp_path_factory.mktemp("videos")
     for number in (1, 2):
         write_video(folder / f"v{number}.mp4", portrait(samples, number))

@@ -1,4 +1,4 @@
-"""Fitted photos are stored exactly and re-rendered with truth that agrees with the picture."""
+"""Fitted photos are stored exactly, and the truth of re-rendered fits agrees with the picture."""
 
 import json
 import tarfile

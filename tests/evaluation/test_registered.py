@@ -1,4 +1,4 @@
-"""The arrays of a registered system say the same as its prediction."""
+"""The arrays of a registered system agree with its prediction."""
 
 from pathlib import Path
 

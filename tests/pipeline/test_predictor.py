@@ -1,4 +1,4 @@
-"""A predictor gives for the whole photo what its system predicts of the crop and of its mirror image."""
+"""A predictor transfers its system's predictions for a crop and its mirror image to the photo."""
 
 import copy
 from collections.abc import Sequence
@@ -202,7 +202,7 @@ def test_the_change_between_frames_counts_shift_scale_and_turn():
 
 
 def test_depth_and_landmarks_of_a_crop_are_those_of_the_photo(system: DirectRegression):
-    """A plane before the crop's camera is seen at the same place and depth by the photo's."""
+    """A plane has the same place and depth in the crop's camera and in the photo's camera."""
     size, height, width = 64, 300, 400
     frame = FaceFrame(torch.tensor([150.0, 120.0]), torch.tensor(128.0), torch.tensor(0.3))
     face = system(FramedFaces(torch.zeros(1, 3, 96, 96)))[0].detach()

@@ -1,4 +1,4 @@
-"""A system with feedback, a UV output, clips and a critic needs its own file and one line."""
+"""A system with feedback, a UV output, clips and a critic needs only its file and one line."""
 
 import os
 import subprocess

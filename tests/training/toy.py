@@ -1,4 +1,4 @@
-"""A system that learns one colour, and faces that are one colour: training in milliseconds."""
+"""A system that learns one colour, and faces of one colour, for training in milliseconds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +44,7 @@ class ToySystem(System):
     def __init__(
         self, *, seed: int = 0, bad_from: float | None = None, collapse: str | None = None
     ) -> None:
-        """`collapse` names what goes wrong in its predictions: light, albedo or displacement."""
+        """`collapse` names the part of its predictions that is wrong: light, albedo or displacement."""
         super().__init__()
         self.crop_size = SIZE
         self.model = tiny_head()
@@ -111,7 +111,7 @@ class ToySystem(System):
 
 @dataclass(frozen=True)
 class ToySource:
-    """Plain colours with noise; brighter with every batch if asked for."""
+    """Returns plain colours with noise; on request, every batch is brighter."""
 
     name: str = "toy"
     brighter: float = 0.0
@@ -127,7 +127,7 @@ class ToySource:
 
 
 def plain_batch(photo: Tensor) -> FaceBatch:
-    """Return photos of which nothing is known."""
+    """Return photos without truth."""
     batch = photo.shape[:-3]
 
     def zeros(*shape: int) -> Tensor:

@@ -25,12 +25,12 @@ def map_tensors(change: Callable[[Tensor], Tensor], value: Structure) -> Structu
 
 
 def joined(values: Sequence[Structure]) -> Structure:
-    """Return one structure with the tensors of all, concatenated along the first axis.
+    """Return one structure with the tensors of all structures, concatenated along the first axis.
 
     All other values must be equal.
 
     Raises:
-        ValueError: a part is missing in some, or another value differs.
+        ValueError: only some structures have a part, or another value differs.
     """
     first = values[0]
     if isinstance(first, Tensor):

@@ -1,4 +1,4 @@
-"""An explained face as the arrays that benchmarks read: its mesh, points, normals, depth, colours."""
+"""An explained face as arrays for benchmarks: its mesh, points, normals, depth and colours."""
 
 from dataclasses import replace
 
@@ -16,14 +16,14 @@ from lifemask.rendering.heads import HeadSurface, head_surface, render_head
 from lifemask.rendering.texture import sample_texture
 
 POINTS = ("landmarks68", "landmarks68_camera", "aflw21")
-"""Fields for which nothing is drawn."""
+"""Fields that need no drawing."""
 
 SHAPE = (
     *POINTS,
     *("vertices_camera", "vertices_head", "vertices_neutral", "triangles", "face_vertices"),
     *("normals", "mask", "depth"),
 )
-"""Fields that say nothing of colour and light."""
+"""Fields without colour and light."""
 
 
 @torch.no_grad()
@@ -37,11 +37,11 @@ def face_prediction(
     """Return one explained face as arrays.
 
     Args:
-        model: the head of the face; on the CPU, as everything here.
-        face: in the photo's pixels.
-        landmarks68: iBUG points in head space; by default those on the outline that the camera sees
+        model: the head of the face; on the CPU, like all tensors here.
+        face: the face, in the photo's pixels.
+        landmarks68: iBUG points in head space; by default with the jaw on the visible outline
             (`visible_landmarks68`).
-        fields: what will be read; where that is landmarks alone, nothing is drawn. None: all.
+        fields: the fields to return; if they are only landmarks, nothing is drawn. None: all.
 
     Raises:
         EvaluationError: the head has no 68 or no 21 landmarks.
