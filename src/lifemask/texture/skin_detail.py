@@ -30,9 +30,9 @@ def normal_map(
     """Return unit normals in tangent space: x along u, y along -v, z out of the surface.
 
     Args:
-        texture: the head's colours, from whose fine detail depth is taken.
+        texture: the head's colours; their fine detail gives the depth.
         model: the head model.
-        displacement: of the head in UV, metres; it is added.
+        displacement: the head's displacement in UV, metres; it is added to the fine detail.
     """
     size = min(_NORMAL_MAP_SIZE, texture.albedo.shape[-1])
     atlas = head_atlas(model, size)
