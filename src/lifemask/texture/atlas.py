@@ -53,7 +53,7 @@ def head_atlas(model: MorphableModel, size: int) -> Atlas:
 
 
 def uv_fragments(model: MorphableModel, resolution: int) -> Fragments:
-    """Return the triangle of each texel, cached; lashes are left out, as they have another texture."""
+    """Return the triangle of each texel, cached; without lashes, which have another texture."""
     return _cached_fragments((id(model), resolution), model)
 
 

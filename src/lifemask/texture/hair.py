@@ -184,7 +184,7 @@ def _crown(scalp: Float[Tensor, "R R"]) -> Float[Tensor, "R R"]:
 
 @lru_cache(maxsize=2)
 def _strands(size: int) -> Float[Tensor, "R R"]:
-    """Return fixed, fine noise in [0, 1] around 0.5, stretched along v, the direction of the hair."""
+    """Return fixed, fine noise in [0, 1] around 0.5, stretched along v, the hair's direction."""
     total = torch.zeros(size, size)
     for seed, (along, across, share) in enumerate(((10, 1.5, 0.6), (26, 4, 0.6))):
         total += share * (_noise(size, size // along, round(size / across), seed) - 0.5)

@@ -31,7 +31,7 @@ _NEAR_MILLIMETRES = 10.0
 _SHADE = 0.35
 """A texel near a hat, hair or frame is shadow if it is darker than the person's tone by this."""
 _HIGHLIGHT = 0.35
-"""A texel near hair is a highlight if its log brightness exceeds that of the skin around by this."""
+"""A texel near hair is a highlight if it is brighter than the skin around by this."""
 _REACH_MILLIMETRES = 32.0
 """Largest distance of strands from the hair that the segmentation finds."""
 _MARGIN_MILLIMETRES = 1.0
@@ -51,7 +51,7 @@ _ONE_SIDED = 0.55
 _SHADOW_MILLIMETRES = 2.0
 """Scale of the search for cast shadows."""
 _BEARD = -0.22
-"""A person has a beard if chin and upper lip are below this log brightness, relative to the face."""
+"""A person has a beard if chin and upper lip, relative to the face, are below this brightness."""
 
 
 @dataclass(frozen=True)
