@@ -1,9 +1,9 @@
-"""Times of perception on one portrait, one thread, for both runtimes.
+"""Measure the time of perception on one portrait, on one thread, for both runtimes.
 
     python benchmarks/perception.py [PHOTO]
 
-Prints the median and the minimum processor time of several runs in milliseconds. With one thread on an
-idle machine it equals wall time. Row `landmarks` of `lifemask evaluate aflw21` prints the accuracy.
+Prints the median and the minimum processor time of several runs in milliseconds. With one thread on
+an idle machine it equals wall time. Row `landmarks` of `lifemask evaluate aflw21` is the accuracy.
 """
 
 import argparse
