@@ -112,7 +112,7 @@ def measure(
         for name, program in programs.items():
             index, other = program(points, attributes)
             differ = int((index != expected).sum())
-            # The mean: Warp's float32 weights err by a tenth on a few thin triangles of the outline.
+            # The mean: Warp's float32 weights err by a tenth on some thin triangles of the outline.
             error = float((image - other).abs().mean())
             if differ or error > 1e-4:
                 sys.exit(f"{name} differs from plain PyTorch: {differ} pixels, values by {error}.")

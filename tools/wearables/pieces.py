@@ -71,7 +71,7 @@ def joined(
 
 
 def fitted(sources: Sources, folder: str, name: str, base: NDArray[np.float64]) -> Piece:
-    """Return an accessory on the head whose base vertices (19158, 3) are given, head space, metres."""
+    """Return an accessory on a head with the given base vertices (19158, 3), head space, metres."""
     accessory = read_accessory(sources, folder, name)
     if folder == "hair":
         accessory = replace(accessory, lengths=HAIR[name])

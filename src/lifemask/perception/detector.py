@@ -15,7 +15,7 @@ from lifemask.perception.weights import load_network
 from lifemask.perception.yunet import Candidates, YuNet, decode
 
 SMALL_FACE = 32.0
-"""Pixels: if all faces in the reduced copy are smaller, a copy of twice the size is searched too."""
+"""Pixels: if all faces in the reduced copy are smaller, a copy twice as large is searched too."""
 
 CONFIDENT = 0.93
 """If no face has this score, the photo is rotated too. Faces on their side score less, faces upside

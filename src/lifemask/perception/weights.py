@@ -16,7 +16,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def cache_directory() -> Path:
-    """Return the folder for weights that users build: `LIFEMASK_CACHE`, else `~/.cache/lifemask`."""
+    """Return the folder for built weights: `LIFEMASK_CACHE`, else `~/.cache/lifemask`."""
     return Path(os.environ.get("LIFEMASK_CACHE") or Path.home() / ".cache" / "lifemask")
 
 
