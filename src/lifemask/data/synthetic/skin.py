@@ -270,7 +270,7 @@ def _draw_layers(
 
 
 def _moustache(uv: np.ndarray, rows: np.ndarray, columns: np.ndarray, unit: float) -> np.ndarray:
-    """Return a band above the upper lip, thinner under the nose, that ends below the lip's corners."""
+    """Return a band above the upper lip, thinner under the nose, that ends below its corners."""
     lip = uv[list(_LIPS_OUTLINE[:11])]
     lip = lip[np.argsort(lip[:, 0])]
     x = columns[0]
