@@ -74,8 +74,8 @@ def main() -> None:
 
     distance = ibug_errors(model, correspondence, ict) * 1e3
     inner, brows = distance[27:], distance[17:27]
-    print(f"68 landmarks to ICT's own: inner worst {inner.max():.2f} mm (bar 2.5), ", end="")
-    print(f"brows worst {brows.max():.2f} mm (bar 3.5), jaw mean {distance[:17].mean():.2f} mm")
+    print(f"68 landmarks to ICT's own: inner worst {inner.max():.2f} mm (limit 2.5), ", end="")
+    print(f"brows worst {brows.max():.2f} mm (limit 3.5), jaw mean {distance[:17].mean():.2f} mm")
     figures["landmarks"] = {"inner worst": float(inner.max()), "brows worst": float(brows.max())}
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

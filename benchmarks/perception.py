@@ -31,7 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     pixels = np.array(read_photo(options.photo).pixels)
     print(f"{options.photo.name}: {pixels.shape[1]} x {pixels.shape[0]} pixels")
-    print(f"{'runtime':12} {'step':28} {'median':>8} {'least':>8}  ms")
+    print(f"{'runtime':12} {'step':28} {'median':>8} {'minimum':>8}  ms")
     for runtime in ("torch", "onnxruntime"):
         perception = FacePerception.from_pretrained(runtime=runtime)
         face = perception.detect(pixels)[0]

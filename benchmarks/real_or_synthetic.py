@@ -44,7 +44,7 @@ SHARDS = ("open-frl-*", "open-ukparl-*", "open-voteview-*")
 
 @dataclass(frozen=True)
 class Crops:
-    """Faces to train on and others to evaluate on, (N,3,112,112) sRGB in [0, 1]."""
+    """Faces for training and others for evaluation, (N,3,112,112) sRGB in [0, 1]."""
 
     training: Tensor
     held_out: Tensor
@@ -55,10 +55,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--fits", type=Path, nargs="*", default=[], help="stores of fits")
-    parser.add_argument("--photos", type=int, default=600, help="to train on")
-    parser.add_argument("--evaluated", type=int, default=200, help="of each kind")
+    parser.add_argument("--photos", type=int, default=600, help="photos for training")
+    parser.add_argument(
+        "--evaluated", type=int, default=200, help="faces of each kind for evaluation"
+    )
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--limit", type=int, help="use only the first LIMIT photos")
+    parser.add_argument("--limit", type=int, help="use only this many photos")
     parser.add_argument("--all-poses", action="store_true")
     parser.add_argument("--as-they-are", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("."))
@@ -125,7 +127,7 @@ def _drawn(faces: SyntheticFaces, seed: int, count: int) -> Tensor:
 
 
 def _rerendered(store: FitStore, faces: SyntheticFaces, count: int, evaluated: int) -> Crops:
-    """Re-render one part of the fitted people to train on, and the other to evaluate on."""
+    """Re-render some of the fitted people for training and the others for evaluation."""
     border = int(len(store) * count / (count + evaluated))
     keys = np.random.default_rng(0).permutation(store.keys).tolist()
     parts = []

@@ -166,12 +166,14 @@ def check_bar(times: dict[str, dict[str, tuple[float, float]]]) -> bool:
     for task, factor in (("ri", 4.0), ("ri_fb", 3.5)):
         ratio = times["torch"][task][1] / times["numba"][task][1]
         good &= ratio >= factor
-        print(f"  {task}: plain PyTorch takes {ratio:.2f} times as long (bar: at least {factor})")
+        print(f"  {task}: plain PyTorch takes {ratio:.2f} times as long (limit: at least {factor})")
         if "warp" in times:
             share = times["numba"][task][1] / times["warp"][task][1]
             good &= share <= 0.6
-            print(f"  {task}: {share:.2f} of Warp's time (bar: at most 0.6)")
-    print("bar", "met" if good else "MISSED", "(warp not installed)" if "warp" not in times else "")
+            print(f"  {task}: {share:.2f} of Warp's time (limit: at most 0.6)")
+    print(
+        "limits", "met" if good else "MISSED", "(warp not installed)" if "warp" not in times else ""
+    )
     return good
 
 

@@ -34,8 +34,8 @@ BATCH = 16
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure the speed of the synthetic faces.")
-    parser.add_argument("--photos", type=int, default=64, help="per process")
-    parser.add_argument("--processes", type=int, default=2, help="one core each")
+    parser.add_argument("--photos", type=int, default=64, help="photos per process")
+    parser.add_argument("--processes", type=int, default=2, help="processes, one core each")
     parser.add_argument("--bare", action="store_true", help="without hair, clothes and hands")
     options = parser.parse_args()
     torch.set_num_threads(1)

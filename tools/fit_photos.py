@@ -2,9 +2,10 @@
 
     python tools/fit_photos.py ../shared/data/train/open-*.tar --output fits.tar
 
-Reads shards of WebDataset form (`KEY.jpg`), keeps the largest face of each photo if its landmark
-error is low, and writes a store for `lifemask.data.stored_fits`. Give only photos whose licence
-tier allows the weights that will be trained. Takes about two seconds per photo on one CPU thread.
+Reads shards of WebDataset form (`KEY.jpg`), keeps the largest face of each photo if the confidence
+of its fit is high, and writes a store for `lifemask.data.stored_fits`. Give only photos with a
+licence tier that allows the planned use of the weights. Takes about two seconds per photo on one
+CPU thread.
 """
 
 import argparse
@@ -58,7 +59,7 @@ def photos_of(shards: list[Path], limit: int | None) -> Iterator[tuple[str, np.n
 
 
 def stored(key: str, face: FaceReconstruction, size: int) -> StoredFit:
-    """Cut a reconstruction to a square of `size` pixels around the head."""
+    """Return the fit of a reconstruction, cropped to a square of `size` pixels around the head."""
     tight = face_frame(face.observation.landmarks478)
     frame = FaceFrame(tight.centre, tight.side * ROOM, tight.roll)
     steps = torch.arange(size) + 0.5

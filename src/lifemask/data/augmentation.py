@@ -60,7 +60,7 @@ def augmented(batch: FaceBatch, strength: Augmentation, generator: torch.Generat
 def random_frames(
     count: int, size: int, strength: Augmentation, generator: torch.Generator
 ) -> FaceFrame:
-    """Return random frames near the whole crop, in pixels of a crop of `size`."""
+    """Return `count` random frames near the whole crop, in pixels of a crop of `size`."""
 
     def even(*shape: int) -> Tensor:
         return torch.rand(count, *shape, generator=generator) * 2 - 1
@@ -93,7 +93,7 @@ def reframed(batch: FaceBatch, frame: FaceFrame) -> FaceBatch:
 
 
 def occluded(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch:
-    """Return the batch with soft patches in front of some faces; points behind are not visible.
+    """Return the batch with soft patches in front of a share of faces; points behind are hidden.
 
     A patch shows a part of another photo of the batch, or one colour with uneven light. Landmarks
     keep their weights, because their position is still known.
@@ -136,7 +136,7 @@ def occluded(batch: FaceBatch, share: float, generator: torch.Generator) -> Face
 
 
 def cut(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch:
-    """Return the batch; some photos now end inside their frame, like tight portraits.
+    """Return the batch; a share of the photos now ends inside the frame, like tight portraits.
 
     Outside the photo its border repeats, as in `crop_photo`, or all is black, as in padded crops.
     Landmarks keep their weights; points that are cut off are not visible.

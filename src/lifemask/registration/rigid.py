@@ -17,7 +17,10 @@ def align(
     *,
     with_scale: bool = False,
 ) -> tuple[float, Float[Array, "3 3"], Float[Array, "3"]]:
-    """Return scale, rotation and translation that move source onto target (least squares)."""
+    """Return scale, rotation and translation that move source onto target (least squares).
+
+    The scale is 1 unless `with_scale`; without `weights` all points count the same.
+    """
     trust = None if weights is None else torch.as_tensor(weights, dtype=torch.float64)
     scale, rotation, translation = align_points(
         torch.as_tensor(source, dtype=torch.float64),

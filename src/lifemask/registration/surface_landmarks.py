@@ -280,7 +280,7 @@ def complete_landmarks(found: SurfaceLandmarks) -> tuple[np.ndarray, np.ndarray]
 def geometric_median(
     points: Float[np.ndarray, "N 3"], weights: Float[np.ndarray, "N"], *, iterations: int = 40
 ) -> Float[np.ndarray, "3"]:
-    """Return the point with the smallest weighted sum of distances (Weiszfeld, 1937)."""
+    """Return the point with the smallest weighted sum of distances to points (Weiszfeld, 1937)."""
     middle = np.average(points, axis=0, weights=weights)
     for _ in range(iterations):
         distance = np.linalg.norm(points - middle, axis=1) + 1e-6

@@ -18,8 +18,8 @@ from lifemask.rendering.backends import BackendName
 from lifemask.rendering.fragments import Fragments
 from lifemask.rendering.interpolation import interpolate
 
-# Neighbours whose depths differ by more than this many times the slope beside them, plus this many
-# times the size of a pixel at that depth, belong to different surfaces.
+# Neighbours belong to different surfaces if their depths differ by more than this factor times the
+# slope beside them, plus this factor times the size of a pixel at that depth.
 _SLOPE_RATIO = 3.0
 _STEP_PIXELS = 4.0
 

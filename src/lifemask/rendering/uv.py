@@ -42,6 +42,7 @@ def texel_extent(
 
     Args:
         mesh: with uv, no batch.
+        camera: the photo's.
         resolution: texels along each side.
 
     Returns:
@@ -67,7 +68,9 @@ def rasterize_uv(
 
     Args:
         uv: texture coordinates in [0, 1], origin at the top left.
+        uv_triangles: indices into `uv`.
         resolution: texels along each side.
+        backend: as for `rasterize`.
     """
     points = torch.cat([uv * resolution, torch.ones_like(uv[:, :1])], dim=-1)
     return rasterize(points, uv_triangles, (resolution, resolution), cull="none", backend=backend)

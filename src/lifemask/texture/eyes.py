@@ -16,7 +16,7 @@ _IRIS_LANDMARKS = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
 _LID_LANDMARKS = ((159, 145), (386, 374))
 """Middle of the upper and lower lid of the right and left eye."""
 _SMALLEST_RADIUS = 2.5
-"""Smallest radius in pixels of an iris whose colour is measured."""
+"""Smallest radius in pixels of irises for the measurement of their colour."""
 _COVERS = [0, 1, 4, 5]
 """Segmentation classes that cover an eye: background, hair, clothes, other."""
 _COVERED = 0.5
@@ -112,7 +112,7 @@ def socket_light(model: MorphableModel, fragments: Fragments) -> Float[Tensor, "
 def paint_irises(
     albedo: Float[Tensor, "3 R R"], colour: Float[Tensor, "3"] | None, model: MorphableModel
 ) -> Float[Tensor, "3 R R"]:
-    """Return the texture with its irises in another colour and the same pattern."""
+    """Return the texture (linear RGB) with its irises in another colour and the same pattern."""
     if colour is None or model.eyeballs is None:
         return albedo
     rows, iris = iris_texels(model, albedo.shape[-1])

@@ -90,6 +90,8 @@ def face_texture(
     Args:
         pixels: the photo that the face is fitted to, sRGB.
         face: the fitted face, in the photo's pixels.
+        model: its head model, with albedo.
+        observation: the photo's measurements; without a segmentation, all is taken for skin.
         resolution: texels along each side, a multiple of 512 up to 8192; None for the smallest of
             2048, 4096 and 8192 that is no coarser than the photo on the visible face, or 8192.
 

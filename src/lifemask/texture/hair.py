@@ -88,7 +88,7 @@ def estimate_hair(
         segments: class probabilities at each texel: background, hair, body, face, clothes, other.
         scalp: how far each texel belongs to the scalp, 0 to 1.
         log_shading: logarithm of the light on each texel.
-        beside: light-free colours of hair anywhere in the photo, for heads whose scalp is hidden.
+        beside: light-free colours of hair anywhere in the photo, for heads with a hidden scalp.
         beside_share: their area as a share of the face's.
     """
     shown = visibility * (scalp > 0.5)

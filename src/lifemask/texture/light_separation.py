@@ -35,7 +35,7 @@ _SLOW_SHARE = 0.85
 SLOW_MILLIMETRES = 12.0
 """Residuals wider than this are taken for light rather than skin."""
 _FOLD_MILLIMETRES = 2.5
-"""Width of folds and hollows, whose brightness is partly shadow."""
+"""Width of folds and hollows; their brightness is partly shadow."""
 _FOLD_SHARE = 0.35
 """Share of the brightness at this scale that is taken for shadow."""
 _SPECULAR_FROM = 0.18
@@ -75,8 +75,10 @@ def separate_light(
     """Return the visible skin without light and without occluders.
 
     Args:
+        skin: the visible skin.
         log_shading: logarithm of the fitted light.
         model_log: log albedo of the fitted model.
+        atlas: of the analysis size.
     """
     weight, scale = skin.weight, atlas.texels_per_millimetre
     residual = skin.photo.texture.clamp(min=DARKEST).log() - log_shading - model_log
@@ -153,7 +155,7 @@ def _hue_lost(
     tint: Float[Tensor, "3 N"],
     scale: float,
 ) -> Float[Tensor, "3 R R"]:
-    """Return the change of hue that comes from clipped channels or stray light, not from skin.
+    """Return the change of hue that comes from clipped channels or scattered light, not from skin.
 
     Texels with a clipped channel get the hue of the texels around. Except on lips and brows, hues
     are limited to a distance from the person's tone that is usual for skin; the limit is lower in

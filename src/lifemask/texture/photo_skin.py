@@ -39,7 +39,7 @@ def photo_skin(
 
     Args:
         mesh: the head as in the photo.
-        observation: contains the segmentation of the photo.
+        observation: the photo's measurements; without a segmentation, all is taken for skin.
     """
     fragments, scale = atlas.fragments, atlas.texels_per_millimetre
     unwrapped = unwrap_photo(photo.image, mesh, photo.camera, fragments)

@@ -17,7 +17,7 @@ _NORMAL_MAP_SIZE = 1024
 _FINE_MILLIMETRES = 0.35
 _COARSE_MILLIMETRES = 2.0
 _DEPTH_MILLIMETRES = 0.5
-"""Depth of a line whose albedo is lower by a factor of e."""
+"""Depth of a line with an albedo that is lower by a factor of e."""
 _STEEPEST = 0.5
 
 

@@ -173,7 +173,7 @@ class SyntheticFaces:
         return _with_frames(flat, size, frames, person)
 
     def stream(self, seed: int, size: int, *, first: int = 0, step: int = 1) -> Iterator[FaceBatch]:
-        """Yield batches first, first + step, first + 2 step, … without end.
+        """Yield batches of numbers first, first + step, first + 2 step, … without end.
 
         To share a stream, each worker sets `first` to its number and `step` to the number of
         workers.

@@ -45,7 +45,7 @@ class Dressed:
     lift: Float[Tensor, "T"]
     """Metres by which a triangle is drawn nearer than it lies, so that the skin does not cut it."""
     one_sided: Bool[Tensor, "T"]
-    """Whether the inside is not drawn: true for bodies and clothes, which are closed, not for cards."""
+    """Whether only the outside is drawn: true for bodies and clothes (closed), not for cards."""
     casts: Bool[Tensor, "T"]
     """Whether the triangle casts the lamp's shadow on the head."""
     kind: tuple[str, ...]
@@ -205,7 +205,7 @@ class _Layer:
 def _layers(
     outfit: Outfit, wardrobe: Wardrobe, skin_colour: Tensor | None, seed: int
 ) -> list[_Layer]:
-    """Return the layers of an outfit; opaque ones are first, because surfaces behind are skipped."""
+    """Return the layers of an outfit; opaque ones are first, so that they hide others early."""
     layers: list[_Layer] = []
 
     def add(

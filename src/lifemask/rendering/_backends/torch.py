@@ -209,7 +209,7 @@ def _drawn(
     width: int,
     cull: str,
 ) -> _Triangles | None:
-    """Return the triangles whose box holds a pixel centre and that are not culled."""
+    """Return the triangles that are not culled and have a pixel centre in their box."""
     (x0, y0, _), (x1, y1, _), (x2, y2, _) = corners
     left = torch.minimum(torch.minimum(x0, x1), x2).div_(SUBPIXELS).ceil_().clamp_(min=0)
     right = torch.maximum(torch.maximum(x0, x1), x2).div_(SUBPIXELS).floor_().clamp_(max=width - 1)
@@ -289,7 +289,7 @@ def _fill(
     first: Tensor,
     width: int,
 ) -> None:
-    """Write the keys of spans into the buffer where they are the smallest so far."""
+    """Write the keys of spans into the buffer if they are smaller than the keys there."""
     q_row = triangles.closeness.index_select(0, owner) + triangles.slope_y.index_select(
         0, owner
     ) * (y * SUBPIXELS - triangles.y[0].index_select(0, owner))
