@@ -1,4 +1,4 @@
-"""The head's texture from its photo: unwrapped, without light, completed where nothing is seen."""
+"""The head's texture from its photo: unwrapped, freed of light, and completed."""
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -40,14 +40,14 @@ from lifemask.texture.mouth import teeth_change, teeth_colour
 from lifemask.texture.photo_skin import PhotoSkin, photo_skin
 
 _FACING = 0.3
-"""Cosine between normal and view above which texels count for the size of the texture."""
+"""Smallest cosine between normal and view of texels that count for the size of the texture."""
 
 
 class TexelOrigin(IntEnum):
     """Where the colour of a texel comes from."""
 
     COMPLETED = 0
-    """The albedo model, changed like the skin that was seen."""
+    """The albedo model, adapted to the skin that the photo shows."""
     MIRRORED = 1
     """The other half of the face."""
     OBSERVED = 2
@@ -59,11 +59,11 @@ class FaceTexture:
     """Light-free appearance of one head."""
 
     albedo: Float[Tensor, "3 R R"]
-    """Linear RGB in [0, 1], of at most 2048 texels a side: enough for analysis and small pictures."""
+    """Linear RGB in [0, 1], at most 2048 texels along each side."""
     origin: UInt8[Tensor, "R R"]
     """`TexelOrigin` of each texel."""
     hair: HairEstimate
-    """What the scalp is painted with."""
+    """The hair that is painted on the scalp."""
     fine: UInt8[np.ndarray, "F F 3"] | None = None
     """The same albedo with more texels, 8-bit sRGB; None where `albedo` is the full size."""
 
@@ -90,8 +90,10 @@ def face_texture(
     Args:
         pixels: the photo that the face is fitted to, sRGB.
         face: the fitted face, in the photo's pixels.
-        resolution: texels a side, a multiple of 512 up to 8192; None for the smallest of 2048, 4096
-            and 8192 that is no coarser than the photo on the visible face, or 8192.
+        model: its head model, with albedo.
+        observation: the photo's measurements; without a segmentation, all is taken for skin.
+        resolution: texels along each side, a multiple of 512 up to 8192; None for the smallest of
+            2048, 4096 and 8192 that is no coarser than the photo on the visible face, or 8192.
 
     Raises:
         ValueError: if the model has no albedo, or the resolution is not allowed.
@@ -118,13 +120,13 @@ def face_texture(
 
 @dataclass(frozen=True)
 class _BaseTexture:
-    """A texture of at most 2048 texels a side, and what a larger one is made from."""
+    """A texture of at most 2048 texels along each side, and the data for a larger one."""
 
     texture: FaceTexture
     wanted: int
-    """Texels a side of the wanted texture."""
+    """Texels along each side of the wanted texture."""
     photo: Float[Tensor, "3 R R"] | None
-    """Linear RGB of the photo on the texture; None where a larger texture has no more detail."""
+    """Linear RGB of the photo on the texture; None if a larger texture has no more detail."""
     photo_share: Float[Tensor, "R R"]
     """How much of each texel's colour comes from the photo, 0 to 1."""
 
@@ -139,9 +141,9 @@ def _base_texture(
     *,
     wanted: int | None,
 ) -> _BaseTexture:
-    """Return the texture at its full size or at 2048 texels a side, whichever is smaller.
+    """Return the texture at the wanted size or at 2048 texels along each side, if that is smaller.
 
-    Light, residuals and completion are computed at the analysis size. Details are added after.
+    Light, residuals and completion are computed at the analysis size. Details are added later.
     """
     size = min(wanted or SIZES[0], SIZES[0])
     atlas = head_atlas(model, ANALYSIS_SIZE)
@@ -157,7 +159,7 @@ def _base_texture(
 
     detail = _detail_size(photo, mesh, atlas, size)
     wanted = wanted or _size_on_visible_face(skin, mesh, face.camera, atlas)
-    # The images are large from here on. They change in place, as memory costs more than arithmetic.
+    # The images are large from here on; they change in place to save memory.
     on_texture = unwrap_photo(photo.image, mesh, photo.camera, uv_fragments(model, detail)).texture
     shown = on_texture.clone() if wanted > detail == size else None
     observed_log = on_texture.clamp_(min=DARKEST).log_()
@@ -196,7 +198,7 @@ def _head_photo(
     atlas: Atlas,
     resolution: int,
 ) -> HeadPhoto:
-    """Cut out the head, with at least two pixels per texel where the photo has them."""
+    """Cut out the head, with at least two pixels per texel if the photo is fine enough."""
     texels = atlas.texels_per_millimetre * resolution / atlas.size
     pixels_per_texel = pixels_per_millimetre(camera, mesh.vertices) / texels
     return cut_out_head(pixels, camera, mesh.vertices, reduced=pixels_per_texel / 2)
@@ -218,7 +220,7 @@ def _detail_size(photo: HeadPhoto, mesh: Mesh, atlas: Atlas, resolution: int) ->
 def _size_on_visible_face(
     skin: PhotoSkin, mesh: Mesh, camera: PerspectiveCamera, atlas: Atlas
 ) -> int:
-    """Return the size of texture that a photo needs; see `size_for_photo`."""
+    """Return the texture size that is as fine as the photo; see `size_for_photo`."""
     visible = (skin.photo.visibility > 0.5) & (skin.photo.cosine > _FACING)
     visible &= (atlas.regions["face"] > 0.5) & atlas.fragments.mask
     longer, _ = texel_extent(mesh, camera, resolution=1)

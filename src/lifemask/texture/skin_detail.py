@@ -17,7 +17,7 @@ _NORMAL_MAP_SIZE = 1024
 _FINE_MILLIMETRES = 0.35
 _COARSE_MILLIMETRES = 2.0
 _DEPTH_MILLIMETRES = 0.5
-"""Depth of a line whose albedo is lower by a factor of e."""
+"""Depth of a line with an albedo that is lower by a factor of e."""
 _STEEPEST = 0.5
 
 
@@ -30,9 +30,9 @@ def normal_map(
     """Return unit normals in tangent space: x along u, y along -v, z out of the surface.
 
     Args:
-        texture: the head's colours, from whose fine detail depth is taken.
+        texture: the head's colours; their fine detail gives the depth.
         model: the head model.
-        displacement: of the head in UV, metres; it is added.
+        displacement: the head's displacement in UV, metres; it is added to the fine detail.
     """
     size = min(_NORMAL_MAP_SIZE, texture.albedo.shape[-1])
     atlas = head_atlas(model, size)
