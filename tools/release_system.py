@@ -17,12 +17,10 @@ from typing import Any
 from lifemask.io.files import make_folder, write_bytes, write_json
 from lifemask.morphable.assets import ASSETS, SYSTEMS
 from lifemask.networks.released import read_weights
-
-TRUNKS = ("perception/face_mesh", "perception/face_mesh_profile")
-"""Assets with the initial weights of the networks; the second one's card names the open photos."""
+from lifemask.systems.registry import system_class
 
 GENERATED = ("head/head", "head/albedo", "wearables/wearables")
-"""Assets of the synthetic faces; their attributions are passed on."""
+"""Assets of drawn faces and re-rendered fits; their attributions are passed on."""
 
 
 def main() -> int:
@@ -69,7 +67,8 @@ def system_card(
         version: increases with every release.
         description: one line; if empty, that of the recipe.
     """
-    cards = [_card(name) for name in (*TRUNKS, *GENERATED)]
+    first_weights = system_class(about["system"]).first_weights
+    cards = [_card(name) for name in (*first_weights, *GENERATED)]
     sources: list[dict[str, Any]] = []
     credits: list[str] = []
     for card in cards:

@@ -66,3 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _terminate(*_: object) -> None:
     """Exit as after Ctrl-C, which removes half-written files."""
     raise SystemExit(TERMINATED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

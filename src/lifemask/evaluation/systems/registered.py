@@ -90,7 +90,7 @@ def load_predictor(name: str, weights: Path | None = None) -> SystemPredictor:
         system = load_system(name, weights=weights)
     except (AssetError, OSError, ValueError, RuntimeError) as error:
         raise EvaluationError(
-            f"The weights of {name} cannot be used: {error} Evaluate another system, train this one "
-            f"with `lifemask train {name}`, or name a file of weights: {name}=weights.safetensors."
+            f"The weights of {name} cannot be used: {error} A system with weights of its own is "
+            f"evaluated as {name}=weights.safetensors."
         ) from error
     return SystemPredictor(system, MorphableModel.from_pretrained())
