@@ -17,7 +17,7 @@ def average_faces(faces: ExplainedFace, weights: Float[Tensor, "N"]) -> Explaine
 
     Heads are averaged in the image: rotation, translation, scale, distance (the latter two as
     logarithms), so that the mean is seen where its parts are seen. Maps and depth are averaged where
-    they are known.
+    they are known; a map covers what one of its parts covers.
 
     Args:
         faces: with one batch axis of length N, in the same image.
@@ -31,9 +31,10 @@ def average_faces(faces: ExplainedFace, weights: Float[Tensor, "N"]) -> Explaine
     def mean_map(given: UVMap | None) -> UVMap | None:
         if given is None:
             return None
-        coverage = mean(given.coverage)
+        share = mean(given.coverage).clamp(min=1e-6).unsqueeze(-3)
         values = mean(given.values * given.coverage.unsqueeze(-3))
-        return UVMap(values / coverage.clamp(min=1e-6).unsqueeze(-3), coverage)
+        counts = (weights > 0).to(values)[:, None, None]
+        return UVMap(values / share, (given.coverage * counts).amax(0))
 
     view = viewpoint_of(faces.camera)
     left, _, right = torch.linalg.svd(mean(view.rotation))
