@@ -26,6 +26,7 @@ from lifemask.perception.framing import FaceFrame, crop_points, face_frame
 from lifemask.perception.observation import FaceObservation
 from lifemask.pipeline.predictor import (
     SystemPredictor,
+    face_in_photo,
     frame_change,
     whole_photo_frame,
 )
