@@ -30,6 +30,7 @@ from lifemask.pipeline.predictor import (
     frame_change,
     whole_photo_frame,
 )
+from lifemask.rendering.depth import depth_normals
 from lifemask.rendering.rasterization import rasterize
 from lifemask.systems.direct_regression import DirectRegression
 from lifemask.training.system import FramedFaces, Losses, System
@@ -230,3 +231,27 @@ def test_depth_and_landmarks_of_a_crop_are_those_of_the_photo(system: DirectRegr
     assert photo.landmarks is not None
     torch.testing.assert_close(crop_points(photo.landmarks.points, frame, size), points)
     torch.testing.assert_close(photo.landmarks.sigma, torch.full((478,), 4.0))
+
+
+def test_the_depth_of_a_crop_stays_a_plane_in_a_larger_photo(system: DirectRegression):
+    """Eight photo pixels show one pixel of the crop; steps between them would be slopes."""
+    size, side = 32, 256
+    frame = FaceFrame(
+        torch.tensor([side / 2, side / 2]), torch.tensor(float(side)), torch.tensor(0.0)
+    )
+    face = system(FramedFaces(torch.zeros(1, 3, 96, 96)))[0].detach()
+    camera = replace(
+        face.camera,
+        principal_point=torch.full((2,), size / 2),
+        focal_pixels=face.camera.focal_pixels * size / 96,
+        image_size=(size, size),
+    )
+    # A plane that is turned about the vertical: 1 / depth is linear in the image.
+    columns = (torch.arange(size) + 0.5 - size / 2) / camera.focal_pixels
+    depth = (0.9 / (1 + 0.5 * columns)).expand(size, size)
+    photo = face_in_photo(replace(face, camera=camera, depth=depth), frame, size, (side, side))
+    assert photo.depth is not None
+    normals = depth_normals(photo.depth, photo.camera)[:, 16:-16, 16:-16]
+    middle = normals.mean((1, 2), keepdim=True)
+    assert float(middle.norm()) > 0.99
+    assert float((normals - middle).norm(dim=0).max()) < 0.02

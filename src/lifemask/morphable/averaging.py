@@ -17,7 +17,7 @@ def average_faces(faces: ExplainedFace, weights: Float[Tensor, "N"]) -> Explaine
 
     Poses are averaged as viewpoints: rotation, translation, and the logarithms of scale and
     distance. The mean head then lies at the mean place in the image. Maps and depth are averaged
-    where they are known.
+    where they are known; the mean map covers each texel that one of the maps covers.
 
     Args:
         faces: explanations in the same image, with one batch axis of length N.
@@ -31,9 +31,10 @@ def average_faces(faces: ExplainedFace, weights: Float[Tensor, "N"]) -> Explaine
     def mean_map(given: UVMap | None) -> UVMap | None:
         if given is None:
             return None
-        coverage = mean(given.coverage)
+        share = mean(given.coverage).clamp(min=1e-6).unsqueeze(-3)
         values = mean(given.values * given.coverage.unsqueeze(-3))
-        return UVMap(values / coverage.clamp(min=1e-6).unsqueeze(-3), coverage)
+        counts = (weights > 0).to(values)[:, None, None]
+        return UVMap(values / share, (given.coverage * counts).amax(0))
 
     view = viewpoint_of(faces.camera)
     left, _, right = torch.linalg.svd(mean(view.rotation))

@@ -4,7 +4,7 @@ This module makes every head, for files, figures and pictures: from predictions,
 the truth of drawn faces.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight, light_axes_from_camera
 from lifemask.geometry.meshes import Mesh, vertex_normals
+from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.explained_face import ExplainedFace, UVMap
 from lifemask.morphable.head_surface import opaque_triangles, vertex_uv
 from lifemask.morphable.model import MorphableModel
@@ -40,10 +41,15 @@ class HeadSurface:
     """The same surface moved by the displacement; equal to `coarse` without one."""
     texture: Float[Tensor, "*batch 3 R R"] | None
     """Linear RGB albedo; None for a model without albedo and a face without a map."""
-    displacement: Float[Tensor, "*batch R R"] | None
+    displacement: Float[Tensor, "*batch D D"] | None
     """Metres along the normal, 0 where the map does not cover; None without a map."""
     light_map: UVMap | None
-    """Shading in UV, linear RGB, that replaces that of the light where it covers; None without."""
+    """Shading in UV, linear RGB, that replaces that of the photo's light where it covers; None
+    without."""
+
+    def without_light_map(self) -> "HeadSurface":
+        """Return the same head for another light than the photo's."""
+        return replace(self, light_map=None)
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,8 @@ class HeadImages:
     fine: Rendering
     """All images, with the normals of the detailed surface."""
     coarse_normals: Float[Tensor, "*batch 3 H W"]
-    """Unit normals of the morphable model's surface without detail, light axes."""
+    """Unit normals of the morphable model's surface without detail at the same points, light
+    axes."""
 
 
 def head_surface(
@@ -78,6 +85,22 @@ def head_surface(
         displacement = known_displacement(face.displacement_map)
         moved = mesh(displaced_vertices(model, vertices, displacement))
     return HeadSurface(coarse, moved, head_texture(model, face), displacement, face.light_map)
+
+
+def head_vertices(
+    model: MorphableModel, face: ExplainedFace, coefficients: FaceCoefficients | None = None
+) -> Float[Tensor, "*batch V 3"]:
+    """Return the vertices of a head in head space, moved by the face's displacement if it has one.
+
+    Args:
+        model: the head of the face.
+        face: whose head.
+        coefficients: replace those of the face, such as the same person with a neutral expression.
+    """
+    vertices = model.vertices(face.coefficients if coefficients is None else coefficients)
+    if face.displacement_map is None:
+        return vertices
+    return displaced_vertices(model, vertices, known_displacement(face.displacement_map))
 
 
 def known_displacement(known: UVMap) -> Float[Tensor, "*batch R R"]:
@@ -134,15 +157,16 @@ def render_head(
         surface: the head.
         camera: its `image_size` is the size of the images.
         light: default white light whose shading is 1 everywhere; where the surface has a light map,
-            the map replaces it.
+            the map replaces it. For another light than the photo's, use `without_light_map`.
         depth: a refined depth from the same camera, metres; its normals are used where it is above
             0.
     """
     drawn = render(surface.mesh, camera, texture=surface.texture, light=light)
     if surface.displacement is None and surface.light_map is None and depth is None:
         return HeadImages(drawn, drawn.normals)
+    # Normals of the smooth surface at the pixels that show its points after the displacement.
     coarse = surface.coarse
-    points = camera.project(coarse.vertices)
+    points = camera.project(surface.mesh.vertices)
     fragments = rasterize(points, coarse.triangles, camera.image_size)
     assert coarse.uv is not None
     assert coarse.uv_triangles is not None
@@ -168,7 +192,7 @@ def render_head(
     if depth is not None:
         refined = depth_normals(depth, camera)
         fine = torch.where((refined != 0).any(-3, keepdim=True), refined, fine)
-        seen_depth = torch.where(depth > 0, depth, seen_depth)
+        seen_depth = torch.where(depth > 0, depth, seen_depth) * drawn.mask
     fine = fine * drawn.mask.unsqueeze(-3)
     lamp = SphericalHarmonicsLight.ambient() if light is None else light
     shading = shade_normals(fine, SphericalHarmonicsLight(lamp.coefficients.to(fine)))

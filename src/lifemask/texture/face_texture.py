@@ -18,6 +18,7 @@ from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
 from lifemask.rendering import texel_extent, unwrap_photo
 from lifemask.rendering.filters import resized
+from lifemask.rendering.heads import head_vertices
 from lifemask.texture.atlas import ANALYSIS_SIZE, Atlas, head_atlas, uv_fragments
 from lifemask.texture.completion import CompletedSkin, complete_skin
 from lifemask.texture.eyes import eyes_hidden, iris_colour, paint_irises, socket_light
@@ -52,6 +53,8 @@ class TexelOrigin(IntEnum):
     """The other half of the face."""
     OBSERVED = 2
     """The photo."""
+    PREDICTED = 3
+    """The albedo map of the face."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,10 @@ def face_texture(
     *,
     resolution: int | None = 2048,
 ) -> FaceTexture:
-    """Return the light-free texture of a fitted face.
+    """Return the light-free texture of an explained face.
+
+    Where the face has an albedo map that covers a texel, its colour counts. The photo gives the
+    others, and completion those that it does not show.
 
     Args:
         pixels: the photo that the face is fitted to, sRGB.
@@ -105,7 +111,7 @@ def face_texture(
             f"Got a texture resolution of {resolution}; it must be a multiple of {ANALYSIS_SIZE} "
             f"up to {SIZES[-1]}."
         )
-    mesh = opaque_mesh(model, model.vertices(face.coefficients))
+    mesh = opaque_mesh(model, head_vertices(model, face))
     base = _base_texture(pixels, face, model, model.albedo, observation, mesh, wanted=resolution)
     if base.wanted == base.texture.size:
         return base.texture
@@ -187,8 +193,24 @@ def _base_texture(
     albedo = paint_irises(albedo, irises, model)
     if is_grey(skin.photo.texture, seen.weight):
         albedo = toned(albedo, -log_shading, seen.weight)
-    texture = FaceTexture(albedo, _origin(seen, completed, size), hair)
+    origin = _origin(seen, completed, size)
+    if face.albedo_map is not None:
+        coverage = _resized_map(face.albedo_map.coverage[None], size).clamp_(0, 1)
+        known = _resized_map(face.albedo_map.values, size).clamp_(0, 1)
+        albedo = torch.lerp(albedo, known, coverage)
+        origin[coverage[0] > 0.5] = int(TexelOrigin.PREDICTED)
+        photo_share *= 1 - coverage
+    texture = FaceTexture(albedo, origin, hair)
     return _BaseTexture(texture, wanted, shown, photo_share[0])
+
+
+def _resized_map(image: Float[Tensor, "C S S"], size: int) -> Float[Tensor, "C R R"]:
+    """Return a predicted map at the texture's size, without overshoot at the border of its cover."""
+    if image.shape[-1] == size:
+        return image.clone()
+    return torch.nn.functional.interpolate(
+        image[None], (size, size), mode="bilinear", antialias=True, align_corners=False
+    )[0]
 
 
 def _head_photo(
