@@ -106,6 +106,6 @@ def test_without_weights_the_evaluation_says_what_to_do(
     assert name in system_names()
     monkeypatch.setattr("lifemask.evaluation.systems.registered.load_system", missing)
     load_system.cache_clear()
-    with pytest.raises(EvaluationError, match="direct_regression=weights.safetensors"):
+    with pytest.raises(EvaluationError, match=r"direct_regression=weights\.safetensors"):
         load_system(name, tmp_path)
     load_system.cache_clear()
