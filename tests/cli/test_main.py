@@ -193,7 +193,9 @@ def test_interrupt_leaves_nothing_half_written(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         f"""
-import sys, time
+import signal, sys, time
+# A shell that starts tests in the background lets its programs ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.argv = ["lifemask", "reconstruct", {str(SOURCE / "lifemask/assets/samples/portrait_1.jpg")!r},
             "--output", {str(tmp_path / "out")!r}]
 from lifemask.cli import photo_work
