@@ -208,7 +208,7 @@ def _is_complete(folder: Path, plan: BankPlan, part: int) -> bool:
 
 def _check_space(folder: Path, plan: BankPlan, parts: Sequence[int]) -> None:
     needed = sum(plan.items(part) for part in parts) * item_bytes(plan)
-    free = shutil.disk_usage(folder).free
+    free = _free_bytes(folder)
     logger.info("%d parts to draw, %.2f GB", len(parts), needed / 1e9)
     if needed > free:
         raise OutputError(
@@ -216,6 +216,10 @@ def _check_space(folder: Path, plan: BankPlan, parts: Sequence[int]) -> None:
             f"{free / 1e9:.1f} GB are free. Free some space, choose another folder or a smaller "
             "--count. Parts that are there stay usable."
         )
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
 
 
 @cache
