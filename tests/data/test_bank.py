@@ -200,7 +200,7 @@ def test_a_part_of_another_bank_is_refused(bank: Path, tmp_path: Path) -> None:
 def test_a_bank_of_another_generator_is_refused_unless_accepted(tmp_path: Path) -> None:
     draw_bank(tmp_path, plan_of(2, generator="0123456789abcdef"))
     with pytest.raises(
-        BankError, match=r"drawn by the version 0123456789abcdef .* any_version=true"
+        BankError, match=r"drawn by the version 0123456789abcdef .*any_version=true"
     ):
         open_bank(tmp_path)
     assert len(open_bank(tmp_path, any_version=True)[0]) == 1
@@ -304,7 +304,7 @@ def test_recipes_read_banks(finished: Path) -> None:
     )
     parts = build_parts(recipe, build_system, finished.parent)
     assert parts.about_data["bank"]["kind"] == "bank of stills"
-    assert parts.training.batches(0)[0].photo.shape == (32, 3, 48, 48)
+    assert parts.mixture.batches(0)[0].photo.shape == (32, 3, 48, 48)
     with pytest.raises(TrainingError, match="Source 'bank': There is no bank of faces"):
         build_parts(recipe, build_system, finished.parent / "elsewhere")
     large = replace(recipe, system=SystemChoice("direct_regression", {"crop_size": 64}))
@@ -341,5 +341,5 @@ def test_the_command_draws_and_says_what_is_wrong(
     assert "seed is 0, wanted is 1" in capsys.readouterr().err
     assert main([*draw, "--rerendered", "0.5"]) == USAGE
     assert "Name it with --data" in capsys.readouterr().err
-    assert main([*draw, "blemish=1"]) == USAGE
+    assert main([*draw[:2], "blemish=1", *draw[2:]]) == USAGE
     assert "There is no 'blemish'" in capsys.readouterr().err

@@ -4,9 +4,12 @@ import logging
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import cache, partial
 from pathlib import Path
 
@@ -72,16 +75,27 @@ def draw_bank(
     if not missing:
         return 0
     draw = partial(_draw_and_write, folder, plan, tuple(stores))
+    try:
+        _draw_parts(plan, missing, draw, processes)
+    except BaseException:
+        for part in missing:
+            _remove_unfinished(folder, part)
+        raise
+    return len(missing)
+
+
+def _draw_parts(
+    plan: BankPlan, parts: Sequence[int], draw: "partial[tuple[int, float]]", processes: int
+) -> None:
     started = time.monotonic()
-    for done, (part, seconds) in enumerate(_results(draw, missing, processes), 1):
+    for done, (part, seconds) in enumerate(_results(draw, parts, processes), 1):
         images = plan.items(part) * plan.frames
         minutes = (time.monotonic() - started) / 60
         logger.info(
             "part %d, %d of %d: %d faces, %.1f a second in its process; %.1f minutes, about %.0f to go",
-            part, done, len(missing), images, images / seconds, minutes,
-            minutes / done * (len(missing) - done),
+            part, done, len(parts), images, images / seconds, minutes,
+            minutes / done * (len(parts) - done),
         )  # fmt: skip
-    return len(missing)
 
 
 def draw_part(plan: BankPlan, part: int, stores: tuple[Path, ...]) -> dict[str, np.ndarray]:
@@ -132,12 +146,8 @@ def _drawn(
     plan: BankPlan, seed: int, count: int, stores: tuple[Path, ...], *, rerendered: bool
 ) -> Iterator[tuple[int, Mapping[str, np.ndarray]]]:
     """Yield the number of the first item and the records of a few items, `count` or more in all."""
-    parent = os.getppid()
     size = max(1, _AT_ONCE // plan.frames)
     for index in range(-(-count // size)):
-        if os.getppid() != parent:
-            # The main process was killed: nobody waits for this part.
-            os._exit(1)
         if rerendered:
             batch = _rerendered(stores, plan.config).batch(seed, index, size)
         elif plan.kind == "clips":
@@ -164,12 +174,37 @@ def _results(
     # A fork would inherit the threads of numba and torch in an undefined state.
     context = multiprocessing.get_context("spawn")
     workers = min(processes, len(parts))
-    pool = ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,))
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(os.getpid(),))
     try:
         for job in as_completed([pool.submit(draw, part) for part in parts]):
             yield job.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown()
+    except BaseException as error:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()
+            child.join()
+        if isinstance(error, BrokenProcessPool):
+            raise BankError(
+                "A process that draws was ended from outside, perhaps for lack of memory. Run the "
+                "same command again, with fewer --processes."
+            ) from error
+        raise
+
+
+def _start(main: int) -> None:
+    """Use one thread, leave Ctrl-C to the main process, and end with it even if it is killed."""
+
+    def watch() -> None:
+        while os.getppid() == main:
+            time.sleep(1)
+        os._exit(1)
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _continue_plan(folder: Path, plan: BankPlan) -> None:
@@ -193,9 +228,7 @@ def _continue_plan(folder: Path, plan: BankPlan) -> None:
 
 
 def _is_complete(folder: Path, plan: BankPlan, part: int) -> bool:
-    for left in folder.glob(f".{part_path(folder, part).name}.*.part"):
-        # Of a process that was killed while it wrote.
-        left.unlink(missing_ok=True)
+    _remove_unfinished(folder, part)
     if not part_path(folder, part).exists():
         return False
     try:
@@ -204,6 +237,12 @@ def _is_complete(folder: Path, plan: BankPlan, part: int) -> bool:
         logger.info("%s", f"Part {part} is drawn again: {error}")
         return False
     return True
+
+
+def _remove_unfinished(folder: Path, part: int) -> None:
+    """Remove what a process left that was killed while it wrote a part."""
+    for left in folder.glob(f".{part_path(folder, part).name}.*.part"):
+        left.unlink(missing_ok=True)
 
 
 def _check_space(folder: Path, plan: BankPlan, parts: Sequence[int]) -> None:

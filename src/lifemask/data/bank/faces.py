@@ -33,7 +33,7 @@ class BankFaces:
     """Numbers of the parts to read."""
     seed: int
     """Of the order."""
-    held_out: float = 0.0
+    held_out: float
     """Share of each part that is held out, its last items; at least one."""
     shows_held_out: bool = False
     """Whether it gives the items that are held out, instead of the others."""
@@ -99,6 +99,8 @@ def open_bank(
     Raises:
         BankError: the bank or a part is missing, truncated, older, or belongs to another bank.
     """
+    if not 0 < held_out < 1:
+        raise BankError(f"held_out is {held_out}; allowed are shares between 0 and 1.")
     plan = read_plan(folder)
     ours = generator_version()
     if plan.generator != ours and not any_version:
@@ -137,7 +139,7 @@ def _chosen_items(
     """Return (part, item) of all items to give."""
     found: list[tuple[int, int]] = []
     for part, count in zip(parts, counts, strict=True):
-        first = count - max(round(count * held_out), 1) if held_out > 0 else count
+        first = count - max(round(count * held_out), 1)
         found += [
             (part, item) for item in (range(first, count) if shows_held_out else range(first))
         ]
