@@ -134,7 +134,7 @@ def read_plan(folder: Path) -> BankPlan:
                 f"The bank {folder} has format {stored}; this version reads format {_FORMAT}. "
                 "Draw the bank again in another folder with `lifemask draw`."
             )
-        options = {
+        options: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in document.pop("config").items()
         }

@@ -73,20 +73,21 @@ def batch_of(records: Records) -> FaceBatch:
     }
     photo = _linear(records["photo"])
     size = photo.shape[-1]
-    maps: dict[str, UVMap] = {}
+    albedo_map = displacement_map = None
     if "albedo_map" in records:
         albedo = _linear(records["albedo_map"])
         texels = albedo.shape[-1]
         coverage = _flags(records["coverage"], texels**2).unflatten(-1, (texels, texels)).float()
-        maps["albedo_map"] = UVMap(albedo, coverage)
-        maps["displacement_map"] = UVMap(read["displacement_map"].float(), coverage)
+        albedo_map = UVMap(albedo, coverage)
+        displacement_map = UVMap(read["displacement_map"].float(), coverage)
     face = ExplainedFace(
         FaceCoefficients(**{name: read[f"coefficients.{name}"] for name in _COEFFICIENTS}),
         PerspectiveCamera(
             read["focal_pixels"], read["principal_point"], read["world_to_camera"], (size, size)
         ),
         SphericalHarmonicsLight(read["light"]),
-        **maps,
+        albedo_map=albedo_map,
+        displacement_map=displacement_map,
     )
     truth = FaceTruth(
         face,
