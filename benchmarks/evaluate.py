@@ -1,4 +1,4 @@
-"""Make `docs/benchmarks.md` from the JSON that `lifemask evaluate --output DIR` wrote.
+"""Write `docs/benchmarks.md` from the JSON files that `lifemask evaluate --output DIR` wrote.
 
 python benchmarks/evaluate.py DIR [docs/benchmarks.md]
 """
@@ -19,8 +19,8 @@ def main() -> None:
     found = [file for file in files if file.exists()]
     if not found:
         sys.exit(
-            f"{folder} holds no report of {', '.join(table_names())}. "
-            f"Make some: lifemask evaluate all --output {folder}"
+            f"{folder} contains no report of {', '.join(table_names())}. "
+            f"Write reports with: lifemask evaluate all --output {folder}"
         )
     reports = [report_from_json(file.read_text(encoding="utf-8")) for file in found]
     page.write_text(benchmarks_page(reports), encoding="utf-8")

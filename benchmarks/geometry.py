@@ -3,9 +3,9 @@
     python benchmarks/geometry.py --data ../shared/data [--json geometry.json]
 
 Prints, for the shipped head and for the artists' modes before calibration: the vertex-to-vertex
-error over the face on people that calibration did not draw, the closest-point error, the error on
-James, and the distance of the 68 landmarks to ICT's own. ICT's own modes on James show the error of
-a model built from scans.
+error over the face on people that the calibration did not use, the closest-point error, the error
+on James, and the distance of the 68 landmarks to ICT's own. ICT's own modes on James show the error
+of a model built from scans.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from lifemask.registration import LinearShape
 from lifemask.registration.surface_landmarks import SurfaceLandmarks
 
 TEST_SEED = 1234
-"""`tools/calibrate_face_model.py` draws other people, with its seed 77."""
+"""`tools/calibrate_face_model.py` uses seed 77 and draws other people."""
 MODES = (20, 60, 80, 100)
 RAW = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lifemask/build/head_raw.npz"
 
@@ -74,8 +74,8 @@ def main() -> None:
 
     distance = ibug_errors(model, correspondence, ict) * 1e3
     inner, brows = distance[27:], distance[17:27]
-    print(f"68 landmarks to ICT's own: inner worst {inner.max():.2f} mm (bar 2.5), ", end="")
-    print(f"brows worst {brows.max():.2f} mm (bar 3.5), jaw mean {distance[:17].mean():.2f} mm")
+    print(f"68 landmarks to ICT's own: inner worst {inner.max():.2f} mm (limit 2.5), ", end="")
+    print(f"brows worst {brows.max():.2f} mm (limit 3.5), jaw mean {distance[:17].mean():.2f} mm")
     figures["landmarks"] = {"inner worst": float(inner.max()), "brows worst": float(brows.max())}
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

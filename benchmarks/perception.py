@@ -1,9 +1,9 @@
-"""Times of perception on one portrait, one thread, for both runtimes.
+"""Measure the time of perception on one portrait, on one thread, for both runtimes.
 
     python benchmarks/perception.py [PHOTO]
 
-Prints the median and the minimum processor time of several runs in milliseconds. With one thread on an
-idle machine it equals wall time. Row `landmarks` of `lifemask evaluate aflw21` prints the accuracy.
+Prints the median and the minimum processor time of several runs in milliseconds. With one thread on
+an idle machine it equals wall time. Row `landmarks` of `lifemask evaluate aflw21` is the accuracy.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     pixels = np.array(read_photo(options.photo).pixels)
     print(f"{options.photo.name}: {pixels.shape[1]} x {pixels.shape[0]} pixels")
-    print(f"{'runtime':12} {'step':28} {'median':>8} {'least':>8}  ms")
+    print(f"{'runtime':12} {'step':28} {'median':>8} {'minimum':>8}  ms")
     for runtime in ("torch", "onnxruntime"):
         perception = FacePerception.from_pretrained(runtime=runtime)
         face = perception.detect(pixels)[0]

@@ -1,19 +1,19 @@
-"""Train a small classifier to tell photos from synthetic faces, and show its surest answers.
+"""Train a small classifier to distinguish photos from synthetic faces, and show its predictions.
 
     python benchmarks/real_or_synthetic.py [--data DIR] [--fits TAR ...] [--out DIR]
 
 Photos are those of the `open` tier, in the frames of the networks; a part of the people is held
 out. The classifier is trained on the others and as many synthetic faces, and evaluated on the
-held-out people and on synthetic people of another seed. Photos are portraits, so synthetic faces
-are near-frontal too unless --all-poses is given: else the pose alone would tell them apart. For the
-same reason hands and masks are left out, and photos get the same camera degradations as drawn
-faces: training data varies more in sharpness and exposure than photos do (--as-they-are keeps all
-that). With stored fits, half of the synthetic faces have a photo's blurred background, and
-re-rendered photos are evaluated separately.
+held-out people and on synthetic people of another seed. Photos are portraits; therefore synthetic
+faces are near-frontal too, unless --all-poses is given: otherwise the pose alone would distinguish
+them. For the same reason hands and masks are left out, and photos get the same camera degradations
+as drawn faces, because training data varies more in sharpness and exposure than photos do
+(--as-they-are keeps all these differences). With stored fits, half of the synthetic faces have a
+photo's blurred background, and re-rendered photos are evaluated separately.
 
-Prints accuracies with 95 % intervals (0.5 is chance) and writes a sheet for each: sixteen photos
-and sixteen drawn faces of which it is surest, and below them the sixteen of its largest errors.
-Takes a few minutes on one core; what perception finds in photos is stored.
+Prints accuracies with 95 % intervals (0.5 is chance) and writes a sheet for each: the sixteen
+photos and sixteen drawn faces with the highest confidence, and below them the sixteen largest
+errors of each. Takes a few minutes on one core; observations of photos are stored on disk.
 """
 
 import argparse
@@ -44,7 +44,7 @@ SHARDS = ("open-frl-*", "open-ukparl-*", "open-voteview-*")
 
 @dataclass(frozen=True)
 class Crops:
-    """Faces to train on and others to evaluate on, (N,3,112,112) sRGB in [0, 1]."""
+    """Faces for training and others for evaluation, (N,3,112,112) sRGB in [0, 1]."""
 
     training: Tensor
     held_out: Tensor
@@ -55,10 +55,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--fits", type=Path, nargs="*", default=[], help="stores of fits")
-    parser.add_argument("--photos", type=int, default=600, help="to train on")
-    parser.add_argument("--evaluated", type=int, default=200, help="of each kind")
+    parser.add_argument("--photos", type=int, default=600, help="photos for training")
+    parser.add_argument(
+        "--evaluated", type=int, default=200, help="faces of each kind for evaluation"
+    )
     parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--limit", type=int, help="use only the first so many photos")
+    parser.add_argument("--limit", type=int, help="use only this many photos")
     parser.add_argument("--all-poses", action="store_true")
     parser.add_argument("--as-they-are", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("."))
@@ -93,7 +95,7 @@ def main() -> None:
         right = torch.cat([real > 0, made < 0]).float()
         share, half = right.mean().item(), 1.96 * right.std().item() / math.sqrt(len(right))
         print(
-            f"{name}: {share:.3f} ± {half:.3f} told from photos on {len(real)} photos of held-out "
+            f"{name}: accuracy {share:.3f} ± {half:.3f} on {len(real)} photos of held-out "
             f"people ({(real > 0).float().mean():.3f}) and {len(made)} drawn faces "
             f"({(made < 0).float().mean():.3f})"
         )
@@ -103,7 +105,7 @@ def main() -> None:
 
 
 def _photos(faces: PhotoFaces, count: int, cameras: SyntheticConfig | None) -> Tensor:
-    """Return photos, through other cameras if these are given."""
+    """Return photos, with the camera degradations of a configuration if it is given."""
     places = np.random.default_rng(0).permutation(len(faces))[:count]
     photos = [faces.face(int(k)).photo for k in places]
     if cameras is not None:
@@ -125,7 +127,7 @@ def _drawn(faces: SyntheticFaces, seed: int, count: int) -> Tensor:
 
 
 def _rerendered(store: FitStore, faces: SyntheticFaces, count: int, evaluated: int) -> Crops:
-    """Re-render one part of the fitted people to train on, and the other to evaluate on."""
+    """Re-render some of the fitted people for training and the others for evaluation."""
     border = int(len(store) * count / (count + evaluated))
     keys = np.random.default_rng(0).permutation(store.keys).tolist()
     parts = []
@@ -170,7 +172,7 @@ def _trained(real: Tensor, made: Tensor, steps: int) -> nn.Module:
 
 
 def _varied(faces: Tensor, generator: torch.Generator) -> Tensor:
-    """Return faces mirrored, shifted, and in other exposure by chance: the photos are few."""
+    """Return faces with random mirroring, shift and exposure, because there are few photos."""
     mirrored = torch.rand(len(faces), generator=generator) < 0.5
     faces = torch.where(mirrored[:, None, None, None], faces.flip(-1), faces)
     row, column = torch.randint(0, 9, (2,), generator=generator).tolist()
@@ -186,7 +188,7 @@ def _scores(network: nn.Module, faces: Tensor) -> Tensor:
 
 
 def _sheet(real: Tensor, real_score: Tensor, made: Tensor, made_score: Tensor) -> Image.Image:
-    """Return four rows of faces: photos and drawn ones, the surest, then the largest errors."""
+    """Return four rows of faces: the surest photos and drawn faces, then the largest errors."""
     rows = [
         real[real_score.argsort(descending=True)[:16]],
         made[made_score.argsort()[:16]],

@@ -1,12 +1,13 @@
-"""How long rasterising, interpolating, texturing and shading take, against plain PyTorch and Warp.
+"""Measure the time of rasterising, interpolating, texturing and shading; compare with Warp.
 
-Prints milliseconds per image (the least of many runs, wall clock and processor time) on one thread
-and checks the bar: 20k triangles at 512 x 512, rasterise + interpolate eight channels, at least 4
-times as fast as plain PyTorch forward and 3.5 times with backward, and at most 0.6 of Warp's time.
+Prints milliseconds per image (minimum of many runs, wall clock and processor time) on one thread
+and checks the limits: for 20k triangles at 512 x 512, rasterise + interpolate eight channels is at
+least 4 times as fast as plain PyTorch forward and 3.5 times with backward, and takes at most 0.6 of
+Warp's time.
 
     pip install warp-lang          # optional; without it Warp's rows are missing
-    python benchmarks/rendering.py            # everything, some minutes
-    python benchmarks/rendering.py --bar      # only what the bar needs
+    python benchmarks/rendering.py            # all measurements, some minutes
+    python benchmarks/rendering.py --bar      # only the measurements for the limits
 """
 
 import argparse
@@ -33,7 +34,7 @@ TEXTURE = 512
 
 
 def head(triangle_count: int) -> Mesh:
-    """Return a bumpy, head-sized ball with about so many triangles."""
+    """Return a bumpy ball, as large as a head, with about `triangle_count` triangles."""
     rows = round(math.sqrt(triangle_count / 2))
     latitude = torch.linspace(1e-3, math.pi - 1e-3, rows + 1)
     longitude = torch.linspace(-math.pi, math.pi, rows + 1)
@@ -51,7 +52,7 @@ def head(triangle_count: int) -> Mesh:
 
 
 def cameras(batch: int, size: int) -> PerspectiveCamera:
-    """Return cameras at 0.6 m that see the head from different sides."""
+    """Return cameras at 0.6 m that show the head from different sides."""
     yaw = torch.linspace(0.3, 1.2, batch)
     cosine, sine, zero, one = yaw.cos(), yaw.sin(), torch.zeros(batch), torch.ones(batch)
     turn = torch.stack([cosine, zero, sine, zero, one, zero, -sine, zero, cosine], -1)
@@ -65,7 +66,7 @@ def cameras(batch: int, size: int) -> PerspectiveCamera:
 
 
 def least_ms(run: Callable[[], object], images: int, seconds: float) -> tuple[float, float]:
-    """Return the least wall and processor time of a run, in milliseconds per image."""
+    """Return the minimum wall and processor time of a run, in milliseconds per image."""
     run()
     wall, processor, end = [], [], time.perf_counter() + seconds
     while len(wall) < 3 or (time.perf_counter() < end and len(wall) < 200):
@@ -111,7 +112,7 @@ def measure(
         for name, program in programs.items():
             index, other = program(points, attributes)
             differ = int((index != expected).sum())
-            # The mean: Warp's float32 weights are off by a tenth on a few needles at the outline.
+            # The mean: Warp's float32 weights err by a tenth on some thin triangles of the outline.
             error = float((image - other).abs().mean())
             if differ or error > 1e-4:
                 sys.exit(f"{name} differs from plain PyTorch: {differ} pixels, values by {error}.")
@@ -160,17 +161,19 @@ def measure(
 
 
 def check_bar(times: dict[str, dict[str, tuple[float, float]]]) -> bool:
-    """Print the ratios of the bar by processor time and return whether all are met."""
+    """Print the ratios of processor times and return whether all limits are met."""
     good = True
     for task, factor in (("ri", 4.0), ("ri_fb", 3.5)):
         ratio = times["torch"][task][1] / times["numba"][task][1]
         good &= ratio >= factor
-        print(f"  {task}: plain PyTorch takes {ratio:.2f} times as long (bar: at least {factor})")
+        print(f"  {task}: plain PyTorch takes {ratio:.2f} times as long (limit: at least {factor})")
         if "warp" in times:
             share = times["numba"][task][1] / times["warp"][task][1]
             good &= share <= 0.6
-            print(f"  {task}: {share:.2f} of Warp's time (bar: at most 0.6)")
-    print("bar", "met" if good else "MISSED", "(warp not installed)" if "warp" not in times else "")
+            print(f"  {task}: {share:.2f} of Warp's time (limit: at most 0.6)")
+    print(
+        "limits", "met" if good else "MISSED", "(warp not installed)" if "warp" not in times else ""
+    )
     return good
 
 

@@ -1,7 +1,8 @@
-"""The renderer's rasterise and interpolate written for NVIDIA Warp, to compare speeds.
+"""The renderer's `rasterize` and `interpolate` written for NVIDIA Warp, to compare speeds.
 
-Same input, same results in the same layout; z-buffer by atomic minimum, derivatives by hand (Warp's
-automatic ones are slower). Barycentric weights in float32, which is faster than our float64.
+Input, results and layout are the same. The z-buffer uses an atomic minimum; derivatives are written
+by hand, because Warp's automatic ones are slower. Barycentric weights are in float32, which is
+faster than the float64 of lifemask.
 """
 
 from typing import Any

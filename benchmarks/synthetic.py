@@ -1,10 +1,10 @@
-"""Measure how many synthetic photos are made per second, and how the time is spent.
+"""Measure how many synthetic photos are drawn per second, and the time of each stage.
 
     python benchmarks/synthetic.py [--photos 64] [--processes 2] [--bare]
 
 Prints photos per second of wall time over all processes, milliseconds of processor time per photo
-of one process alone (the honest figure on a machine that does other work) and each stage's share of
-it under a profiler, which slows what calls many small functions.
+of one process alone (the reliable figure on a machine that does other work) and each stage's share
+of it under a profiler, which slows stages that call many small functions.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import torch
 
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
 
-# The functions of each stage; their times, callees included, are summed.
+# The functions of each stage; their times, including functions they call, are summed.
 STAGES = {
     "random numbers": ("_person", "_moments"),
     "head shape": ("vertices",),
@@ -34,8 +34,8 @@ BATCH = 16
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="Measure the speed of the synthetic faces.")
-    parser.add_argument("--photos", type=int, default=64, help="per process")
-    parser.add_argument("--processes", type=int, default=2, help="one core each")
+    parser.add_argument("--photos", type=int, default=64, help="photos per process")
+    parser.add_argument("--processes", type=int, default=2, help="processes, one core each")
     parser.add_argument("--bare", action="store_true", help="without hair, clothes and hands")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""What all tests share: one thread per process, and the optional folder of development data."""
+"""Settings and fixtures of all tests: one thread per process, and optional development data."""
 
 import json
 import os

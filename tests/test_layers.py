@@ -1,4 +1,4 @@
-"""Packages import only what lies below them, so that each can be read and changed alone."""
+"""Packages import only lower layers, so that each can be read and changed alone."""
 
 import ast
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def package_of(module: str, name: str) -> str:
 
 
 def forbidden(importer: str, source: str) -> list[str]:
-    """Return the imports of a package's file that go up or sideways."""
+    """Return the imports in a package's file that are from a higher or the same layer."""
     return [
         f"{module} {name}".rstrip()
         for module, name in imports(source)
@@ -57,7 +57,7 @@ def forbidden(importer: str, source: str) -> list[str]:
 
 
 def private(importer: str, source: str) -> list[str]:
-    """Return the imports of what another package keeps to itself: `_name` or `_module`."""
+    """Return the imports of private names of another package: `_name` or `_module`."""
     return [
         f"{module} {name}".rstrip()
         for module, name in imports(source)

@@ -1,4 +1,4 @@
-"""What the README shows and the examples do works, and what the documents list exists."""
+"""The README's commands and the examples work, and the names in the documents exist."""
 
 import json
 import re
@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of the sample portrait, made by the command."""
+    """Return the folder of the command's results for the sample portrait."""
     folder = tmp_path_factory.mktemp("output")
     sample = REPOSITORY / "src/lifemask/assets/samples/portrait_1.jpg"
     arguments = [str(sample), "--output", str(folder), "--quality", "fast", "--arrays"]

@@ -1,4 +1,4 @@
-"""A head of a hundred points for tests that must be quick: a dome with eyes, mouth and skin nowhere."""
+"""A head of a hundred points for fast tests: a dome without eyes, mouth or skin regions."""
 
 import torch
 
@@ -12,7 +12,7 @@ SIDE = 11
 
 
 def tiny_head() -> MorphableModel:
-    """Return a dome of 16 cm: all of it is face, and its texture is square."""
+    """Return a dome of 16 cm; all of it is face, and its texture is square."""
     steps = torch.linspace(-1, 1, SIDE)
     y, x = torch.meshgrid(-steps, steps, indexing="ij")
     z = 0.6 * (1 - 0.5 * x**2 - 0.5 * y**2)

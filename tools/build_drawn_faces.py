@@ -20,11 +20,11 @@ SIZE = 160
 
 
 def main() -> None:
-    """Draw the first faces of a seed, write one picture."""
+    """Draw the first faces of a seed and write one picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--fits", type=Path, nargs="*", default=[], help="stored fits, for their backgrounds"
+        "--fits", type=Path, nargs="*", default=[], help="stored fits that give backgrounds"
     )
     parser.add_argument("--output", type=Path, default=TARGET)
     options = parser.parse_args()

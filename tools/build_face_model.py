@@ -1,8 +1,8 @@
 """Rebuild the default head from public CC0 packages: `python tools/build_face_model.py [--check]`.
 
-Reads the pinned packages (downloaded when missing) and writes `head.safetensors`,
+Reads the pinned packages (downloaded if missing) and writes `head.safetensors`,
 `albedo.safetensors` and their cards. The result is deterministic up to rounding in the linear
-algebra; `--check` rebuilds in memory and compares with what ships.
+algebra; `--check` rebuilds in memory and compares with the shipped files.
 """
 
 import argparse
@@ -43,7 +43,7 @@ SHIPPED_MODES = 100
 def raw_identity(
     sources: Sources, base: BaseMesh, skin: Skin, assembly: Assembly
 ) -> tuple[NDArray[np.int64], Modes]:
-    """Return the base vertices in use and the principal modes of 5,000 random people on them."""
+    """Return the used base vertices, and the principal modes of 5,000 random people on them."""
     index = assembly.needed
     people = Crowd(sources, index)
     reference = people.average(base.vertices[index])
@@ -64,7 +64,7 @@ def raw_identity(
 def cached_identity(
     path: Path, sources: Sources, base: BaseMesh, skin: Skin, assembly: Assembly
 ) -> tuple[NDArray[np.int64], Modes]:
-    """Return `raw_identity`, kept in a file: it is the slow step and rarely changes."""
+    """Return `raw_identity` from a file, which is written if missing, because this step is slow."""
     fields = ("mean", "basis", "std", "variance_share")
     if path.exists():
         with np.load(path) as stored:
@@ -82,15 +82,15 @@ class Head:
     control: NDArray[np.float64]
     """(C, 3) mean control vertices, metres, origin between the eyes."""
     centres: NDArray[np.float64]
-    """(2, 3) eyeball centres."""
+    """(2, 3) eyeball centres, metres."""
     identity: NDArray[np.float64]
-    """(K, C, 3) displacements per standard deviation."""
+    """(K, C, 3) displacements per standard deviation, metres."""
     eye_basis: NDArray[np.float64]
-    """(K, 2, 3) displacements of the eyeball centres."""
+    """(K, 2, 3) displacements of the eyeball centres, metres."""
 
 
 def head_of(assembly: Assembly, people: People) -> Head:
-    """Return the mean head of some people, its lids and lips closed, and their modes."""
+    """Return the modes of some people and their mean head, with lids and lips in contact."""
     mirror = assembly.base.mirror
     control, centres = assembly.place(symmetric_mean(people, mirror))
     origin = centres.mean(0)
@@ -102,7 +102,7 @@ def head_of(assembly: Assembly, people: People) -> Head:
 def metric_weights(
     assembly: Assembly, head: Head, regions: dict[str, NDArray[np.float64]]
 ) -> NDArray[np.float64]:
-    """Return weights (V,) of the level-1 skin: its area, the face twenty times the rest."""
+    """Return weights (V,) of the level-1 skin: its area, twenty times as much in the face."""
     fine = assembly.skin.refine(head.control[: len(assembly.skin.base_index)])
     triangles = assembly.fine_triangles[: 2 * len(assembly.skin.fine_quads)]
     a, b, c = (fine[triangles[:, k]] for k in range(3))
@@ -119,8 +119,8 @@ def build(
 
     Args:
         sources: the packages.
-        cache: folder that keeps the artists' modes and receives what calibration needs.
-        statistics: calibrated statistics; None keeps the artists' people.
+        cache: folder for the artists' modes and for the input of the calibration.
+        statistics: calibrated statistics; None: the artists' statistics.
     """
     base = read_base_mesh(sources)
     skin = crop_skin(base)
@@ -177,7 +177,7 @@ def lid_bindings(
     fine: NDArray[np.float64],
     centres: NDArray[np.float64],
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.generic]], NDArray[np.int64]]:
-    """Return lid vertices (2, L), how they close, and the margin vertex of each lash vertex."""
+    """Return lid vertices (2, L), the tensors of their closure, and each lash's margin vertex."""
     skin = assembly.skin
     mirror = refine_mirror(skin)
     outside = np.unique(skin.fine_quads[skin.fine_part == 0])
@@ -209,7 +209,7 @@ def _save_raw(
     uv: NDArray[np.float64],
     uv_quads: NDArray[np.int64],
 ) -> None:
-    """Write what calibration needs."""
+    """Write the input of the calibration."""
     path.parent.mkdir(parents=True, exist_ok=True)
     skin = assembly.skin
     subdivision = skin.subdivision.matrix
@@ -278,7 +278,7 @@ def card(
 
 
 def head_card(path: Path, statistics: Path | None) -> dict[str, object]:
-    """Return the card of the head; its statistics come from ICT-FaceKit, whose notice it keeps."""
+    """Return the card of the head, with the notice of ICT-FaceKit, the source of its statistics."""
     description = (
         "Head with eyes, teeth, tongue and lashes: 100 identity modes, 52 ARKit expressions, "
         "texture layout, regions and symmetry"
@@ -297,7 +297,7 @@ def head_card(path: Path, statistics: Path | None) -> dict[str, object]:
 def differences(
     tensors: dict[str, NDArray[np.generic]], path: Path, tolerance: dict[str, float]
 ) -> list[str]:
-    """Return the tensors of a file that differ from the given ones by more than rounding."""
+    """Return a message for each tensor of a file that differs by more than the tolerance."""
     shipped = load_file(path)
     problems = [name for name in tensors if name not in shipped]
     problems += [name for name in shipped if name not in tensors]
@@ -318,23 +318,23 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=CACHE / "sources", help="packages")
     parser.add_argument("--work", type=Path, default=CACHE / "build", help="intermediate results")
     parser.add_argument("--output", type=Path, default=ASSETS)
-    parser.add_argument("--raw", action="store_true", help="keep the artists' people")
-    parser.add_argument("--check", action="store_true", help="compare with what ships")
+    parser.add_argument("--raw", action="store_true", help="use the artists' statistics")
+    parser.add_argument("--check", action="store_true", help="compare with the shipped files")
     arguments = parser.parse_args()
     statistics = None if arguments.raw else STATISTICS
     tensors, modes = build(Sources(arguments.cache), arguments.work, statistics)
     for group in tensors.values():
         for name, tensor in group.items():
-            # safetensors writes the memory as it lies, whatever the strides say.
+            # safetensors writes memory in its order and ignores strides.
             group[name] = np.ascontiguousarray(tensor)
     if arguments.check:
-        # Rounding in the linear algebra may turn a rounded number by one step.
+        # Rounding in the linear algebra may change a stored integer by one step.
         steps = {"": 2e-5, "identity": 4e-3, "expression": 4e-3, "regions": 1, "lid_share": 1}
         steps |= {"lid_weight": 1, "lid_opening": 1e-2}
         problems = differences(tensors["head"], arguments.output / "head.safetensors", steps)
         steps = {"": 1.0, "mean_log": 4e-3, "basis_scale": 1e-3}
         problems += differences(tensors["albedo"], arguments.output / "albedo.safetensors", steps)
-        print("\n".join(problems) or "The shipped head is the one this program builds.")
+        print("\n".join(problems) or "The shipped head is the one that this program builds.")
         return 1 if problems else 0
     arguments.output.mkdir(parents=True, exist_ok=True)
     header = {"format": "lifemask-head-1", "parts": ",".join(PARTS), "regions": ",".join(NAMES)}

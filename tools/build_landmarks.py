@@ -1,10 +1,10 @@
-"""Measure where named points lie on the default head, and write assets/head/landmarks.safetensors.
+"""Measure landmarks on the default head and write assets/head/landmarks.safetensors.
 
 Dense points: random textured people of the model are rendered from many sides, the landmark network
-finds points in the pictures, and these are projected back. Points on which the views disagree are
-filled in by a thin-plate warp of the network's canonical mesh. iBUG points: ICT-FaceKit's own 68,
-carried over by registering the head to ICT's mean. AFLW points and the lines along which the jaw
-slides are built from these.
+finds points in the pictures, and these are projected back. Where the views disagree, points come from
+a thin-plate warp of the network's canonical mesh. iBUG points: ICT-FaceKit's own 68 points,
+transferred by a registration of the head to ICT's mean. AFLW points, and the lines along which jaw
+points slide, are derived from these.
 
     python tools/build_landmarks.py --data ../shared/data [--figure landmarks.png]
 
@@ -46,7 +46,7 @@ CENTRE = torch.tensor([0.0, -0.03, 0.0])
 Array = NDArray[np.float64]
 
 # Corners and middles of the brows, eyes, nose and mouth in iBUG order, without the eyes' centres,
-# nose wings and chin, which AFLW defines in its own way.
+# nose wings and chin, for which AFLW has other definitions.
 _AFLW_FROM_IBUG = {6: 36, 8: 39, 9: 42, 11: 45, 14: 30, 17: 48, 19: 54}
 _AFLW_FROM_DENSE = {7: (468,), 10: (473,), 13: (64,), 15: (294,)}
 _AFLW_FROM_DENSE |= {
@@ -57,7 +57,7 @@ _AFLW_FROM_DENSE |= {
     4: (334, 282),
     5: (300, 276),
 }
-# iBUG points, their dense counterparts, and how far they may move, metres.
+# iBUG points, their dense counterparts, and the largest motion in metres.
 _NUDGES = (
     (range(17, 27), (70, 63, 105, 66, 107, 336, 296, 334, 293, 300), 0.0030),
     (range(31, 36), (98, 97, 2, 326, 327), 0.0015),
@@ -68,7 +68,7 @@ _IRIS = {468: 469, 473: 474}
 
 
 def main() -> None:
-    """Build, write and draw."""
+    """Build and write the landmarks, and draw them if a figure is requested."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--output", type=Path, default=ASSETS / "head" / "landmarks.safetensors")
@@ -142,7 +142,7 @@ def main() -> None:
 def find_on_people(
     model: MorphableModel, perception: FacePerception, *, people: int
 ) -> SurfaceLandmarks:
-    """Return the dense points found on the mean and on random people, placed on the mean."""
+    """Return the dense points from the mean and from random people, on the mean."""
     generator = torch.Generator().manual_seed(11)
     neutral = model.neutral()
     shapes, appearances = [], []
@@ -169,7 +169,7 @@ def find_on_people(
 
 
 def place_irises(dense: Array, model: MorphableModel, mean: Array) -> None:
-    """Put points 468 to 477 on the eyeballs: the pupil's middle, then the iris's rim."""
+    """Set points 468 to 477 on the eyeballs: the middle of the pupil, then the rim of the iris."""
     from lifemask.morphable.eyes import IRIS_ANGLE_RADIANS
 
     centres = model.eyeball_centres(model.neutral().identity).double().numpy()
@@ -179,8 +179,8 @@ def place_irises(dense: Array, model: MorphableModel, mean: Array) -> None:
         radius = np.linalg.norm(mean[start:stop] - centre, axis=1).max()
         sine, cosine = np.sin(IRIS_ANGLE_RADIANS), np.cos(IRIS_ANGLE_RADIANS)
         dense[first] = centre + np.array([0, 0, radius])
-        # The network's order: towards the nose for the subject's right eye, i.e. towards +X in
-        # the first eye and in the second alike, then up, then the other side, then down.
+        # The network's order: first +X in both eyes (towards the nose in the subject's right eye),
+        # then up, then -X, then down.
         rim = np.array(
             [[sine, 0, cosine], [0, sine, cosine], [-sine, 0, cosine], [0, -sine, cosine]]
         )
@@ -199,7 +199,7 @@ IBUG_MIRROR = np.array([
 
 
 def towards_dense(ibug: Array, dense: Array) -> Array:
-    """Return iBUG points moved a little towards the network's points: ICT has no brows or colours."""
+    """Return iBUG points moved slightly to the network's points, as ICT has no brows or colours."""
     result = ibug.copy()
     for points, partners, limit in _NUDGES:
         step = dense[list(partners)] - ibug[list(points)]
@@ -214,14 +214,14 @@ def symmetric(points: Array, mirror: NDArray[np.int64]) -> Array:
 
 
 def aflw_points(model: MorphableModel, mean: Array, ibug: Array, dense: Array) -> Array:
-    """Return AFLW's 21 points: corners from iBUG, eye centres from the irises, lobes from the ears."""
+    """Return AFLW's 21 points: corners from iBUG, eye centres from irises, lobes from the ears."""
     points = np.zeros((21, 3))
     for point, number in _AFLW_FROM_IBUG.items():
         points[point] = ibug[number]
     for point, numbers in _AFLW_FROM_DENSE.items():
         points[point] = dense[list(numbers)].mean(0)
     points[_AFLW_MOUTH] = ibug[60:68].mean(0)
-    # AFLW's chin is the middle of the chin's front, iBUG's its lower rim.
+    # AFLW's chin point is the middle of the chin's front; iBUG's is its lower rim.
     points[_AFLW_CHIN] = (2 * ibug[8] + dense[199]) / 3
     ears = np.flatnonzero(model.regions["ears"].numpy() > 0.9)
     for point, side in zip(_AFLW_EARS, (-1, 1), strict=True):
@@ -235,8 +235,8 @@ def jaw_lines(model: MorphableModel, mean: Array, ibug: Array) -> NDArray[np.int
     """Return (17, L) skin vertices along which the jaw points may slide, from the jaw to the cheek.
 
     Each line is the strip of skin around a plane through the jaw point and the direction of view,
-    tilted half way towards the middle of the face; it ends a little behind the jaw, so that the
-    near side of a turned face keeps its jaw instead of running to the neck.
+    tilted half way towards the middle of the face. It ends slightly behind the jaw, so that points on
+    the near side of a rotated face stay on the jaw and do not slide to the neck.
     """
     regions = {name: weight.numpy() for name, weight in model.regions.items()}
     skin = (regions["skin"] > 0.5) & (regions["ears"] < 0.5)

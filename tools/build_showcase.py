@@ -18,7 +18,7 @@ GAP = 6
 
 
 def main() -> None:
-    """Reconstruct, stack the previews, write one JPEG."""
+    """Reconstruct the portraits and write their previews as one JPEG."""
     reconstructor = FaceReconstructor.from_pretrained()
     rows: list[np.ndarray] = []
     for number in PORTRAITS:

@@ -1,7 +1,7 @@
 """Rebuild hair, brows, lashes, glasses, hat and clothes: `python tools/build_wearables.py`.
 
-Reads the pinned packages (downloaded when missing) and the shipped head, and writes
-`wearables.safetensors` with its card. `--check` rebuilds in memory and compares with what ships.
+Reads the pinned packages (downloaded if missing) and the shipped head, and writes
+`wearables.safetensors` with its card. `--check` rebuilds in memory and compares with the shipped file.
 """
 
 import argparse
@@ -49,24 +49,25 @@ UNIT = 2e-5
 """Metres per step of a stored position."""
 _TEXTURE = 256
 _LOWEST_HAIR = -0.45
-"""Hair is cut off at this height: pictures of faces do not show what is below."""
+"""Hair below this height (y, metres) is removed, because pictures of faces do not show it."""
 
 Tensors = dict[str, NDArray[np.generic]]
 Anchors = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""(V,4) vertices of the head that a piece follows, and their weights."""
+"""(V, 4) vertices of the head that a piece follows, and their weights."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The head that wears things, as triangles."""
+    """The head under the wearables, as triangles."""
 
     body: HeadOnBody
+    """The base mesh with this head."""
     fine: NDArray[np.float64]
-    """(V, 3) level-1 skin of the mean head."""
+    """(V, 3) level-1 skin of the mean head, metres."""
     triangles: NDArray[np.int64]
-    """(T, 3) of it."""
+    """(T, 3) triangles of this skin."""
     normals: NDArray[np.float64]
-    """(S, 3) at the control vertices."""
+    """(S, 3) unit normals at the control vertices."""
 
 
 def triangles_of(quads: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -106,14 +107,14 @@ def outward(piece: Piece, normals: NDArray[np.float64], *, soft: float) -> NDArr
 def on_head(
     name: str, piece: Piece, scene: Scene, *, soft: float, opaque: Piece | None, shades: bool
 ) -> Tensors:
-    """Return a wearable that follows the skin next to it, and how it darkens that skin.
+    """Return the tensors of a wearable that follows the nearest skin, with its shade on the skin.
 
     Args:
-        name: of its tensors.
+        name: prefix of the tensors.
         piece: the mesh.
         scene: the head.
-        soft: how much its normals are those of a ball.
-        opaque: what of it stops light, if that is not all.
+        soft: share of a ball's normals in its normals, 0 to 1.
+        opaque: the part that blocks light; None: all of it.
         shades: whether it darkens the skin.
     """
     opaque = piece if opaque is None else opaque
@@ -129,7 +130,7 @@ def on_head(
 
 
 def sky(opaque: Piece, scene: Scene) -> NDArray[np.float64]:
-    """Return how much of the light that reaches the bare skin (S,) a wearable lets through."""
+    """Return the share (S,) of the light on bare skin that still reaches it below a wearable."""
     control, triangles = scene.body.control, triangles_of(opaque.quads)
     return ambient_visibility(
         control, scene.normals, opaque.points, triangles, bias=0.0005, wrap=0.0
@@ -137,9 +138,9 @@ def sky(opaque: Piece, scene: Scene) -> NDArray[np.float64]:
 
 
 def cover(opaque: Piece, scene: Scene, scalp: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how surely the skin (S,) under this hair is hidden by it, 0 to 1.
+    """Return the share, 0 to 1, by which this hair hides each skin vertex (S,).
 
-    Skin is hidden if hair lies close above it and hides it from most directions.
+    Skin is hidden if hair lies close above it and covers most directions.
     """
     middle = opaque.points[opaque.quads].mean(1)
     distance = cKDTree(middle).query(scene.body.control)[0]
@@ -157,7 +158,7 @@ def build(sources: Sources) -> Tensors:
     triangles = triangles_of(skin.fine_quads[skin.fine_part == 0])
     normals = vertex_normals(body.control, body.quads)
     scene = Scene(body, fine, triangles, normals)
-    # Above a line from nape to hairline.
+    # The scalp lies above a line from nape to hairline.
     height = body.control[:, 1] - (0.045 + 0.75 * np.minimum(body.control[:, 2] + 0.005, 0))
     scalp = np.clip(height / 0.012 + 0.5, 0, 1)
     scalp[np.setdiff1d(np.arange(len(scalp)), body.outer)] = 0
@@ -189,7 +190,7 @@ def worn_on_skin(sources: Sources, scene: Scene) -> Tensors:
     head = MorphableModel.from_pretrained()
 
     def skin_below(piece: Piece) -> tuple[Anchors, NDArray[np.float64], NDArray[np.float64]]:
-        """Return what a piece follows, the outward normal there, and how far outside it lies."""
+        """Return a piece's anchors, the outward normals there, and its height above the skin."""
         anchor, weights = anchors(piece, body, body.outer)
         base = (body.control[anchor] * weights[..., None]).sum(1)
         normal = (normals[anchor] * weights[..., None]).sum(1)
@@ -201,7 +202,7 @@ def worn_on_skin(sources: Sources, scene: Scene) -> Tensors:
         piece = fitted(sources, "eyebrows", name, body.base)
         _, _, height = skin_below(piece)
         piece = raised(piece, picture[..., 3], head)
-        # As far outside as before; drawn on the surface: what lies inside comes out.
+        # The height above the skin is kept, but is at least 0.6 mm, so that no part is inside.
         hold, normal, raised_height = skin_below(piece)
         out = np.maximum(height, 0.0006) - raised_height
         points = piece.points + normal * out[:, None]
@@ -213,7 +214,7 @@ def worn_on_skin(sources: Sources, scene: Scene) -> Tensors:
 
 
 def lashes(sources: Sources, base: NDArray[np.float64]) -> Tensors:
-    """Return lashes, each vertex of which hangs on one of the head's own lash vertices."""
+    """Return lashes; each of their vertices follows one of the head's own lash vertices."""
     tensors: Tensors = {}
     stored_head = load_file(HEAD / "head.safetensors")
     own = stored_head["mean"][-stored_head["part_sizes"][-1] :].astype(float)
@@ -265,7 +266,7 @@ def clothes(sources: Sources, scene: Scene, quads: NDArray[np.int64]) -> Tensors
             on_border = np.isin(piece.source, body.border_base)
             own = np.array([np.where(body.border_base == s)[0][0] for s in piece.source[on_border]])
             anchor[on_border, 0] = body.border[own]
-            # The ring lies where subdivision leaves it; its copies inside the neck stay behind.
+            # Only the ring moves with subdivision; its copies inside the neck do not.
             ring = on_border & (np.arange(len(on_border)) < len(on_border) - 2 * len(body.border))
             piece.points[ring] = scene.fine[anchor[ring, 0]]
             weights[on_border] = [1, 0, 0, 0]
@@ -278,14 +279,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=CACHE / "sources", help="packages")
     parser.add_argument("--output", type=Path, default=ASSETS)
-    parser.add_argument("--check", action="store_true", help="compare with what ships")
+    parser.add_argument("--check", action="store_true", help="compare with the shipped file")
     arguments = parser.parse_args()
     tensors = build(Sources(arguments.cache, FOLDERS))
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     path = arguments.output / "wearables.safetensors"
     if arguments.check:
         problems = differences(tensors, path, {"": 1})
-        print("\n".join(problems) or "The shipped wearables are those this program builds.")
+        print("\n".join(problems) or "The shipped wearables are those that this program builds.")
         return 1 if problems else 0
     arguments.output.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, {"format": "lifemask-wearables-1"})
@@ -299,7 +300,7 @@ _GLASSES = "Glasses by punkduck (MakeHuman community), CC BY 3.0, reduced and re
 
 
 def wearables_card(path: Path) -> dict[str, object]:
-    """Return the card; the glasses ask for their author's name."""
+    """Return the card; the licence of the glasses requires their author's name."""
     own = card(
         "Wearables of the default head",
         "Hair, brows, lashes, glasses, hat, shoulders and plain clothes for synthetic people",

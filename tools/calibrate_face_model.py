@@ -1,15 +1,15 @@
-"""Learn how real people spread within the span of the CC0 head, from ICT-FaceKit's scans.
+"""Estimate the distribution of real people in the modes of the CC0 head, from ICT-FaceKit's scans.
 
-The head's raw modes come from artists: a quarter of their samples are caricatures. Here people
-drawn from ICT-FaceKit are fitted with the raw modes, widened by smooth Gaussian-process modes
-(Luethi et al., "Gaussian process morphable models", 2018), and the mean and covariance of their
-coefficients replace the artists' prior. Only these statistics leave this tool: ICT's vertices do
-not. Skull, ears and neck are calibrated together with the face, and directions that the scans do
-not show are shrunk.
+The head's raw modes come from artists, and a quarter of their random people are caricatures. Here,
+people drawn from ICT-FaceKit are fitted with the raw modes and additional smooth Gaussian-process
+modes (Luethi et al., "Gaussian process morphable models", 2018). The mean and covariance of their
+coefficients replace the artists' prior. The output contains only these statistics, no ICT vertices.
+Skull, ears and neck are calibrated together with the face, and directions that the scans do not
+show are shrunk.
 
     python tools/calibrate_face_model.py --data ../shared/data
 
-reads the raw modes that `build_face_model.py` leaves in the cache, writes
+reads the raw modes that `build_face_model.py` writes to the cache, and writes
 `tools/face_model_statistics.safetensors` with its card.
 """
 
@@ -68,13 +68,13 @@ class RawHead:
     modes: Array
     """(K, V, 3) metres: the artists' modes per standard deviation, then the smooth modes."""
     artists: int
-    """How many of the modes are the artists'."""
+    """Number of the artists' modes."""
     triangles: NDArray[np.int64]
     """(T, 3) outer skin."""
 
 
 def read_raw(path: Path) -> tuple[RawHead, dict[str, Array]]:
-    """Read what `build_face_model.py` leaves, add smooth modes; also those of skin and eyes."""
+    """Read the raw modes of `build_face_model.py` and add smooth modes, which are returned too."""
     with np.load(path) as stored:
         sizes = dict(zip(stored["part_names"].tolist(), stored["part_sizes"].tolist(), strict=True))
         skin = sizes["skin"]
@@ -108,13 +108,13 @@ class Partners:
     vertices: NDArray[np.int64]
     """(N,) ICT vertices."""
     weights: Array
-    """(N,) weight of each: area, reduced outside the face."""
+    """(N,) weight of each vertex: its area, reduced outside the face."""
     in_face: NDArray[np.bool_]
-    """(N,) whether it belongs to the evaluated face."""
+    """(N,) whether the vertex belongs to the evaluated face."""
     triangle: NDArray[np.int64]
     """(N,) index into the head's outer triangles."""
     barycentric: Array
-    """(N, 3) weights of its corners."""
+    """(N, 3) weights of the triangle's corners."""
 
     def on(self, raw: RawHead, fine_values: Array) -> Array:
         """Return (..., N, 3) level-1 values at the partners."""
@@ -165,7 +165,7 @@ class Statistics:
 
 
 class Fitter:
-    """Fits all modes to people in known correspondence; pose is six more unknowns, linearised."""
+    """Fits all modes to people in known correspondence; the linearised pose has six unknowns."""
 
     def __init__(self, raw: RawHead, partners: Partners, ict: IctTarget) -> None:
         mean = partners.on(raw, raw.mean)
@@ -182,9 +182,9 @@ class Fitter:
         self.gain = (matrix * rows) @ people.T
 
     def posterior(self, prior: Statistics) -> tuple[Array, Array, Array]:
-        """Return the linear map from ICT coefficients to (modes, pose), its offset, and the spread.
+        """Return the linear map from ICT coefficients to (modes, pose), its offset and covariance.
 
-        The prior holds for the modes; the pose is free.
+        The prior applies to the modes; the pose has no prior.
         """
         precision = np.zeros_like(self.normal)
         precision[: self.count, : self.count] = np.linalg.inv(prior.covariance)
@@ -200,15 +200,15 @@ def estimate(
 ) -> Statistics:
     """Return mean and covariance of the coefficients of the people and their mirror images.
 
-    Expectation maximisation. What the people do not show keeps a part of its variance under the
-    start.
+    The method is expectation maximisation. Directions that the people do not show keep a part of
+    their variance from the start.
 
     Args:
         fitter: fits people.
         people: (P, 100) their ICT coefficients.
-        start: the prior to begin with.
+        start: the first prior.
         parity: (K,) 1 for a symmetric mode, -1 for an antisymmetric one, which a mirror negates.
-        rounds: passes over the people.
+        rounds: number of iterations.
     """
     current = start
     same = parity[:, None] == parity[None]
@@ -227,12 +227,12 @@ def mode_parity(raw: RawHead, mirror: NDArray[np.int64]) -> Array:
 
 
 def principal(statistics: Statistics, raw: RawHead, partners: Partners, count: int) -> Array:
-    """Return (count, K) directions of one standard deviation by falling variance of the face."""
+    """Return (count, K) directions of one standard deviation, by decreasing variance of the face."""
     values, vectors = np.linalg.eigh(statistics.covariance)
     root = vectors * np.sqrt(np.maximum(values, 0))
     in_face = partners.on(raw, raw.modes)[:, partners.in_face]
     area = partners.weights[partners.in_face]
-    # A little of the whole head, or directions that only move skull and ears had no order.
+    # The whole head has a small weight; otherwise, directions of skull and ears would have no order.
     whole = raw.modes[:, np.unique(raw.triangles)]
     columns = np.concatenate(
         [
@@ -249,7 +249,7 @@ def principal(statistics: Statistics, raw: RawHead, partners: Partners, count: i
 
 
 def main() -> None:
-    """Calibrate, write the statistics and hand them to the build."""
+    """Calibrate and write the statistics, which `build_face_model.py` reads."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--raw", type=Path, default=CACHE / "build" / "head_raw.npz")
@@ -277,7 +277,7 @@ def main() -> None:
 
 
 def landmarks_on(raw: RawHead) -> SurfaceLandmarks:
-    """Return the shipped head's dense points on the raw mean: they share one topology."""
+    """Return the shipped head's dense points on the raw mean, which has the same topology."""
     model = MorphableModel.from_pretrained(identity_modes=0)
     shipped = dense_landmarks(model)
     dense = model.dense478
@@ -294,10 +294,10 @@ def landmarks_on(raw: RawHead) -> SurfaceLandmarks:
 def people_tensors(
     mean: Array, modes: Array, raw: RawHead, smooth: dict[str, Array]
 ) -> dict[str, NDArray[np.generic]]:
-    """Return the statistics as coefficients of the artists' modes and sums of the smooth ones.
+    """Return the statistics as coefficients of the artists' modes and sums of the smooth modes.
 
-    Eigenvectors of a smooth kernel turn into each other when a vertex moves by a hair, so what
-    they add is stored in millimetres, not as coefficients that another machine could not read.
+    The eigenvectors of a smooth kernel change if a vertex moves slightly. So the sums of smooth modes
+    are stored in millimetres, because coefficients would mean something else on another machine.
     """
     artists = raw.artists
     surface, eyes = smooth["skin"] * 1e3, smooth["eyes"] * 1e3

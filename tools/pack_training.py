@@ -1,12 +1,12 @@
 """Pack a training into one folder that runs on a bare CUDA machine: PyTorch, numpy and Pillow.
 
     python tools/pack_training.py direct_regression --output packed --minutes 25
-    python packed/run.py                       # there: no network, nothing to install
+    python packed/run.py                       # on that machine: no internet, no installation
     python packed/run.py --resume back         # later, on another machine
 
 The folder holds the code, the recipe, the head, the networks that training starts from, photos
-reduced to what the crops show, and what perception found in them. `run.py` leaves `back/` behind:
-the averaged weights as float16 and the whole state in parts, each below 16 MB.
+reduced to the crops, and their observations. `run.py` writes the folder `back/`: the averaged
+weights as float16 and the whole state in parts, each below 16 MB.
 """
 
 import argparse
@@ -37,19 +37,19 @@ from lifemask.training.config import (
 from lifemask.training.packed import PART_BYTES, job_recipe
 
 LIMIT_BYTES = 55_000_000
-"""Largest folder."""
+"""Largest size of the folder."""
 
 ROOM = 1.45
-"""Side of a reduced photo in units of the frame: a turned and shifted frame fits."""
+"""Side of a reduced photo in units of the frame, enough for a rotated and shifted frame."""
 
-# Training needs nothing of these.
+# Packages that training does not use.
 _LEFT_OUT_CODE = ("cli", "service", "batch", "evaluation")
 _LEFT_OUT_ASSETS = ("samples/", "perception/identity", "perception/blendshapes", "systems/")
-# Only for photos that were never observed; all packed photos were.
+# These networks are only for photos without observations, but all packed photos have one.
 _PERCEPTION = ("perception/segmentation", "perception/yunet", "perception/face_mesh_light")
 
 _RUN = '''\
-"""Train what lies in this folder: python run.py [--help]."""
+"""Run the training in this folder: python run.py [--help]."""
 
 import os
 import sys
@@ -57,7 +57,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER / "code"))
-sys.path.append(str(FOLDER / "fallback"))  # last: what is installed wins
+sys.path.append(str(FOLDER / "fallback"))  # last, so that installed packages are preferred
 os.environ["PYTHONPATH"] = os.pathsep.join([str(FOLDER / "code"), str(FOLDER / "fallback")])
 os.environ["LIFEMASK_CACHE"] = str(FOLDER / "cache")
 
@@ -77,11 +77,11 @@ if __name__ == "__main__":
 
 
 def main() -> int:
-    """Pack, check the size, and return the exit code."""
+    """Pack the folder, check its size, and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("recipe")
     parser.add_argument("changes", nargs="*", help="changes to the recipe, path=value")
-    parser.add_argument("--output", type=Path, required=True, help="folder to make")
+    parser.add_argument("--output", type=Path, required=True, help="folder to create")
     parser.add_argument("--data", type=Path, help="folder of photos and fits")
     parser.add_argument("--minutes", type=float, help="length of the whole training")
     parser.add_argument("--photo-side", type=int, default=240, help="pixels of a photo's frame")
@@ -99,10 +99,11 @@ def main() -> int:
 def pack(
     output: Path, job: dict[str, object], data: Path | None, *, side: int, quality: int
 ) -> None:
-    """Make the folder.
+    """Create the folder.
 
     Raises:
-        TrainingError: the recipe is wrong, or the folder or the weights would be too large.
+        TrainingError: the recipe is wrong, the folder is not empty, or the folder or the weights
+            are too large.
     """
     recipe = job_recipe(job, find_recipe)
     if output.exists() and any(output.iterdir()):
@@ -111,8 +112,8 @@ def pack(
     weights = sum(t.numel() for t in system.state_dict().values()) * 2
     if weights > PART_BYTES:
         raise TrainingError(
-            f"The weights would take {weights / 1e6:.0f} MB as float16; at most "
-            f"{PART_BYTES / 1e6:.0f} MB can come back. Make the system smaller."
+            f"The weights need {weights / 1e6:.0f} MB as float16; at most "
+            f"{PART_BYTES / 1e6:.0f} MB are allowed. Make the system smaller."
         )
     banks = [n for n, s in recipe.sources.items() if isinstance(s, BankSource) and s.share > 0]
     if banks:
@@ -198,7 +199,7 @@ def _pack_photos(
 def reduced(
     photo: RawPhoto, face: ObservedFace, side: int, quality: int
 ) -> tuple[RawPhoto, ObservedFace]:
-    """Return the square around a face, its frame at most `side` pixels wide, with its landmarks."""
+    """Return a square photo around a face, with a frame of at most `side` pixels, and the face in it."""
     pixels = decode_photo(io.BytesIO(photo.image), name=photo.key).pixels
     frame = face_frame(face.landmarks478)
     half = float(frame.side) * ROOM / 2
@@ -235,7 +236,7 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _report(output: Path) -> None:
-    """Print what the folder holds, and raise if it is too large."""
+    """Print the sizes of the folder's parts; raise a TrainingError if it is too large."""
     sizes: dict[str, int] = {}
     for path in output.rglob("*"):
         if path.is_file():

@@ -1,11 +1,11 @@
-"""Record the original runtimes' outputs on one small face, for the agreement tests.
+"""Record the outputs of the original runtimes on one small face, for the agreement tests.
 
     pip install ai-edge-litert onnxruntime dlib-bin      # not needed by lifemask or its tests
     python tools/record_perception_reference.py
 
-Runs the unconverted models in LiteRT, ONNX Runtime and dlib on a face of 128 pixels (repeated to
-the size that each model wants, so that no resampling differs between machines) and writes
-`tests/perception/reference.safetensors`.
+Runs the original models in LiteRT, ONNX Runtime and dlib on a face of 128 pixels and writes
+`tests/perception/reference.safetensors`. The face is repeated to the input size of each model,
+because resampling can differ between machines.
 """
 
 import tempfile
@@ -28,7 +28,7 @@ OUTPUT = REPOSITORY / "tests/perception/reference.safetensors"
 
 
 def main() -> None:
-    """Run every original model once and store a part of its output."""
+    """Run each original model once and store a part of its output."""
     sources = {
         asset.name: fetch(asset.source, cache_directory() / "sources") for asset in ASSET_LIST
     }
@@ -81,7 +81,7 @@ def _onnx(model: bytes, name: str, image: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _yunet(model: bytes, face: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores of all cells; boxes and points of the best, still relative to their cell."""
+    """Return scores of all cells, and box and points of the best cell, relative to that cell."""
     bgr = face.repeat(5, 0).repeat(5, 1)[..., ::-1]
     output = _onnx(model, "input", bgr)
     strides = (8, 16, 32)

@@ -1,8 +1,9 @@
 """Move the head's dense landmarks to their positions in real photos.
 
-Drawn faces tell the landmark network's points to within a millimetre or two; the rim of a lid needs
-better. The head is fitted to portraits under open licences, and what all people's residuals have in
-common is taken as an error of the point's position on the mesh. Outline and iris points are left out.
+Drawn faces give the landmark network's points with an error of one or two millimetres, but the rim of
+a lid needs more precision. The head is fitted to portraits under open licences, and the residual that
+all people have in common is the error of the point's position on the mesh. Outline and iris points
+do not change.
 
     python tools/refine_landmarks.py --data ../shared/data [--photos 120]
 
@@ -34,12 +35,12 @@ from lifemask.registration import TriangleSurface
 LANDMARKS = Path(__file__).parent.parent / "src/lifemask/assets/head/landmarks.safetensors"
 ROUNDS = 3
 FARTHEST_METRES = 0.003
-"""A point moves at most this far in one round."""
+"""Largest motion of a point in one round."""
 FIRST_IRIS = 468
 
 
 def main() -> None:
-    """Observe once, then fit and move alternately, and write."""
+    """Observe once, then alternately fit and move points, and write them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--photos", type=int, default=120)
@@ -68,7 +69,7 @@ def main() -> None:
 def observe_portraits(
     perception: FacePerception, data: Path, count: int
 ) -> list[tuple[np.ndarray, FaceObservation]]:
-    """Return portraits under open licences with what perception measures in them."""
+    """Return portraits under open licences with their observations."""
     seen: list[tuple[np.ndarray, FaceObservation]] = []
     shards = sorted((data / "train").glob("open-*.tar"))
     for shard in shards:
@@ -93,7 +94,7 @@ def common_offsets(
     seen: list[tuple[np.ndarray, FaceObservation]],
     mirror: Tensor,
 ) -> Tensor:
-    """Return (478, 3) metres in head space: positions in the photos minus present positions."""
+    """Return positions in the photos minus present positions (478, 3), metres in head space."""
     fitter = FaceFitter(model, FitConfig(quality="fast"), dense478=embedding)
     residuals: list[Tensor] = []
     for pixels, observation in seen:
@@ -131,7 +132,7 @@ def moved(
 
 
 def write(tensors: dict[str, Tensor], path: Path) -> None:
-    """Replace the landmark file, atomically, and its hash in the card."""
+    """Write the landmark file atomically, and its hash to the card."""
     temporary = path.with_suffix(".tmp")
     save_file(tensors, temporary)
     os.replace(temporary, path)

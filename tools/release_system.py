@@ -1,10 +1,10 @@
-"""Make trained weights an asset that ships: a copy, and a card that says what they learned from.
+"""Make trained weights a shipped asset: copy them and write a card with their training data.
 
     python tools/release_system.py runs/direct_regression/weights.safetensors
 
-Takes what `lifemask train` wrote: `weights.safetensors` and the `weights.json` beside it. Weights
-that saw photos under research licences are refused. Afterwards, renew the file NOTICE with
-`lifemask licenses --notice > NOTICE`.
+Reads the files that `lifemask train` wrote: `weights.safetensors` and the `weights.json` beside it.
+Weights that were trained on photos under research licences are refused. Afterwards, update the file
+NOTICE with `lifemask licenses --notice > NOTICE`.
 """
 
 import argparse
@@ -17,24 +17,25 @@ from typing import Any
 from lifemask.io.files import make_folder, write_bytes, write_json
 from lifemask.morphable.assets import ASSETS, SYSTEMS
 from lifemask.networks.released import read_weights
-
-TRUNKS = ("perception/face_mesh", "perception/face_mesh_profile")
-"""Assets whose weights the networks start from; the second one's card names the open photos."""
+from lifemask.systems.registry import system_class
 
 GENERATED = ("head/head", "head/albedo", "wearables/wearables")
-"""Assets that synthetic faces are drawn from; their attributions are passed on."""
+"""Assets of drawn faces and re-rendered fits; their attributions are passed on."""
 
 
 def main() -> int:
     """Copy the weights and write their card; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("weights", type=Path, help="weights.safetensors of a training")
-    parser.add_argument("--version", default="1", help="counts up with every release")
+    parser.add_argument("--version", default="1", help="increases with every release")
     parser.add_argument("--description", default="", help="one line; default: the recipe's")
     options = parser.parse_args()
     about = json.loads(options.weights.with_suffix(".json").read_text("utf-8"))
     if closed := not_open(about["data"]):
-        print(f"These weights saw {', '.join(closed)}; only open photos may train what ships.")
+        print(
+            f"These weights were trained on {', '.join(closed)}; shipped weights may only be "
+            "trained on open photos."
+        )
         return 1
     system = read_weights(options.weights).system
     data = options.weights.read_bytes()
@@ -47,7 +48,7 @@ def main() -> int:
 
 
 def not_open(data: dict[str, Any]) -> list[str]:
-    """Return the tiers and stores of fits in `weights.json` that are not open, by name."""
+    """Return the names of tiers and stored fits in `weights.json` that are not open."""
     found: list[str] = []
     for source in data.values():
         found += [tier for tier in source.get("tiers", ()) if tier != "open"]
@@ -62,11 +63,12 @@ def system_card(
 
     Args:
         about: `weights.json`.
-        data: the file's bytes.
-        version: counts up with every release.
-        description: one line; empty for that of the recipe.
+        data: the bytes of the weights file.
+        version: increases with every release.
+        description: one line; if empty, that of the recipe.
     """
-    cards = [_card(name) for name in (*TRUNKS, *GENERATED)]
+    first_weights = system_class(about["system"]).first_weights
+    cards = [_card(name) for name in (*first_weights, *GENERATED)]
     sources: list[dict[str, Any]] = []
     credits: list[str] = []
     for card in cards:

@@ -1,18 +1,19 @@
-"""Fit the correction that removes the influence of a photo's light on the dense points.
+"""Fit the correction that removes the influence of a photo's light on the dense landmarks.
 
     python tools/train_light_points.py --photos ../shared/data/train
 
-FaceMesh-V2 follows the light: lit from the side, a face seems to turn towards the lamp and to nod,
-by two or three degrees, most of all on tight grey crops. Photos under soft light say where the
-points are, so each of them is lit anew: fitted with the head model, its shading divided out and that
-of a random lamp put in, with cast shadows and some gloss (a "ratio image", Riklin-Raviv and Shashua,
-"The quotient image", 2001); then cropped and exposed in many ways. The points must stay where they
-were. All that is learned is a linear correction of low rank to the layer that reads the points of
-the frontal head: ridge regression from that layer's input to the error, in closed form.
+FaceMesh-V2's points depend on the light: with light from the side, the predicted face rotates towards
+the lamp and down by two or three degrees, most of all on tight grey crops. On photos with soft light,
+the points are right, so these photos are relit. The head model is fitted, the photo is divided by its
+shading and multiplied by that of a random lamp, with cast shadows and some specular light (a "ratio
+image", Riklin-Raviv and Shashua, "The quotient image", 2001), then cropped and exposed in many ways.
+The points must not change. Only a linear correction of low rank is learned, for the layer that
+predicts the points of the frontal head: ridge regression from that layer's input to the error, in
+closed form.
 
-Only photos under open licences are used: shards `open-*.tar` of WebDataset form (`KEY.jpg`).
-Runs on one CPU thread in about fifteen minutes. Seeded; the weights that ship were drawn in several
-parts with seeds of their own, so running the tool gives their like, not their bytes.
+Only photos under open licences are used: shards `open-*.tar` of WebDataset form (`KEY.jpg`). The tool
+runs on one CPU thread in about fifteen minutes. It is seeded, but the shipped weights were computed
+in several parts with other seeds, so the tool gives similar weights, not the same bytes.
 """
 
 import argparse
@@ -58,7 +59,7 @@ from lifemask.rendering import interpolate, rasterize
 from lifemask.rendering.filters import gaussian_blur
 
 SOURCE_SIZE = 320
-"""Pixels on a side of the picture that is lit; the face covers half of it."""
+"""Pixels per side of the picture that is relit; the face covers half of it."""
 
 UKPARL_STEP = 3
 """One in this many of the near-identical parliamentary portraits is used."""
@@ -70,26 +71,26 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class LitFace:
-    """A photo with the geometry and light needed to relight it. Pixels of its own square crop."""
+    """A photo with its geometry and light for relighting, in pixels of its own square crop."""
 
     image: Tensor
     """(3, S, S) linear RGB."""
     normals: Tensor
-    """(3, S, S) in light axes, zero off the head."""
+    """(3, S, S) unit normals in light axes, zero outside the head."""
     covered: Tensor
-    """(S, S), 1 on the head."""
+    """(S, S) 1 on the head."""
     shading: Tensor
-    """(3, S, S) of the photo's own light."""
+    """(3, S, S) shading by the photo's own light."""
     position: Tensor
-    """(3, S, S) camera axes, metres."""
+    """(3, S, S) surface points in camera axes, metres."""
     vertices: Tensor
-    """(V, 3) of the head, camera axes, metres."""
+    """(V, 3) vertices of the head in camera axes, metres."""
     points: Tensor
-    """(478, 3), the network's mean points on ten crops of the original photo."""
+    """(478, 3) the network's mean points on ten crops of the original photo."""
 
 
 def lit_faces(folder: Path, perception: FacePerception, fitter: FaceFitter) -> Iterator[LitFace]:
-    """Return every photo of the open shards with a clear face, with its geometry and light."""
+    """Yield every photo of the open shards with a clear face, with its geometry and light."""
     for shard in sorted(folder.glob("open-*.tar")):
         step = UKPARL_STEP if "ukparl" in shard.name else 1
         with tarfile.open(shard) as packed:
@@ -158,11 +159,13 @@ def _lit_face(pixels: np.ndarray, perception: FacePerception, fitter: FaceFitter
 
 
 def lamp_reaches(face: LitFace, direction: Tensor, triangles: Tensor, *, softness: float) -> Tensor:
-    """Return 0..1 (S, S): where a distant lamp is not hidden by the head itself.
+    """Return the share (S, S), 0..1, of a distant lamp's light that the head does not block.
 
     Args:
-        direction: to the lamp, light axes, unit length.
-        softness: of the shadow's edge, in pixels of the shadow map.
+        face: the relit photo.
+        direction: unit vector to the lamp, light axes.
+        triangles: triangles of the head.
+        softness: width of the shadow's edge in pixels of the shadow map.
     """
     towards = light_axes_from_camera(direction)
     across = F.normalize(torch.linalg.cross(torch.tensor([0.0, 1.0, 0.0]), towards), dim=0)
@@ -202,12 +205,13 @@ def relit(
     """Return the picture (3, S, S), linear, under one lamp and some ambient light.
 
     Args:
-        direction: to the lamp, light axes, unit length.
-        triangles: of the head.
-        ambient: share of light that comes from everywhere.
-        gloss: strength of the lamp's highlight.
-        surroundings: shading of what lies far from the head.
-        softness: of cast shadows.
+        face: the photo.
+        direction: unit vector to the lamp, light axes.
+        triangles: triangles of the head.
+        ambient: share of ambient light.
+        gloss: strength of the lamp's specular light.
+        surroundings: shading of pixels far from the head.
+        softness: width of shadow edges in pixels of the shadow map.
     """
     facing = (face.normals * direction[:, None, None]).sum(0).clamp(min=0)
     reached = lamp_reaches(face, direction, triangles, softness=softness)
@@ -237,7 +241,7 @@ def example(
     low, high = face.points[:468, :2].amin(0), face.points[:468, :2].amax(0)
     left, top, right, bottom = 0, 0, SOURCE_SIZE, SOURCE_SIZE
     if rng.random() < 0.6:
-        # Tight crops end inside the face; they cut more at the sides than at the chin.
+        # Tight crops cut the face, more at the sides than at the chin.
         cut = torch.tensor(rng.uniform(-0.2, 0.13, 4)).float() * (high - low).repeat(2)
         cut[3] *= 0.6
         left, top = (max(0, int(v)) for v in (low + cut[:2]).tolist())
@@ -287,14 +291,14 @@ def _random_direction(rng: np.random.Generator) -> Tensor:
 
 
 def _photographed(image: Tensor, rng: np.random.Generator) -> Tensor:
-    """Expose, encode, blur and quantise a linear picture."""
+    """Return an exposed, encoded, blurred and quantised picture of a linear picture."""
     if rng.random() < 0.7:
         bright = float(image.mean(0).flatten()[::7].quantile(0.95))
         exposure = rng.uniform(0.25, 1.1) if rng.random() < 0.7 else 1.0
         image = image * (0.85 * exposure / max(bright, 1e-3))
     else:
         image = image * rng.uniform(0.5, 1.2)
-    # Some photos hold linear values, or anything between.
+    # Some photos hold linear values, or values between linear and sRGB.
     image = image.clamp(0, 1) ** (1 / 2.2 if rng.random() < 0.5 else rng.uniform(0.4, 1.0))
     if rng.random() < 0.3:
         image = image * torch.tensor(rng.uniform(0.85, 1.1, 3)).float()[:, None, None]
@@ -318,7 +322,7 @@ def examples(
     count: int,
     seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """Return the reading layer's inputs (count, 512) and the error of its points (count, 1434)."""
+    """Return the inputs of the point layer (count, 512) and the errors of its points (count, 1434)."""
     rng = np.random.default_rng(seed)
     features: list[Tensor] = []
     errors: list[Tensor] = []
@@ -334,23 +338,23 @@ def examples(
 
 @dataclass(frozen=True)
 class Correction:
-    """Added to the reading layer: points += expand @ (reduce @ features) + bias, crop units."""
+    """Correction of the point layer: points += expand @ (reduce @ features) + bias, crop units."""
 
     reduce: Tensor
-    """(rank, 512)."""
+    """(rank, 512) features to corrected directions."""
     expand: Tensor
-    """(1434, rank)."""
+    """(1434, rank) corrected directions to coordinates of points."""
     bias: Tensor
-    """(1434,)."""
+    """(1434,) constant correction."""
 
 
 def fit_correction(features: Tensor, errors: Tensor, *, rank: int, ridge: float) -> Correction:
     """Return the ridge regression of the errors on the features, reduced to a rank.
 
     Args:
-        features: (N, 512).
-        errors: (N, 1434), what is missing to the right points.
-        rank: number of corrected directions of error, those that explain most of the predictions.
+        features: (N, 512) inputs of the point layer.
+        errors: (N, 1434) right minus predicted points.
+        rank: number of corrected directions, those that explain most of the regression.
         ridge: strength of the prior on the weights of standardised features.
     """
     middle, spread = features.mean(0), features.std(0) + 1e-6
@@ -366,8 +370,8 @@ def fit_correction(features: Tensor, errors: Tensor, *, rank: int, ridge: float)
 
 
 def write(correction: Correction, path: Path) -> None:
-    """Store the correction in half precision, with its card."""
-    # Balanced, so that neither factor leaves the range of half precision.
+    """Write the correction in half precision, with its card."""
+    # The factors are balanced, so that both stay in the range of half precision.
     scale = correction.reduce.norm(dim=1).sqrt()
     state = {
         "reduce": correction.reduce / scale[:, None],
@@ -377,7 +381,7 @@ def write(correction: Correction, path: Path) -> None:
     data = save({name: value.half().contiguous() for name, value in state.items()})
     path.write_bytes(data)
     teacher = json.loads((PERCEPTION_ASSETS / "face_mesh_profile.card.json").read_text("utf-8"))
-    # The same photos as the profile head's, though not as many of each.
+    # The photos are from the same sources as those of the profile head, but fewer.
     sources = [
         {**source, "where": "photos of the open training shards"}
         if not source["sha256"]
@@ -400,7 +404,7 @@ def write(correction: Correction, path: Path) -> None:
 
 
 def main() -> None:
-    """Read photos, relight them, fit, write the asset."""
+    """Read photos, relight them, fit the correction and write the asset."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -416,7 +420,7 @@ def main() -> None:
     torch.set_num_threads(1)
     network = load_network(FaceMeshNetwork(), "face_mesh", "face_mesh_profile")
     perception = FacePerception.from_pretrained()
-    # The targets come from the network without a correction.
+    # The target points come from the network without a correction.
     perception = replace(perception, mesh=FaceMesh(network, perception.mesh.topology))
     fitter = FaceFitter(MorphableModel.from_pretrained(), FitConfig.preset("fast"))
     faces = list(lit_faces(options.photos, perception, fitter))

@@ -4,14 +4,14 @@
 
 FaceMesh-V2 fails on profiles, but its points on near-frontal photos are good and three-dimensional.
 Each photo becomes a depth mesh (depth of the points inside the face, a head-like slope around it).
-It is rotated by up to 100 degrees, rendered over another background and degraded (crop, light, blur,
-compression) as typical photos are. A copy of the network's last four stages then learns the rotated
+It is rotated by up to 100 degrees, rendered over another background and degraded like typical photos
+(crop, light, blur, compression). A copy of the network's last four stages then learns the rotated
 points ("face profiling", Zhu et al., "Face alignment across large poses", 2016; there with a fitted
 morphable model, here with the network's own points as ground truth).
 
-Only photos under open licences are used: shards `open-*.tar` of WebDataset form (`KEY.jpg`).
-Runs on one CPU thread in about an hour and a half. Seeded, but not the same to the bit on every
-machine; the card records the sha256 of what ships.
+Only photos under open licences are used: shards `open-*.tar` of WebDataset form (`KEY.jpg`). The tool
+runs on one CPU thread in about an hour and a half. It is seeded, but the bits can differ between
+machines; the card records the sha256 of the shipped file.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from lifemask.perception.weights import PERCEPTION_ASSETS, load_network
 from lifemask.rendering import interpolate, rasterize
 
 SOURCE_SIZE = 320
-"""Pixels on a side of the crop of a depth mesh; the face covers about two fifths of it."""
+"""Pixels per side of the crop of a depth mesh; the face covers about two fifths of it."""
 
 GRID_STEP = 2
 """Pixels between neighbouring vertices of a depth mesh."""
@@ -50,23 +50,24 @@ VIEWS_PER_MESH = 3
 
 @dataclass(frozen=True)
 class DepthMesh:
-    """A photo with depth, ready to be rotated. Pixels of its own crop; z grows away from the viewer."""
+    """A photo with depth, in pixels of its own crop; z increases away from the viewer."""
 
     image: Tensor
-    """(3, 320, 320), 0..255."""
+    """(3, 320, 320) photo, 0..255."""
     vertices: Tensor
-    """(V, 3) of the textured surface; texture coordinates are their own x and y."""
+    """(V, 3) vertices of the textured surface; x and y are also their texture coordinates."""
     triangles: Tensor
+    """(T, 3) vertex indices."""
     points: Tensor
-    """(478, 3), the network's points."""
+    """(478, 3) the network's points."""
     centre: Tensor
-    """Centre of rotation of the head."""
+    """(3,) centre of rotation of the head."""
     width: float
-    """Of the face."""
+    """Width of the face."""
 
 
 def depth_meshes_of_photos(folder: Path, perception: FacePerception) -> Iterator[DepthMesh]:
-    """Return a depth mesh of every photo of the open shards with a clear face."""
+    """Yield a depth mesh of every photo of the open shards with a clear face."""
     for shard in sorted(folder.glob("open-*.tar")):
         with tarfile.open(shard) as packed:
             for member in packed:
@@ -100,7 +101,7 @@ def _depth_mesh(pixels: np.ndarray, perception: FacePerception, face) -> DepthMe
     topology = perception.mesh.topology
     depth, is_face = _depth_inside(points[:468], topology)
     distance, (row, column) = ndimage.distance_transform_edt(~is_face, return_indices=True)
-    # Around the face, depth increases steeply at first, then levels out at the head's middle.
+    # Around the face, depth first increases steeply, then approaches that of the head's middle.
     slope = 0.85 * width * (1.0 - np.exp(-distance / (0.2 * width)))
     surface = np.where(is_face, depth, depth[row, column] + slope)
     inner = ndimage.binary_erosion(is_face, iterations=3)
@@ -137,7 +138,7 @@ def _depth_inside(points: Tensor, topology: FaceMeshTopology) -> tuple[np.ndarra
 def turned_view(
     mesh: DepthMesh, backgrounds: list[DepthMesh], mirror: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Render a depth mesh from a new side, degraded; return the crop (256, 256, 3) and its points."""
+    """Return a degraded crop (256, 256, 3) of a depth mesh from a new side, and its points."""
     size = CROP_SIZE
     kind = rng.random()
     if kind < 0.25:
@@ -153,7 +154,7 @@ def turned_view(
     for moved in (vertices, points):
         moved[:, :2] *= distance / (distance + moved[:, 2:])
 
-    # A region with a detector's usual errors: too small or large, off centre, rotated.
+    # The region has the usual errors of a detector: wrong size, shifted, rotated.
     low, high = points[:, :2].min(0), points[:, :2].max(0)
     scale = size / ((high - low).max() * 1.5 * math.exp(rng.uniform(-0.28, 0.3)))
     roll = math.radians(rng.normal(0.0, 14.0))
@@ -195,7 +196,7 @@ def _drawn(mesh: DepthMesh, vertices: np.ndarray, size: int) -> np.ndarray:
 
 
 def _background(other: DepthMesh, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return one colour, or another photo at so low a resolution that no face is visible."""
+    """Return one colour, or another photo in a low resolution, so that no face is visible."""
     if rng.random() < 0.15:
         return np.full((size, size, 3), rng.uniform(0.0, 255.0, 3))
     coarse = F.adaptive_avg_pool2d(other.image[None], int(rng.choice([2, 4, 8, 16])))
@@ -205,7 +206,7 @@ def _background(other: DepthMesh, size: int, rng: np.random.Generator) -> np.nda
 
 
 def _tightly_cropped(image: np.ndarray, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Keep a box about the face and repeat its edges outwards."""
+    """Return the image with a box around the face, and the box's edges repeated outside it."""
     size = len(image)
     low, high = points[:, :2].min(0), points[:, :2].max(0)
     extent = (high - low).max()
@@ -225,7 +226,7 @@ def _occluded(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _degraded(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Change exposure, contrast and colour; add side light, blur, compression and noise."""
+    """Return the image with other exposure and colour, side light, blur, compression and noise."""
     size = len(image)
     image = (np.clip(image, 0.0, 255.0) / 255.0) ** rng.uniform(0.6, 1.6)
     image = (image - 0.5) * rng.uniform(0.7, 1.25) + 0.5 + rng.uniform(-0.12, 0.12)
@@ -270,7 +271,7 @@ def examples(
 
 
 def point_loss(found: Tensor, target: Tensor) -> Tensor:
-    """Smooth L1 in units of the face's extent; depth counts half and up to an offset."""
+    """Return smooth L1 in units of the face's extent; depth counts half, and its offset is free."""
     extent = (target[..., :2].amax(1) - target[..., :2].amin(1)).norm(dim=-1) / 1.4
     depth = found[..., 2:] - found[:, :468, 2:].mean(1, keepdim=True)
     difference = (torch.cat([found[..., :2], depth], dim=-1) - target) / extent[:, None, None]
@@ -284,7 +285,7 @@ def point_loss(found: Tensor, target: Tensor) -> Tensor:
 def train(
     network: FaceMeshNetwork, features: Tensor, targets: Tensor, *, steps: int, seed: int
 ) -> None:
-    """Fit the profile head, started from the frontal one; leave the moving average in it."""
+    """Train the profile head, which starts as the frontal head and ends as the moving average."""
     head = network.profile
     head.load_state_dict(network.frontal.state_dict())
     parameters = list(head.requires_grad_(True).parameters())
@@ -313,7 +314,7 @@ def train(
 
 
 def write(network: FaceMeshNetwork, path: Path) -> None:
-    """Store the head in half precision, with its card."""
+    """Write the head in half precision, with its card."""
     state = network.profile.state_dict()
     data = save({f"profile.{name}": value.half().contiguous() for name, value in state.items()})
     path.write_bytes(data)
@@ -366,7 +367,7 @@ _PHOTO_SOURCES = [
 
 
 def main() -> None:
-    """Make depth meshes and views, train, write the asset."""
+    """Make depth meshes and views, train the head and write the asset."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,7 +1,7 @@
 """One photo in; a detailed, relightable, animatable 3D head out.
 
-The names below load on first use, so that `import lifemask` stays far below a second: torch is
-imported only when something needs it.
+The names below are imported on first use. Torch is imported only when it is needed, so
+`import lifemask` takes far less than a second.
 """
 
 from importlib import import_module
@@ -45,7 +45,7 @@ _HOMES = {
     "read_photo": "lifemask.io.images",
     "render": "lifemask.rendering",
 }
-"""Where each public name lives. Keep in step with the imports for type checkers above."""
+"""The module of each public name. Must agree with the imports for type checkers above."""
 
 __all__ = ["__version__", *_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 

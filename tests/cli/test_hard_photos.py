@@ -1,4 +1,4 @@
-"""Difficult photos: the command gives a result, or says what to try."""
+"""The command reconstructs difficult photos, or says what to try."""
 
 import json
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_photos_without_a_usable_face_say_what_to_try(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A face of five pixels, and a sky."""
+    """The photos show a face of five pixels, and only sky."""
     tiny = Image.new("RGB", (1200, 900), (120, 120, 120))
     tiny.paste(portrait.resize((12, 12)), (700, 400))
     sky = Image.linear_gradient("L").convert("RGB").resize((300, 200))
@@ -72,5 +72,5 @@ def test_photos_without_a_usable_face_say_what_to_try(
     assert code == 3
     for name in ("tiny", "sky"):
         assert report[name]["status"] == "no face"
-        assert "cut it out larger" in str(report[name]["message"])
+        assert "crop the photo around it" in str(report[name]["message"])
     assert list((tmp_path / "out").iterdir()) == []

@@ -1,4 +1,4 @@
-"""The command starts fast, has help, and its small subcommands print the right facts."""
+"""The command starts fast and has help, and its small subcommands print correct facts."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def lifemask_command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def processor_seconds(code: str, *arguments: str) -> float:
-    """Return user and system time of the code, less that of an empty program; best of three."""
+    """Return user and system time of code minus that of an empty program, the best of three runs."""
 
     def once(code: str) -> float:
         before = os.times()
@@ -173,7 +173,7 @@ def test_relight_refuses_sizes_and_damaged_textures(
 
 
 def test_a_closed_output_is_not_an_error() -> None:
-    """As in `lifemask models | head -1`."""
+    """The output is closed as in `lifemask models | head -1`."""
     code = "import sys; from lifemask.cli.main import main; sys.exit(main(['models', '--json']))"
     with subprocess.Popen(
         [sys.executable, "-c", code],
@@ -188,7 +188,7 @@ def test_a_closed_output_is_not_an_error() -> None:
 
 
 def test_interrupt_leaves_nothing_half_written(tmp_path: Path) -> None:
-    """Ctrl-C while a head is being written: exit code 130 and an empty folder."""
+    """After Ctrl-C during writing, the exit code is 130 and the folder is empty."""
     (tmp_path / "out").mkdir()
     program = tmp_path / "program.py"
     program.write_text(

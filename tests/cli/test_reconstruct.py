@@ -1,4 +1,4 @@
-"""`lifemask reconstruct` continues after bad photos, keeps results apart, and reports each photo."""
+"""`lifemask reconstruct` continues after bad photos, separates results and reports each photo."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ from lifemask.io.images import Photo
 
 @dataclass
 class FakeFace:
-    """Stands in for a reconstruction: one face, in the colour of the photo."""
+    """Replaces a reconstruction: one face, in the colour of the photo."""
 
     colour: list[int]
     confidence: float = 0.9
@@ -39,7 +39,7 @@ class FakeFace:
 
 
 class FakeReconstructor:
-    """Finds as many faces as the green of the photo says; red 255 makes it fail."""
+    """Finds as many faces as the value of green in the photo; it fails if red is 255."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
@@ -111,7 +111,7 @@ def test_options_arrive(tmp_path: Path, reconstructor: FakeReconstructor) -> Non
 
 
 def unreadable(folder: Path) -> dict[Path, str]:
-    """Return photos that cannot be read, each with what the message about it must say."""
+    """Return photos that cannot be read, each with a part of its error message."""
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     for suffix in ("jpg", "png"):
         Image.fromarray(noise).save(folder / f"truncated.{suffix}")
@@ -176,7 +176,7 @@ def test_json_reports_every_photo(
 def test_equal_names_from_two_folders_never_overwrite_each_other(
     tmp_path: Path, reconstructor: FakeReconstructor
 ) -> None:
-    """In one run, in the next run, and again: the same photo keeps its name."""
+    """Photos have different names in one run and in two runs; the same photo keeps its name."""
     out = tmp_path / "out"
     first, second = (
         photo(tmp_path / folder / "ada.png", blue=blue) for folder, blue in (("x", 1), ("y", 2))
@@ -208,7 +208,7 @@ def test_output_that_is_a_file_stops_before_anything_is_done(
 ) -> None:
     (tmp_path / "out").touch()
     assert run(photo(tmp_path / "ada.png"), "--output", tmp_path / "out") == 1
-    assert "in the way" in capsys.readouterr().err
+    assert "a file where the folder should be" in capsys.readouterr().err
     assert reconstructor.calls == []
 
 
@@ -218,7 +218,7 @@ def test_folder_that_may_not_be_written_stops_before_anything_is_done(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The permission is simulated: the superuser may write everywhere."""
+    """The permission is simulated, because the superuser may write everywhere."""
     picture = photo(tmp_path / "ada.png")
     monkeypatch.setattr("os.access", lambda *_: False)
     assert run(picture, "--output", tmp_path / "out") == 1

@@ -1,4 +1,4 @@
-"""Variations of a photo change all that is known of it in the same way."""
+"""Augmentations change a photo and all its data in the same way."""
 
 import io
 from dataclasses import replace

@@ -45,7 +45,7 @@ def portrait(samples: Path, number: int) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory, samples: Path) -> Path:
-    """Return a folder with two videos of a moving portrait, one of a wall and one that is none."""
+    """Return a folder with two videos of a moving portrait, one of a wall, and a file of no video."""
     folder = tmp_path_factory.mktemp("videos")
     for number in (1, 2):
         write_video(folder / f"v{number}.mp4", portrait(samples, number))
@@ -121,7 +121,7 @@ def test_nobody_is_both_trained_on_and_held_out(samples: Path, tmp_path: Path) -
 def test_videos_without_a_card_or_of_another_licence_are_refused(tmp_path: Path) -> None:
     video = tmp_path / "clip.mp4"
     video.write_bytes(b"never decoded")
-    with pytest.raises(ShardError, match=r"has no card clip\.json beside it\. Write one that says"):
+    with pytest.raises(ShardError, match=r"has no card clip\.json beside it\. Write one with"):
         open_all(tmp_path, tmp_path)
     with_card(video)
     with pytest.raises(ShardError, match=r"clip\.mp4 has the licence tier 'research'.*allows open"):

@@ -1,4 +1,4 @@
-"""Shards are read whole or refused with a reason, and photos become framed batches with landmarks."""
+"""Shards are read completely or refused with a reason; photos become framed batches."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Fitted photos are stored exactly and re-rendered with truth that agrees with the picture."""
+"""Fitted photos are stored exactly, and the truth of re-rendered fits agrees with the picture."""
 
 import json
 import tarfile
@@ -60,7 +60,7 @@ def test_a_store_gives_back_what_was_written(store: FitStore, fit: StoredFit) ->
 
 def test_fits_of_another_head_are_refused(fit: StoredFit, tmp_path: Path) -> None:
     write_fits(tmp_path / "fits.tar", [fit], head="abc")
-    with pytest.raises(StoredFitError, match="of the head abc"):
+    with pytest.raises(StoredFitError, match="uses the head abc"):
         FitStore([tmp_path / "fits.tar"], head="def")
 
 

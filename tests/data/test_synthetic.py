@@ -122,7 +122,7 @@ def test_what_stands_between_lamp_and_head_throws_a_shadow(faces: SyntheticFaces
 
 
 def test_no_background_shows_between_a_head_and_what_touches_it() -> None:
-    """One pixel, half head and half collar; then half head, a quarter of the pixel under hair."""
+    """A pixel is half head and half collar; another is half head and a quarter under hair."""
     head = torch.tensor([0.2, 0.1, 0.1]).view(1, 3, 1, 1)
     cloth = torch.tensor([0.0, 0.0, 0.3]).view(1, 3, 1, 1)
     white, one = torch.ones(1, 3, 1, 1), torch.ones(1, 1, 1)

@@ -1,4 +1,4 @@
-"""Layers of what is worn obey their laws; the numba version agrees with the plain one."""
+"""Layers of wearables have the right properties; the numba version agrees with the plain one."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""Masks, hands and things before faces hide what is under them, and are as frequent as given."""
+"""Masks, hands and objects hide the face behind them, and are as frequent as requested."""
 
 from functools import cache
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Bumpy surfaces that stand in for people."""
+"""Bumpy surfaces in place of people."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ People = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 @pytest.fixture(scope="session")
 def people() -> People:
-    """Return a function that makes normals (N, H, W, 3) of so many people, and a mask for each."""
+    """Return a function of N that returns normals (N, H, W, 3) and a mask for each person."""
     return _bumpy_people
 
 

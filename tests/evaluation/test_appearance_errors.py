@@ -1,4 +1,4 @@
-"""Known errors of albedo, light and relit photos in, known figures out."""
+"""Known errors of albedo, light and relit photos give known figures."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The benchmarks reproduce the published figures of stored outputs, and perfect predictions have no error."""
+"""Benchmarks reproduce published figures of stored outputs; perfect predictions have no error."""
 
 from pathlib import Path
 

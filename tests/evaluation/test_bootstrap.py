@@ -1,4 +1,4 @@
-"""Intervals from resampling are as wide as theory says."""
+"""Intervals from resampling are as wide as in theory."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_draws_without_a_figure_are_left_out() -> None:
 
 
 def test_photos_of_one_person_count_as_one() -> None:
-    """Ten equal photos of each person tell no more than one."""
+    """Ten equal photos of each person give the same interval as one."""
     values = np.random.default_rng(0).normal(5, 2, 100)
     people = [f"person{i // 10}" for i in range(1000)]
     once = mean_and_half_width(values, seed=1)

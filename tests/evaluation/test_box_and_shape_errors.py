@@ -1,4 +1,4 @@
-"""Known displacements of points and surfaces in, known errors out."""
+"""Known displacements of points and surfaces give known errors."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def bumpy_surface(count: int = 900) -> tuple[np.ndarray, np.ndarray]:
 
 
 def moved(points: np.ndarray) -> np.ndarray:
-    """Return points scaled, turned and shifted."""
+    """Return points scaled, rotated and translated."""
     turn = Rotation.from_rotvec([0.3, -0.5, 0.2]).as_matrix()
     return 1.2 * points @ turn.T + [0.1, -0.2, 0.9]
 
@@ -52,7 +52,7 @@ def test_noise_of_corresponding_points_is_its_own_size() -> None:
 
 
 def test_sliding_is_an_error_of_points_but_not_of_the_surface() -> None:
-    """A sphere turned in place keeps its surface though every point moves."""
+    """A rotated sphere has the same surface, although all points move."""
     k = np.arange(3000) + 0.5
     height, angle = 1 - 2 * k / 3000, np.pi * (1 + 5**0.5) * k
     ring = np.sqrt(1 - height**2)
@@ -68,7 +68,7 @@ def test_sliding_is_an_error_of_points_but_not_of_the_surface() -> None:
 
 
 def test_a_surface_pushed_off_by_steps_is_that_far() -> None:
-    """Steps of 2 mm up and down alternate in broad stripes, so no similarity removes them."""
+    """Steps of 2 mm up and down alternate in broad stripes, so no similarity transform removes them."""
     x, y = (c.ravel() for c in np.meshgrid(*[np.linspace(-0.08, 0.08, 81)] * 2))
     flat = np.column_stack([x, y, np.zeros_like(x)])
     triangles = Delaunay(flat[:, :2]).simplices.astype(np.int64)

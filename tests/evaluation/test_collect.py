@@ -1,4 +1,4 @@
-"""Photos are predicted once; predictions are kept by content and version, on several processes alike."""
+"""Photos are predicted once, also by several processes; the cache uses content and version."""
 
 from pathlib import Path
 

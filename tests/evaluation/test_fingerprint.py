@@ -1,4 +1,4 @@
-"""The key of finished predictions changes with all code and data behind them, and with nothing else."""
+"""The key of finished predictions changes with their code and data, and with nothing else."""
 
 import shutil
 from pathlib import Path

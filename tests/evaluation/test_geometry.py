@@ -1,4 +1,4 @@
-"""What geometry is measured on, and where named points lie on the default head."""
+"""The targets of the geometry benchmark, and the landmarks of the default head."""
 
 import itertools
 
@@ -56,7 +56,7 @@ def test_points_inside_a_polygon_are_found_by_the_even_odd_rule() -> None:
 
 
 def test_vertex_error_of_the_head_on_its_own_people_is_what_its_modes_leave_out() -> None:
-    """A target spanned by three modes costs nothing with three and one mode's size with two."""
+    """A target of three modes has no error with three modes; with two, the error is one mode's size."""
     vertices, triangles = sphere()
     generator = np.random.default_rng(0)
     basis = generator.normal(size=(3, len(vertices), 3)) * 1e-3

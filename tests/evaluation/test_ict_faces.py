@@ -1,4 +1,4 @@
-"""Test faces repeat with their seed, their truth agrees with itself, and known errors are measured."""
+"""Test faces are the same for the same seed, their truth is consistent, known errors are measured."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +56,7 @@ def draw(head: IctHead, *, seed: int) -> tuple[np.ndarray, FaceTruth]:
 
 @pytest.fixture(scope="module")
 def partners(head: IctHead) -> HeadToIct:
-    """ICT's face as its own partner, so that the truth itself can be evaluated."""
+    """Return ICT's face as its own partner, so that the truth itself can be evaluated."""
     vertices = np.arange(0, FACE, 5)
     corners = np.repeat(vertices[:, None], 3, axis=1)
     weights = np.tile([1.0, 0.0, 0.0], (len(vertices), 1))
@@ -106,7 +106,7 @@ def test_truth_agrees_with_itself(head: IctHead, shown: tuple[np.ndarray, FaceTr
 
 
 def test_skin_is_brighter_where_its_truth_says_more_light(head: IctHead) -> None:
-    """Without shadows, specular light and camera degradations the photo is albedo times shading."""
+    """Without shadows, specular light and camera degradations, the photo is albedo times shading."""
     generator = np.random.default_rng(5)
     person = random_person(head, generator)
     shot = random_shot(head, person, generator, yaw_range_degrees=(0, 20))

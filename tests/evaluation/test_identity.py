@@ -1,4 +1,4 @@
-"""Known differences of shape in, known distances and chances out."""
+"""Known differences of shape give known distances and probabilities."""
 
 import numpy as np
 import pytest

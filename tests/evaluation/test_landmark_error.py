@@ -1,4 +1,4 @@
-"""Known landmark errors in, known percentages out."""
+"""Known landmark errors give known percentages."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from lifemask.evaluation.metrics.landmark_error import (
 
 
 def annotated(count: int = 3) -> np.ndarray:
-    """Points in a box of exactly 40 x 90 pixels, whose geometric mean is 60."""
+    """Return points in a box of exactly 40 x 90 pixels, with the geometric mean 60."""
     points = np.random.default_rng(0).uniform([10, 10], [50, 100], (count, 21, 2))
     points[:, 0], points[:, 1] = (10, 10), (50, 100)
     return points

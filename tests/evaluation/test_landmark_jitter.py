@@ -1,4 +1,4 @@
-"""Known movements in, known percentages out; and points map back through the perturbation."""
+"""Known movements give known percentages, and points are mapped back correctly."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Known changes of normals in, known angles, correlations and ratios out."""
+"""Known changes of normals give known angles, correlations and ratios."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ People = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 
 def random_turns(normals: np.ndarray, degrees: float, *, seed: int = 0) -> np.ndarray:
-    """Return unit normals all turned by the same angle, each towards a random direction."""
+    """Return unit normals rotated by the same angle, each towards a random direction."""
     generator = np.random.default_rng(seed)
     sideways = generator.normal(size=normals.shape)
     sideways -= (sideways * normals).sum(-1, keepdims=True) * normals

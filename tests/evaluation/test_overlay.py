@@ -1,4 +1,4 @@
-"""Known differences between render and photo in, known decibels and residuals out."""
+"""Known differences between render and photo give known decibels and residuals."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A head posed by its own projected points has its pose again."""
+"""A fit to the projected points of a head finds the head's pose."""
 
 import torch
 

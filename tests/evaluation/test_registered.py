@@ -1,4 +1,4 @@
-"""The arrays of a registered system say the same as its prediction."""
+"""The arrays of a registered system agree with its prediction."""
 
 from pathlib import Path
 
@@ -106,6 +106,6 @@ def test_without_weights_the_evaluation_says_what_to_do(
     assert name in system_names()
     monkeypatch.setattr("lifemask.evaluation.systems.registered.load_system", missing)
     load_system.cache_clear()
-    with pytest.raises(EvaluationError, match="lifemask train direct_regression"):
+    with pytest.raises(EvaluationError, match=r"direct_regression=weights\.safetensors"):
         load_system(name, tmp_path)
     load_system.cache_clear()

@@ -1,4 +1,4 @@
-"""Known errors of relit photos and albedos in, known percentages out."""
+"""Known errors of relit photos and albedos give known percentages."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The albedo basis explains the colours of a mesh with that basis, but not light in them."""
+"""The albedo modes explain the colours of a mesh with these modes, but not light in them."""
 
 import numpy as np
 import pytest

@@ -37,7 +37,7 @@ def test_fast_and_full_agree_on_the_pose(face: FaceReconstruction, fast: FaceFit
 def test_light_is_fitted_without_changing_the_shape(
     face: FaceReconstruction, fitter: FaceFitter
 ) -> None:
-    """In other light, the fast fit of the same landmarks gives the same head with other light."""
+    """In another light, the fast fit of the same landmarks gives the same head with another light."""
     pixels = face.photo.pixels
     ramp = (torch.linspace(0.3, 1.0, pixels.shape[1])[None, :, None]).numpy()
     lit = (pixels * ramp).astype(pixels.dtype)
@@ -78,7 +78,7 @@ def test_a_known_focal_length_is_kept(face: FaceReconstruction, fitter: FaceFitt
 def test_twice_the_photo_is_the_same_head(
     face: FaceReconstruction, fitter: FaceFitter, fast: FaceFit
 ) -> None:
-    """Twice as many pixels: twice the focal length, same pose and shape."""
+    """With twice as many pixels, the focal length is double, and pose and shape are the same."""
     seen = face.observation
     twice = dataclasses.replace(
         seen, landmarks478=seen.landmarks478 * 2, landmark_sigma=seen.landmark_sigma * 2

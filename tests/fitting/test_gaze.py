@@ -1,4 +1,4 @@
-"""Gaze from the irises."""
+"""The gaze follows the irises."""
 
 import math
 

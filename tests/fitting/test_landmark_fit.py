@@ -1,4 +1,4 @@
-"""Fits to landmarks recover the state that produced them."""
+"""Fits to landmarks find the state that produced them."""
 
 import torch
 from fitting.toy import EXPRESSION, IDENTITY, dome, frontal_state, project, view

@@ -1,4 +1,4 @@
-"""Derivatives of the photometric term, and limits on light."""
+"""Derivatives of the photometric term are correct, and light stays within its limits."""
 
 import dataclasses
 import math
@@ -87,7 +87,7 @@ def test_points_stay_in_the_photo():
 
 
 def facing(light: torch.Tensor) -> float:
-    """Shading of a surface that faces the camera."""
+    """Return the shading of a surface that faces the camera."""
     return float(
         SphericalHarmonicsLight(light.float()).shade(torch.tensor([[0.0, 0.0, 1.0]])).mean()
     )

@@ -1,4 +1,4 @@
-"""A fit starts from a prediction, and weights it more as the head turns away."""
+"""A fit starts from a prediction, which has more weight if the head faces away."""
 
 import math
 

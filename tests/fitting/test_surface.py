@@ -1,4 +1,4 @@
-"""Samples of the model that are compared with the photo, and where they are visible."""
+"""The samples of the model that are compared with the photo, and their visibility."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ def patch(face: FaceReconstruction) -> SurfacePatch:
 
 
 def state_of(face: FaceReconstruction, *, turned_radians: float = 0.0) -> PoseAndShape:
-    """The fitted pose and shape, with the head rotated about its own vertical axis."""
+    """Return the fitted pose and shape, with the head rotated about its own vertical axis."""
     pose = face.camera.world_to_camera.double()
     turn = matrix_from_rotation_vector(torch.tensor([0.0, turned_radians, 0.0]).double())
     coefficients = torch.cat([face.coefficients.identity[:MODES], face.coefficients.expression])

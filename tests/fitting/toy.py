@@ -13,7 +13,7 @@ IDENTITY, EXPRESSION, ALBEDO = 5, 3, 2
 def dome(
     side: int = 15, *, dtype: torch.dtype = torch.float64
 ) -> tuple[LinearPoints, torch.Tensor]:
-    """A grid of points on a dome of 8 cm with smooth random modes, and its triangles."""
+    """Return a grid of points on a dome of 8 cm with smooth random modes, and its triangles."""
     generator = torch.Generator().manual_seed(3)
     steps = torch.linspace(-1, 1, side, dtype=dtype)
     y, x = torch.meshgrid(-steps, steps, indexing="ij")
@@ -30,7 +30,7 @@ def dome(
 
 
 def dome_patch(side: int = 15) -> SurfacePatch:
-    """The dome with a smooth albedo; every vertex is a sample."""
+    """Return the dome with a smooth albedo; every vertex is a sample."""
     points, triangles = dome(side)
     count = len(points.mean)
     x, y = points.mean[:, 0] / 0.08, points.mean[:, 1] / 0.08
@@ -44,7 +44,7 @@ def dome_patch(side: int = 15) -> SurfacePatch:
 
 
 def view(coefficients: torch.Tensor, *, turn=(0.1, -0.2, 0.05)) -> PoseAndShape:
-    """The dome seen from about 60 cm."""
+    """Return the state of the dome at a distance of about 60 cm."""
     frontal = torch.tensor(FRONTAL_HEAD_TO_CAMERA, dtype=torch.float64)
     rotation = matrix_from_rotation_vector(torch.tensor(turn, dtype=torch.float64)) @ frontal
     translation = torch.tensor([0.01, -0.02, 0.6], dtype=torch.float64)
@@ -58,7 +58,7 @@ def frontal_state(
     priors: FittingPriors,
     principal_point: torch.Tensor,
 ) -> PoseAndShape:
-    """The mean points in frontal pose, their origin at `centre` pixels."""
+    """Return the mean points in frontal pose, with their origin at `centre` in pixels."""
     rotation = centre.new_tensor(FRONTAL_HEAD_TO_CAMERA)
     identity = points.mean.new_zeros(points.identity_modes)
     focal = priors.focal_pixels or pixels_per_metre * priors.distance_metres
@@ -71,6 +71,6 @@ def frontal_state(
 def project(
     state: PoseAndShape, points: LinearPoints, principal_point: torch.Tensor
 ) -> torch.Tensor:
-    """The image points of a state in pixels, without derivatives."""
+    """Return the image points of a state in pixels, without derivatives."""
     posed = points.positions(state.coefficients) @ state.rotation.T + state.translation
     return posed[:, :2] / posed[:, 2:] * state.focal_pixels + principal_point

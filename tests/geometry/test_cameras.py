@@ -1,4 +1,4 @@
-"""Cameras keep OpenCV's conventions."""
+"""Cameras follow OpenCV's conventions."""
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ def points(count: int = 20) -> Tensor:
 
 
 def test_subjects_left_is_right_in_the_image_and_up_is_up() -> None:
-    """10 cm at 1 m under 1000 px of focal length are 100 px."""
+    """With a focal length of 1000 px, 10 cm at a distance of 1 m are 100 px."""
     projected = camera_at(1.0).project(torch.tensor([[0.1, 0.0, 0.0], [0.0, 0.1, 0.0]]))
     torch.testing.assert_close(projected, torch.tensor([[420.0, 240.0, 1.0], [320.0, 140.0, 1.0]]))
 

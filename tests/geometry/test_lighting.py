@@ -1,4 +1,4 @@
-"""Spherical-harmonic light: an orthonormal basis, and lamps that light the right side."""
+"""The basis of spherical harmonics is orthonormal, and lamps light the right side."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_basis_is_orthonormal() -> None:
 
 
 def test_order_of_the_basis() -> None:
-    """1, y, z, x, xy, yz, 3z²-1, xz, x²-y²: which functions change sign with which axis."""
+    """Each of 1, y, z, x, xy, yz, 3z²-1, xz, x²-y² changes sign with the right axes."""
     directions, _ = sphere(20)
     basis = spherical_harmonics(directions)
     odd = {"x": {3, 4, 7}, "y": {1, 4, 5}, "z": {2, 5, 7}}
@@ -60,7 +60,7 @@ def test_ambient_light_shows_the_albedo_everywhere() -> None:
 def test_lamps_light_the_side_they_stand_on(
     azimuth: float, elevation: float, brightest: tuple[float, float, float]
 ) -> None:
-    """The surface that faces the lamp is the brightest: strength plus ambient."""
+    """The surface that faces the lamp is the brightest, with strength plus ambient light."""
     light = SphericalHarmonicsLight.from_direction(azimuth, elevation, strength=0.8, ambient=0.2)
     directions, _ = sphere(40)
     shading = light.shade(directions.float())[:, 0]

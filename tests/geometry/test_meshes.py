@@ -1,4 +1,4 @@
-"""Normals and areas of triangle meshes against worked examples and slow loops."""
+"""Normals and areas of triangle meshes agree with worked examples and slow loops."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Rotations: the matrix exponential, gradients at zero, and the signs of yaw, pitch and roll."""
+"""Rotations agree with the matrix exponential, have gradients at zero, and have the right signs."""
 
 import pytest
 import torch

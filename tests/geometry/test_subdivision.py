@@ -1,4 +1,4 @@
-"""One level of Catmull-Clark subdivision."""
+"""One level of Catmull-Clark subdivision agrees with the paper's rules."""
 
 import torch
 

@@ -8,7 +8,7 @@ from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
 
 
 def dome(size: int = 12) -> Surface:
-    """Half a ball of 10 cm, open to the back, with a seam through the middle of the texture."""
+    """Return half a ball of 10 cm, open at the back, with a seam in the middle of the texture."""
     rows, columns = np.mgrid[0:size, 0:size] / (size - 1)
     x, y = 2 * columns - 1, 1 - 2 * rows
     normals = np.stack([x, y, np.sqrt(3 - x**2 - y**2)], -1).reshape(-1, 3) / np.sqrt(3)

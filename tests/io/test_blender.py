@@ -1,4 +1,4 @@
-"""Blender reads the heads; only with LIFEMASK_BLENDER_TESTS=1, as its package weighs 900 MB."""
+"""Blender reads the heads; only with LIFEMASK_BLENDER_TESTS=1, because its package has 900 MB."""
 
 import json
 import os
@@ -55,7 +55,7 @@ pytestmark = [
 
 
 def seen_by_blender(glb: Path, obj: Path) -> dict[str, Any]:
-    """Return what Blender finds in both files: for each object its keys, materials and images.
+    """Return Blender's contents of both files: for each object its keys, materials and images.
 
     Blender is fetched from PyPI once, into .cache.
     """
@@ -81,7 +81,7 @@ def test_blender_sees_shape_keys_materials_and_textures(tmp_path: Path, scene: S
 
 
 def test_blender_sees_a_head_with_52_expressions(tmp_path: Path, face: FaceReconstruction) -> None:
-    """Each expression moves something by a millimetre or more, none by a head."""
+    """Each expression moves a vertex by at least a millimetre, and none by the size of a head."""
     face.save(tmp_path / "face.glb")
     face.save(tmp_path / "face.obj")
     seen = seen_by_blender(tmp_path / "face.glb", tmp_path / "face.obj")

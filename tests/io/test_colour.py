@@ -1,4 +1,4 @@
-"""The sRGB curve: its known values, its inverse, and its slope."""
+"""The sRGB curve has its known values, its inverse and its slope."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_curves_undo_each_other() -> None:
 
 
 def test_half_of_srgb_is_a_fifth_of_the_light() -> None:
-    """Worked by hand: ((0.5 + 0.055) / 1.055) ** 2.4 = 0.2140."""
+    """The worked value is ((0.5 + 0.055) / 1.055) ** 2.4 = 0.2140."""
     light = linear_from_srgb(torch.tensor([0.0, 0.04, 0.5, 1.0]))
     torch.testing.assert_close(light, torch.tensor([0.0, 0.04 / 12.92, 0.2140411, 1.0]))
 

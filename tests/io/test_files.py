@@ -1,4 +1,4 @@
-"""Files appear complete or not at all, and photos of equal name keep their results apart."""
+"""Files appear complete or not at all, and photos of equal name have separate results."""
 
 import errno
 import json
@@ -63,9 +63,9 @@ def test_missing_folder_and_file_in_the_way_give_clear_errors(tmp_path: Path) ->
     with pytest.raises(OutputError, match="folder does not exist"):
         write_bytes(tmp_path / "nowhere" / "face.glb", b"")
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="in the way"):
+    with pytest.raises(OutputError, match="a file where the folder should be"):
         make_folder(tmp_path / "file")
-    with pytest.raises(OutputError, match="in the way"):
+    with pytest.raises(OutputError, match="a file where the folder should be"):
         make_folder(tmp_path / "file" / "deeper")
 
 

@@ -1,4 +1,4 @@
-"""GLB files hold the whole scene, satisfy the Khronos validator, and damaged ones are refused."""
+"""GLB files hold the whole scene and satisfy the Khronos validator; damaged ones are refused."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ def same(surface: Surface, other: Surface) -> None:
 
 
 def test_read_scene_equals_written_scene(tmp_path: Path, scene: Scene) -> None:
-    """Except that seams are split and normal-mapped surfaces have tangents."""
+    """Only seams are split, and surfaces with normal maps have tangents."""
     write_glb(tmp_path / "face.glb", scene)
     back = read_glb(tmp_path / "face.glb")
     assert (back.extras, back.copyright) == (scene.extras, scene.copyright)
@@ -116,7 +116,7 @@ def test_required_extensions_are_named() -> None:
 
 
 def test_damaged_files_never_raise_anything_else(scene: Scene) -> None:
-    """Change single characters of the JSON at random: a scene or a GltfError, nothing else."""
+    """Random changes of single characters of the JSON give a scene or a GltfError, nothing else."""
     data = encode_glb(scene)
     (length,) = struct.unpack_from("<I", data, 12)
     random = np.random.default_rng(0)
@@ -132,7 +132,7 @@ def test_damaged_files_never_raise_anything_else(scene: Scene) -> None:
 
 
 def test_tangents_of_a_flat_square_follow_the_texture() -> None:
-    """u grows along +x and v (down in the image) along -y: tangent +x, bitangent +y."""
+    """u increases along +x and v (down in the image) along -y: tangent +x, bitangent +y."""
     positions = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
     uv = np.array([[0, 1], [1, 1], [1, 0], [0, 0]], np.float32)
     normals = np.tile(np.float32([0, 0, 1]), (4, 1))

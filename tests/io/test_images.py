@@ -1,4 +1,4 @@
-"""Photos of every kind are read upright in 8-bit sRGB, and manipulated files give a clear error."""
+"""Photos of all kinds are read upright in 8-bit sRGB, and manipulated files give a clear error."""
 
 import io
 import logging
@@ -22,7 +22,7 @@ from lifemask.io.images import (
 
 @pytest.fixture
 def picture() -> np.ndarray:
-    """A smooth colourful picture, 40 rows by 60 columns; every corner is different."""
+    """Return a smooth colourful picture of 40 rows and 60 columns; all corners are different."""
     rows, columns = np.mgrid[0:40, 0:60]
     return np.stack([rows * 6, columns * 4, 255 - rows * 3], axis=-1).astype(np.uint8)
 
@@ -46,7 +46,7 @@ def test_common_formats_read_alike(tmp_path: Path, picture: np.ndarray, suffix: 
 def test_photo_is_upright_for_every_orientation_of_the_camera(
     tmp_path: Path, picture: np.ndarray, orientation: int
 ) -> None:
-    """The stored pixels are the upright ones after the inverse of EXIF's orientation."""
+    """The stored pixels are the upright pixels after the inverse of EXIF's orientation."""
     store = {
         1: lambda a: a,
         2: lambda a: a[:, ::-1],
@@ -82,7 +82,7 @@ def test_sixteen_bits_keep_their_brightness(tmp_path: Path, suffix: str) -> None
 
 
 def test_sixteen_bit_colour_keeps_its_brightness(tmp_path: Path, picture: np.ndarray) -> None:
-    """Pillow cannot write such a file, so it is put together here."""
+    """Pillow cannot write such a file, so it is written here."""
     rows = b"".join(b"\0" + (row.astype(">u2") * 257).tobytes() for row in picture)
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -170,14 +170,14 @@ def photo_with_exif(path: Path, size: tuple[int, int], **tags: float) -> Photo:
 
 
 def test_focal_length_comes_from_exif(tmp_path: Path) -> None:
-    """A 3:2 photo has the film's shape, so 36 mm of focal length span its width."""
+    """A 3:2 photo has the shape of the film, so a focal length of 36 mm is its width."""
     photo = photo_with_exif(tmp_path / "a.jpg", (600, 400), FocalLengthIn35mmFilm=36)
     assert photo.focal_35mm == 36
     assert photo.focal_pixels == pytest.approx(600)
 
 
 def test_focal_length_from_sensor_data_equals_its_35mm_equivalent(tmp_path: Path) -> None:
-    """A sensor of 18 x 12 mm behind a lens of 25 mm is 36 x 24 mm behind 50 mm."""
+    """A lens of 25 mm on a sensor of 18 x 12 mm is equal to one of 50 mm on 36 x 24 mm."""
     photo = photo_with_exif(
         tmp_path / "a.jpg",
         (600, 400),
@@ -290,7 +290,7 @@ def test_limit_on_pixels_can_be_changed(tmp_path: Path) -> None:
 
 
 def test_damaged_files_never_raise_anything_else(tmp_path: Path, picture: np.ndarray) -> None:
-    """Flip and cut bytes of good files at random: a photo or a PhotoError, nothing else."""
+    """Random changes and cuts of good files give a photo or a PhotoError, nothing else."""
     random = np.random.default_rng(0)
     for suffix in ("jpg", "png", "gif", "webp", "tiff"):
         buffer = io.BytesIO()

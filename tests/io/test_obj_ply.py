@@ -61,7 +61,7 @@ def test_obj_names_the_files_beside_it(tmp_path: Path, scene: Scene) -> None:
 
 
 def test_scene_at_rest_has_its_morphs_applied_and_parts_moved(scene: Scene) -> None:
-    """The jaw is half open: weight 0.5 of 2 cm."""
+    """The jaw is half open, with a weight of 0.5 of 2 cm."""
     (_, head), _, (_, eye), _ = scene.at_rest()
     original = scene.nodes[0].surfaces[0]
     np.testing.assert_allclose(head.positions, original.positions + 0.5 * original.morphs[0])
@@ -96,7 +96,7 @@ def test_ply_holds_all_surfaces_as_one_mesh(tmp_path: Path, scene: Scene) -> Non
 
 
 def test_ply_colours_are_those_of_the_texture() -> None:
-    """Two texels: on their centres their own colours, halfway the mean; outside no wrapping."""
+    """At the centres of two texels, colours are theirs; halfway they are the mean; outside no wrap."""
     from lifemask.io.ply import _vertex_colours
 
     texture = np.array([[[200, 0, 0], [0, 100, 0]]], np.uint8)

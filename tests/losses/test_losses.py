@@ -1,4 +1,4 @@
-"""Each loss is zero at the truth, grows as its test states, and ignores unknown values."""
+"""Each loss is zero at the truth, increases as its test states, and ignores unknown values."""
 
 import math
 from collections.abc import Callable

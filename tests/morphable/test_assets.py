@@ -22,7 +22,7 @@ from lifemask.morphable.assets import (
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with one asset, `head/basis`, and its card."""
+    """Return a folder with one asset, `head/basis`, and its card."""
     (tmp_path / "head").mkdir()
     save_file({"mean": torch.arange(6.0).view(2, 3)}, tmp_path / "head" / "basis.safetensors")
     write_card(tmp_path)
@@ -52,7 +52,7 @@ def test_shipped_assets_pass_the_audit() -> None:
 
 
 def test_shipped_assets_stay_small() -> None:
-    """In MiB: head at most 12, perception at most 25, samples at most 1."""
+    """The limits in MiB are 12 for the head, 25 for perception and 1 for samples."""
     megabytes: dict[str, float] = {}
     for card in list_cards():
         group = card.name.split("/")[0]
@@ -76,7 +76,7 @@ def test_changed_file_does_not_load(folder: Path) -> None:
 
 
 def test_unknown_asset_names_the_known_ones(folder: Path) -> None:
-    with pytest.raises(AssetError, match=r"no asset 'head/other'. Shipped are: head/basis"):
+    with pytest.raises(AssetError, match=r"no asset 'head/other'. Shipped assets: head/basis"):
         load_asset("head/other")
     (folder / "head" / "basis.card.json").unlink()
     with pytest.raises(AssetError, match="is missing"):
@@ -90,9 +90,9 @@ def test_audit_passes_a_good_folder(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"licence": "CC-BY-NC-4.0"}, "licence 'CC-BY-NC-4.0' is not among the allowed"),
-        ({"licence": "CC0-1.0 AND GPL-3.0"}, "is not among the allowed"),
-        ({"attribution": ""}, "asks for an attribution"),
+        ({"licence": "CC-BY-NC-4.0"}, "licence 'CC-BY-NC-4.0' is not allowed"),
+        ({"licence": "CC0-1.0 AND GPL-3.0"}, "is not allowed"),
+        ({"attribution": ""}, "requires an attribution"),
         ({"sources": []}, "names no source"),
         ({"sha256": "0" * 64}, "sha256 is not that of basis.safetensors"),
         ({"built_by": None}, "lacks the entry 'built_by'"),
@@ -132,6 +132,6 @@ def test_licence_expressions(licence: str, allowed: bool) -> None:
 
 
 def test_notice_repeats_every_attribution() -> None:
-    """If this fails: .venv/bin/lifemask licenses --notice > NOTICE."""
+    """If this fails, run: .venv/bin/lifemask licenses --notice > NOTICE."""
     stored = (Path(__file__).resolve().parents[2] / "NOTICE").read_text("utf-8")
     assert stored == assets.notice()

@@ -1,4 +1,4 @@
-"""Triangles without lashes, and one texture coordinate per vertex."""
+"""The surface of a head has no lashes and one texture coordinate per vertex."""
 
 import pytest
 import torch

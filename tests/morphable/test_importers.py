@@ -1,4 +1,4 @@
-"""Importers: each reads a small file laid out as its public loader says, and refuses broken ones."""
+"""Each importer reads a small file in the format of its public loader, and refuses broken files."""
 
 import json
 import os
@@ -241,7 +241,7 @@ def test_surrey_modes_are_unit_vectors_times_the_root_of_the_variance(tmp_path: 
 
 def test_surrey_file_cut_short_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sfm.bin").write_bytes(eos_model()[0][:120])
-    with pytest.raises(ModelFileError, match="cut short"):
+    with pytest.raises(ModelFileError, match="incomplete"):
         load_surrey(tmp_path / "sfm.bin")
 
 
@@ -360,7 +360,7 @@ def test_flame_jaw_turns_about_its_joint(tmp_path: Path) -> None:
 
 
 def chumpy_pickle(arrays: dict[str, np.ndarray]) -> bytes:
-    """Return FLAME's fields as its makers pickled them: chumpy wrappers and a sparse matrix."""
+    """Return FLAME's fields as in the official pickle: chumpy wrappers and a sparse matrix."""
     import sys
     import types
 

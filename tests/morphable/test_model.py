@@ -1,4 +1,4 @@
-"""The shipped head: laws of the model, eyes and mouth, texture layout, plausible sizes."""
+"""The shipped head has correct linear modes, eyes, mouth, texture layout and plausible sizes."""
 
 import math
 from pathlib import Path
@@ -30,7 +30,7 @@ def face(
     gaze: tuple[float, float] = (0.0, 0.0),
     **expression: float,
 ) -> FaceCoefficients:
-    """Return the mean person or a random one, with expressions and both eyes turned alike."""
+    """Return the mean or a random person, with expressions and the same rotation of both eyes."""
     neutral = model.neutral()
     weights = neutral.expression.clone()
     for name, weight in expression.items():
@@ -45,7 +45,7 @@ def face(
 
 
 def eyeballs_and_gap(model: MorphableModel, coefficients: FaceCoefficients) -> Tensor:
-    """Return how far the lid vertices (2, L) lie outside their eyeballs, metres."""
+    """Return the distance of the lid vertices (2, L) outside their eyeballs, metres."""
     eyeballs = model.eyeballs
     assert eyeballs is not None
     vertices = model.vertices(coefficients)
@@ -337,7 +337,7 @@ def test_regions_are_weights_of_the_right_parts(model: MorphableModel) -> None:
 
 
 def count_hits(uv: np.ndarray, triangles: np.ndarray, size: int) -> np.ndarray:
-    """Return how many triangles cover each texel centre: the obvious slow loop."""
+    """Return how many triangles cover each texel centre, with a simple slow loop."""
     hits = np.zeros((size, size), int)
     for a, b, c in uv[triangles] * size:
         low = np.maximum(np.floor(np.minimum(np.minimum(a, b), c) - 0.5), 0).astype(int)
@@ -445,7 +445,7 @@ def albedo(model: MorphableModel) -> AlbedoModel:
 
 
 def region_colour(model: MorphableModel, texture: Tensor, name: str) -> Tensor:
-    """Return the mean linear RGB of the triangles wholly inside a region."""
+    """Return the mean linear RGB of the triangles that are completely inside a region."""
     inside = model.regions[name][model.triangles].min(-1).values > 0.9
     places = (model.uv[model.uv_triangles[inside]].mean(1) * texture.shape[-1]).long()
     return texture[:, places[:, 1], places[:, 0]].mean(1)

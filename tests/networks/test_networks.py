@@ -1,4 +1,4 @@
-"""Backbone, head and decoder: untrained they predict the mean face; features are FaceMesh's own."""
+"""Untrained networks predict the mean face, and backbone features are those of FaceMesh."""
 
 import pytest
 import torch

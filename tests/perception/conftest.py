@@ -1,4 +1,4 @@
-"""What the perception tests share: the loaded networks, a portrait, recorded outputs."""
+"""Fixtures of the perception tests: the loaded networks, a portrait, recorded outputs."""
 
 from pathlib import Path
 
@@ -24,16 +24,16 @@ def portrait(samples: Path) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def reference() -> dict[str, Tensor]:
-    """Outputs of the original runtimes, from tools/record_perception_reference.py."""
+    """Return outputs of the original runtimes, from tools/record_perception_reference.py."""
     return load_file(Path(__file__).parent / "reference.safetensors")
 
 
 @pytest.fixture(scope="session")
 def face(reference: dict[str, Tensor]) -> Tensor:
-    """The 128-pixel face of these outputs, sRGB in 0..1, (1, 3, 128, 128)."""
+    """Return the 128-pixel face of these outputs, sRGB in 0..1, (1, 3, 128, 128)."""
     return reference["face"].permute(2, 0, 1)[None].float() / 255.0
 
 
 def repeated(image: Tensor, times: int) -> Tensor:
-    """Enlarge by repeating pixels, which is the same in every library."""
+    """Return an enlarged image with repeated pixels, which is the same in every library."""
     return torch.repeat_interleave(torch.repeat_interleave(image, times, -1), times, -2)

@@ -1,4 +1,4 @@
-"""Faces are found at any size, in rotated photos, several at once, and when they fill the photo."""
+"""Faces are found at any size, in rotated photos, in groups, and if they fill the photo."""
 
 import numpy as np
 import pytest

@@ -29,7 +29,7 @@ def eye_distance(observation: FaceObservation) -> float:
 
 
 def error(points: torch.Tensor, observation: FaceObservation) -> float:
-    """Median distance to the observed points in percent of the distance of the eyes."""
+    """Return the median distance to the observed points in percent of the distance of the eyes."""
     distances = (points - observation.landmarks478[:, :2]).norm(dim=-1)
     return 100.0 * float(distances.median()) / eye_distance(observation)
 

@@ -1,4 +1,4 @@
-"""The light of a photo shifts the points less; in even light they stay the same."""
+"""The correction reduces the influence of light on the points; in even light it does nothing."""
 
 import math
 from dataclasses import replace
@@ -41,7 +41,7 @@ def test_a_correction_is_its_linear_function_of_the_features():
 
 
 def lamp_photo(photo: np.ndarray, normals: torch.Tensor, azimuth_radians: float) -> np.ndarray:
-    """Multiply a photo's face by the shading of one lamp without other light; grey, linear."""
+    """Return a photo's face times the shading of one lamp without other light; grey, linear."""
     lamp = torch.tensor([math.sin(azimuth_radians), 0.2, math.cos(azimuth_radians)])
     shading = (normals * lamp[:, None, None]).sum(0).clamp(min=0.03)
     grey = linear_from_srgb(torch.from_numpy(photo).float() / 255).mean(-1) * shading

@@ -1,4 +1,4 @@
-"""The converted networks agree with the originals, also in batches, and gradients are right."""
+"""The converted networks agree with the originals, also in batches, and gradients are correct."""
 
 from collections.abc import Callable
 
@@ -78,7 +78,7 @@ def test_a_batch_gives_what_its_images_give_alone(perception, face):
 
 
 def directional_derivative_error(function: Callable[[Tensor], Tensor], x: Tensor) -> float:
-    """Relative difference between autograd and a central difference in double precision."""
+    """Return the relative difference between autograd and a central difference, double precision."""
     x = x.double().requires_grad_(True)
     (gradient,) = torch.autograd.grad(function(x), x)
     # Along the gradient itself the derivative is large, so rounding does not matter.

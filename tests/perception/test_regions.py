@@ -1,4 +1,4 @@
-"""Crops show their regions of photos of any size."""
+"""Crops show the right regions of photos of any size."""
 
 import math
 

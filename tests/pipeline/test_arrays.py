@@ -1,4 +1,4 @@
-"""Arrays of one face agree with each other."""
+"""The arrays of one face agree with each other."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_head_and_camera_axes_differ_by_the_pose(face: FaceReconstruction, array
 
 
 def test_vertices_lie_on_the_depth_or_behind_it(face: FaceReconstruction, arrays: Arrays) -> None:
-    """Vertices of the front of the face, at the pixel they fall on; some lie behind lips and lids."""
+    """Vertices of the front of the face are compared at their pixel; some lie behind lips and lids."""
     chosen = arrays["face_vertices"] & (arrays["vertices_head"][:, 2] > 0.02)
     vertices = arrays["vertices_camera"][chosen]
     x, y, _ = face.camera.project_from_camera(face.camera.to_camera(face.mesh.vertices)[chosen]).T

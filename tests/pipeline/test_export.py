@@ -1,4 +1,4 @@
-"""A saved head is the fitted head: same shape, same colours, ready to be animated."""
+"""A saved head has the shape and colours of the fitted head, and can be animated."""
 
 import io
 import sys

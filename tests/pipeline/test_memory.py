@@ -1,4 +1,4 @@
-"""Large photos are reconstructed within the promised memory."""
+"""Large photos are reconstructed within the documented memory."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ print(status["VmHWM"].split()[0])
 
 @pytest.mark.skipif(not STATUS.exists(), reason="peak memory is read from Linux's /proc")
 def test_a_close_up_of_40_megapixels_needs_less_than_two_gigabytes(tmp_path: Path) -> None:
-    """The photo alone in floating point is half a gigabyte, and its texture four fifths of one."""
+    """In floating point, the photo alone needs 0.5 gigabytes and its texture 0.8."""
     with Image.open(asset_path("samples/portrait_1")) as sample:
         width, height = sample.size
         part = sample.crop((width // 5, height // 7, width * 4 // 5, height * 6 // 7))

@@ -1,4 +1,4 @@
-"""A predictor gives for the whole photo what its system predicts of the crop and of its mirror image."""
+"""A predictor transfers its system's predictions for a crop and its mirror image to the photo."""
 
 import copy
 from collections.abc import Sequence
@@ -26,9 +26,11 @@ from lifemask.perception.framing import FaceFrame, crop_points, face_frame
 from lifemask.perception.observation import FaceObservation
 from lifemask.pipeline.predictor import (
     SystemPredictor,
+    face_in_photo,
     frame_change,
     whole_photo_frame,
 )
+from lifemask.rendering.depth import depth_normals
 from lifemask.rendering.rasterization import rasterize
 from lifemask.systems.direct_regression import DirectRegression
 from lifemask.training.system import FramedFaces, Losses, System
@@ -201,7 +203,7 @@ def test_the_change_between_frames_counts_shift_scale_and_turn():
 
 
 def test_depth_and_landmarks_of_a_crop_are_those_of_the_photo(system: DirectRegression):
-    """A plane before the crop's camera is seen at the same place and depth by the photo's."""
+    """A plane has the same place and depth in the crop's camera and in the photo's camera."""
     size, height, width = 64, 300, 400
     frame = FaceFrame(torch.tensor([150.0, 120.0]), torch.tensor(128.0), torch.tensor(0.3))
     face = system(FramedFaces(torch.zeros(1, 3, 96, 96)))[0].detach()
@@ -229,3 +231,27 @@ def test_depth_and_landmarks_of_a_crop_are_those_of_the_photo(system: DirectRegr
     assert photo.landmarks is not None
     torch.testing.assert_close(crop_points(photo.landmarks.points, frame, size), points)
     torch.testing.assert_close(photo.landmarks.sigma, torch.full((478,), 4.0))
+
+
+def test_the_depth_of_a_crop_stays_a_plane_in_a_larger_photo(system: DirectRegression):
+    """Eight photo pixels show one pixel of the crop; steps between them would be slopes."""
+    size, side = 32, 256
+    frame = FaceFrame(
+        torch.tensor([side / 2, side / 2]), torch.tensor(float(side)), torch.tensor(0.0)
+    )
+    face = system(FramedFaces(torch.zeros(1, 3, 96, 96)))[0].detach()
+    camera = replace(
+        face.camera,
+        principal_point=torch.full((2,), size / 2),
+        focal_pixels=face.camera.focal_pixels * size / 96,
+        image_size=(size, size),
+    )
+    # A plane that is turned about the vertical: 1 / depth is linear in the image.
+    columns = (torch.arange(size) + 0.5 - size / 2) / camera.focal_pixels
+    depth = (0.9 / (1 + 0.5 * columns)).expand(size, size)
+    photo = face_in_photo(replace(face, camera=camera, depth=depth), frame, size, (side, side))
+    assert photo.depth is not None
+    normals = depth_normals(photo.depth, photo.camera)[:, 16:-16, 16:-16]
+    middle = normals.mean((1, 2), keepdim=True)
+    assert float(middle.norm()) > 0.99
+    assert float((normals - middle).norm(dim=0).max()) < 0.02

@@ -1,4 +1,4 @@
-"""The photo beside the renderings is the same photo, of any size."""
+"""The preview shows the whole photo beside the renderings, for photos of any size."""
 
 import numpy as np
 import torch

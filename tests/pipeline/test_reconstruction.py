@@ -19,7 +19,7 @@ ACROSS = torch.tensor([-1.0, 1.0, 1.0])
 
 
 def face_vertices(face: FaceReconstruction, coefficients: FaceCoefficients) -> Tensor:
-    """All vertices, so that the mirror map applies; zero outside the face."""
+    """Return all vertices, so that the mirror map applies; zero outside the face."""
     return face.model.vertices(coefficients) * (face.model.regions["face"] > 0.5)[:, None]
 
 
@@ -37,7 +37,7 @@ def rotation(face: FaceReconstruction) -> Tensor:
 
 
 def test_the_head_in_its_own_light_looks_like_the_photo(face: FaceReconstruction) -> None:
-    """On observed texels; only specular light and cast shadows differ."""
+    """They are compared on observed texels; only specular light and cast shadows differ."""
     photo, drawn = image_from_pixels(face.photo.pixels), face.render()
     observed = (face.texture.origin == TexelOrigin.OBSERVED).float().expand(3, -1, -1)
     own = render(face.mesh, face.camera, texture=observed.contiguous()).albedo[0] > 0.99

@@ -1,4 +1,4 @@
-"""Photos in another light: all that does not depend on light stays."""
+"""Relighting a photo changes only what depends on light."""
 
 import dataclasses
 

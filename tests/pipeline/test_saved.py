@@ -1,4 +1,4 @@
-"""Heads that are read back from GLB files look the same in any light."""
+"""Heads that are read from GLB files look like the saved heads in any light."""
 
 import dataclasses
 from pathlib import Path
@@ -21,7 +21,7 @@ CAMERA = {
 
 
 def ball(radius: float, material: SurfaceMaterial, *, size: int = 24) -> Surface:
-    """A ball around the origin with a texture seam at the back."""
+    """Return a ball around the origin with a texture seam at the back."""
     polar = np.linspace(0, np.pi, size)[:, None]
     around = np.linspace(-np.pi, np.pi, size)[None]
     x, y, z = (
@@ -57,7 +57,7 @@ def head_file(tmp_path: Path) -> Path:
 
 
 def test_head_in_plain_light_shows_its_colours(head_file: Path) -> None:
-    """sRGB 188 is linear 0.5; the background is transparent."""
+    """A grey of sRGB 188 is linear 0.5; the background is transparent."""
     picture = read_head(head_file).draw(SphericalHarmonicsLight.ambient(1.0), size=64)
     assert picture.shape == (64, 64, 4)
     assert np.abs(picture[12, 32, :3].astype(int) - 188).max() <= 1
@@ -90,7 +90,7 @@ def test_texture_seam_does_not_show(head_file: Path) -> None:
 
 
 def test_surfaces_behind_lashes_are_visible(head_file: Path) -> None:
-    """A ball around the first, of one texture whose left half is clear and right half is red."""
+    """A second ball around the first has a texture with a transparent left half and a red right half."""
     scene = read_glb(head_file)
     red = np.zeros((32, 32, 4), np.uint8)
     red[..., 0], red[:, 16:, 3] = 255, 255

@@ -1,4 +1,4 @@
-"""Registration: laws, agreement with brute force, and recovery of known people."""
+"""Registration has the right invariances, agrees with brute force, and finds known people."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ RNG = np.random.default_rng(2)
 
 
 def bumpy_sheet(size: int = 14) -> tuple[np.ndarray, np.ndarray]:
-    """Return a height field of 10 cm, seen from +Z, and its triangles."""
+    """Return a height field of 10 cm that faces +Z, and its triangles."""
     grid = np.linspace(-0.05, 0.05, size)
     x, y = np.meshgrid(grid, grid)
     z = 0.02 * np.cos(40 * x) * np.cos(30 * y) + 0.01 * x / 0.05 * y / 0.05

@@ -1,4 +1,4 @@
-"""Small scenes and a slow, obvious ray caster for the tests of the renderer."""
+"""Small scenes and a slow, simple ray caster for the tests of the renderer."""
 
 import math
 
@@ -56,7 +56,7 @@ def camera(
     distance: float = 0.6,
     dtype: torch.dtype = torch.float32,
 ) -> PerspectiveCamera:
-    """Return a camera that sees the whole head, turned a little."""
+    """Return a camera that shows the whole head, slightly rotated."""
     height, width = (size, size) if isinstance(size, int) else size
     angles = torch.tensor([yaw, 0.1, 0.05], dtype=dtype)
     rotation = torch.tensor(FRONTAL_HEAD_TO_CAMERA, dtype=dtype) @ matrix_from_yaw_pitch_roll(
@@ -71,7 +71,7 @@ def camera(
 
 
 def soup(seed: int, *, count: int = 80, size: tuple[int, int] = (40, 56)) -> tuple[Tensor, Tensor]:
-    """Return image points (V,3) and triangles of every awkward kind.
+    """Return image points (V, 3) and triangles of all difficult kinds.
 
     Large, tiny and needle-shaped triangles, shared and repeated ones, corners on pixel centres, and
     corners behind the camera, far outside, infinite and NaN.

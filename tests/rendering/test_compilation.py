@@ -1,3 +1,5 @@
+"""Kernels are compiled completely in advance, and only when they are needed."""
+
 import subprocess
 import sys
 

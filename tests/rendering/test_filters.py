@@ -1,4 +1,4 @@
-"""Filters of partly known images."""
+"""Filters of partly known images use only known pixels."""
 
 import torch
 

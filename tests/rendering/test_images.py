@@ -1,3 +1,5 @@
+"""Rendered images agree with their parts, and their gradients with finite differences."""
+
 import pytest
 import torch
 from rendering import scenes

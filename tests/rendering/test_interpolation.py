@@ -1,3 +1,5 @@
+"""Vertex attributes are interpolated with correct perspective, values and gradients."""
+
 import pytest
 import torch
 from rendering import scenes

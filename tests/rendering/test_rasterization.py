@@ -1,3 +1,5 @@
+"""The rasteriser agrees with a ray caster, and its backends agree with each other."""
+
 import os
 import subprocess
 import sys

@@ -1,3 +1,5 @@
+"""Shading of images agrees with the light at each normal."""
+
 import math
 
 import torch

@@ -1,3 +1,5 @@
+"""Outlines have gradients that agree with finite differences of a loss."""
+
 import pytest
 import torch
 from rendering import scenes

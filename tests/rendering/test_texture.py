@@ -1,3 +1,5 @@
+"""Textures are sampled bilinearly, with clamped borders and correct gradients."""
+
 import torch
 
 from lifemask.rendering import sample_texture

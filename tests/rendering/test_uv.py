@@ -1,3 +1,5 @@
+"""Photos are unwrapped to texture space, with the right visibility."""
+
 import pytest
 import torch
 from rendering import scenes

@@ -1,4 +1,4 @@
-"""The plain regressor: its losses vanish at the truth, it learns, is drawn, saved and loaded."""
+"""The direct regressor has zero losses at the truth; it learns, is drawn, saved and loaded."""
 
 from pathlib import Path
 
@@ -242,7 +242,7 @@ def test_shipped_weights_of_the_first_format_load_under_todays_names():
 
 
 def test_only_networks_run_in_half_precision(samples: Path):
-    """Points of a face err by less than a tenth of a pixel when networks run in bfloat16."""
+    """With networks in bfloat16, points of a face have errors below a tenth of a pixel."""
     system = load_system("direct_regression")
     assert isinstance(system, DirectRegression)
     pixels = read_photo(samples / "portrait_1.jpg").pixels

@@ -1,7 +1,7 @@
 """A toy system that uses every part of the contract: feedback, a UV output, clips and a critic.
 
-It predicts faces of a few pixels with a network of two layers. It is no good at that; it shows how a
-system is written, and the tests train, kill, resume, release and evaluate it.
+It predicts faces of a few pixels with a network of two layers. Its predictions are poor, but it shows
+how to write a system, and the tests train, kill, resume, release and evaluate it.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ TEXTURE_SIZE = 16
 
 @final
 class ToySystem(System):
-    """Frames of one person to one identity, with its albedo in UV; the first pass is fed back."""
+    """Predicts one identity and its UV albedo for frames of a person; the second pass gets feedback."""
 
     name: ClassVar[str] = "toy"
     phases: ClassVar = {
@@ -83,7 +83,7 @@ class ToySystem(System):
         return cls(model, crop_size=crop_size, width=width)
 
     def forward(self, faces: FramedFaces) -> ExplainedFace:
-        """Explain clips, (clips, frames, 3, S, S); each frame has the same identity."""
+        """Predict faces of clips, (clips, frames, 3, S, S); all frames of a clip have one identity."""
         clips, frames = faces.photo.shape[:2]
         images = network_input(
             faces.photo.flatten(0, 1), self.crop_size, beside=self.channels_beside(faces)
@@ -129,7 +129,7 @@ class ToySystem(System):
         return [of_phase(b, p) for b, p in zip(batches, predictions, strict=True)]
 
     def network_losses(self, batch: FaceBatch, face: ExplainedFace) -> Losses:
-        """Return what moves the predictions."""
+        """Return the losses that change the predictor."""
         _, points, _, _ = self.points(face.coefficients)
         assert batch.truth is not None
         assert batch.truth.face.albedo_map is not None
@@ -149,7 +149,7 @@ class ToySystem(System):
         }
 
     def critic_losses(self, batch: FaceBatch, face: ExplainedFace) -> Losses:
-        """Return what teaches the critic."""
+        """Return the losses that change the critic."""
         assert batch.truth is not None
         true = self.critic(batch.truth.face.coefficients.identity).squeeze(-1)
         predicted = self.critic(face.coefficients.identity.detach()).squeeze(-1)

@@ -1,4 +1,4 @@
-"""Colours of irises and hair."""
+"""Colours of irises and hair are measured in the photo."""
 
 import torch
 
@@ -9,7 +9,7 @@ from lifemask.texture.hair import HairEstimate, estimate_hair
 def eye_photo(
     colour: tuple[float, float, float], radius: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two discs of a colour with black pupils, and landmarks that fit them."""
+    """Return two discs of a colour with black pupils, and their landmarks."""
     photo = torch.full((3, 60, 120), 0.5)
     landmarks = torch.zeros(478, 2)
     y, x = torch.meshgrid(torch.arange(60) + 0.5, torch.arange(120) + 0.5, indexing="ij")

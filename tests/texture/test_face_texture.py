@@ -1,4 +1,4 @@
-"""Textures come from the photo where it shows skin, and do not depend on its brightness."""
+"""Textures come from the photo's skin, and do not depend on its brightness."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ from lifemask.texture.face_texture import (
 
 
 def again(face: FaceReconstruction, pixels: np.ndarray, light: torch.Tensor) -> FaceTexture:
-    """The texture of the same face under other conditions."""
+    """Return the texture of the same face under other conditions."""
     fit = dataclasses.replace(face.fit.face, light=SphericalHarmonicsLight(light))
     return face_texture(pixels, fit, face.model, face.observation, resolution=512)
 
@@ -61,7 +61,7 @@ def test_half_the_light_in_the_photo_leaves_the_texture(face: FaceReconstruction
 
 
 def test_what_the_fit_does_not_explain_is_in_the_texture(face: FaceReconstruction) -> None:
-    """A mark on the cheek of the photo is a mark at the same point of the texture, and only there."""
+    """A mark on the cheek in the photo is at the same point of the texture, and only there."""
     pixels = face.photo.pixels.copy()
     x, y = face.camera.project(face.mesh.vertices)[:, :2].T
     cheek = int((face.mesh.vertices - torch.tensor([0.035, -0.03, 0.03])).norm(dim=-1).argmin())
@@ -125,7 +125,7 @@ def test_a_strand_of_hair_is_not_observed(face: FaceReconstruction) -> None:
 def test_a_photo_that_is_finer_than_the_texture_gives_the_same_texture(
     face: FaceReconstruction,
 ) -> None:
-    """It is reduced first, and so are the positions of the irises in it."""
+    """The photo and the positions of its irises are reduced first."""
     seen = face.observation
     fine = face.photo.pixels.repeat(4, axis=0).repeat(4, axis=1)
     camera = face.camera.cropped(0, 0, fine.shape[:2], 4.0)
@@ -147,7 +147,7 @@ def test_a_photo_that_is_finer_than_the_texture_gives_the_same_texture(
 def test_the_skin_continues_beyond_the_edge_of_its_part_of_the_atlas(
     face: FaceReconstruction,
 ) -> None:
-    """Filters mix these texels into the edge; another colour would show as streaks."""
+    """Filters mix these texels with the edge, so another colour would appear as streaks."""
     fragments = uv_fragments(face.model, 512)
     skin = face.model.regions["neck"][face.model.triangles].amin(-1) > 0.5
     skin = skin[fragments.triangle_index.clamp(min=0)] & fragments.mask

@@ -1,4 +1,4 @@
-"""Textures are as fine as their photo."""
+"""Textures have the resolution of their photo."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ SQUARE = Mesh(
 
 
 def facing_camera(size: int) -> PerspectiveCamera:
-    """A camera whose photo the square fills exactly."""
+    """Return a camera with a photo that the square fills exactly."""
     pose = torch.tensor([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 1.0], [0, 0, 0, 1]])
     middle = torch.tensor([size / 2, size / 2])
     return PerspectiveCamera(torch.tensor(5.0 * size), middle, pose, (size, size))
@@ -35,7 +35,7 @@ def facing_camera(size: int) -> PerspectiveCamera:
 def larger(
     face: FaceReconstruction, factor: int
 ) -> tuple[ExplainedFace, FaceObservation, np.ndarray]:
-    """The same face in a photo with several pixels for each."""
+    """Return the same face in a photo with several pixels for each pixel."""
     seen = face.observation
     pixels = face.photo.pixels.repeat(factor, axis=0).repeat(factor, axis=1)
     camera = face.camera.cropped(0, 0, pixels.shape[:2], float(factor))
@@ -61,7 +61,7 @@ def test_a_hidden_face_gets_the_smallest_texture() -> None:
 def test_a_close_up_has_a_texel_for_each_pixel_of_the_visible_face(
     face: FaceReconstruction,
 ) -> None:
-    """Neighbouring texels, projected into the photo, lie no more than a pixel apart."""
+    """The distance of neighbouring texels, projected into the photo, is at most one pixel."""
     fit, observation, pixels = larger(face, 3)
     texture = face_texture(pixels, fit, face.model, observation, resolution=None)
     assert texture.size == 4096
@@ -82,7 +82,7 @@ def test_a_close_up_has_a_texel_for_each_pixel_of_the_visible_face(
 
 
 def test_a_fine_texture_agrees_with_a_moderate_one(face: FaceReconstruction) -> None:
-    """Tiles leave no seams: reduced again, the large texture is the moderate one."""
+    """There are no seams between tiles: the reduced large texture is the moderate one."""
     fit, observation, pixels = larger(face, 3)
     texture = face_texture(pixels, fit, face.model, observation, resolution=4096)
     assert texture.fine is not None
@@ -97,7 +97,7 @@ def test_a_fine_texture_agrees_with_a_moderate_one(face: FaceReconstruction) -> 
 
 
 def test_a_checker_pattern_of_the_photo_survives() -> None:
-    """Squares of two pixels, which a texture of half the size would show as grey."""
+    """The squares have two pixels; a texture of half the size would be grey."""
     size = 1024
     steps = np.arange(size) // 2
     board = np.where((steps[:, None] + steps) % 2 == 0, 180, 90).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Teeth take their colour from an open mouth."""
+"""The colour of teeth comes from an open mouth."""
 
 import torch
 
@@ -8,7 +8,7 @@ INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 1
 
 
 def mouth(colour: tuple[float, float, float], height: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """A dark mouth whose upper half shows teeth, and the landmarks of its inner lips."""
+    """Return a dark mouth with teeth in its upper half, and the landmarks of its inner lips."""
     photo = torch.full((3, 80, 120), 0.02)
     photo[:, :40] = torch.tensor(colour)[:, None, None]
     angle = torch.linspace(torch.pi, 3 * torch.pi, len(INNER) + 1)[:-1]

@@ -15,7 +15,7 @@ SIZE, SCALE = 160, 1.75
 
 
 def zones(beard_rows: int = 0) -> FaceZones:
-    """No features; a beard grows in the lowest rows."""
+    """Return zones without features, with a beard in the lowest rows."""
     beard = torch.zeros(SIZE, SIZE)
     if beard_rows:
         beard[-beard_rows:] = 1
@@ -26,7 +26,7 @@ def zones(beard_rows: int = 0) -> FaceZones:
 
 
 def face(noise: float = 0.03) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Residual of plain skin, its weight, and hair over the upper 20 rows."""
+    """Return the residual of plain skin, its weight, and hair over the upper 20 rows."""
     generator = torch.Generator().manual_seed(0)
     residual = 0.2 + noise * torch.randn(1, SIZE, SIZE, generator=generator).expand(3, -1, -1)
     hair = torch.zeros(SIZE, SIZE)

@@ -1,4 +1,4 @@
-"""Displacement from colour: darker is deeper, on visible skin."""
+"""Darker visible skin has a lower displacement."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from lifemask.texture.skin_detail import normal_map
 
 @pytest.fixture(scope="module")
 def plain(face: FaceReconstruction) -> FaceTexture:
-    """A texture of one colour, observed everywhere."""
+    """Return a texture of one colour, observed everywhere."""
     origin = torch.full_like(face.texture.origin, int(TexelOrigin.OBSERVED))
     return dataclasses.replace(
         face.texture, albedo=torch.full_like(face.texture.albedo, 0.3), origin=origin
@@ -41,7 +41,7 @@ def test_even_colour_is_flat(face: FaceReconstruction, plain: FaceTexture) -> No
 
 
 def test_a_dark_line_is_a_groove(face: FaceReconstruction, plain: FaceTexture) -> None:
-    """Normals beside it lean towards it; the map's green points up, against v."""
+    """Normals beside the line point towards it; the map's green points up, against v."""
     row, column = cheek_texel(face)
     upright = plain.albedo.clone()
     upright[:, :, column] *= 0.5

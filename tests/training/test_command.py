@@ -1,4 +1,4 @@
-"""`lifemask train`: wrong usage is told apart from failure, and every recipe proves itself."""
+"""`lifemask train` distinguishes wrong usage from failure, and every recipe passes its smoke run."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from lifemask.systems.registry import recipe_names
 
 @pytest.fixture
 def data(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder with a shard of open portraits; what is observed goes to a folder beside."""
+    """Return a folder with a shard of open portraits; observations are written beside it."""
     monkeypatch.setenv("LIFEMASK_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "data"
     (folder / "train").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Guards trip on collapsed appearance and on nothing else."""
+"""Guards stop a training with collapsed appearance, and no other training."""
 
 from dataclasses import replace
 from pathlib import Path

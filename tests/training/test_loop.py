@@ -1,4 +1,4 @@
-"""What the training loop promises: exact resume, one place for weights, no lost run."""
+"""The training loop resumes exactly, has one place for weights, and loses no run."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Recipes are changed by path, and what is wrong is named together with what is allowed."""
+"""Recipes are changed by path, and errors name the wrong value and the allowed ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What comes back from a lent machine is small, whole, and enough to go on."""
+"""The output of a packed training is small, complete, and enough to continue."""
 
 import importlib.util
 import sys

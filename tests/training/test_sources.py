@@ -1,4 +1,4 @@
-"""Sources of drawn faces and clips: repeats, variations, options."""
+"""Sources of drawn faces and clips repeat with their seed, vary, and have options."""
 
 import logging
 from dataclasses import replace

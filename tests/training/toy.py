@@ -1,4 +1,4 @@
-"""A system that learns one colour, and faces that are one colour: training in milliseconds."""
+"""A system that learns one colour, and faces of one colour, for training in milliseconds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +44,7 @@ class ToySystem(System):
     def __init__(
         self, *, seed: int = 0, bad_from: float | None = None, collapse: str | None = None
     ) -> None:
-        """`collapse` names what goes wrong in its predictions: light, albedo or displacement."""
+        """`collapse` names the part of its predictions that is wrong: light, albedo or displacement."""
         super().__init__()
         self.crop_size = SIZE
         self.model = tiny_head()
@@ -111,7 +111,7 @@ class ToySystem(System):
 
 @dataclass(frozen=True)
 class ToySource:
-    """Plain colours with noise; brighter with every batch if asked for."""
+    """Returns plain colours with noise; on request, every batch is brighter."""
 
     name: str = "toy"
     brighter: float = 0.0
@@ -127,7 +127,7 @@ class ToySource:
 
 
 def plain_batch(photo: Tensor) -> FaceBatch:
-    """Return photos of which nothing is known."""
+    """Return photos without truth."""
     batch = photo.shape[:-3]
 
     def zeros(*shape: int) -> Tensor:
@@ -176,3 +176,67 @@ def toy_parts(system: ToySystem | None = None, **source: object) -> TrainingPart
     )
     held_out = Mixture(mixture.sources, {"one": 4, "two": 4})
     return TrainingParts(system or ToySystem(), mixture, held_out)
+
+
+class TwoPhaseSystem(ToySystem):
+    """The toy with a critic of its lights: a second phase, with an optimiser of its own."""
+
+    name: ClassVar[str] = "toy_critic"
+    phases: ClassVar = {
+        "network": Phase(
+            weights={"colour": 1.0, "realism": 0.01, "off": 0.0},
+            learns=("network.", "unused."),
+            optimiser=Optimiser(learning_rate=1e-2, average=0.9),
+        ),
+        "critic": Phase(
+            weights={"true": 1.0, "predicted": 1.0},
+            learns=("critic.",),
+            optimiser=Optimiser(learning_rate=1e-3, average=0.0),
+            start=0.25,
+        ),
+    }
+    training_only: ClassVar = ("critic.",)
+
+    def __init__(
+        self, *, seed: int = 0, critic_fails: bool = False, released_critic: bool = False
+    ) -> None:
+        super().__init__(seed=seed)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.critic = nn.Linear(27, 1)
+        self.critic_fails = critic_fails
+        if released_critic:
+            self.training_only = ()  # type: ignore[misc]
+
+    def losses(self, phase: str, batches: Sequence[FaceBatch]) -> list[Losses]:
+        lights = [f.light.coefficients for f in predict_batches(self, batches)]
+        found: list[Losses] = []
+        for batch, light in zip(batches, lights, strict=True):
+            if phase == "network":
+                realism = -self.critic(light.flatten(-2)).squeeze(-1)
+                # Weight 0: only this loss reaches `unused`.
+                off = self.unused(light[..., 0, :2]).square().mean(-1)
+                colour = self.colour_losses(batch, light)["colour"]
+                found.append({"colour": colour, "realism": realism, "off": off})
+            else:
+                given = light.detach().flatten(-2)
+                predicted = self.critic(given).squeeze(-1).square()
+                if self.critic_fails:
+                    predicted = predicted / 0
+                found.append(
+                    {
+                        "true": self.critic(given * 0 + 1).squeeze(-1).square(),
+                        "predicted": predicted,
+                    }
+                )
+        return found
+
+
+def two_phase_recipe(**changes: object) -> Recipe:
+    """Return a recipe of twelve steps, in which the critic takes nine."""
+    return toy_recipe(
+        name="toy_critic",
+        system=SystemChoice("toy_critic"),
+        phases=TwoPhaseSystem.phases,
+        **changes,
+    )

@@ -1,4 +1,4 @@
-"""Log-albedo basis in the head's own atlas, from the 20 CC0 MakeHuman skins and painted parts."""
+"""Log-albedo modes in the head's own atlas, from the 20 CC0 MakeHuman skins and painted parts."""
 
 import io
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from .sources import Sources
 def rasterize_atlas(
     corners: NDArray[np.float64], size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return triangle (-1 = none), barycentrics and number of triangles of every texel centre.
+    """Return for every texel centre its triangle (-1: none), barycentrics and triangle count.
 
     `corners` (T, 3, 2) are texture coordinates in [0, 1], v down.
     """
@@ -88,14 +88,14 @@ def old_texture_corners(assembly: Assembly) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Atlas:
-    """What lies under each texel centre of the texture layout."""
+    """The triangle and its point at each texel centre of the texture layout."""
 
     size: int
     """Texels along each side."""
     triangle: NDArray[np.int64]
-    """(R, R) level-1 triangle, -1 = none."""
+    """(R, R) level-1 triangle; -1: none."""
     weights: NDArray[np.float64]
-    """(R, R, 3) its barycentrics."""
+    """(R, R, 3) barycentrics in that triangle."""
     uv: NDArray[np.float64]
     """(R, R, 2) texture coordinates of the texel centres."""
 
@@ -110,7 +110,7 @@ class Atlas:
 def rasterize(
     assembly: Assembly, uv: NDArray[np.float64], uv_quads: NDArray[np.int64], size: int
 ) -> Atlas:
-    """Return what lies under each texel."""
+    """Return the atlas with `size` texels along each side."""
     corners = uv[uv_quads][:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3, 2)
     triangle, weights, _ = rasterize_atlas(corners, size)
     centres = (np.arange(size) + 0.5) / size
@@ -118,7 +118,7 @@ def rasterize(
 
 
 def part_masks(assembly: Assembly, atlas: Atlas) -> dict[str, NDArray[np.bool_]]:
-    """Return which texels (R, R) belong to each part; the skin's pockets are parts of their own."""
+    """Return the texels (R, R) of each part; eye sockets and mouth cavity are separate parts."""
     skin = np.repeat(assembly.skin.fine_part, 2)
     start = len(skin)
     names = ("skin", "socket_left", "socket_right", "mouth_bag")
@@ -132,8 +132,8 @@ def part_masks(assembly: Assembly, atlas: Atlas) -> dict[str, NDArray[np.bool_]]
     return masks
 
 
-# Natural log of linear RGB. The mean lies half-way between very fair and very dark skin; one
-# standard deviation of melanin darkens by these amounts (fair and dark patches of colour charts).
+# Natural logarithm of linear RGB. The mean is half-way between very fair and very dark skin; one
+# standard deviation of melanin darkens by these amounts (from fair and dark patches of colour charts).
 _MEAN_SKIN = np.array([-1.18, -1.88, -2.34])
 _MELANIN = np.array([-0.60, -0.72, -0.78])
 _BLOOD = np.array([0.012, -0.095, -0.070])
@@ -154,7 +154,7 @@ MODES = (
     "iris_lightness",
     "iris_hue",
 )
-"""The explicit modes; the principal modes of the skins follow."""
+"""Names of the explicit modes; the principal modes of the skins follow."""
 
 
 def build_albedo(
@@ -170,18 +170,18 @@ def build_albedo(
 ) -> tuple[dict[str, NDArray[np.generic]], tuple[str, ...]]:
     """Return the tensors of the albedo model and the names of its modes.
 
-    `mean_log` (3, R, R) float16, `basis_log` (A, 3, R, R) int8 with `basis_scale` (A,); finely
-    painted patches for eyes and teeth and the lashes' opacity at 2048 texels.
+    The tensors are `mean_log` (3, R, R) float16, `basis_log` (A, 3, R, R) int8 with `basis_scale`
+    (A,), and at 2048 texels painted patches for eyes and teeth and the lashes' opacity.
 
     Args:
-        sources: where skins and brows are read.
+        sources: the packages with skins and brows.
         assembly: the parts.
         uv: (U, 2) texture layout.
         uv_quads: (Q, 4) level-1 uv quads.
         regions: weights (V,) of the level-1 vertices.
         control: (C, 3) mean control vertices, metres.
         size: texels along each side.
-        skin_modes: principal modes of what tone does not explain in the skins.
+        skin_modes: number of principal modes of the skins after tone is removed.
     """
     atlas = rasterize(assembly, uv, uv_quads, size)
     masks = part_masks(assembly, atlas)
@@ -199,12 +199,12 @@ def build_albedo(
     lips, face, surface = region("lips"), region("face"), region("skin")
     fine = rasterize(assembly, uv, uv_quads, 1024)
     brows = np.stack([shrink(a, size) for a in brow_opacities(sources, assembly, fine)])
-    # Brows 1, 2 and 8 agree in shape; the average of all eight would be blurred.
+    # Brows 1, 2 and 8 have similar shapes; the average of all eight would be blurred.
     usual = brows[[0, 1, 4]].mean(0)
     brow = usual * masks["skin"]
     on_skin = masks["skin"][..., None]
 
-    # The skins' lids hold painted lashes and stretch in a blink: smooth them.
+    # The skins' lids have painted lashes and stretch in a blink, so they are smoothed.
     lids = region("eyes")
     calm = smooth_inside(pattern, masks["skin"], 5.0)
     pattern = pattern + lids[..., None] * (calm - pattern)
@@ -261,11 +261,11 @@ def build_albedo(
 def skin_statistics(
     sources: Sources, assembly: Assembly, atlas: Atlas, face: NDArray[np.float64], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return what the skins have in common and how they differ, in log albedo.
+    """Return statistics of the skins in log albedo.
 
-    These are their mean pattern (R, R, 3), how strongly melanin acts on each texel (R, R, 1; mean
-    1), and the principal modes (count, R, R, 3) of what tone leaves unexplained.
-    Large soft shadows in the skins are mostly baked light: they enter at 45 %.
+    These are their mean pattern (R, R, 3), the strength of melanin at each texel (R, R, 1; mean 1),
+    and the principal modes (count, R, R, 3) of the rest after tone is removed. Large soft shadows in
+    the skins are mostly baked light, so they are reduced to 45 %.
     """
     old = old_texture_corners(assembly)[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3, 2)
     on_skin = (atlas.triangle >= 0) & (atlas.triangle < len(old))
@@ -302,7 +302,7 @@ def skin_statistics(
 def smooth_inside(
     image: NDArray[np.float64], mask: NDArray[np.bool_], sigma: float
 ) -> NDArray[np.float64]:
-    """Return the image blurred by a Gaussian of `sigma` texels that uses no texels outside."""
+    """Return the image blurred by a Gaussian of `sigma` texels, without texels outside the mask."""
     flat = image if image.ndim == 3 else image[..., None]
     width = (sigma, sigma, 0)
     weight = gaussian_filter(mask[..., None].astype(float), width)
@@ -313,7 +313,7 @@ def smooth_inside(
 def shrink(
     image: NDArray[np.float64], size: int, mask: NDArray[np.bool_] | None = None
 ) -> NDArray[np.float64]:
-    """Return a square image averaged over blocks; with `mask`, over the masked texels only."""
+    """Return a square image averaged over blocks; with `mask`, only over the masked texels."""
     step = len(image) // size
     weight = np.ones(image.shape[:2]) if mask is None else mask.astype(float)
     values = image if image.ndim == 3 else image[..., None]
@@ -324,21 +324,21 @@ def shrink(
 
 
 def beard_weight(place: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return where a beard grows (R, R), for mean positions (R, R, 3) in metres."""
+    """Return the beard's weight (R, R), 0 to 1, for mean positions (R, R, 3) in metres."""
 
     def ramp(x: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
         t = np.clip((x - low) / (high - low), 0, 1)
         return t * t * (3 - 2 * t)
 
     x, y, z = np.abs(place[..., 0]), place[..., 1], place[..., 2]
-    # The upper border runs from under the nose along the cheek to the ear.
+    # The upper border goes from below the nose along the cheek to the ear.
     border = -0.058 - 0.020 * np.clip((x - 0.012) / 0.03, 0, 1) + 0.035 * ramp(x, 0.05, 0.075)
     above = ramp(y - border, 0.004, -0.008)
     return above * ramp(y, -0.150, -0.125) * ramp(z, -0.085, -0.06)
 
 
 def brow_opacities(sources: Sources, assembly: Assembly, atlas: Atlas) -> list[NDArray[np.float64]]:
-    """Return the opacity (R, R) of eight brows laid on the skin."""
+    """Return the opacity (R, R) of eight brows on the skin."""
     skin = assembly.skin
     base = assembly.base.vertices
     points = skin.refine(base[skin.base_index])

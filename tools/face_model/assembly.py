@@ -1,4 +1,4 @@
-"""Skin, eyeballs, teeth, tongue and lashes put together: how each control vertex follows the base."""
+"""The assembly of skin, eyeballs, teeth, tongue and lashes: all follow the base mesh."""
 
 from dataclasses import dataclass
 
@@ -29,12 +29,12 @@ from .sources import Sources
 from .teeth import tooth_arch
 from .topology import Skin, border_loop, hops_from, mirror_by_position, mirror_diagonals
 
-# Edge of the upper front teeth relative to the line where the lips meet: visible in a smile.
+# Edge of the upper front teeth relative to the line where the lips touch; visible in a smile.
 _TOOTH_EDGE = np.array([0.0, -0.0034, -0.0092])
-# MakeHuman's tongue fills the mouth.
+# MakeHuman's tongue fills the mouth, so it is moved.
 _TONGUE_OFFSET = np.array([0.0, -0.0055, -0.001])
 
-# A quad seen from behind that keeps its diagonal.
+# The corners of a quad in reverse order, with the same diagonal.
 _TURNED = [0, 3, 2, 1]
 
 PARTS = ("skin", "eyeball_left", "eyeball_right", "teeth_upper", "teeth_lower", "tongue", "lashes")
@@ -47,7 +47,7 @@ class Part:
     rest: NDArray[np.float64]
     """(V, 3) metres on the base mesh, or about the eyeball's centre."""
     quads: NDArray[np.int64]
-    """(Q, 4)."""
+    """(Q, 4) vertex indices."""
     uv: NDArray[np.float64]
     """(U, 2) within the part's own square, v down."""
     uv_quads: NDArray[np.int64]
@@ -57,7 +57,7 @@ class Part:
 
 
 class Assembly:
-    """All parts of the head and how they follow the vertices of the base mesh."""
+    """All parts of the head, which follow the vertices of the base mesh."""
 
     def __init__(self, sources: Sources, base: BaseMesh, skin: Skin) -> None:
         self.base, self.skin = base, skin
@@ -118,9 +118,9 @@ class Assembly:
         return np.where(used)[0]
 
     def eye_displacements(self, moved: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return how the two eyeball centres (*, 2, 3) follow base displacements (*, 19158, 3).
+        """Return displacements of the eyeball centres (*, 2, 3) for those of the base (*, 19158, 3).
 
-        Sideways and up with the eye helper, forward with the middle of the lid margin.
+        They follow the eye helper sideways and up, and the middle of the lid margin forward.
         """
         centres = []
         for side in (0, 1):
@@ -134,7 +134,7 @@ class Assembly:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return control (K, C, 3) and eyeball (K, 2, 3) displacements of identity modes.
 
-        Lids stay on the eyeballs and lips stay closed whoever the person is.
+        Lids stay on the eyeballs and lips stay closed for all people.
 
         Args:
             moved: (K, 19158, 3) displacements of the base mesh.
@@ -153,7 +153,7 @@ class Assembly:
     def displace_skin(
         self, skin: NDArray[np.float64], head: NDArray[np.float64], centres: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the same for modes that are known on the skin's control vertices (K, S, 3) only.
+        """Return the same for modes that are known only on the skin's control vertices (K, S, 3).
 
         Eyeballs follow their lids, teeth and tongue the lips, lashes the lid margin.
         """
@@ -198,9 +198,9 @@ class Assembly:
         return np.concatenate([skin, *balls, *inner, lashes], 1)
 
     def place(self, shape: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return control vertices (C, 3) and eyeball centres (2, 3) on a full base shape, metres.
+        """Return control vertices (C, 3) and eyeball centres (2, 3) of a base shape, metres.
 
-        The lids are laid on the eyeballs and the sockets closed behind them.
+        The lids are moved onto the eyeballs, and the sockets are closed behind them.
         """
         skin = shape[self.skin.base_index]
         corrected, lash_move = skin.copy(), 0.0
@@ -249,7 +249,7 @@ class Assembly:
 
     @property
     def control_counts(self) -> dict[str, int]:
-        """Number of control vertices of each part, in storage order."""
+        """The number of control vertices of each part, in storage order."""
         counts = {"skin": len(self.skin.base_index)}
         return counts | {name: len(self.parts[name].rest) for name in PARTS[1:]}
 

@@ -1,9 +1,9 @@
-"""One texture layout for the whole head: the skin unwrapped upright, small islands for the rest.
+"""One texture layout for the whole head: the upright skin, and small islands for other parts.
 
 The skin is cut along the back midline, embedded in the plane after Tutte ("How to draw a graph",
 1963), then relaxed by Scalable Locally Injective Mappings (Rabinovich et al., 2017) under the
-symmetric Dirichlet energy, so that no triangle ever flips. Only the left half is solved; the right
-one is its mirror image about u = 0.5.
+symmetric Dirichlet energy, so that no triangle flips. Only the left half is solved; the right half
+is its mirror image about u = 0.5.
 """
 
 from itertools import pairwise
@@ -35,7 +35,7 @@ def border_loops(triangles: NDArray[np.int64]) -> list[list[int]]:
 def tutte_embedding(
     triangles: NDArray[np.int64], count: int, fixed: NDArray[np.int64], place: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return (count, 2): every free vertex is the mean of its neighbours, `fixed` ones at `place`."""
+    """Return (count, 2): free vertices are the mean of their neighbours, `fixed` ones at `place`."""
     a = np.concatenate([triangles[:, k] for k in range(3)])
     b = np.concatenate([triangles[:, (k + 1) % 3] for k in range(3)])
     graph = sp.coo_matrix((np.ones(len(a)), (a, b)), shape=(count, count)).tocsr()
@@ -51,15 +51,15 @@ def tutte_embedding(
 
 
 class LocallyInjectiveMap:
-    """Relax a flip-free planar map towards given rest triangles."""
+    """Relaxes a planar map without flips towards given rest triangles."""
 
     def __init__(self, rest: NDArray[np.float64], triangles: NDArray[np.int64], count: int) -> None:
-        """`rest` (T, 3, 2) are the wanted triangles in the plane, counter-clockwise."""
+        """Use the target triangles `rest` (T, 3, 2) in the plane, counter-clockwise."""
         edge1, edge2 = rest[:, 1] - rest[:, 0], rest[:, 2] - rest[:, 0]
         double = edge1[:, 0] * edge2[:, 1] - edge1[:, 1] * edge2[:, 0]
         self.area = double / 2
         self.triangles, self.count = triangles, count
-        # Gradient of the hat functions: d/dx and d/dy of a piecewise linear map.
+        # The gradients of the hat functions: d/dx and d/dy of a piecewise linear map.
         opposite = [rest[:, 2] - rest[:, 1], rest[:, 0] - rest[:, 2], rest[:, 1] - rest[:, 0]]
         rows = np.repeat(np.arange(len(triangles)), 3)
         columns = triangles.reshape(-1)
@@ -70,11 +70,11 @@ class LocallyInjectiveMap:
         self.dy = sp.csr_matrix((gy, (rows, columns)), shape)
 
     def jacobians(self, uv: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (T, 2, 2)."""
+        """Return the Jacobian of the map in each triangle (T, 2, 2)."""
         return np.stack([self.dx @ uv, self.dy @ uv], -1)
 
     def energy(self, uv: NDArray[np.float64]) -> float:
-        """Return the symmetric Dirichlet energy; infinite when a triangle is flipped."""
+        """Return the symmetric Dirichlet energy; infinite if a triangle is flipped."""
         jacobian = self.jacobians(uv)
         determinant = np.linalg.det(jacobian)
         if (determinant <= 0).any():
@@ -85,7 +85,7 @@ class LocallyInjectiveMap:
     def step(
         self, uv: NDArray[np.float64], on_axis: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], float]:
-        """Return the map after one SLIM iteration and its energy; `on_axis` keep u = 0."""
+        """Return the map after one SLIM iteration, and its energy; vertices `on_axis` keep u = 0."""
         jacobian = self.jacobians(uv)
         u, s, vh = np.linalg.svd(jacobian)
         flip = np.sign(np.linalg.det(u @ vh))
@@ -122,7 +122,7 @@ class LocallyInjectiveMap:
         return uv, before
 
     def _first_flip(self, uv: NDArray[np.float64], move: NDArray[np.float64]) -> float:
-        """Return the smallest positive step at which a triangle's area vanishes."""
+        """Return the smallest positive step at which a triangle's area becomes zero."""
         p, d = uv[self.triangles], move[self.triangles]
         p1, p2, d1, d2 = p[:, 1] - p[:, 0], p[:, 2] - p[:, 0], d[:, 1] - d[:, 0], d[:, 2] - d[:, 0]
 
@@ -145,7 +145,7 @@ class LocallyInjectiveMap:
 def flatten_triangles(
     points: NDArray[np.float64], triangles: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return each triangle (T, 3, 2) laid in the plane, counter-clockwise, true to size."""
+    """Return each triangle in the plane (T, 3, 2), counter-clockwise, in its true size."""
     a, b, c = (points[triangles[:, k]] for k in range(3))
     x = np.linalg.norm(b - a, axis=1)
     unit = (b - a) / x[:, None]
@@ -171,9 +171,10 @@ def unwrap_half(
         points: (V, 3) metres.
         triangles: (T, 3) triangles of the left half.
         front_midline: (V,) vertices that must stay on x = 0 (the back midline is a free border).
-        mouth_border: (V,) vertices of the border between lips and mouth bag.
-        density: (T,) wanted size of each triangle relative to true size.
+        mouth_border: (V,) vertices of the border between lips and mouth cavity.
+        density: (T,) target size of each triangle relative to its true size.
         importance: (T,) weight of each triangle's distortion.
+        iterations: number of SLIM iterations.
     """
     millimetres = points * 1000
     count = len(points)
@@ -182,7 +183,7 @@ def unwrap_half(
     first = next(k for k in range(len(outer)) if on_mouth[k] and not on_mouth[k - 1])
     outer = outer[first:] + outer[:first]
     lips = outer[: int(on_mouth.sum())]
-    # The mouth interrupts the midline: close it with half an ellipse about a new vertex on it.
+    # The mouth interrupts the midline, so a fan around a new vertex on the midline closes it.
     lip_fan = np.array([(b, a, count) for a, b in pairwise(lips)])
     angle = np.linspace(np.pi / 2, -np.pi / 2, len(lips))
     if points[lips[0], 1] < points[lips[-1], 1]:
@@ -234,7 +235,7 @@ def build_atlas(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return the texture layout of the level-1 head: uv (U, 2), v down, and uv quads (Q, 4).
 
-    Every island has a mirror image about u = 0.5 or is its own.
+    Every island has a mirror image about u = 0.5, or is symmetric itself.
 
     Args:
         assembly: the parts.
@@ -310,14 +311,14 @@ class _Sheets:
     def add(
         self, index: NDArray[np.int64], quads: NDArray[np.int64], uv: NDArray[np.float64]
     ) -> None:
-        """Add the quads `index`; `quads` (n, 4) index `uv`, of which unused rows are dropped."""
+        """Add the quads `index`; `quads` (n, 4) are indices into `uv`; unused rows are dropped."""
         used, local = np.unique(quads, return_inverse=True)
         self._uv.append(uv[used])
         self._quads.append((index, local.reshape(-1, 4) + self._count))
         self._count += len(used)
 
     def finish(self, count: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return uv and the uv quads of all `count` quads."""
+        """Return uv, and the uv quads of all `count` quads."""
         result = np.full((count, 4), -1)
         for index, quads in self._quads:
             result[index] = quads
@@ -351,7 +352,7 @@ def _add_skin(
     part: NDArray[np.int64],
     mirror: NDArray[np.int64],
 ) -> None:
-    """Unwrap the left half of the outside; the right half is its mirror image."""
+    """Add the left half of the outer skin, and its mirror image as the right half."""
     outside = part == 0
     left = outside & (rest[quads, 0].mean(1) > 0)
     right = outside & ~left
@@ -391,7 +392,7 @@ def _add_skin(
     )
     mirrored = np.zeros_like(uv)
     mirrored[mirror[used]] = uv[used] * [-1, 1] + [1, 0]
-    # Both halves share their texture vertices on the front midline, not along the back seam.
+    # Both halves share texture vertices on the front midline, but not along the back seam.
     both = np.concatenate([uv, mirrored])
     offset_index = np.where(front, 0, len(points))
     sheets.add(
@@ -404,9 +405,9 @@ def _add_skin(
 def _disc(
     quads: NDArray[np.int64], points: NDArray[np.float64], mirror: NDArray[np.int64] | None
 ) -> NDArray[np.float64]:
-    """Return a disc-shaped piece (V, 2) within [-1, 1], v down, seen from the front.
+    """Return texture coordinates (V, 2) in [-1, 1], v down, of a disc-shaped piece from the front.
 
-    With `mirror` the piece is computed on the other side and mirrored.
+    With `mirror`, the piece is computed on the other side and mirrored.
     """
     if mirror is not None:
         other = _disc(mirror[quads][:, ::-1], points, None)
@@ -416,7 +417,7 @@ def _disc(
     rim = points[loop] - points[loop].mean(0)
     length = np.linalg.norm(np.roll(points[loop], -1, 0) - points[loop], axis=1)
     turn = 2 * np.pi * np.concatenate([[0], np.cumsum(length)[:-1]]) / length.sum()
-    # The inside of a pocket is seen through its mouth: mirrored, then turned upright.
+    # The inside of a cavity appears mirrored through its opening; then it is rotated upright.
     turn = -turn
     first = np.arctan2(-rim[0, 1], rim[0, 0])
     if np.cos(turn[1] + first - np.arctan2(-rim[1, 1], rim[1, 0])) < 0:

@@ -19,7 +19,7 @@ def expression_basis(
 ) -> NDArray[np.float64]:
     """Return (52, C, 3) control displacements at weight 1, metres.
 
-    Eyeballs, sockets and upper teeth stay; lower teeth and tongue follow the jaw rigidly.
+    Eyeballs, sockets and upper teeth do not move; lower teeth and tongue move rigidly with the jaw.
     """
     counts = assembly.control_counts
     starts = dict(zip(counts, np.cumsum([0, *counts.values()]), strict=False))
@@ -50,7 +50,7 @@ def expression_basis(
         elif name == "tongueOut":
             weights, references = assembly.tongue.weights, assembly.tongue.references
             row[tongue] = np.einsum("vk,vkc->vc", weights, moved[references])
-            # The tongue rests lower than MakeHuman's; its tip must pass between the lips.
+            # The tongue lies lower than MakeHuman's, but its tip must move between the lips.
             ahead = row[tongue][:, 2] / row[tongue][:, 2].max()
             row[tongue][:, 1] += _TONGUE_RISE * np.clip(ahead, 0, 1)
             assert np.abs(moved[TONGUE_HELPER]).max() > 0.01
@@ -68,7 +68,7 @@ def _other_side(name: str) -> str:
 def close_blinks(
     basis: NDArray[np.float64], assembly: Assembly, control: NDArray[np.float64]
 ) -> None:
-    """Change the two blinks, in place, so that the upper lid meets the lower one all along."""
+    """Change the two blinks in place, so that the upper lid touches the lower lid everywhere."""
     skin = assembly.skin
     count = len(skin.base_index)
     points = control[:count]
@@ -94,7 +94,7 @@ def close_blinks(
 def rigid_motion(
     source: NDArray[np.float64], target: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return R, a, b that bring `source` best onto `target`: R (x - a) + b."""
+    """Return R, a, b of the best rigid motion from `source` to `target`: R (x - a) + b."""
     a, b = source.mean(0), target.mean(0)
     u, _, vh = np.linalg.svd((target - b).T @ (source - a))
     return u @ np.diag([1, 1, np.sign(np.linalg.det(u @ vh))]) @ vh, a, b

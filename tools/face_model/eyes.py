@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 from lifemask.morphable.eyes import eyeball_radius
 
-# Angles of the rings from the pupil's centre, degrees: dense over pupil, iris and limbus.
+# Angles of the rings from the pupil's centre, degrees; dense on pupil, iris and limbus.
 _RINGS = (7.0, 14.0, 21.0, 27.0, 31.0, 36.0, 44.0, 55.0, 68.0, 84.0, 105.0, 130.0, 155.0)
 _SEGMENTS = 24
 
@@ -17,10 +17,10 @@ _SEGMENTS = 24
 def eyeball_mesh() -> tuple[
     NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]
 ]:
-    """Return an eyeball at the origin whose optical axis is +Z: vertices (V, 3), quads, uv, uv quads.
+    """Return vertices (V, 3), quads, uv and uv quads of an eyeball at the origin with axis +Z.
 
-    The texture is the view from the front, unrolled: its radius grows with the angle from the
-    axis, 0.8 of the island's radius at 70 degrees; uv in [-1, 1], x to the right, y up.
+    The texture shows the eyeball from the front. Its radius increases with the angle from the axis,
+    to 0.8 of the island's radius at 70 degrees; uv in [-1, 1], x to the right, y up.
     """
     angles = np.radians(_RINGS)
     turn = 2 * np.pi * np.arange(_SEGMENTS) / _SEGMENTS
@@ -43,7 +43,7 @@ def eyeball_mesh() -> tuple[
         quads += [[at(k, j), at(k + 1, j), at(k + 1, j + 1), at(k, j + 1)] for j in every]
     uv_quads = [list(quad) for quad in quads]
     quads += [[back, at(last, j + 2), at(last, j + 1), at(last, j)] for j in even]
-    # In the texture the back pole lies on the rim in every direction at once: one copy per quad.
+    # In the texture, the back pole lies on the rim in all directions, so each quad has a copy.
     uv_quads += [[back + j // 2, at(last, j + 2), at(last, j + 1), at(last, j)] for j in even]
     uv = np.concatenate([*flat, ring[1::2]])
     return directions * radius[:, None], np.array(quads), uv, np.array(uv_quads)
@@ -57,11 +57,11 @@ def _texture_radius(angle: float) -> float:
 
 
 _LID_GAP = 0.00035
-"""Distance of a resting lid from the eyeball, metres."""
+"""Distance between the lid at rest and the eyeball, metres."""
 
 
 def surface_gap(points: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how far points lie outside an eyeball at `centre` with optical axis +Z, metres."""
+    """Return the distance of points outside an eyeball at `centre` with optical axis +Z, metres."""
     offset = points - centre
     distance = np.linalg.norm(offset, axis=-1)
     cosine = torch.from_numpy(offset[..., 2] / distance)
@@ -69,7 +69,7 @@ def surface_gap(points: NDArray[np.float64], centre: NDArray[np.float64]) -> NDA
 
 
 def seat_eyeball(margin: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return `centre` moved along Z until the middle of the lid margin rests on the eyeball."""
+    """Return `centre` moved along Z, so that the middle of the lid margin lies on the eyeball."""
     middle = margin[np.abs(margin[:, 0] - centre[0]) < 0.006]
     seated = centre.copy()
     for _ in range(30):
@@ -84,7 +84,7 @@ def lid_correction(
     *,
     reach: float = 0.006,
 ) -> NDArray[np.float64]:
-    """Return the displacement (V, 3) that lays the lid margin on the eyeball and fades around it.
+    """Return displacements (V, 3) that move the lid margin onto the eyeball and fade around it.
 
     The corners of the eye lie beside the eyeball and keep about half of their distance.
     """
@@ -113,7 +113,7 @@ def keep_lids_seated(
     Args:
         modes: (K, V, 3) displacements.
         eyes: (K, 3) displacement of this eyeball's centre.
-        points: (V, 3) the head they displace.
+        points: (V, 3) the mean head, metres.
         margin: vertices of the lid margin.
         centre: the eyeball's centre.
         reach: metres over which the change fades.
@@ -135,7 +135,7 @@ def keep_lids_seated(
 def _spread(
     points: NDArray[np.float64], rim: NDArray[np.float64], move: NDArray[np.float64], reach: float
 ) -> NDArray[np.float64]:
-    """Return the moves of the rim blended over all points, fading with the distance from it."""
+    """Return displacements of all points that follow the rim and fade with the distance from it."""
     near = np.where(cKDTree(rim).query(points)[0] < 3 * reach)[0]
     distance = np.linalg.norm(points[near][:, None] - rim[None], axis=-1)
     weight = np.exp(-((distance / 0.003) ** 2) / 2) + 1e-12
@@ -151,11 +151,11 @@ def socket_shell(
     margin: NDArray[np.int64],
     centre: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return socket vertices laid just under the eyeball's surface, ring 1 half-way to the margin.
+    """Return socket vertices moved just below the eyeball's surface; ring 1 only half-way.
 
     Args:
         points: (V, 3) all skin control vertices.
-        rings: (V,) edges from the lid margin inside this socket, -1 outside it.
+        rings: (V,) number of edges from the lid margin inside this socket; -1 outside it.
         margin: vertices with ring 0.
         centre: the eyeball's centre.
     """
@@ -173,19 +173,19 @@ def socket_shell(
 
 @dataclass(frozen=True)
 class LidClosure:
-    """How far the left eye is open, and which vertices close it."""
+    """The opening of the left eye, and the vertices that close it."""
 
     upper: NDArray[np.int64]
     """Vertices of the upper lid's margin, from the nose outwards, both corners included."""
     lower: NDArray[np.int64]
-    """The same of the lower lid."""
+    """The same for the lower lid."""
     share: NDArray[np.float64]
-    """(V,) part of a change of the opening that each vertex follows: 1 on the upper margin."""
+    """(V,) share of a change of the opening that each vertex follows; 1 on the upper margin."""
 
     def opening(
         self, points: NDArray[np.float64], across: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return (N, 3) upper minus lower margin at the places `across` (x), 0 beyond the corners."""
+        """Return upper minus lower margin (N, 3) at the positions `across` (x); 0 past the corners."""
         sides = [
             np.stack([np.interp(across, points[rim, 0], points[rim, k]) for k in range(3)], -1)
             for rim in (self.upper, self.lower)
@@ -195,7 +195,7 @@ class LidClosure:
     def weights(
         self, points: NDArray[np.float64], across: NDArray[np.float64], margin: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        """Return (N, M) so that weights @ values[margin] is upper minus lower at `across`."""
+        """Return weights (N, M): weights @ values[margin] is upper minus lower at `across`."""
         unit = np.zeros((len(margin), len(points)))
         unit[np.arange(len(margin)), margin] = 1
         columns = [
@@ -213,7 +213,7 @@ def lid_closure(
 
     Args:
         loop: closed border of the eye's opening.
-        points: (V, 3) resting head.
+        points: (V, 3) head at rest.
         outside: (V,) vertices that may move with the lid.
     """
     ring = np.array(loop)
@@ -225,7 +225,7 @@ def lid_closure(
     upper, lower = _increasing(points, upper), _increasing(points, lower)
     to_upper, to_lower = (cKDTree(points[rim]).query(points)[0] for rim in (upper, lower))
     share = np.exp(-((to_upper / 0.006) ** 2)) * (to_upper <= to_lower) * outside
-    # Lower lids stay; beside the corners both lids are near, so the change fades there.
+    # Lower lids do not move. Beside the corners both lids are near, so the change fades there.
     width = points[upper[-1], 0] - points[upper[0], 0]
     beside = np.maximum(points[upper[0], 0] - points[:, 0], points[:, 0] - points[upper[-1], 0])
     share *= np.clip(1 - beside / (0.15 * width), 0, 1)
@@ -233,7 +233,7 @@ def lid_closure(
 
 
 def _increasing(points: NDArray[np.float64], rim: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the vertices of the rim that advance in x, so that it is a function of x."""
+    """Return the vertices of the rim with increasing x, so that the rim is a function of x."""
     kept = [rim[0]]
     for vertex in rim[1:-1]:
         if points[kept[-1], 0] + 1e-5 < points[vertex, 0] < points[rim[-1], 0] - 1e-5:

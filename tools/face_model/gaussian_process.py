@@ -1,8 +1,8 @@
-"""Smooth deformations of the face beyond the artists' targets: modes of a Gaussian process.
+"""Smooth deformations of the face besides the artists' targets: modes of a Gaussian process.
 
 Luethi, Gerig, Jud and Vetter, "Gaussian process morphable models", 2018. The covariance of two
-points is a sum of squared exponentials of several lengths times a window that keeps the modes on
-the face, plus (or minus) its mirror image, so that every mode is symmetric or antisymmetric.
+points is a sum of squared exponentials of several lengths times a window that limits the modes to
+the face. Its mirror image is added or subtracted, so that every mode is symmetric or antisymmetric.
 """
 
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ class GaussianProcessConfig:
     """Lengths and sizes of the deformations."""
 
     lengths_metres: tuple[float, ...] = (0.045, 0.022, 0.011)
-    """Distance over which displacements agree."""
+    """Length scales over which displacements are correlated."""
     deviations_metres: tuple[float, ...] = (0.0010, 0.0006, 0.0004)
     """Standard deviation of each length's displacement where the window is one."""
     symmetric_modes: int = 240
-    """Modes that move both sides alike."""
+    """Number of symmetric modes."""
     antisymmetric_modes: int = 120
-    """Modes that move them in opposite ways."""
+    """Number of antisymmetric modes."""
 
 
 def smooth_head_modes(
@@ -38,8 +38,8 @@ def smooth_head_modes(
 ) -> tuple[Array, Array]:
     """Return smooth modes (K, C, 3) of all control vertices and (K, 2, 3) of the eyeball centres.
 
-    Lashes follow the nearest skin; each eyeball moves as one, by the mean of the skin around it;
-    teeth and tongue stay.
+    Lashes follow the nearest skin. Each eyeball moves rigidly, by the mean of the skin around it.
+    Teeth and tongue do not move.
 
     Args:
         control: (C, 3) mean control vertices in metres, part after part.
@@ -74,7 +74,7 @@ def smooth_head_modes(
 
 
 def face_window(points: Array) -> Array:
-    """Return 1 on the front of the face, falling smoothly to 0 at ears, scalp and neck.
+    """Return 1 on the front of the face, smoothly decreasing to 0 at ears, scalp and neck.
 
     Args:
         points: (N, 3) vertices of the mean head in head space, metres.
@@ -96,7 +96,7 @@ def gaussian_process_modes(
     Args:
         points: (N, 3) vertices of the symmetric mean, metres.
         mirror: (N,) the vertex on the other side.
-        window: (N,) 0 to 1, symmetric: where the modes may act.
+        window: (N,) symmetric factor of the modes, 0 to 1.
         config: lengths, sizes and counts.
     """
     active = np.flatnonzero(window > 1e-3)
@@ -109,7 +109,7 @@ def gaussian_process_modes(
     for length, deviation in zip(config.lengths_metres, config.deviations_metres, strict=True):
         kernel += deviation**2 * np.exp(-square / (2 * length**2))
     kernel *= weight[:, None] * weight[None]
-    # Components across the mirror plane change sign under reflection, the other two do not.
+    # A reflection changes the sign of the component across the mirror plane, but not of the others.
     even, odd = (kernel + kernel[:, partner]) / 2, (kernel - kernel[:, partner]) / 2
     leading = {"even": _leading(even, 140), "odd": _leading(odd, 140)}
     result = np.zeros((config.symmetric_modes + config.antisymmetric_modes, len(points), 3))
@@ -131,6 +131,6 @@ def _leading(matrix: Array, count: int) -> tuple[Array, Array]:
     values, vectors = eigsh((matrix + matrix.T) / 2, k=count, v0=start)
     order = np.argsort(-values)
     vectors = vectors[:, order]
-    # The sign of an eigenvector is arbitrary: fix it, so that builds agree.
+    # The sign of an eigenvector is arbitrary; it is fixed here, so that all builds agree.
     top = np.abs(vectors).argmax(0)
     return values[order], vectors * np.sign(vectors[top, np.arange(count)])

@@ -43,7 +43,7 @@ _SPREAD = {
     "neck": 0.15,
     "asym": 0.12,
 }
-# Rigid moves of whole features, and ageing, which the macro targets already hold.
+# Rigid motions of whole features, and ageing, which the macro targets already include.
 _IGNORED = (
     "head-trans",
     "neck-trans",
@@ -59,7 +59,7 @@ _IGNORED = (
 
 @dataclass(frozen=True)
 class Slider:
-    """One direction in which a person may differ, from -1 to 1."""
+    """One direction in which people differ, with a value from -1 to 1."""
 
     name: str
     """Folder and stem of its targets."""
@@ -115,7 +115,7 @@ class Crowd:
                 self.sliders[key] = Slider(key, left, right, _slider_spread(key))
 
     def average(self, base: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the average adult (N, 3) as the alignment reference."""
+        """Return the average adult (N, 3), metres, to which people are aligned."""
         shapes = []
         for sex in (0.0, 1.0):
             for age in (0.55, 0.75):
@@ -179,7 +179,7 @@ def _tent(value: float, knots: list[float], names: list[str]) -> dict[str, float
 def _macro_weights(
     sex: float, age: float, origin: NDArray[np.float64], muscle: float, weight: float
 ) -> dict[str, float]:
-    """Return the macro targets of a body as MakeHuman blends them; all inputs in [0, 1]."""
+    """Return the weights of the macro targets as in MakeHuman; all inputs in [0, 1]."""
     ages = _tent(age, [0.1875, 0.5, 1.0], ["child", "young", "old"])
     muscles = _tent(muscle, [0, 0.5, 1], ["minmuscle", "averagemuscle", "maxmuscle"])
     fats = _tent(weight, [0, 0.5, 1], ["minweight", "averageweight", "maxweight"])
@@ -205,7 +205,7 @@ def _random_macro(rng: np.random.Generator) -> dict[str, float]:
 def align(
     people: NDArray[np.float32], reference: NDArray[np.float64], index: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Return the people moved rigidly onto the reference, aligned at the vertices `index`."""
+    """Return the people after a rigid alignment to the reference at the vertices `index`."""
     target = reference[index]
     target_mean = target.mean(0)
     result = np.empty_like(people)
@@ -240,12 +240,12 @@ def principal_modes(
 ) -> Modes:
     """Return the principal modes of the people and their mirror images.
 
-    Even and odd parts are decomposed apart: every mode is exactly symmetric or antisymmetric.
+    Even and odd parts are decomposed separately: every mode is exactly symmetric or antisymmetric.
 
     Args:
         people: (P, N, 3) aligned people.
         mirror: (N,) vertex on the other side.
-        weights: (N,) weight of each vertex in the metric; zero-weight vertices follow.
+        weights: (N,) weight of each vertex in the metric; vertices of weight 0 only follow.
         count: number of modes.
     """
     flip = np.array([-1, 1, 1], np.float32)

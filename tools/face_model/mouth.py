@@ -1,4 +1,4 @@
-"""Lips that meet at rest."""
+"""Lips that are closed at rest."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from .topology import Skin, edge_loop, hops_from
 
-# Where the loop along which the lips touch crosses the middle of the lower lip.
+# Base vertex at the middle of the lower lip, on the loop along which the lips touch.
 _LIP_LOOP_START = 494
 _REACH = 0.006
 
@@ -17,7 +17,7 @@ _REACH = 0.006
 def lip_rims(
     skin: Skin, body_quads: NDArray[np.int64], base: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the control vertices where the (lower, upper) lip touches the other one."""
+    """Return the control vertices of the lower and the upper lip that touch the other lip."""
     loop = np.array(edge_loop(body_quads, _LIP_LOOP_START, base))
     order = np.searchsorted(skin.base_index, loop)
     across = base[loop, 0]
@@ -28,17 +28,17 @@ def lip_rims(
 
 @dataclass(frozen=True)
 class Lips:
-    """How the two lips are brought together."""
+    """The data that close the two lips."""
 
     lower: NDArray[np.int64]
-    """Control vertices where the lower lip touches the upper one."""
+    """Control vertices of the lower lip that touch the upper lip."""
     upper: NDArray[np.int64]
-    """The same of the upper lip."""
+    """The same for the upper lip."""
     share: NDArray[np.float64]
-    """(S,) part of the gap by which each vertex rises: up to 1/2 on the lower lip, -1/2 above."""
+    """(S,) share of the gap by which each vertex rises: 1/2 on the lower lip, -1/2 on the upper."""
 
     def gap(self, fine: NDArray[np.float64], across: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the height of the opening at the places `across` (x), from rim points of `fine`."""
+        """Return the height of the opening at positions `across` (x), from rim points of `fine`."""
         sides = []
         for rim in (self.lower, self.upper):
             rim = rim[np.argsort(fine[rim, 0])]
@@ -64,7 +64,7 @@ def lips_of(skin: Skin, body_quads: NDArray[np.int64], base: NDArray[np.float64]
 def close_lips(
     points: NDArray[np.float64], skin: Skin, lips: Lips, *, gap: float = 0.0002
 ) -> NDArray[np.float64]:
-    """Return control vertices (S, 3) whose subdivided lips are `gap` metres apart."""
+    """Return control vertices (S, 3) with a gap of `gap` metres between the subdivided lips."""
     result = points.copy()
     for _ in range(4):
         fine = skin.refine(result)
@@ -76,7 +76,7 @@ def close_lips(
 def keep_lips_closed(
     modes: NDArray[np.float64], points: NDArray[np.float64], lips: Lips
 ) -> NDArray[np.float64]:
-    """Return modes (K, S, 3) that never part the lips of the head `points` (S, 3)."""
+    """Return modes (K, S, 3) that do not open the lips of the head `points` (S, 3)."""
     result = modes.copy()
     across = points[:, 0]
     for mode in result:
@@ -86,9 +86,9 @@ def keep_lips_closed(
 
 
 def shrink_bag(points: NDArray[np.float64], skin: Skin, lips: Lips) -> NDArray[np.float64]:
-    """Return control vertices (S, 3) with the mouth's inside drawn in, away from the cheeks.
+    """Return control vertices (S, 3) with a smaller mouth cavity, away from the cheeks.
 
-    The bag of the base mesh reaches so near the skin that it would come through on many faces.
+    The mouth cavity of the base mesh is so near the skin that it would intersect it on many faces.
     """
     quads = skin.quads[skin.part_of_quad == 3]
     outside = np.unique(skin.quads[skin.part_of_quad == 0])

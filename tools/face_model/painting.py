@@ -1,4 +1,4 @@
-"""Eyes, teeth, tongue, mouth and lashes painted by formula into the head's atlas."""
+"""Procedural colours of eyes, teeth, tongue, mouth and lashes in the head's atlas."""
 
 from dataclasses import dataclass
 
@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 FINE = 2048
-"""Texels along each side of the atlas in which details are painted."""
+"""Texels along each side of the atlas with painted details."""
 
 IRIS_LIGHTNESS = np.array([0.30, 0.55, 0.72])
 """Log change of the iris from brown towards light, per standard deviation."""
 IRIS_HUE = np.array([-0.30, 0.02, 0.40])
 """Log change of the iris from amber towards blue, per standard deviation."""
 EYE_CENTRE = np.array([0.946, 0.054])
-"""Middle of the left eyeball's island in the atlas; the right one mirrors it."""
+"""Middle of the left eyeball's island in the atlas; the right island mirrors it."""
 EYE_RADIUS = 0.049
 """Radius of that island."""
 
@@ -22,7 +22,7 @@ _PUPIL_ANGLE = 10.5
 _IRIS = np.array([0.120, 0.062, 0.030])
 _SCLERA = np.array([0.66, 0.61, 0.565])
 _PATCHES = {
-    # Rows and columns of the atlas at FINE that are kept in full; left side, the right mirrors it.
+    # Rows and columns of the fine atlas that are kept; they are on the left, the right mirrors them.
     "eye": (0, 224, 1824, 2048),
     "teeth": (1888, 2040, 1560, 2024),
 }
@@ -37,14 +37,14 @@ class Painting:
     covered: NDArray[np.bool_]
     """(FINE, FINE) painted texels."""
     iris: NDArray[np.float64]
-    """(FINE, FINE) where the iris modes act, 0 to 1."""
+    """(FINE, FINE) strength of the iris modes, 0 to 1."""
     patches: dict[str, NDArray[np.generic]]
-    """What the coarse texture cannot hold: `patch_NAME` (h, w, 3) float16 log colour,
+    """Details that are too fine for the coarse texture: `patch_NAME` (h, w, 3) float16 log colour,
     `patch_NAME_iris` (h, w) uint8 and `patch_NAME_box` (top, bottom, left, right) texels."""
 
 
 def paint(masks: dict[str, NDArray[np.bool_]], uv: NDArray[np.float64]) -> Painting:
-    """Return the painting for part masks (FINE, FINE) and texel coordinates (FINE, FINE, 2)."""
+    """Return the painted parts for part masks (FINE, FINE) and texel coordinates (FINE, FINE, 2)."""
     colour = np.ones((FINE, FINE, 3))
     iris = np.zeros((FINE, FINE))
     covered = np.zeros((FINE, FINE), bool)
@@ -58,7 +58,7 @@ def paint(masks: dict[str, NDArray[np.bool_]], uv: NDArray[np.float64]) -> Paint
         elif name.startswith("teeth"):
             colour[mask] = _teeth(at, lower=name.endswith("lower"))
         elif name == "mouth_bag":
-            # Deep parts, far from the lips, see little light.
+            # Little light reaches deep parts far from the lips.
             depth = 1 - np.linalg.norm(at - at.mean(0), axis=1) / 0.03
             colour[mask] = (
                 np.array([0.20, 0.050, 0.042]) * (1 - 0.85 * np.clip(depth, 0, 1))[:, None]
@@ -114,12 +114,12 @@ def _eye(at: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float
 
 
 def _teeth(at: NDArray[np.float64], *, lower: bool) -> NDArray[np.float64]:
-    """Return colours (n, 3) of tooth texels: gum at the root, seams between the teeth."""
+    """Return colours (n, 3) of tooth texels, with gums at the root and seams between the teeth."""
     folded = np.where(at[:, 0] < 0.5, 1 - at[:, 0], at[:, 0])
     along = (folded - 0.765) / 0.22
     across = (at[:, 1] - (0.962 if lower else 0.926)) / 0.03
     across = 1 - across if lower else across
-    # Columns are evenly spaced in arch length; teeth are not: front teeth are narrower.
+    # Columns are evenly spaced in arch length, but front teeth are narrower than the others.
     borders = np.array([0.0, 0.127, 0.2375, 0.347, 0.4555, 0.564, 0.7085, 0.858, 1.0])
     border_x = np.interp(along, borders, np.arange(len(borders)))
     phase = border_x % 1

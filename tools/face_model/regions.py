@@ -28,7 +28,7 @@ NAMES = (
 
 
 def _ramp(x: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """Return 0 at `low`, 1 at `high` (which may be the smaller one), smooth between."""
+    """Return a smooth step from 0 at `low` to 1 at `high`; `high` may be smaller than `low`."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
@@ -39,7 +39,7 @@ def region_weights(
     """Return each region's weight (V,) on the level-1 vertices, 0 to 1.
 
     Args:
-        sources: where the ear targets and brows are read.
+        sources: the packages with ear targets and brows.
         assembly: the parts.
         control: (C, 3) mean control vertices, metres, origin between the eyes.
     """
@@ -84,7 +84,7 @@ def region_weights(
 
     inner = np.maximum(lift(bag), lift(socket))
     surface = 1 - inner
-    # The hairline falls from the forehead past the ear's top to the nape; the jaw rises to the ear.
+    # The hairline goes down from the forehead above the ear to the nape; the jaw rises to the ear.
     scalp = _ramp(y - (0.068 + 0.68 * np.minimum(z + 0.01, 0)), -0.010, 0.014)
     scalp = scalp * (1 - ears) * surface
     neck = _ramp(y + 0.116 - 0.5 * np.clip(-z, 0, 0.09), 0.006, -0.012) * (1 - ears) * surface
@@ -118,4 +118,4 @@ def region_weights(
 
 
 LIP_HOPS = 7
-"""Edges from the border of the mouth bag to the red border of the lips."""
+"""Number of edges from the border of the mouth cavity to the red border of the lips."""

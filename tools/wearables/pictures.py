@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 LUMINANCE_LIMIT = 2.5
-"""Luminance relative to its mean that the value 255 stands for."""
+"""Luminance, relative to its mean, that is stored as 255."""
 _CONTRAST = 0.38
 
 
@@ -16,7 +16,7 @@ def read_picture(sources: Sources, name: str, size: int) -> NDArray[np.float64]:
     """Return RGBA (size, size, 4) in [0, 1], sRGB."""
     image = Image.open(io.BytesIO(sources.makehuman(name))).convert("RGBA")
     pixels = np.asarray(image, float) / 255
-    # Averaged premultiplied: transparent pixels have no colour.
+    # Colours are averaged premultiplied: transparent pixels have no colour.
     pixels[..., :3] *= pixels[..., 3:]
     factor = pixels.shape[0] // size
     pixels = pixels.reshape(size, factor, size, factor, 4).mean((1, 3))
@@ -25,11 +25,11 @@ def read_picture(sources: Sources, name: str, size: int) -> NDArray[np.float64]:
 
 
 def luminance(pixels: NDArray[np.float64], *, steady: float = 0.0) -> NDArray[np.float64]:
-    """Return linear luminance relative to its mean, with painted highlights and dark tips weakened.
+    """Return linear luminance relative to its mean, with weaker painted highlights and dark tips.
 
     Args:
-        pixels: RGBA, sRGB.
-        steady: how much of the slow changes to take away, 0 to 1.
+        pixels: RGBA in [0, 1], sRGB.
+        steady: share of the slow changes to remove, 0 to 1.
     """
     alpha = pixels[..., 3]
     weight = alpha * (alpha > 0.5)
@@ -58,7 +58,7 @@ def jpeg(values: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 
 def png(values: NDArray[np.float64], *, levels: int = 32) -> NDArray[np.uint8]:
-    """Return the bytes of a grey PNG of values in [0, 1], rounded to so many levels."""
+    """Return the bytes of a grey PNG of values in [0, 1], rounded to `levels` values."""
     return _encoded(np.rint(values * (levels - 1)) / (levels - 1), "PNG", optimize=True)
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 _HM08 = (1.4800, 2.3298, 1.9221)
 _LONG = (1.3980, 2.2048, 1.8461)
 
-# The JSON files lack the lengths of their .mhclo originals. Community hair and the hair that hides
-# the face or looks poor (bob01 in part, Braid01) is left out; so are the brows 006 and 007.
+# The JSON files lack the lengths of their .mhclo originals. Left out are community hair, hair that
+# hides the face or looks poor (bob01 in part, Braid01), and the brows 006 and 007.
 HAIR: dict[str, tuple[float, float, float]] = {
     "afro01": (1.7412, 2.7409, 2.2613),
     "bob01": _LONG,
@@ -25,7 +25,7 @@ HAIR: dict[str, tuple[float, float, float]] = {
 }
 BROWS = tuple(f"eyebrow{k:03d}" for k in (1, 2, 3, 4, 5, 8, 9, 10, 11, 12))
 LASH_HELPER = 14742
-"""First of the base vertices that carry lashes, in the order of the head's lash vertices."""
+"""First of the base vertices of lashes, in the order of the head's lash vertices."""
 LASHES = ("Eyelashes01", "eyelashes02", "eyelashes03", "eyelashes04")
 FOLDERS = (
     "proxies/hair/",
@@ -43,14 +43,14 @@ class Piece:
     points: NDArray[np.float64]
     """(V, 3) metres in head space."""
     quads: NDArray[np.int64]
-    """(Q, 4) vertices."""
+    """(Q, 4) vertex indices."""
     uv: NDArray[np.float64]
     """(V, 2) in [0, 1], origin at the top left, v down."""
     source: NDArray[np.int64]
-    """(V,) vertex of the original mesh."""
+    """(V,) index of the vertex in the original mesh."""
 
     def part(self, wanted: NDArray[np.bool_]) -> "Piece":
-        """Return some quads with the vertices they use."""
+        """Return the wanted quads with their vertices."""
         used, quads = np.unique(self.quads[wanted], return_inverse=True)
         return Piece(self.points[used], quads.reshape(-1, 4), self.uv[used], self.source[used])
 
@@ -61,7 +61,7 @@ def joined(
     uv: NDArray[np.float64],
     uv_quads: NDArray[np.int64],
 ) -> Piece:
-    """Return a mesh whose vertices are split where its texture has seams."""
+    """Return a mesh with its vertices split at the seams of its texture."""
     pairs, corners = np.unique(
         np.stack([quads, uv_quads], -1).reshape(-1, 2), axis=0, return_inverse=True
     )
@@ -71,7 +71,7 @@ def joined(
 
 
 def fitted(sources: Sources, folder: str, name: str, base: NDArray[np.float64]) -> Piece:
-    """Return an accessory on a head given by all base vertices (19158, 3) in head space."""
+    """Return an accessory on a head with the given base vertices (19158, 3), head space, metres."""
     accessory = read_accessory(sources, folder, name)
     if folder == "hair":
         accessory = replace(accessory, lengths=HAIR[name])
@@ -79,11 +79,11 @@ def fitted(sources: Sources, folder: str, name: str, base: NDArray[np.float64]) 
 
 
 def simplified(piece: Piece, cell: float) -> Piece:
-    """Return a mesh whose vertices within the same cell of a grid are merged; it has no texture.
+    """Return a mesh with the vertices in each cell of a grid merged; it has no texture.
 
     Args:
-        piece: of closed parts with rounded edges that no picture shows.
-        cell: width of the grid, metres.
+        piece: closed parts with rounded edges, without a picture.
+        cell: width of a cell, metres.
     """
     keys = np.rint(piece.points / cell).astype(np.int64)
     _, group = np.unique(keys, axis=0, return_inverse=True)
@@ -94,7 +94,7 @@ def simplified(piece: Piece, cell: float) -> Piece:
     quads = group[piece.quads]
     distinct = np.array([len(set(quad)) for quad in quads.tolist()])
     quads = quads[distinct > 2]
-    # A quad of three vertices repeats one: the triangle (0, 1, 2) or (0, 2, 3) then has no area.
+    # A quad with three vertices repeats one; the triangle (0, 1, 2) or (0, 2, 3) then has no area.
     unique = np.unique(np.sort(quads, 1), axis=0, return_index=True)[1]
     return Piece(points, quads[np.sort(unique)], np.zeros((len(points), 2)), piece.source[first])
 

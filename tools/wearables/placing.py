@@ -1,4 +1,4 @@
-"""Where wearables lie on the mean default head, and which of its vertices they follow."""
+"""Positions of wearables on the mean default head, and the head vertices that they follow."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +13,17 @@ from scipy.spatial import cKDTree
 from .pieces import Piece
 
 LOWEST, WIDEST = -0.40, 0.30
-"""How far the body reaches down and to the sides, metres from between the eyes."""
+"""Extent of the body down and to the sides, in metres from the point between the eyes."""
 
 
 @dataclass(frozen=True)
 class HeadOnBody:
-    """The base mesh with the default head in place of its own."""
+    """The base mesh with its head replaced by the default head."""
 
     base: NDArray[np.float64]
-    """(19158, 3) head space."""
+    """(19158, 3) vertices, head space, metres."""
     control: NDArray[np.float64]
-    """(S, 3) the head's control vertices, which are its first vertices too."""
+    """(S, 3) the head's control vertices, which are also its first vertices."""
     outer: NDArray[np.int64]
     """Control vertices on the outside of the skin."""
     quads: NDArray[np.int64]
@@ -31,11 +31,11 @@ class HeadOnBody:
     border: NDArray[np.int64]
     """Control vertices where the neck is cut."""
     border_base: NDArray[np.int64]
-    """The same as base vertices."""
+    """The same vertices as indices of base vertices."""
 
 
 def head_on_body(base: BaseMesh, skin: Skin, head: Path) -> HeadOnBody:
-    """Return the base mesh moved to the default head; what is not head follows the nearest skin."""
+    """Return the base mesh moved to the default head; other parts follow the nearest skin."""
     control = load_file(head)["mean"][: len(skin.base_index)].astype(float)
     own = base.vertices - base.vertices[EYE_HELPER].mean(0)
     quads = skin.quads[skin.part_of_quad == 0]
@@ -65,7 +65,7 @@ def spread(
 def neighbours(
     points: NDArray[np.float64], known: NDArray[np.float64], *, count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the nearest known points (V, count) and weights that fade to the farthest of them."""
+    """Return the nearest known points (V, count) and weights that fall with distance."""
     distance, nearest = cKDTree(known).query(points, k=count + 1)
     reach = distance[:, -1:] + 1e-9
     weight = (1 - distance[:, :-1] / reach) / (distance[:, :-1] + 1e-4)
@@ -100,9 +100,10 @@ def vertex_normals(points: NDArray[np.float64], quads: NDArray[np.int64]) -> NDA
 
 
 def torso(body: HeadOnBody, quads: NDArray[np.int64], *, lift: float) -> Piece:
-    """Return shoulders and chest, or with a lift in metres the cloth over them.
+    """Return shoulders and chest, or the cloth over them if `lift` (metres) is above 0.
 
-    The texture's u is 0 in front and 1 behind, on both sides; v is 0 at the neck and grows with the distance from it.
+    The texture's u is 0 in front and 1 behind, on both sides; v is 0 at the neck and grows with the
+    distance from it.
     """
     normals = vertex_normals(body.base, quads)
     used, local = np.unique(quads, return_inverse=True)
@@ -114,7 +115,7 @@ def torso(body: HeadOnBody, quads: NDArray[np.int64], *, lift: float) -> Piece:
 
 
 LENGTH = 0.30
-"""Distance from the neck that the cloth texture covers, metres."""
+"""Distance from the neck over which the cloth texture extends, metres."""
 
 
 def torso_uv(body: HeadOnBody, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -127,12 +128,12 @@ def torso_uv(body: HeadOnBody, points: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def flange(body: HeadOnBody, skin_piece: Piece) -> Piece:
-    """Return the torso with a ring that reaches up inside the neck, so that no crack can open."""
+    """Return the torso with a ring that extends up inside the neck, so that there is no gap."""
     rows = np.where(np.isin(skin_piece.source, body.border_base))[0]
     centre = body.base[body.border_base].mean(0)
     ring = skin_piece.points[rows]
     inside = ring + 0.15 * (centre - ring) + [0, 0.004, 0]
-    # With a copy of the ring, whose own normals stay those of the shoulders.
+    # A copy of the ring keeps the normals of the shoulders.
     start = len(skin_piece.points)
     order = {int(r): start + k for k, r in enumerate(rows)}
     edges = {

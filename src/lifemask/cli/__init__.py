@@ -1,1 +1,1 @@
-"""The `lifemask` command: one file per subcommand; each parses, calls the Python API, and prints."""
+"""The `lifemask` command, one file per subcommand: it parses, calls the Python API and prints."""

@@ -14,14 +14,14 @@ class Evaluate:
     """Compare reconstructions with ground truth; needs the development data."""
 
     benchmark: tyro.conf.Positional[str] = "all"
-    """aflw21, synthetic, yaleb, photos, jitter, robustness, speed, or all."""
+    """Name of a benchmark: aflw21, synthetic, yaleb, photos, jitter, robustness, speed, or all."""
     config: EvaluationConfig = field(default_factory=EvaluationConfig)
-    """How to run it."""
+    """How to run the benchmarks."""
     json: bool = False
     """Print each report as JSON."""
 
     def run(self) -> int:
-        """Run the benchmarks, print each report when finished, and return the exit code."""
+        """Run the benchmarks, print each report when it is finished, and return the exit code."""
         from lifemask.evaluation.run import evaluate, write_test_photos
         from lifemask.evaluation.tables import as_json, as_text
 
@@ -43,7 +43,7 @@ class Evaluate:
 
 
 def _progress(label: str, done: int, total: int) -> None:
-    """Count on a terminal, in one line that is wiped at the end; say nothing in a pipe."""
+    """Show a counter in one line of a terminal, removed at the end; print nothing in a pipe."""
     if sys.stderr.isatty():
         end = "\r\033[K" if done >= total else ""
         print(f"\r\033[K{label} {done}/{total}{end}", end="", file=sys.stderr, flush=True)

@@ -1,14 +1,14 @@
-"""Exit codes of the command; documented in docs/command-line.md."""
+"""Exit codes of the command, documented in docs/command-line.md."""
 
 DONE = 0
 """Everything worked."""
 FAILED = 1
-"""Something failed; for several photos: at least one of them, and the others were finished."""
+"""Something failed; with several photos at least one failed, and the others were finished."""
 USAGE = 2
 """The command line was wrong; nothing was done."""
 NO_FACE = 3
 """Nothing failed, but in at least one photo no face was found."""
 INTERRUPTED = 130
-"""Ctrl-C; what was finished before is complete, nothing is half-written."""
+"""Ctrl-C; finished results are complete, and no file is half-written."""
 TERMINATED = 143
-"""A termination signal; as for Ctrl-C."""
+"""A termination signal; files as after Ctrl-C."""

@@ -1,4 +1,4 @@
-"""`lifemask licenses`: credits, and a check that every shipped file may ship."""
+"""`lifemask licenses`: credits, and a check of the licence of every shipped file."""
 
 import sys
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ class Licenses:
     """Print the licence and the credit line of every data file that ships."""
 
     audit: bool = False
-    """Check every file and card instead; exit code 1 if anything is wrong."""
+    """Check every file and card instead; exit code 1 if there are problems."""
     notice: bool = False
-    """Print the text that the file NOTICE must hold."""
+    """Print the text that the file NOTICE must contain."""
 
     def run(self) -> int:
-        """Print and return the exit code."""
+        """Print the licences, the problems or the notice, and return the exit code."""
         from lifemask.morphable.assets import audit, list_cards, notice
 
         if self.audit:

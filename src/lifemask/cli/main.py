@@ -36,7 +36,7 @@ Command = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command with the given arguments (default: the process's) and return its exit code."""
+    """Run the command and return its exit code; default arguments are those of the process."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if list(arguments) == ["--version"]:
         print(f"lifemask {lifemask.__version__}")
@@ -56,15 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         print(
-            "Interrupted. What was finished is complete; nothing is half-written.", file=sys.stderr
+            "Interrupted. Finished results are complete; no file is half-written.", file=sys.stderr
         )
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of the output has closed it; without this, Python reports the error again at exit.
+        # Another program has closed the output. Without this, Python reports the error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
 
 def _terminate(*_: object) -> None:
-    """Leave as on Ctrl-C, so that half-written files are removed."""
+    """Exit as after Ctrl-C, which removes half-written files."""
     raise SystemExit(TERMINATED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

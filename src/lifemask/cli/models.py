@@ -1,4 +1,4 @@
-"""`lifemask models`: every data file that ships, with licence, source and sha256."""
+"""`lifemask models`: all head models, networks and samples that ship, with their cards."""
 
 import json
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Photos are reconstructed one after the other; the failure of one does not stop the others."""
+"""Reconstructing photos one after the other; the failure of one does not stop the others."""
 
 import hashlib
 import json
@@ -24,18 +24,18 @@ from lifemask.io.files import (
 from lifemask.io.images import Photo, PhotoError, read_photo, write_image
 
 _NO_FACE_ADVICE = (
-    "no face found. If the face fills the photo, add --crop; if it is small, cut it out larger; "
-    "if it lies on its side, turn the photo upright"
+    "no face found. If the face fills the photo, add --crop; if it is small, crop the photo around it; "
+    "if it lies on its side, rotate the photo upright"
 )
 
 
 class SetupError(RuntimeError):
-    """The reconstructor could not be built; all photos would fail."""
+    """The reconstructor could not be built, so all photos would fail."""
 
 
 @runtime_checkable
 class Face(Protocol):
-    """What this command needs of `lifemask.FaceReconstruction`."""
+    """The part of `lifemask.FaceReconstruction` that this command uses."""
 
     @property
     def confidence(self) -> float: ...  # noqa: D102
@@ -47,7 +47,7 @@ class Face(Protocol):
 
 @runtime_checkable
 class Reconstructor(Protocol):
-    """What this command needs of `lifemask.FaceReconstructor`."""
+    """The part of `lifemask.FaceReconstructor` that this command uses."""
 
     def __call__(  # noqa: D102
         self, photo: Photo, *, faces: Literal["all", "largest"], crop: bool
@@ -73,7 +73,7 @@ def reconstruct_photos(
 ) -> int:
     """Reconstruct all photos, report each as soon as it is finished, and return the exit code.
 
-    The reconstructor is loaded once the first photo has been read.
+    The reconstructor is loaded after the first photo was read.
     """
     try:
         folder = make_folder(options.output)
@@ -162,7 +162,7 @@ class _Work:
         except SetupError:
             raise
         except Exception as error:
-            # A batch goes on after any error of one photo. The type helps developers to find it.
+            # Other photos continue after any error of one photo. Developers need the error's type.
             result.status = "failed"
             result.message = f"unexpected {type(error).__name__}: {error}"
         result.seconds = time.perf_counter() - started
@@ -198,7 +198,7 @@ class _Work:
 
 @contextmanager
 def _progress(text: str) -> Generator[None]:
-    """Show the present photo on a terminal, and remove the line again; print nothing in a pipe."""
+    """Show the current photo on a terminal, then remove the line; print nothing in a pipe."""
     terminal = sys.stderr.isatty()
     if terminal:
         print(f"{text} …", end="", file=sys.stderr, flush=True)
@@ -210,7 +210,7 @@ def _progress(text: str) -> Generator[None]:
 
 
 def _is_foreign(folder: Path, name: str, photo: Path) -> bool:
-    """Whether the folder has results of that name from another photo (or anything else)."""
+    """Return whether the folder has files of that name that are not results of this photo."""
     documents = [folder / f"{name}.json", folder / f"{name}_1.json"]
     present = [document for document in documents if document.exists()]
     for document in present:

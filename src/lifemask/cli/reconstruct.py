@@ -1,4 +1,4 @@
-"""`lifemask reconstruct`: photos in; for each face a 3D head, its numbers and a preview out."""
+"""`lifemask reconstruct`: photos in; a 3D head, its numbers and a preview of each face out."""
 
 import sys
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ _FORMATS = ("glb", "obj", "ply", "usdz")
 class Reconstruct(ReconstructOptions):
     """Turn photos of faces into 3D heads.
 
-    Writes NAME.glb, NAME.json and NAME_preview.png for each photo, or NAME_1.glb and so on where
-    it shows several faces. Prints the files written, one per line. A photo that fails is reported,
-    and the others go on.
+    Writes NAME.glb, NAME.json and NAME_preview.png for each photo, or NAME_1.glb and so on if it
+    shows several faces. Prints the names of the files, one per line. If a photo fails, the command
+    reports it and continues with the others.
     """
 
     def run(self) -> int:
@@ -26,8 +26,8 @@ class Reconstruct(ReconstructOptions):
             return USAGE
         if self.texture_size is not None and self.texture_size not in range(512, 8193, 512):
             print(
-                f"Cannot make a texture of {self.texture_size} texels a side; --texture-size is a "
-                "multiple of 512 up to 8192.",
+                f"Cannot make a texture of {self.texture_size} texels a side; --texture-size must be "
+                "a multiple of 512, at most 8192.",
                 file=sys.stderr,
             )
             return USAGE

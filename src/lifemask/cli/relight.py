@@ -1,4 +1,4 @@
-"""`lifemask relight`: draw a reconstructed head in another light."""
+"""`lifemask relight`: draw a reconstructed head with another light."""
 
 import json
 import math
@@ -26,7 +26,7 @@ _DIRECTIONS = {
 
 @dataclass(frozen=True)
 class Relight:
-    """Draw a reconstructed head in another light, seen as in its photo."""
+    """Draw a reconstructed head with another light, in the pose of its photo."""
 
     head: tyro.conf.Positional[Path]
     """NAME.glb, or NAME.json with NAME.glb beside it."""
@@ -36,10 +36,10 @@ class Relight:
     output: Path
     """Picture to write: .png (with transparent background) or .jpg."""
     size: int = 1024
-    """Pixels a side."""
+    """Pixels per side."""
 
     def run(self) -> int:
-        """Draw, write, and return the exit code."""
+        """Draw and write the picture, and return the exit code."""
         from lifemask.io.files import OutputError
         from lifemask.io.gltf import GltfError
         from lifemask.io.images import PhotoError, write_image
@@ -70,11 +70,11 @@ class Relight:
 def _light(name: str) -> "SphericalHarmonicsLight":
     """Return a light by its name, or from a JSON file of coefficients.
 
-    The file holds nine rows of linear RGB, or an object with them under `light_sh`, as in the JSON
-    beside a reconstructed head.
+    The file holds nine rows of linear RGB, or an object with these rows under `light_sh`, like the
+    JSON of a reconstructed head.
 
     Raises:
-        ValueError: no such name or file, or the file holds something else.
+        ValueError: there is no such name or file, or the file has other contents.
     """
     import torch
 
@@ -97,7 +97,7 @@ def _light(name: str) -> "SphericalHarmonicsLight":
     try:
         coefficients = torch.tensor(value["light_sh"] if isinstance(value, dict) else value).float()
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{name!r} holds no light ({error!r}). Needed: {known}.") from error
+        raise ValueError(f"{name!r} holds no light ({error!r}). Known: {known}.") from error
     if coefficients.shape != (9, 3):
         raise ValueError(f"{name!r} holds {tuple(coefficients.shape)} numbers; (9, 3) are needed.")
     return SphericalHarmonicsLight(coefficients)

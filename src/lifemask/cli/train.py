@@ -16,34 +16,34 @@ from lifemask.training.overrides import allowed_paths, with_overrides
 
 @dataclass(frozen=True)
 class Train:
-    """Train a system by a recipe.
+    """Train a system with a recipe.
 
-    `lifemask train` alone lists the recipes, `lifemask train RECIPE --show` what of one can be
-    changed: lifemask train direct_regression batch_size=16 --output runs/a
+    `lifemask train` lists the recipes; `lifemask train RECIPE --show` lists the options that you can
+    change. Example: lifemask train direct_regression batch_size=16 --output runs/a
     """
 
     recipe: tyro.conf.Positional[str] = ""
     """Name of the recipe."""
     changes: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Changes to it, as path=value."""
+    """Changes of the recipe, as path=value."""
     output: Path | None = None
     """Folder for checkpoints, log, panels and weights; default: runs/RECIPE."""
     data: Path | None = None
     """Folder of photos and clips; default: the environment variable LIFEMASK_DATA."""
     minutes: float | None = None
-    """Train for so long, instead of the recipe's steps; the learning rate follows."""
+    """Train for this time instead of the recipe's steps; the learning-rate schedule fits it."""
     resume: bool = False
-    """Go on from the newest checkpoint in the output folder."""
+    """Continue from the newest checkpoint in the output folder."""
     smoke: bool = False
-    """Only prove that the recipe works, in about a minute; nothing is kept."""
+    """Only check that the recipe works, in about a minute; nothing is kept."""
     show: bool = False
-    """Only print what can be changed, with its values."""
+    """Only print the options that can be changed, with their values."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps; with torchrun each process takes its own GPU."""
+    """Device: auto, cpu, cuda, cuda:1, mps; with torchrun each process uses its own GPU."""
     workers: int | None = None
     """Processes that make batches; default: three quarters of the cores, or all but two with a GPU."""
     threads: int | None = None
-    """Threads that train on a CPU; default: the cores that the workers leave."""
+    """Threads that train on a CPU; default: the cores without workers."""
     checkpoint_minutes: float = 5.0
     """Time between checkpoints."""
     keep: int = 3
@@ -54,7 +54,7 @@ class Train:
     """Steps between lines of the log."""
 
     def run(self) -> int:
-        """Train, or prove, or print, and return the exit code."""
+        """Train, check or print the recipe, and return the exit code."""
         logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
         if not self.recipe:
             from lifemask.systems.registry import find_recipe, recipe_names

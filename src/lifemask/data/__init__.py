@@ -1,1 +1,1 @@
-"""Faces to learn from: photos, clips and faces that never existed."""
+"""Faces for training: photos, clips, re-rendered fits and synthetic faces."""

@@ -1,4 +1,4 @@
-"""Random variations of batches; all that is known of a photo is varied with it."""
+"""Random variations of batches; labels and truth change together with the photo."""
 
 import math
 from dataclasses import replace
@@ -35,13 +35,13 @@ def augmented(
     side: int | None = None,
     size: int | None = None,
 ) -> FaceBatch:
-    """Return a varied batch; the same for the same state of the generator.
+    """Return a varied batch; it depends only on the arguments and the state of the generator.
 
     The frames of a clip are mirrored together; every other variation is drawn for each frame.
 
     Args:
         batch: crops on any device.
-        strength: how much.
+        strength: of all variations.
         generator: of random numbers; always on the CPU.
         side: pixels on a side of the frame in the middle of each crop; default: the whole crop.
         size: pixels on a side of the varied crops; default: those of the frame.
@@ -73,7 +73,7 @@ def augmented(
 def random_frames(
     count: int, size: int, strength: Augmentation, generator: torch.Generator
 ) -> FaceFrame:
-    """Return frames near the whole crop, in its pixels."""
+    """Return `count` random frames near the whole crop, in pixels of a crop of `size`."""
 
     def even(*shape: int) -> Tensor:
         return torch.rand(count, *shape, generator=generator) * 2 - 1
@@ -86,12 +86,12 @@ def random_frames(
 
 
 def reframed(batch: FaceBatch, frame: FaceFrame, size: int | None = None) -> FaceBatch:
-    """Return the crops as other frames, in crop pixels, show them; cameras are changed exactly.
+    """Return crops of other frames; cameras are changed exactly.
 
     Args:
         batch: with one batch axis.
-        frame: one for each crop.
-        size: pixels on a side of the results; default: those of the crops.
+        frame: one for each crop, in crop pixels.
+        size: pixels along each side of the results; default: those of the crops.
     """
     size = batch.photo.shape[-1] if size is None else size
     grid = _grid(frame, size, batch.photo.shape[-1])
@@ -107,10 +107,10 @@ def reframed(batch: FaceBatch, frame: FaceFrame, size: int | None = None) -> Fac
 
 
 def occluded(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch:
-    """Return the batch with soft patches in front of some faces; points below are not visible.
+    """Return the batch with soft patches in front of a share of faces; points behind are hidden.
 
-    A patch shows a piece of another photo of the batch, or a plain colour with uneven light.
-    Landmarks keep their weights: their position is still known.
+    A patch shows a part of another photo of the batch, or one colour with uneven light. Landmarks
+    keep their weights, because their position is still known.
     """
     photo = batch.photo
     count, _, height, width = photo.shape
@@ -150,10 +150,10 @@ def occluded(batch: FaceBatch, share: float, generator: torch.Generator) -> Face
 
 
 def cut(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch:
-    """Return the batch with some photos ending within their frame, as tight portraits do.
+    """Return the batch; a share of the photos now ends inside the frame, like tight portraits.
 
-    Outside the photo its border repeats, as in `crop_photo`, or all is black, as in crops that
-    are padded. Landmarks keep their weights; points that are cut off are not visible.
+    Outside the photo its border repeats, as in `crop_photo`, or all is black, as in padded crops.
+    Landmarks keep their weights; points that are cut off are not visible.
     """
     photo = batch.photo
     count, _, height, width = photo.shape
@@ -162,7 +162,7 @@ def cut(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch
         return torch.rand(count, *shape, generator=generator).to(photo.device)
 
     chosen, black = even(1) < share, even(1, 1, 1) < 0.3
-    # Two of four sides on average; a face takes the middle two thirds of its frame.
+    # Cuts two of four sides on average; a face fills the middle two thirds of its frame.
     depth = torch.where((even(4) < 0.5) & chosen, 0.3 * even(4), 0.0)
     steps_y, steps_x = (torch.arange(side, device=photo.device) for side in (height, width))
     left, right = depth[:, 0, None] * width, (1 - depth[:, 1, None]) * width - 1
@@ -188,13 +188,14 @@ def cut(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch
 
 
 def photographed(batch: FaceBatch, strength: Augmentation, generator: torch.Generator) -> FaceBatch:
-    """Return the batch through other cameras: exposure, colour, blur, noise, compression.
+    """Return the batch with other exposure, colour, blur, noise and compression.
 
-    Gains of exposure and tint are put into the true light, which stays exact where nothing clips.
+    The true light is multiplied by the gains of exposure and tint; it stays exact if no value is
+    clipped.
 
     Args:
         batch: with one batch axis.
-        strength: how much.
+        strength: of the variations.
         generator: of random numbers.
     """
     photo, truth = batch.photo, batch.truth
@@ -266,11 +267,11 @@ def _tensors(batch: FaceBatch) -> list[Tensor]:
 def _reframed_truth(
     truth: FaceTruth, frame: FaceFrame, grid: Float[Tensor, "N S S 2"]
 ) -> FaceTruth:
-    # Across an outline the values must not mix.
+    # Values on both sides of an outline must not mix.
     normals, albedo = truth.normals, truth.albedo
     if normals is not None:
         normals = _sampled(normals, grid, nearest=True)
-        # The frame's x axis points along +roll in the picture, whose y is down; light axes have y up.
+        # The frame's x axis points along +roll in the picture, where y is down; light axes have y up.
         xy = turn(normals[:, :2].flatten(2).transpose(1, 2), frame.roll)
         turned = xy.transpose(1, 2).unflatten(2, normals.shape[-2:])
         normals = torch.cat([turned, normals[:, 2:]], 1)
@@ -284,7 +285,7 @@ def _reframed_truth(
 def _reframed_face(
     face: ExplainedFace, frame: FaceFrame, grid: Float[Tensor, "N S S 2"]
 ) -> ExplainedFace:
-    """Return the explanation of a frame; depth of which nothing is known is 0."""
+    """Return the explained face of a frame; unknown depth is 0."""
     size, depth, landmarks = len(grid[0]), face.depth, face.landmarks
     if depth is not None:
         depth = _sampled(depth.unsqueeze(1), grid, nearest=True).squeeze(1)
@@ -303,7 +304,7 @@ def _reframed_face(
 
 
 def _grid(frame: FaceFrame, size: int, given: int) -> Float[Tensor, "N size size 2"]:
-    """Return where the frames' `size` pixels lie in crops of `given`, in units of half a side."""
+    """Return the positions of the frames' `size` pixels in crops of `given`, in units of half a side."""
     regions = square_regions(frame.centre, frame.side, frame.roll)
     steps = (torch.arange(size, dtype=regions.dtype, device=regions.device) + 0.5) / size
     unit = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).flatten(0, 1)
@@ -314,13 +315,13 @@ def _grid(frame: FaceFrame, size: int, given: int) -> Float[Tensor, "N size size
 def _sampled(
     images: Float[Tensor, "N C H W"], grid: Float[Tensor, "N S S 2"], *, nearest: bool = False
 ) -> Float[Tensor, "N C S S"]:
-    """Return images at the places of a grid, 0 outside; `nearest` where values must not mix."""
+    """Return images at the points of a grid, 0 outside; use `nearest` if values must not mix."""
     mode = "nearest" if nearest else "bilinear"
     return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
 def _under(points: Float[Tensor, "N K 2"], cover: Float[Tensor, "N H W"]) -> Bool[Tensor, "N K"]:
-    """Return which points lie under a patch."""
+    """Return which points lie behind a patch."""
     height, width = cover.shape[-2:]
     places = points.nan_to_num(-1).floor().long()
     x, y = places.unbind(-1)
@@ -332,7 +333,7 @@ def _under(points: Float[Tensor, "N K 2"], cover: Float[Tensor, "N H W"]) -> Boo
 def _blurred(
     photo: Float[Tensor, "N 3 H W"], sigma: Float[Tensor, "N"]
 ) -> Float[Tensor, "N 3 H W"]:
-    """Return photos through Gaussians of different standard deviations in pixels; 0 is none."""
+    """Return photos blurred by Gaussians with standard deviations in pixels; 0 is no blur."""
     chosen = sigma > 0.2
     if not chosen.any():
         return photo

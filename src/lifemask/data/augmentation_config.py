@@ -1,4 +1,4 @@
-"""How strongly photos are varied before a network sees them; imports nothing heavy."""
+"""Strengths of the variations of training photos; this module imports nothing large."""
 
 from dataclasses import dataclass, replace
 
@@ -8,7 +8,7 @@ class Augmentation:
     """Strengths of all variations; zero switches one off, `Augmentation.none()` all of them."""
 
     mirror: float = 0.5
-    """Share of faces that are mirrored, with left and right swapped in all that is known of them."""
+    """Share of faces that are mirrored together with their labels and truth."""
     shift: float = 0.04
     """Largest shift of the frame, in units of its side."""
     scale: float = 0.08
@@ -26,15 +26,15 @@ class Augmentation:
     blur: float = 0.3
     """Share of blurred photos."""
     blur_pixels: float = 1.5
-    """Largest standard deviation of the blur at 224 pixels a side."""
+    """Largest standard deviation of the blur, in pixels of a photo of 224 x 224."""
     noise: float = 0.03
     """Largest standard deviation of sensor noise in sRGB."""
     compression: float = 0.3
-    """Share of photos that go through something like JPEG."""
+    """Share of photos with a compression like JPEG."""
     occlusion: float = 0.2
-    """Share of photos with patches in front."""
+    """Share of photos with patches in front of the face."""
     cut: float = 0.15
-    """Share of photos that end within the frame; beyond their border it repeats, or all is black."""
+    """Share of photos that end inside the frame; outside, the border repeats, or all is black."""
 
     @classmethod
     def none(cls) -> "Augmentation":
@@ -43,5 +43,5 @@ class Augmentation:
 
     @classmethod
     def patches(cls) -> "Augmentation":
-        """Return what faces need that a generator has already framed and photographed."""
+        """Return strengths for synthetic faces, which already have random frames and cameras."""
         return replace(cls.none(), occlusion=0.2)

@@ -1,4 +1,4 @@
-"""Faces in the form that every network, loss and step shares."""
+"""Batches of faces: the common form of data for networks, losses and training."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ from lifemask.morphable.explained_face import ExplainedFace
 
 @dataclass(frozen=True)
 class FaceTruth:
-    """All that is known of a face that was rendered."""
+    """The exact truth of a drawn or re-rendered face."""
 
     face: ExplainedFace
     """The default head in the crop's pixels, with albedo map, displacement map and depth if the
     source has them.
 
     The light is the nearest distant light without shadows and specular reflection. The depth is
-    that of the bare head, 0 beside it.
+    that of the bare head in metres, 0 beside it.
     """
     normals: Float[Tensor, "*batch 3 H W"] | None
     """Unit normals of the displaced head in light axes; 0 beside it. None if the source has none."""
@@ -25,7 +25,7 @@ class FaceTruth:
     """Linear RGB of the bare head without light, in the crop; 0 beside it. None if the source has
     none."""
     visible68: Bool[Tensor, "*batch 68"]
-    """The point is neither turned away nor hidden by the head, hair, glasses or anything else."""
+    """Whether each iBUG point faces the camera and nothing hides it."""
     visible478: Bool[Tensor, "*batch 478"]
     """As `visible68`, for the dense points."""
 
@@ -37,20 +37,20 @@ class FaceBatch:
     photo: Float[Tensor, "*batch 3 H W"]
     """Linear RGB in [0, 1]."""
     landmarks68: Float[Tensor, "*batch 68 2"]
-    """Crop pixels (x, y); anything where the weight is 0."""
+    """Crop pixels (x, y); any value if the weight is 0."""
     landmarks68_weight: Float[Tensor, "*batch 68"]
     """0 (unknown) to 1."""
     landmarks478: Float[Tensor, "*batch 478 2"]
-    """Crop pixels (x, y); anything where the weight is 0."""
+    """Crop pixels (x, y); any value if the weight is 0."""
     landmarks478_weight: Float[Tensor, "*batch 478"]
     """0 (unknown) to 1."""
     aflw21: Float[Tensor, "*batch 21 2"]
-    """Crop pixels (x, y) of AFLW's points; anything where the weight is 0."""
+    """Crop pixels (x, y) of AFLW's points; any value if the weight is 0."""
     aflw21_weight: Float[Tensor, "*batch 21"]
     """0 (unknown) to 1."""
     skin: Float[Tensor, "*batch H W"]
-    """How surely the pixel shows the skin of this face and nothing in front of it, in [0, 1]."""
+    """Probability that the pixel shows bare skin of this face, 0 to 1."""
     person: Int[Tensor, "*batch"]
-    """Equal numbers are the same person; -1 is unknown."""
+    """Number of the person; equal numbers are the same person, -1 is unknown."""
     truth: FaceTruth | None
-    """None for photos."""
+    """Truth of drawn and re-rendered faces; None for photos."""

@@ -1,4 +1,4 @@
-"""What the JSON card of a photo or video says: whom it shows, and under which licence."""
+"""Reads the JSON card of a photo or video: the person it shows, and its licence tier."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 from lifemask.data.photos import ShardError
 
 Card = Mapping[str, Any]
-"""`source`, `identity` (who is shown, within the source), `licence_tier`, and more."""
+"""`source`, `identity` (name of the person, unique within the source), `licence_tier`, and more."""
 
 
 def check_tier(card: Card, tiers: Sequence[str], *, of: str) -> None:
@@ -16,7 +16,7 @@ def check_tier(card: Card, tiers: Sequence[str], *, of: str) -> None:
     Args:
         card: of the photo or video.
         tiers: the licence tiers that are allowed.
-        of: what the card belongs to, for the error.
+        of: name of the photo or video, for the error message.
 
     Raises:
         ShardError: the card names another tier, or none.
@@ -25,12 +25,12 @@ def check_tier(card: Card, tiers: Sequence[str], *, of: str) -> None:
     if tier not in tiers:
         raise ShardError(
             f"{of} has the licence tier {tier!r}; the recipe allows {', '.join(tiers)}. Leave it "
-            "out, or allow the tier and say so wherever the weights go."
+            "out, or allow the tier and state it wherever the weights are published."
         )
 
 
 def person_name(card: Card) -> str | None:
-    """Return whom a card names; None where it names nobody."""
+    """Return the name of the person on a card; None if there is none."""
     identity = card.get("identity")
     return None if identity is None else f"{card.get('source')}/{identity}"
 
@@ -41,9 +41,9 @@ def person_number(name: str) -> int:
 
 
 def held_out_people(names: Iterable[str], share: float) -> frozenset[str]:
-    """Return the people to validate on: at least one, and of two or more people not all.
+    """Return the people for validation: at least one, and not all if there are two or more.
 
-    Whether a person is held out depends on the name alone, so it stays when others join.
+    The choice depends only on each person's name; it does not change if other people are added.
 
     Args:
         names: of all people.
@@ -55,5 +55,5 @@ def held_out_people(names: Iterable[str], share: float) -> frozenset[str]:
 
 
 def _place(name: str) -> float:
-    """Return a number from 0 to 1 that depends on a name alone."""
+    """Return a number from 0 to 1 that depends only on the name."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[-4:]) / 2**32

@@ -1,8 +1,8 @@
 """Clips from videos, each of one person: a few random frames in their order.
 
-Beside each `VIDEO.mp4` lies its card `VIDEO.json`: `source`, `identity` and `licence_tier`. A video is
-decoded once, by PyAV; its frames become a shard of `VIDEO_NNNN.jpg` and `.json` in the cache, so
-that training reads clips as it reads photos.
+Beside each `VIDEO.mp4` is its card `VIDEO.json` with `source`, `identity` and `licence_tier`. PyAV
+decodes each video once; its frames become a shard of `VIDEO_NNNN.jpg` and `.json` in the cache.
+Training then reads clips like photos.
 """
 
 import hashlib
@@ -35,13 +35,13 @@ from lifemask.perception.weights import cache_directory
 logger = logging.getLogger(__name__)
 
 FRAMES_KEPT = 24
-"""Frames taken from each video, evenly over its length."""
+"""Number of frames of each video, evenly spaced over its length."""
 
 LONGEST_SIDE = 512
-"""Larger frames are reduced to this many pixels."""
+"""Longer side in pixels to which larger frames are reduced."""
 
 _CARD = ("source", "identity", "licence_tier")
-_WANTED = "source (where it is from), identity (who is seen) and licence_tier (open or research)"
+_WANTED = "source (where it is from), identity (whom it shows) and licence_tier (open or research)"
 
 Video = tuple[tuple[PhotoPlace, Path], ...]
 
@@ -51,13 +51,13 @@ class ClipFaces:
     """Videos as clips of a few frames in their order."""
 
     videos: tuple[Video, ...]
-    """For each video where its frames lie, and what was observed in them."""
+    """For each video the places of its frames and their observations."""
     store: ObservationCache
-    """Reads the latter."""
+    """Reads the observations."""
     frames: int
-    """Frames of each clip."""
+    """Number of frames in each clip."""
     crops: FaceCrops
-    """What is shown of them; a clip is mirrored as a whole."""
+    """Size and variations of the crops; a clip is mirrored as a whole."""
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -98,22 +98,22 @@ def open_clips(
     shards: Path | None = None,
     workers: int = 0,
 ) -> tuple[ClipFaces, ClipFaces, dict[str, Any]]:
-    """Return clips to train on, clips of other people to validate on, and a summary.
+    """Return clips for training, clips of other people for validation, and a summary.
 
     Args:
         data: folder to which the patterns are relative.
-        patterns: videos, each with its card; see `find_files`. Matching cards are no videos.
+        patterns: videos, each with its card; see `find_files`. Cards that match are ignored.
         tiers: the licence tiers that videos may have.
-        frames: of each clip.
-        crops: what is shown of the clips to train on; those to validate on are not varied.
-        held_out: share of the people to validate on; at least one person.
-        store: where observations are kept; by default in the cache folder.
-        shards: where frames are kept; by default in the cache folder.
-        workers: processes that run perception.
+        frames: number of frames in each clip.
+        crops: size and variations of training clips; validation clips are not varied.
+        held_out: share of the people for validation; at least one person.
+        store: of observations; by default in the cache folder.
+        shards: folder for frames; by default in the cache folder.
+        workers: number of processes that run perception.
 
     Raises:
         ShardError: there are no videos; one has no card, or another licence tier; too few people
-            show enough faces; or PyAV is not installed.
+            have enough frames with a face; or PyAV is not installed.
         OutputError: frames cannot be written.
     """
     store = ObservationCache.default() if store is None else store
@@ -150,14 +150,14 @@ def open_clips(
 
 
 class VideoError(ValueError):
-    """A video cannot be decoded; the message says which."""
+    """A video cannot be decoded; the message names it."""
 
 
 def video_card(video: Path) -> Card:
-    """Return the card that lies beside a video, `NAME.json`.
+    """Return the card beside a video, `NAME.json`.
 
     Raises:
-        ShardError: there is none, it cannot be read, or it says too little.
+        ShardError: there is no card, it cannot be read, or it is incomplete.
     """
     path = video.with_suffix(".json")
     try:
@@ -165,7 +165,7 @@ def video_card(video: Path) -> Card:
         lacking = [key for key in _CARD if not isinstance(card.get(key), str)]
     except FileNotFoundError as error:
         raise ShardError(
-            f"{video} has no card {path.name} beside it. Write one that says {_WANTED}, or leave "
+            f"{video} has no card {path.name} beside it. Write one with {_WANTED}, or leave "
             "the video out."
         ) from error
     except (OSError, ValueError, AttributeError) as error:
@@ -178,7 +178,7 @@ def video_card(video: Path) -> Card:
 
 
 def frame_shard(video: Path, folder: Path) -> Path:
-    """Return the shard with a video's frames and its card, made if it is not there.
+    """Return the shard with a video's frames and its card; write it if it is missing.
 
     Raises:
         ShardError: the video has no card, or PyAV is not installed.
@@ -188,7 +188,7 @@ def frame_shard(video: Path, folder: Path) -> Path:
     card = {key: video_card(video)[key] for key in _CARD}
     with open(video, "rb") as file:
         digest = hashlib.file_digest(file, "sha256")
-    # A video whose card has changed is another one.
+    # If the card has changed, the video counts as another video.
     digest.update(json.dumps(card).encode())
     shard = make_folder(folder) / f"{video.stem}-{digest.hexdigest()[:16]}.tar"
     if not shard.exists():
@@ -197,7 +197,7 @@ def frame_shard(video: Path, folder: Path) -> Path:
             for number, pixels in enumerate(frames):
                 key = f"{video.stem}_{number:04}".replace(".", "_")
                 _add(archive, f"{key}.jpg", _jpeg(pixels))
-                # The empty box stands for the largest face.
+                # The empty box means the largest face.
                 about = {**card, "face_box_xyxy": [0, 0, 0, 0]}
                 _add(archive, f"{key}.json", json.dumps(about).encode())
     return shard
@@ -239,7 +239,7 @@ def _decoded(
     """Return the shard of each video with its card, and how many videos are damaged."""
     videos = [file for file in files if file.suffix != ".json"]
     cards = [video_card(video) for video in videos]
-    # Before the slow part: nothing is decoded that may not be used.
+    # This check comes before the slow part: videos that may not be used are not decoded.
     for video, card in zip(videos, cards, strict=True):
         check_tier(card, tiers, of=str(video))
     shards: dict[Path, Card] = {}

@@ -1,4 +1,4 @@
-"""What JPEG does to a picture: coarse colours and rounded cosine waves in blocks of eight pixels."""
+"""JPEG's change of a picture: coarse colours and rounded cosine waves in blocks of 8 x 8 pixels."""
 
 import math
 from functools import cache
@@ -54,7 +54,7 @@ def compressed(
 def _rounded(
     planes: Float[Tensor, "N C H W"], table: Float[Tensor, "8 8"], scale: Float[Tensor, "N"]
 ) -> Float[Tensor, "N C H W"]:
-    """Return planes whose blocks' cosine coefficients are multiples of the scaled table."""
+    """Return planes with cosine coefficients of blocks rounded to multiples of the scaled table."""
     waves = _cosine_waves().to(planes)
     steps = (table * scale[:, None, None]).round().clamp(1, 255)[:, None, None, :, None, :]
     blocks = planes.unflatten(3, (-1, 8)).unflatten(2, (-1, 8))

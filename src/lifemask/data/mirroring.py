@@ -1,4 +1,4 @@
-"""Mirrored faces: batches, explained faces and their parts after a flip from left to right."""
+"""Mirrors batches, explained faces and their parts from left to right."""
 
 from dataclasses import replace
 from functools import cache
@@ -22,20 +22,20 @@ MIRROR68: tuple[int, ...] = (
     45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
     54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65,
 )  # fmt: skip
-"""For each of the 68 iBUG points its mirror image."""
+"""Index of the mirror image of each of the 68 iBUG points."""
 
 MIRROR21: tuple[int, ...] = (
     5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 16, 15, 14, 13, 12, 19, 18, 17, 20
 )  # fmt: skip
-"""For each of AFLW's 21 points its mirror image."""
+"""Index of the mirror image of each of AFLW's 21 points."""
 
 _ODD_IN_X = (1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0, -1.0, 1.0)
 
 
 def mirrored_batch(batch: FaceBatch) -> FaceBatch:
-    """Return the batch with all crops flipped left to right, and all that is known of them.
+    """Return the batch with all crops, labels and truth flipped left to right.
 
-    `person` stays, although a mirrored person is somebody else.
+    `person` stays the same, although a mirrored person is another person.
     """
     width = batch.photo.shape[-1]
     order478 = tuple(mirror478().tolist())
@@ -68,9 +68,9 @@ def mirrored_truth(truth: FaceTruth, width: int) -> FaceTruth:
 
 
 def mirrored_face(face: ExplainedFace, width: int) -> ExplainedFace:
-    """Return the explanation of a picture `width` pixels wide after it was flipped left to right.
+    """Return the explained face of a picture `width` pixels wide after a flip left to right.
 
-    The face must be one of the default head: its texture space is symmetric about u = 0.5.
+    The face must use the default head: its texture space is symmetric about u = 0.5.
     """
     landmarks = face.landmarks
     if landmarks is not None:
@@ -103,7 +103,7 @@ def mirrored_coefficients(given: FaceCoefficients) -> FaceCoefficients:
 
 
 def mirrored_camera(camera: PerspectiveCamera, width: int) -> PerspectiveCamera:
-    """Return the camera that sees the mirrored head as the flipped picture shows it."""
+    """Return the camera for which the mirrored head gives the flipped picture."""
     flip = camera.world_to_camera.new_tensor([-1.0, 1.0, 1.0, 1.0])
     x, y = camera.principal_point.unbind(-1)
     return PerspectiveCamera(
@@ -122,16 +122,16 @@ def mirrored_light(light: SphericalHarmonicsLight) -> SphericalHarmonicsLight:
 
 @cache
 def mirror478() -> Int[Tensor, "478"]:
-    """Return for each dense point its mirror image."""
+    """Return the index of each dense point's mirror image."""
     return FaceMeshTopology.from_pretrained().mirror
 
 
 @cache
 def identity_mirror(modes: int) -> Float[Tensor, "I I"]:
-    """Return the matrix that takes identity coefficients of the default head to their mirror image.
+    """Return the matrix that maps identity coefficients of the default head to their mirror image.
 
-    The modes are symmetric or not one by one, but together they span the same faces: the
-    mirrored modes are combinations of the modes to within a tenth of a millimetre.
+    Not every mode is symmetric, but together the modes also span mirrored faces: the mirrored modes
+    are linear combinations of the modes to within a tenth of a millimetre.
     """
     model = MorphableModel.from_pretrained(identity_modes=modes)
     assert model.mirror is not None
@@ -143,7 +143,7 @@ def identity_mirror(modes: int) -> Float[Tensor, "I I"]:
 def _mirrored_points(
     points: Float[Tensor, "*batch K 2"], order: tuple[int, ...], width: int
 ) -> Float[Tensor, "*batch K 2"]:
-    """Return image points of a flipped picture, each in the place of its mirror image."""
+    """Return image points of a flipped picture, each at the index of its mirror image."""
     x, y = points[..., list(order), :].unbind(-1)
     return torch.stack([width - x, y], -1)
 

@@ -1,4 +1,4 @@
-"""Batches from several sources in fixed proportions; the same for the same step."""
+"""Batches from several sources in fixed proportions; each batch depends only on its index."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,21 +14,21 @@ from lifemask.data.batch import FaceBatch
 
 @runtime_checkable
 class FaceSource(Protocol):
-    """A source of batches. It can be pickled and sent to another process, so it loads lazily."""
+    """A source of batches. It is pickled and sent to other processes; therefore it loads lazily."""
 
     def batch(self, index: int, size: int) -> FaceBatch:
-        """Return a batch; the same for the same index, in any order of calls."""
+        """Return a batch of `size` images or clips; it depends only on the index."""
         ...
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Several sources, and how much of a batch each gives."""
+    """Several sources, and the part of a batch that each gives."""
 
     sources: Mapping[str, FaceSource]
-    """By name."""
+    """The sources by name."""
     sizes: Mapping[str, int]
-    """Images (or clips) of each source."""
+    """Images (or clips) in a batch from each source."""
 
     def batches(self, index: int) -> list[FaceBatch]:
         """Return one batch of each source, in the order of their names in `sources`."""
@@ -36,14 +36,16 @@ class Mixture:
 
 
 def batch_sizes(shares: Mapping[str, float], total: int) -> dict[str, int]:
-    """Split a batch by shares: whole images, the total exact, sources of share 0 left out.
+    """Return the number of images of each source; their sum is `total`.
+
+    Sources of share 0 are left out.
 
     Raises:
-        ValueError: a share is negative, all are zero, or a source would get nothing.
+        ValueError: a share is negative, all are zero, or a source would get no image.
     """
     if any(not share >= 0 for share in shares.values()) or not any(shares.values()):
         raise ValueError(
-            f"Shares came as {dict(shares)}; they must be 0 or more, and not all of them 0."
+            f"Got the shares {dict(shares)}; they must be 0 or more, and not all of them 0."
         )
     wanted = {name: share for name, share in shares.items() if share > 0}
     scale = total / sum(wanted.values())
@@ -68,11 +70,11 @@ def mixed_batches(
     Args:
         mixture: what to mix.
         start: first index.
-        stride: distance of the indices: the number of training processes.
-        workers: processes that make batches ahead of time, each with one thread; 0 makes them
-            here when they are asked for. The batches are the same. Sources with a `device` other
-            than "cpu" always work here.
-        ahead: batches that each worker makes in advance.
+        stride: step between indices: the number of training processes.
+        workers: processes that make batches in advance, each with one thread; 0 makes each batch
+            in this process when it is needed. The batches are the same. Sources with a `device`
+            other than "cpu" always work in this process.
+        ahead: number of batches that each worker makes in advance.
     """
     elsewhere = {
         name: source
@@ -126,8 +128,8 @@ class _Endless:
 def _start_worker(worker: int) -> None:
     """Run torch on one thread, leave Ctrl-C to the training process, and exit without clean-up.
 
-    A worker that is told to stop may still be handing a batch over in a thread of its own. Python
-    would end that thread in the middle of torch's code, which aborts the process.
+    A worker that must stop may still be sending a batch in another thread. Python would end that
+    thread in the middle of torch's code, which aborts the process.
     """
     import atexit
     import os

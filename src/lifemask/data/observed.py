@@ -1,7 +1,7 @@
-"""What perception finds in training photos, stored on disk so that it is computed once.
+"""Observations of training photos, stored on disk so that they are computed only once.
 
-The files are keyed by the sha256 of the photo's file and by that of the perception's weights: a
-changed photo or network is processed again, an unchanged one never.
+The key of a file is the sha256 of the photo's file and that of perception's weights: after a change
+of a photo or network the photo is processed again, otherwise never.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 Verdict = Literal["face", "no face", "damaged"]
 
 SKIN_SIZE = 128
-"""Pixels on a side of the stored skin map."""
+"""Pixels along each side of the stored skin map."""
 
 SURE = 0.5
 """Lowest presence of a face that is used for training."""
@@ -47,7 +47,7 @@ SURE = 0.5
 SPREAD = 0.02
 """Disagreement of a point, in units of the face's extent, at which its weight falls to 1/e."""
 
-# Increase it when the meaning of the stored values changes.
+# Increase this number if the meaning of the stored values changes.
 _VERSION = 1
 _NETWORKS = ("yunet", "face_mesh", "face_mesh_profile", "face_mesh_topology", "segmentation")
 _VERDICTS: tuple[Verdict, ...] = ("face", "no face", "damaged")
@@ -58,11 +58,11 @@ class ObservedFace:
     """The face of one training photo, in photo pixels."""
 
     landmarks478: Float[Tensor, "478 2"]
-    """Dense points."""
+    """Dense points (x, y)."""
     weight478: Float[Tensor, "478"]
-    """How well the passes of the network agree on each, 0 to 1."""
+    """Agreement of the network's passes on each point, 0 to 1."""
     skin: UInt8[Tensor, "S S"]
-    """255 where the photo surely shows skin of the face."""
+    """Probability of skin of the face, from 0 to 255 (certain)."""
     skin_to_photo: Float[Tensor, "2 3"]
     """Affine from pixels of `skin` (x, y, 1) to photo pixels; centres at +0.5."""
 
@@ -76,23 +76,23 @@ def perception_hash() -> str:
 
 @dataclass(frozen=True)
 class ObservationCache:
-    """One file per photo under a folder."""
+    """Stored observations, one file per photo in a folder."""
 
     folder: Path
-    """Of these networks alone."""
+    """Folder for the present networks only."""
 
     @classmethod
     def default(cls) -> "ObservationCache":
-        """Return the place under the cache folder for the networks that ship."""
+        """Return the store in the cache folder for the shipped networks."""
         return cls(cache_directory() / "observed" / perception_hash())
 
     def path(self, photo: bytes) -> Path:
-        """Return the file for a photo's file."""
+        """Return the path of the observation for the content of a photo's file."""
         digest = hashlib.sha256(photo).hexdigest()
         return self.folder / digest[:2] / f"{digest}.safetensors"
 
     def write(self, path: Path, found: ObservedFace | Verdict) -> None:
-        """Store a face, or why there is none.
+        """Store a face, or the reason why there is none.
 
         Raises:
             OutputError: the disk is full, or not writable.
@@ -105,7 +105,7 @@ class ObservationCache:
         write_bytes(path, save(tensors))
 
     def verdict(self, path: Path) -> Verdict | None:
-        """Return what was found in a photo; None if it was not processed yet."""
+        """Return the result for a photo; None if it was not processed yet."""
         tensors = self._tensors(path)
         return None if tensors is None else _VERDICTS[int(tensors["verdict"])]
 
@@ -113,13 +113,13 @@ class ObservationCache:
         """Return the face found in a photo.
 
         Raises:
-            FileNotFoundError: it is not there (any more), or no face was found.
+            FileNotFoundError: the file is missing, or no face was found.
         """
         tensors = self._tensors(path)
         if tensors is None or len(tensors) == 1:
             raise FileNotFoundError(
                 f"There is no observed face at {path}. Start the training again with --resume: "
-                "the photo is then looked at anew."
+                "the photo is then processed again."
             )
         del tensors["verdict"]
         return ObservedFace(**tensors)
@@ -130,15 +130,15 @@ class ObservationCache:
         except FileNotFoundError:
             return None
         except SafetensorError:
-            # A damaged file is made again.
+            # A damaged file is deleted and later written again.
             path.unlink(missing_ok=True)
             return None
 
 
 def observe_face(perception: FacePerception, photo: RawPhoto) -> ObservedFace | Verdict:
-    """Return what perception finds in one photo.
+    """Return the face that perception finds in one photo, or the reason why there is none.
 
-    Where its JSON has no `face_box_xyxy`, the whole photo is the face.
+    If its JSON has no `face_box_xyxy`, the whole photo is the face.
     """
     try:
         pixels = _decoded(photo).pixels
@@ -159,14 +159,14 @@ def observe_face(perception: FacePerception, photo: RawPhoto) -> ObservedFace | 
 def observe_all(
     places: Sequence[PhotoPlace], store: ObservationCache, *, workers: int = 0
 ) -> tuple[list[tuple[PhotoPlace, Path]], dict[str, int]]:
-    """Process all new photos; return those with a face, and how many others there are, by reason.
+    """Process all new photos; return those with a face, and the number of others by reason.
 
     Photos without a face and damaged ones are logged and counted.
 
     Args:
-        places: where the photos are.
-        store: where the results are kept.
-        workers: processes that do the work; 0: this one.
+        places: of the photos.
+        store: for the results.
+        workers: number of processes that run perception; 0 runs it in this process.
 
     Raises:
         OutputError: the results cannot be written.
@@ -198,12 +198,12 @@ def skin_in_crop(
     size: int,
     image_size: tuple[int, int],
 ) -> Float[Tensor, "size size"]:
-    """Return the skin map as a crop shows it, 0 outside of the photo.
+    """Return the skin map (0 to 1) in the pixels of a crop, 0 outside of the photo.
 
     Args:
-        face: with its map.
+        face: an observed face with its skin map.
         crop_to_photo: affine from crop pixels to photo pixels.
-        size: pixels on a side of the crop.
+        size: pixels along each side of the crop.
         image_size: (height, width) of the photo.
     """
     last = torch.tensor([[0.0, 0.0, 1.0]])
@@ -225,7 +225,7 @@ def skin_in_crop(
 def _verdicts(
     places: Sequence[PhotoPlace], store: ObservationCache, workers: int
 ) -> Iterator[tuple[PhotoPlace, Path, Verdict]]:
-    """Yield all photos in order, with what was found; several processes share the work."""
+    """Yield all photos in order with their results; several processes share the work."""
     # Training processes start at different photos, so that they share the work.
     rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if count > 1:
@@ -267,7 +267,7 @@ def _decoded(photo: RawPhoto) -> Photo:
 
 
 def landmark_weights(seen: FaceObservation) -> Float[Tensor, "478"]:
-    """Return how well the passes of the landmark network agree on each dense point, 0 to 1."""
+    """Return the agreement of the landmark network's passes on each dense point, 0 to 1."""
     points = seen.landmarks478[:, :2]
     extent = (points.amax(0) - points.amin(0)).amax()
     return seen.presence * torch.exp(-((seen.landmark_sigma / (SPREAD * extent)) ** 2))

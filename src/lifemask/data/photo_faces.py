@@ -1,4 +1,4 @@
-"""Framed photos as batches, with what perception found, and AFLW's points where they are known."""
+"""Batches of framed photos with their observations, and AFLW's points if they are known."""
 
 import io
 import logging
@@ -29,41 +29,42 @@ from lifemask.perception.regions import square_regions
 logger = logging.getLogger(__name__)
 
 JAW_WEIGHT = 0.3
-"""Weight of the 17 jaw points: the dense points near them do not slide with the outline."""
+"""Weight of the 17 jaw points; it is low because the dense points near them do not follow the
+outline."""
 
 
 @dataclass(frozen=True)
 class FaceCrops:
-    """How faces are cut out of photos and varied."""
+    """Settings for cropping and varying faces of photos."""
 
     size: int
-    """Pixels on a side of the crops."""
+    """Pixels along each side of the crops."""
     seed: int
-    """Of order and augmentation."""
+    """Seed of order and augmentation."""
     augmentation: Augmentation
-    """Variations of the crops."""
+    """Strengths of the crops' variations."""
 
     def unvaried(self) -> "FaceCrops":
-        """Return the same without variations, to validate on."""
+        """Return the same settings without variations, for validation."""
         return replace(self, augmentation=Augmentation.none())
 
 
 @dataclass(frozen=True)
 class PhotoFaces:
-    """Photos with a face, in an order that changes with every round through them."""
+    """Photos with a face; their order changes with every epoch."""
 
     places: tuple[tuple[PhotoPlace, Path], ...]
-    """Where each photo lies, and what was observed in it."""
+    """The place of each photo, and the path of its observation."""
     store: ObservationCache
-    """Reads the latter."""
+    """Reads the observations."""
     crops: FaceCrops
-    """What is shown of them."""
+    """Size and variations of the crops."""
 
     def __len__(self) -> int:
         return len(self.places)
 
     def batch(self, index: int, size: int) -> FaceBatch:
-        """Return a batch; see `FaceSource`. Every photo comes once before any comes again."""
+        """Return a batch; see `FaceSource`. In each epoch every photo is used once."""
         seed = self.crops.seed
         numbers = [
             _order(seed, number // len(self), len(self))[number % len(self)]
@@ -73,7 +74,7 @@ class PhotoFaces:
         return augmented(faces, self.crops.augmentation, generator_for(seed, "varied", index))
 
     def face(self, number: int) -> FaceBatch:
-        """Return one photo as a batch of one, as it is."""
+        """Return one photo as a batch of one, without variations."""
         place, path = self.places[number]
         return framed_photo(place.read(), self.store.read(path), self.crops.size)
 
@@ -89,28 +90,28 @@ def open_photos(
     store: ObservationCache | None = None,
     workers: int = 0,
 ) -> tuple[PhotoFaces, PhotoFaces, dict[str, Any]]:
-    """Return photos to train on, photos of other people to validate on, and a summary.
+    """Return photos for training, photos of other people for validation, and a summary.
 
-    Perception processes new photos first, which may take a while.
+    Perception processes new photos first, which may take a long time.
 
     Args:
         data: folder to which the patterns are relative.
         patterns: shards; see `find_shards`.
         tiers: the licence tiers that photos may have.
-        held_out: share of the people to validate on; at least one person.
-        crops: what is shown of the photos to train on; those to validate on are not varied.
-        limit: use only the first so many photos.
-        store: where observations are kept; by default in the cache folder.
-        workers: processes that run perception.
+        held_out: share of the people for validation; at least one person.
+        crops: size and variations of training crops; validation crops are not varied.
+        limit: use only the first `limit` photos.
+        store: of observations; by default in the cache folder.
+        workers: number of processes that run perception.
 
     Raises:
-        ShardError: shards are missing, damaged, of another licence tier, or hold too few faces.
-        OutputError: what is found cannot be written.
+        ShardError: shards are missing, damaged, of another licence tier, or have too few faces.
+        OutputError: observations cannot be written.
     """
     store = ObservationCache.default() if store is None else store
     places, passed = index_shards(find_shards(data, patterns))
     places = places[:limit]
-    # Where people are unknown, every photo counts as one.
+    # If a photo's person is unknown, it counts as a person of its own.
     people = {place: _checked_person(place, tiers) or place.key for place in places}
     kept, lost = observe_all(places, store, workers=workers)
     out = held_out_people((people[place] for place, _ in kept), held_out)
@@ -123,8 +124,8 @@ def open_photos(
     )
     if not len(training) or not len(held):
         raise ShardError(
-            f"Of {len(places)} photos, {len(kept)} show a face: {len(training)} to train on and "
-            f"{len(held)} to validate on. Both must be at least one: give more shards, or change "
+            f"Of {len(places)} photos, {len(kept)} show a face: {len(training)} for training and "
+            f"{len(held)} for validation. Both must be at least one: give more shards, or change "
             "the source's held_out."
         )
     about = {
@@ -135,14 +136,14 @@ def open_photos(
         "shards": [place.name for place in dict.fromkeys(place.shard for place in places)],
     }
     logger.info(
-        "%d photos to train on, %d to validate on; left out: %s",
+        "%d photos for training, %d for validation; left out: %s",
         len(training), len(held), about["left_out"] or "none",
     )  # fmt: skip
     return training, held, about
 
 
 def framed_photo(photo: RawPhoto, face: ObservedFace, size: int) -> FaceBatch:
-    """Return the framed face of a photo with all that is known of it, as a batch of one."""
+    """Return the framed face of a photo with its labels, as a batch of one."""
     pixels = decode_photo(io.BytesIO(photo.image), name=photo.key).pixels
     frame = face_frame(face.landmarks478)
     points = crop_points(face.landmarks478, frame, size)

@@ -1,4 +1,4 @@
-"""Photos from WebDataset shards: tar files of `KEY.jpg` and `KEY.json`, read by name or in a row."""
+"""Reads photos from WebDataset shards: tar files of `KEY.jpg` and `KEY.json`."""
 
 import json
 import logging
@@ -15,24 +15,24 @@ _NUMBERED = re.compile(r"(.*?)(\d+)$")
 
 
 class ShardError(ValueError):
-    """Shards are missing, damaged or not allowed; the message says which and what to do."""
+    """Shards are missing, damaged or not allowed; the message names them and says what to do."""
 
 
 @dataclass(frozen=True)
 class RawPhoto:
-    """A photo as it lies in a shard."""
+    """The files of a photo in a shard."""
 
     key: str
     """Name of the photo."""
     image: bytes
-    """JPEG file."""
+    """Content of the JPEG file."""
     about: dict[str, Any]
-    """What its JSON file says."""
+    """Content of the JSON file."""
 
 
 @dataclass(frozen=True)
 class PhotoPlace:
-    """Where in a shard a photo lies, so that it can be read without what is before it."""
+    """Position of a photo in a shard; it can be read without the files before it."""
 
     shard: Path
     """The tar file."""
@@ -41,7 +41,7 @@ class PhotoPlace:
     image: tuple[int, int]
     """First byte and number of bytes of the JPEG file."""
     about: tuple[int, int]
-    """The same of the JSON file."""
+    """First byte and number of bytes of the JSON file."""
 
     def read(self) -> RawPhoto:
         """Read the photo.
@@ -55,8 +55,8 @@ class PhotoPlace:
             return RawPhoto(self.key, image, json.loads(about))
         except (OSError, ValueError) as error:
             raise ShardError(
-                f"{self.key} cannot be read from {self.shard} any more ({error}). Leave shards "
-                "alone while training, and start again with --resume."
+                f"{self.key} cannot be read from {self.shard} any more ({error}). Do not change "
+                "shards during training, and start again with --resume."
             ) from error
 
 
@@ -68,7 +68,7 @@ def find_shards(data: Path | None, patterns: Sequence[str]) -> list[Path]:
         patterns: see `find_files`.
 
     Raises:
-        ShardError: a pattern matches nothing, or of numbered shards one is missing.
+        ShardError: a pattern matches nothing, or a number is missing among numbered shards.
     """
     found = find_files(data, patterns)
     _check_numbers(found)
@@ -79,8 +79,8 @@ def find_files(data: Path | None, patterns: Sequence[str]) -> list[Path]:
     """Return the files that match, in the order of the patterns and of their names.
 
     Args:
-        data: folder to which patterns are relative; None where all are absolute.
-        patterns: paths, in which `*` and `?` stand for any letters.
+        data: folder to which patterns are relative; None if all are absolute.
+        patterns: paths in which `*` matches any characters and `?` one character.
 
     Raises:
         ShardError: a pattern matches nothing.
@@ -91,7 +91,7 @@ def find_files(data: Path | None, patterns: Sequence[str]) -> list[Path]:
         if not path.is_absolute():
             if data is None:
                 raise ShardError(
-                    f"No folder is known in which to look for {pattern!r}. Name it with --data, or "
+                    f"The folder of {pattern!r} is unknown. Name it with --data, or "
                     "in the environment variable LIFEMASK_DATA."
                 )
             path = data / path
@@ -106,10 +106,10 @@ def find_files(data: Path | None, patterns: Sequence[str]) -> list[Path]:
 
 
 def index_shards(shards: Sequence[Path]) -> tuple[list[PhotoPlace], dict[str, int]]:
-    """Return where all photos lie, and how many files were passed over, by reason.
+    """Return the places of all photos, and the number of skipped files by reason.
 
     Raises:
-        ShardError: a shard cannot be read, or is cut off; names the last whole photo.
+        ShardError: a shard cannot be read or is cut off; the message names the last complete file.
     """
     places: list[PhotoPlace] = []
     passed: dict[str, int] = {}
@@ -123,7 +123,7 @@ def index_shards(shards: Sequence[Path]) -> tuple[list[PhotoPlace], dict[str, in
             if image is None or "json" not in parts:
                 reason = "without a photo" if image is None else "without a JSON file"
                 passed[reason] = passed.get(reason, 0) + 1
-                logger.warning("%s in %s is passed over: %s.", key, shard, reason)
+                logger.warning("%s in %s is skipped: %s.", key, shard, reason)
                 continue
             places.append(PhotoPlace(shard, key, image, parts["json"]))
     return places, passed
@@ -156,7 +156,7 @@ def _part(file: Any, start: int, size: int) -> bytes:
 
 
 def _check_numbers(shards: Sequence[Path]) -> None:
-    """Raise where shards are numbered from 0 and a number in between is missing."""
+    """Raise if shards are numbered from 0 and a number in between is missing."""
     numbers: dict[Path, dict[int, str]] = {}
     for shard in shards:
         if match := _NUMBERED.match(shard.stem):

@@ -1,9 +1,9 @@
-"""Fitted photos re-rendered at other poses, expressions and lights, with known truth.
+"""Fitted photos re-rendered with other poses, expressions and lights, with known truth.
 
-"Face profiling" (Zhu et al., "Face alignment across large poses", 2016) with a full head: the
-fitted head is drawn again with the photo's own light-free skin, and the photo itself becomes a
-surface behind it. Hair turns with the head; what is far from the head stays. Hair and hats that
-covered the head in the photo are drawn over it again.
+This is "face profiling" (Zhu et al., "Face alignment across large poses", 2016) with a full head:
+the fitted head is drawn again with the photo's own light-free skin, and the photo becomes a surface
+behind it. Hair rotates with the head; areas far from the head stay in place. Hair and hats that
+cover the head in the photo are drawn over it again.
 """
 
 from dataclasses import dataclass, replace
@@ -38,23 +38,23 @@ from lifemask.rendering.interpolation import interpolate
 from lifemask.rendering.rasterization import rasterize
 
 _GRID = 56
-"""Cells on a side of the photo surface within the stored square."""
+"""Cells of the photo surface along each side of the stored square."""
 _MARGIN = 28
-"""Further cells on every side, which mirror the square."""
+"""Additional cells on every side; they mirror the square."""
 _FAR_METRES = 0.6
 """Distance of the surroundings behind the head, metres."""
 _OWN_EXPRESSION = 0.5
 """Probability that the face keeps the photo's expression and gaze."""
 _OWN_LIGHT = 0.5
-"""Probability that the light stays the photo's."""
+"""Probability that the photo's light is kept."""
 _NECK_METRES = 0.035
 """Height over which the drawn neck fades into the photo's."""
 _AXIS = (0.0, 0.02, -0.085)
-"""A point about which the skull is as wide as deep, head space, metres: hair hangs around it."""
+"""The middle of the skull, about which it is as wide as deep, head space, metres."""
 _STRETCHED = 12.0
-"""Parts of a photo that are stretched this many times are not shown."""
+"""Parts of a photo that are stretched by more than this factor are not shown."""
 _FRONT_SLACK = 0.02
-"""Metres by which hair and hats may lie inside the turned head and still be drawn."""
+"""Depth in metres to which hair and hats are drawn although they lie inside the rotated head."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,20 @@ class PhotoSurface:
     points: Float[Tensor, "G 3"]
     """x, y in pixels of the new picture and depth in metres."""
     source: Float[Tensor, "G 2"]
-    """Where each vertex lies in the stored square, in units of its side."""
+    """Position of each vertex in the stored square, in units of its side."""
     triangles: Int[Tensor, "T 3"]
-    """Of the grid."""
+    """Triangles of the grid, vertex indices."""
     facing: Float[Tensor, "G"]
     """0 where the photo is stretched much; else 1."""
     head: Float[Tensor, "S S"]
-    """1 where the stored square shows the head down to the chin, or near it hair or an ear."""
+    """1 where the stored square shows the head above the chin, or hair or an ear near it."""
 
 
 class RerenderedFaces:
-    """Re-renders stored fits: photo k of a seed is the same in every process, at any time."""
+    """Re-renders stored fits; each picture depends only on the seed and its number."""
 
     def __init__(self, fits: FitStore, faces: SyntheticFaces) -> None:
-        """Take fits, and the generator of synthetic faces whose head and cameras are used.
+        """Set up with stored fits, and the generator that gives head and cameras.
 
         Raises:
             ValueError: there are no fits.
@@ -92,8 +92,8 @@ class RerenderedFaces:
 
         Args:
             seed: of the endless stream of photos, 0 or more.
-            index: of the batch.
-            size: of the batch.
+            index: number of the batch, from 0.
+            size: number of photos in a batch.
         """
         singles = [self._single(seed, index * size + k) for k in range(size)]
         return joined(singles)
@@ -137,7 +137,7 @@ class RerenderedFaces:
         return labelled(photo, drawn, heads, picture, over, model=model, material=faces.material)
 
     def _neck_fade(self, picture: Picture, camera: PerspectiveCamera) -> Float[Tensor, "1 H W"]:
-        """Return how much each pixel of the head covers the photo: all but the neck's end."""
+        """Return the opacity of the head over the photo: 1, but falling to 0 at the neck's end."""
         height, width = camera.image_size
         steps = torch.arange(max(height, width), device=picture.depth.device) + 0.5
         x = (steps[:width] - camera.principal_point[0, 0]) / camera.focal_pixels[0]
@@ -156,7 +156,7 @@ class RerenderedFaces:
         camera: PerspectiveCamera,
         gain: Float[Tensor, "3"],
     ) -> tuple[Float[Tensor, "1 3 H W"], Layers]:
-        """Return what is behind the head, and what of the photo lies over it."""
+        """Return the surroundings behind the head, and the photo's hair and hats in front of it."""
         own = fit.face.coefficients.to(self.faces.device)
         vertices = self.faces.model.vertices(own)
         neck = self.faces.model.regions["neck"]
@@ -165,7 +165,7 @@ class RerenderedFaces:
         attributes = torch.cat([surface.source, surface.facing[:, None]], -1)
         at = interpolate(attributes, surface.triangles, fragments)
         photo, front = fit.photo.to(at), fit.front.to(at)
-        # The head and its hair are replaced by what surrounds them: only the new head is shown.
+        # The surroundings replace the photo's head and hair: only the new head is shown.
         behind = outward(photo, (surface.head < 0.05).to(photo))
         layers = torch.cat([behind, photo, front[None]])[None]
         grid = (at[:2] * 2 - 1).permute(1, 2, 0)[None]
@@ -175,7 +175,7 @@ class RerenderedFaces:
         inside = (at[:2] - 0.5).abs().amax(0) < 0.5
         hair = ((warped[:, 6] - 0.35) * 2).clamp(0, 1) * at[2] * inside
         gain = gain[:, None, None]
-        # Also behind the head: there must be no gap between its edge and the hair beside it.
+        # Hair is also drawn behind the head: there is no gap between its edge and hair beside it.
         surroundings = torch.lerp(warped[:, :3], warped[:, 3:6], hair.unsqueeze(1)) * gain
         opacity = hair * above
         depth = torch.where(opacity > 0.5, fragments.depth - 2 * _FRONT_SLACK, torch.inf)
@@ -190,18 +190,18 @@ def photo_surface(
     camera: PerspectiveCamera,
     neck: Float[Tensor, "V"],
 ) -> PhotoSurface:
-    """Return a fitted photo as a surface seen by another camera.
+    """Return a fitted photo as a surface in the picture of another camera.
 
-    On the head the surface has the head's depth; around it the depth of the skull's axis, where
-    the hair beside a face lies. The head and its hair move with the head. What is farther away
-    keeps its position in the picture relative to the head, and scales with it.
+    On the head the surface has the head's depth; around it, it has the depth of the skull's axis,
+    where the hair beside a face lies. The head and its hair move with the head. Areas farther away
+    keep their position in the picture relative to the head, and scale with it.
 
     Args:
-        fit: the photo.
+        fit: the fitted photo.
         vertices: of its head, head space, metres.
         triangles: of the head.
-        camera: the new one, with one batch axis of length 1.
-        neck: how surely a vertex of the head lies below the chin, 0 to 1.
+        camera: the new camera, with one batch axis of length 1.
+        neck: how far each vertex of the head belongs to the neck, 0 to 1.
     """
     side = fit.face.camera.image_size[0]
     old = fit.face.camera.to(vertices.device)
@@ -211,11 +211,11 @@ def photo_surface(
     axis = old.to_camera(vertices.new_tensor([_AXIS]))[0, 2]
     depth = torch.where(covered > 0, head.depth, axis)
     front = F.interpolate(fit.front.to(vertices)[None, None], (_GRID, _GRID), mode="area")[0, 0]
-    # Hair is near the head; dark things far away are not hair.
+    # Hair is near the head; dark areas far away are not hair.
     rigid = torch.maximum(covered, front * _spread(covered, 11))
     face = covered * (interpolate(neck[:, None], triangles, head)[0] < 0.5)
-    # A little more than the head: outline and ears of the fit differ from the photo by some pixels.
-    # Neck and collar, below the chin, stay.
+    # Remove a little more than the head, as outline and ears of the fit differ from the photo by
+    # some pixels. Neck and collar, below the chin, stay.
     near = _spread(face, 13)
     person = (
         front
@@ -254,7 +254,7 @@ def photo_surface(
 
 
 def _same_scale(old: PerspectiveCamera, new: PerspectiveCamera) -> Float[Tensor, ""]:
-    """Return how much larger the head is in the new picture."""
+    """Return the size of the head in the new picture over that in the old one."""
     before, after = old.world_to_camera[2, 3], new.world_to_camera[0, 2, 3]
     return (new.focal_pixels[0] / after) / (old.focal_pixels / before)
 
@@ -265,7 +265,7 @@ def _same_place(
     new: PerspectiveCamera,
     scale: Float[Tensor, ""],
 ) -> Float[Tensor, "G 2"]:
-    """Return old pixels in the new picture by the shift and size of the head's origin."""
+    """Return old pixels in the new picture; they shift and scale with the head's origin."""
     origin = pixels.new_zeros(1, 3)
     before, after = old.project(origin)[0], new.project(origin[None])[0, 0]
     return (pixels - before[:2]) * scale + after[:2]
@@ -301,7 +301,7 @@ def _moved(
     world_to_camera: Float[Tensor, "1 4 4"],
     config: SyntheticConfig,
 ) -> FaceCoefficients:
-    """Return the person of a fit with the photo's or another expression and gaze, batch of one."""
+    """Return the fit's coefficients with its own or a new expression and gaze, batch of one."""
     single = map_tensors(lambda value: value[None], fit.face.coefficients)
     if rng.random() < _OWN_EXPRESSION:
         return single
@@ -318,7 +318,7 @@ def _moved(
 def _new_light(
     fit: StoredFit, rng: np.random.Generator, config: SyntheticConfig
 ) -> tuple[LightRig, Float[Tensor, "3"]]:
-    """Return the light on the head, and the gain of what is not head."""
+    """Return the light on the head, and the gain of the rest of the photo."""
     own = fit.face.light.coefficients
     change = torch.from_numpy(
         np.exp(
@@ -333,7 +333,7 @@ def _new_light(
     if rng.random() < _OWN_LIGHT:
         rig = LightRig(own[None], rig.direction, torch.zeros_like(rig.lamp), rig.size)
         return rig.scaled(change[None]), change
-    # As bright as the photo was.
+    # The new light is as bright as the photo's.
     before, after = own[0].mean(), rig.nearest_harmonics().coefficients[0, 0].mean()
     rig = rig.scaled((change * (before / after.clamp(min=0.05)).clamp(0.2, 5))[None])
     ratio = rig.nearest_harmonics().coefficients[0, 0] / own[0].clamp(min=0.05)

@@ -1,8 +1,8 @@
 """Fitted photos on disk: the photo, and the head, camera, light and albedo that explain it.
 
-A store is a tar of WebDataset form. Each face is three files: `KEY.jpg`, the photo's square around
-the head; `KEY.skin.jpg`, the light-free texture; `KEY.json`, all numbers. A grey `KEY.front.png`
-says where hair or a hat is seen, and a grey `KEY.person.png`, if there is one, where the person is.
+A store is a tar of WebDataset form. Each face has the files `KEY.jpg`, the photo's square around
+the head; `KEY.skin.jpg`, the light-free texture; and `KEY.json`, all numbers. The grey masks are
+`KEY.front.png` (hair or a hat) and, optionally, `KEY.person.png` (the person).
 """
 
 import io
@@ -30,28 +30,28 @@ _QUALITY = 95
 
 
 class StoredFitError(ValueError):
-    """A store of fits is missing, damaged or made for another head; the message says which."""
+    """A store of fits is missing, damaged or made for another head."""
 
 
-# Compared by identity: tensors do not compare to one truth value.
+# Compared by identity: comparing tensors does not give a single truth value.
 @dataclass(frozen=True, eq=False)
 class StoredFit:
-    """One fitted photo, cut to a square with room around the head."""
+    """One fitted photo, cropped to a square that is larger than the head."""
 
     key: str
     """Name of the photo."""
     photo: Float[Tensor, "3 S S"]
     """Linear RGB in [0, 1]."""
     front: Float[Tensor, "S S"]
-    """How surely a pixel shows hair or a hat, 0 to 1."""
+    """Probability that a pixel shows hair or a hat, 0 to 1."""
     face: ExplainedFace
-    """What explains the square, in its pixels: with an albedo map, without batch axes."""
+    """The explained face, in pixels of the square: with an albedo map, without batch axes."""
     person: Float[Tensor, "S S"] | None = None
-    """How surely a pixel shows the person or what is worn, 0 to 1; None where it was not stored."""
+    """Probability that a pixel shows the person or their clothes, 0 to 1; None if not stored."""
 
     @property
     def albedo(self) -> Float[Tensor, "3 R R"]:
-        """Linear RGB of the whole head in UV, free of light.
+        """Albedo of the whole head in UV, linear RGB.
 
         Raises:
             ValueError: the face has no albedo map.
@@ -62,15 +62,15 @@ class StoredFit:
 
 
 def write_fits(path: Path, fits: Iterable[StoredFit], *, head: str) -> int:
-    """Write a store, complete or not at all, and return how many fits it holds.
+    """Write a store and return its number of fits; an error leaves the path unchanged.
 
     Args:
         path: of the tar.
-        fits: taken one by one.
-        head: sha256 of the head model the coefficients belong to.
+        fits: read and written one by one.
+        head: sha256 of the head model of the coefficients.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the store cannot be written.
         ValueError: a face has no albedo map.
     """
     count = 0
@@ -87,9 +87,9 @@ def write_fits(path: Path, fits: Iterable[StoredFit], *, head: str) -> int:
 
 
 class FitStore:
-    """Fitted photos, read one at a time: the files stay compressed in memory.
+    """Fitted photos, decoded one at a time; the files stay compressed in memory.
 
-    `len(store)` is their number and `store[k]` reads one.
+    `len(store)` is their number, and `store[k]` decodes one.
     """
 
     def __init__(self, paths: Iterable[Path], *, head: str) -> None:
@@ -100,7 +100,7 @@ class FitStore:
             head: sha256 of the head model in use.
 
         Raises:
-            StoredFitError: a file is missing, is no store, or its fits are of another head.
+            StoredFitError: a file is missing, is not a store, or its fits use another head.
         """
         self._files: dict[str, dict[str, bytes]] = {}
         for path in paths:
@@ -114,7 +114,7 @@ class FitStore:
             made_for = json.loads(files["json"]).get("head")
             if made_for != head:
                 raise StoredFitError(
-                    f"The fit of {key} is of the head {str(made_for)[:12]}…, in use is "
+                    f"The fit of {key} uses the head {str(made_for)[:12]}…; the current head is "
                     f"{head[:12]}…. Make the store again with tools/fit_photos.py."
                 )
         self.keys = sorted(self._files)
@@ -151,7 +151,7 @@ def _numbers(fit: StoredFit, head: str) -> dict[str, Any]:
 
 
 def _face(numbers: dict[str, Any], albedo: Float[Tensor, "3 R R"]) -> ExplainedFace:
-    """Return the face of the numbers; the stored albedo is complete."""
+    """Return the explained face from stored numbers; its albedo covers the whole head."""
     return ExplainedFace(
         FaceCoefficients(**{k: torch.tensor(v) for k, v in numbers["coefficients"].items()}),
         PerspectiveCamera(

@@ -1,1 +1,1 @@
-"""Data sets, metrics and tables, for any system and for other programs' predictions."""
+"""Data sets, metrics and tables, for any system and for predictions of other programs."""

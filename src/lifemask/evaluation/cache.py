@@ -1,4 +1,4 @@
-"""Finished predictions on disk, so that a long evaluation can stop and go on."""
+"""Finished predictions on disk, so that a long evaluation can stop and continue."""
 
 import hashlib
 import os
@@ -23,14 +23,14 @@ def default_cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class PredictionCache:
-    """Predictions of one system version, by the photo's content and the options."""
+    """The predictions of one version of a system, by the photo's content and the options."""
 
     folder: Path
-    """Created when the first prediction is written."""
+    """The folder, created when the first prediction is written."""
 
     @classmethod
     def for_system(cls, cache: Path | None, name: str, version: str) -> "PredictionCache":
-        """Return the place of a system's predictions under the cache folder."""
+        """Return the cache of a system's version in the cache folder (None: the default one)."""
         root = default_cache_folder() if cache is None else cache
         return cls(root / "evaluate" / name / version)
 
@@ -57,12 +57,12 @@ class PredictionCache:
                     return True, None
             return True, read_prediction(path)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, EvaluationError):
-            # A damaged file is predicted again rather than trusted.
+            # The photo of a damaged file is predicted again.
             path.unlink(missing_ok=True)
             return False, None
 
     def write(self, path: Path, prediction: Prediction | None) -> None:
-        """Write a prediction, whole or not at all; maps and shading in half precision."""
+        """Write a prediction, complete or not at all; maps and shading in half precision."""
         arrays = {"no_face": np.array(True)} if prediction is None else prediction.arrays()
         small = {
             name: value.astype(np.float16) if name in _HALF else value
@@ -75,12 +75,12 @@ _HALF = ("normals", "albedo", "shading", "vertices_albedo")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a compressed `.npz`, whole or not at all; its folder is made."""
+    """Write a compressed `.npz`, complete or not at all; its folder is created if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]  # no option's name
+            np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]  # no array has an option's name
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A system's predictions for photos: from the cache where they are finished, on several processes."""
+"""A system's predictions for photos: from the cache if they are finished, else by processes."""
 
 import multiprocessing
 import os
@@ -23,22 +23,22 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NU
 
 @dataclass(frozen=True)
 class Request:
-    """One photo and what to predict of it."""
+    """One photo, and how to predict it."""
 
     key: str
     """Name of the photo within its benchmark."""
     load: Callable[[], UInt8[np.ndarray, "H W 3"]]
-    """Returns the sRGB photo."""
+    """A function that returns the sRGB photo."""
     crop: bool
-    """The whole photo is the face."""
+    """Whether the whole photo is the face."""
     quality: Quality
-    """Which fit to run."""
+    """Quality of the fit."""
     keep: tuple[str, ...]
     """Fields of the prediction that the benchmark reads; the others are not stored."""
 
 
 Progress = Callable[[str, int, int], None]
-"""Called with a label, how many photos are finished, and how many there are."""
+"""A function of a label, the number of finished photos, and the number of all photos."""
 
 
 def silent(label: str, done: int, total: int) -> None:
@@ -53,10 +53,10 @@ def collect(
     *,
     progress: Progress = silent,
 ) -> dict[str, Prediction | None]:
-    """Return a system's prediction for each requested photo, by key; None where it has none.
+    """Return a system's prediction for each requested photo, by key; None if it has none.
 
     Raises:
-        EvaluationError: the system failed on a photo (which is named), or is unknown.
+        EvaluationError: the system is unknown, or fails on a photo, which the message names.
     """
     loaded = load_system(system, development_folder(config.data))
     if isinstance(loaded, StoredOutputs):
@@ -81,7 +81,7 @@ def collect(
 
 
 def is_stored(system: str, config: EvaluationConfig) -> bool:
-    """Tell whether a system is a set of stored outputs, which may be incomplete."""
+    """Return whether a system is a set of stored outputs, which may be incomplete."""
     return isinstance(load_system(system, development_folder(config.data)), StoredOutputs)
 
 
@@ -107,7 +107,7 @@ def _predict(
         )
         try:
             running: dict[Future[Prediction | None], str] = {}
-            # Few photos wait in memory at a time.
+            # Only a few photos wait in memory at the same time.
             for request, path in waiting:
                 if len(running) >= 2 * workers:
                     yield from _finished(running)
@@ -169,13 +169,13 @@ def _nothing() -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _without_loader(request: Request) -> Request:
-    """Return the request without its loader, which may not travel to another process."""
+    """Return the request without its loader, which may not be picklable."""
     return Request(request.key, _nothing, request.crop, request.quality, request.keep)
 
 
 @contextmanager
 def _one_thread_each() -> Generator[None]:
-    """Let new processes start with one thread; the variables are read when libraries load."""
+    """Make new processes start with one thread; libraries read these variables when they load."""
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     try:

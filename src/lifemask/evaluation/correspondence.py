@@ -1,4 +1,4 @@
-"""Which point of the default head corresponds to which vertex of ICT-FaceKit; measured once, then kept."""
+"""Correspondence of points of the default head and vertices of ICT-FaceKit, measured once."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,25 +21,25 @@ class HeadToIct:
     vertices: Int[Array, "N"]
     """ICT's vertices: the narrow face seen from the front, without the eyes."""
     corners: Int[Array, "N 3"]
-    """The head's vertices around each partner."""
+    """The three vertices of the head around each partner."""
     barycentric: Float[Array, "N 3"]
-    """Their weights."""
+    """Weights of these vertices."""
     areas: Float[Array, "N"]
     """Area around each ICT vertex, square metres."""
     vertex_count: Int[Array, ""]
-    """How many vertices the head has: a mesh with another number is not this head."""
+    """Number of vertices of the head; a mesh with another number is not this head."""
 
     def partners(self, values: Float[Array, "V C"]) -> Float[Array, "N C"]:
-        """Return what the head has at the partners: positions, colours."""
+        """Return values of the head's vertices (positions, colours) at the partners."""
         corners = values[self.corners].astype(np.float64)
         return (corners * self.barycentric[..., None]).sum(1)
 
 
 def head_to_ict(ict_model: Path, *, cache: Path | None = None) -> HeadToIct:
-    """Return the correspondence, from the cache where it was measured before.
+    """Return the correspondence, from the cache if it was measured before.
 
-    The head is registered to ICT's mean by its dense landmarks, then by the whole face: see
-    `correspond_to_ict`.
+    The head is registered to ICT's mean by its dense landmarks, then by the whole face (see
+    `correspond_to_ict`).
     """
     root = default_cache_folder() if cache is None else cache
     version = code_fingerprint(__name__)
@@ -51,7 +51,7 @@ def head_to_ict(ict_model: Path, *, cache: Path | None = None) -> HeadToIct:
 
 
 def _measured(ict_model: Path) -> dict[str, Array]:
-    # Slow to import, and only needed once.
+    # These imports are slow and only needed once.
     from lifemask.evaluation.geometry import (
         correspond_to_ict,
         dense_landmarks,

@@ -1,4 +1,4 @@
-"""The evaluation sets of a data folder: AFLW crops, Yale B people under known lights, dev photos."""
+"""The evaluation sets of a data folder: AFLW crops, Yale B people, development photos."""
 
 import io
 import json
@@ -26,7 +26,7 @@ def development_folder(data: Path | None) -> Path:
             LIFEMASK_DATA.
 
     Raises:
-        EvaluationError: no such folder.
+        EvaluationError: there is no such folder.
     """
     named = data if data is not None else os.environ.get("LIFEMASK_DATA")
     if named is None:
@@ -50,7 +50,7 @@ class Aflw21Crop:
     pixels: UInt8[np.ndarray, "H W 3"]
     """sRGB."""
     landmarks: Float[np.ndarray, "21 2"]
-    """Pixels; NaN where not annotated."""
+    """AFLW's points in pixels; NaN where not annotated."""
     yaw_degrees: float
     """Absolute yaw of the head."""
 
@@ -86,17 +86,17 @@ class YalePerson:
     """One person of Extended Yale B: photos under known lights and their photometric stereo."""
 
     name: str
-    """Such as "yaleB01"."""
+    """The person's name, such as "yaleB01"."""
     folder: Path
-    """Where the photos are."""
+    """Folder of the photos."""
     normals: Float[np.ndarray, "H W 3"]
     """True unit normals (+x image right, +y up, +z to the camera)."""
     albedo: Float[np.ndarray, "H W"]
     """True albedo in the photos' grey values: the value under a lamp that faces the surface."""
     skin: Bool[np.ndarray, "H W"]
-    """Where the truth can be trusted and shows skin."""
+    """True on skin with reliable truth."""
     light_directions: dict[str, Float[np.ndarray, "3"]]
-    """Unit vector to the lamp by name of the light, axes of `normals`."""
+    """Unit vector to the lamp by name of the light, in the axes of `normals`."""
     light_angles: dict[str, tuple[float, float]]
     """(azimuth, elevation) in degrees by name of the light."""
 
@@ -105,11 +105,11 @@ class YalePerson:
         return _grey(self.folder / f"{light}.png").astype(np.float64)
 
     def pixels(self, light: str) -> UInt8[np.ndarray, "H W 3"]:
-        """Return the photo under one light as a program sees it."""
+        """Return the photo under one light as programs get it: sRGB."""
         return _rgb(Image.open(self.folder / f"{light}.png"))
 
     def lights_within(self, degrees: float) -> list[str]:
-        """Return the lights with azimuth and elevation both within so many degrees."""
+        """Return the lights with azimuth and elevation both within `degrees`."""
         return [k for k, (a, e) in self.light_angles.items() if max(abs(a), abs(e)) <= degrees]
 
 
@@ -121,16 +121,16 @@ def read_yaleb(development: Path) -> list[YalePerson]:
 
 @dataclass(frozen=True)
 class DevelopmentPhoto:
-    """A photo of `dev/photos`, loaded when asked for."""
+    """A photo of `dev/photos`, loaded on request."""
 
     key: str
-    """File name without its ending."""
+    """File name without suffix."""
     path: Path
     """The JPEG file."""
     source: str
-    """The set it comes from: frl, ukparl, voteview, utk, lfw or celebahq."""
+    """The photo's data set: frl, ukparl, voteview, utk, lfw or celebahq."""
     identity: str | None
-    """Name of the person where known."""
+    """Name of the person, if known."""
 
     def pixels(self) -> UInt8[np.ndarray, "H W 3"]:
         """Return the photo, sRGB."""
@@ -193,7 +193,7 @@ def _read_yale_person(folder: Path) -> YalePerson:
 
 @cache
 def _grey(path: Path) -> UInt8[np.ndarray, "H W"]:
-    # Every row of a table relights to every photo, so each is decoded once.
+    # All rows of a table use all photos, so each photo is decoded only once.
     with Image.open(path) as image:
         return np.array(image.convert("L"))
 

@@ -1,4 +1,4 @@
-"""A digest of everything a module runs: the source files that it imports and the assets that they load."""
+"""A digest of the source files that a module imports and of the assets that they load."""
 
 import ast
 import hashlib
@@ -15,11 +15,11 @@ PACKAGE = Path(__file__).resolve().parents[1]
 def code_fingerprint(
     module: str, *, assets: tuple[str, ...] | None = None, package: Path = PACKAGE
 ) -> str:
-    """Return a digest that changes whenever code or data that a module uses change.
+    """Return a digest that changes whenever the code or data of a module change.
 
     Args:
         module: full name, such as "lifemask.evaluation.systems.landmarks".
-        assets: folders under `assets/` to include; None: those that the reached code names.
+        assets: folders under `assets/` to include; None: those named in the module's code.
         package: folder of the package.
 
     Raises:
@@ -43,11 +43,11 @@ def code_fingerprint(
 def reached_modules(module: str, package: Path = PACKAGE) -> dict[str, Path]:
     """Return the modules of the package that a module imports, itself included, by full name.
 
-    The source is read, not run. These count as imports, in functions and under TYPE_CHECKING too:
-    import statements, with every package on the way; a string that is the full name of a module or
-    of something in it ("lifemask.x.y", "lifemask.x.y:Name"); and an f-string that begins with a
-    package ("lifemask.x.{name}"), which stands for all its modules. A module with a `__getattr__`
-    imports its public names on first use, so only the names that others ask for are followed.
+    The source is read, not run. Imports in functions and under TYPE_CHECKING count too. Imports are:
+    import statements, with all parent packages; a string that is the full name of a module or of a
+    name in it ("lifemask.x.y", "lifemask.x.y:Name"); and an f-string that begins with a package
+    ("lifemask.x.{name}"), which means all its modules. A module with a `__getattr__` imports its
+    public names on first use, so only the names that other modules use are followed.
 
     Args:
         module: full name.
@@ -92,16 +92,16 @@ def asset_folders(modules: dict[str, Path], package: Path = PACKAGE) -> set[str]
 
 @dataclass(frozen=True)
 class _References:
-    """What the source of one module names."""
+    """The names in the source of one module."""
 
     names: frozenset[str]
-    """Full names of modules, and of things in modules."""
+    """Full names of modules and of names in modules."""
     whole_packages: frozenset[str]
-    """Packages any module of which may be imported."""
+    """Packages with modules that may all be imported."""
     lazy: dict[str, str]
-    """Where the names live that the module imports on first use."""
+    """Full name of each name that the module imports on first use."""
     folders: frozenset[str]
-    """Strings in the place of a folder."""
+    """Strings that may be folders."""
 
 
 @lru_cache(maxsize=1024)
@@ -157,7 +157,7 @@ def _home(node: ast.ImportFrom, module: str, is_package: bool) -> str:
 
 
 def _dotted(node: ast.Attribute) -> Iterator[str]:
-    """Yield `a.b.c` where an expression is exactly that."""
+    """Yield `a.b.c` if an expression is a dotted name."""
     parts: list[str] = []
     value: ast.expr = node
     while isinstance(value, ast.Attribute):
@@ -172,7 +172,7 @@ def _text(node: ast.expr | None) -> str:
 
 
 def _file(module: str, package: Path) -> Path | None:
-    """Return the source file of a module; None for what is no module, such as a class in one."""
+    """Return the source file of a module; None if the name is not a module but, say, a class."""
     top, *rest = module.split(".")
     if top != package.name:
         return None
@@ -192,6 +192,6 @@ def _modules_in(name: str, package: Path) -> Iterator[str]:
 
 @lru_cache(maxsize=256)
 def _contents(path: Path, modified_ns: int, size: int) -> bytes:
-    """Return the digest of a file; read again only when its time or size have changed."""
+    """Return the digest of a file; it is read again only if its time or size has changed."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()

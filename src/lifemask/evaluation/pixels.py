@@ -1,4 +1,4 @@
-"""Photos as the arrays that metrics read."""
+"""Photos as arrays for the metrics."""
 
 import numpy as np
 from jaxtyping import Float, UInt8

@@ -1,4 +1,4 @@
-"""The camera that shows a fixed head with its points on landmarks."""
+"""The camera that projects points of a fixed head to landmarks."""
 
 import torch
 from jaxtyping import Float
@@ -18,16 +18,16 @@ def pose_points(
     distance_metres: float = 0.9,
     steps: int = 10,
 ) -> PerspectiveCamera:
-    """Return the camera that shows fixed points nearest to their landmarks.
+    """Return the camera that projects fixed points as near as possible to their landmarks.
 
-    Gauss-Newton on the six parameters of the pose. The focal length follows from a given distance,
-    because landmarks alone hardly determine both.
+    It uses Gauss-Newton on the six parameters of the pose. The focal length follows from a given
+    distance, because landmarks alone hardly determine both.
 
     Args:
         points: head space, metres.
-        landmarks: x and y in pixels; z in pixels too, smaller is nearer, used for the start only.
+        landmarks: x and y in pixels; z in pixels too, smaller is nearer, used only for the start.
         weights: importance of each point, not all zero.
-        image_size: (height, width) in pixels; the optical axis meets its middle.
+        image_size: (height, width) in pixels; the principal point is its middle.
         distance_metres: distance of the head's origin from the camera at the start.
         steps: Gauss-Newton steps.
     """

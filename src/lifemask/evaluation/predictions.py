@@ -1,4 +1,4 @@
-"""What one program predicts for one photo: the arrays of `lifemask reconstruct --arrays`."""
+"""The prediction of one program for one photo: the arrays of `lifemask reconstruct --arrays`."""
 
 import zipfile
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from lifemask.evaluation.config import EvaluationError
 
 @dataclass(frozen=True)
 class Prediction:
-    """One face in one photo. Every field may be missing; figures that need it are then dashes.
+    """One face in one photo. Every field may be None; figures that need it are then dashes.
 
     Maps are in the photo's own pixels, or in a crop of it that starts at `offset`.
     """
@@ -27,7 +27,7 @@ class Prediction:
     triangles: Int[np.ndarray, "T 3"] | None = None
     """Vertex indices, counter-clockwise seen from outside."""
     face_vertices: Bool[np.ndarray, "V"] | None = None
-    """Which vertices are the face; None: all of them."""
+    """Which vertices belong to the face; None: all of them."""
     vertices_albedo: Float[np.ndarray, "V 3"] | None = None
     """Linear RGB reflectance at each vertex, hidden ones too."""
     landmarks68: Float[np.ndarray, "68 2"] | None = None
@@ -39,25 +39,25 @@ class Prediction:
     normals: Float[np.ndarray, "H W 3"] | None = None
     """Unit normals (+x image right, +y up, +z to the viewer); zero where there is no face."""
     mask: Bool[np.ndarray, "H W"] | None = None
-    """Where there is a face."""
+    """The pixels of the face."""
     depth: Float[np.ndarray, "H W"] | None = None
     """Distance along the optical axis, metres; zero where there is no face."""
     albedo: Float[np.ndarray, "H W 3"] | None = None
     """Linear RGB reflectance."""
     shading: Float[np.ndarray, "H W 3"] | None = None
-    """Linear RGB light on the surface: the rendered colour is albedo times shading."""
+    """Linear RGB shading: the rendered colour is albedo times shading."""
     light_sh: Float[np.ndarray, "9 3"] | None = None
-    """Spherical harmonics of the light, order and axes of `lifemask.geometry.lighting`."""
+    """Spherical harmonics of the light, as in `lifemask.geometry.lighting`."""
     offset: Float[np.ndarray, "2"] | None = None
     """Photo pixel (x, y) of the maps' top-left corner; None: (0, 0)."""
 
     def keep(self, names: tuple[str, ...]) -> "Prediction":
-        """Return the prediction with only the named fields (and the offset of its maps)."""
+        """Return the prediction with only the named fields and the offset of its maps."""
         dropped = {f.name: None for f in fields(self) if f.name not in (*names, "offset")}
         return replace(self, **dropped)
 
     def neutral_face(self) -> Float[np.ndarray, "F 3"] | None:
-        """Return the vertices of the face without expression; None where they are not given."""
+        """Return the vertices of the face without expression; None if they are missing."""
         if self.vertices_neutral is None or self.face_vertices is None:
             return self.vertices_neutral
         return self.vertices_neutral[self.face_vertices]
@@ -73,6 +73,9 @@ class Prediction:
         Args:
             name: "normals", "mask", "depth", "albedo" or "shading".
             image_size: (height, width) of the photo.
+
+        Raises:
+            EvaluationError: the map is not inside the photo.
         """
         crop: np.ndarray | None = getattr(self, name)
         if crop is None:
@@ -111,13 +114,13 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
 
 
 def prediction_from_arrays(arrays: Mapping[str, np.ndarray], *, source: str) -> Prediction:
-    """Return the prediction held by named arrays; names that are not fields are ignored.
+    """Return the prediction in named arrays; names that are not fields are ignored.
 
     Grey albedo and shading (H, W) are repeated over the three channels.
 
     Args:
-        arrays: by field name, any float, integer or boolean type.
-        source: what error messages call the arrays, such as a file name.
+        arrays: arrays by field name, of any float, integer or boolean type.
+        source: name of the arrays in error messages, such as a file name.
 
     Raises:
         EvaluationError: an array has a wrong shape, or no known field is present.
@@ -154,7 +157,7 @@ def read_prediction(path: Path) -> Prediction:
     """Return the prediction in a NumPy `.npz` file. Pickled content is refused.
 
     Raises:
-        EvaluationError: not an `.npz` file, pickled content, wrong shapes or no known array.
+        EvaluationError: the file is no `.npz`, has pickled content, wrong shapes or no known array.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:

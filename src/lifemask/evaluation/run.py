@@ -1,4 +1,4 @@
-"""Run benchmarks by name and report where their figures come from."""
+"""Run benchmarks by name and report the provenance of their figures."""
 
 import platform
 import subprocess
@@ -15,12 +15,12 @@ from lifemask.evaluation.tables import Report, Table, write_report
 
 _BENCHMARKS = ("aflw21", "synthetic", "yaleb", "photos", "jitter", "robustness", "speed")
 
-# Tables that a benchmark makes besides the one of its own name.
+# Further tables of a benchmark, besides the one with its own name.
 _MORE_TABLES = {"synthetic": ("synthetic_clips", "synthetic_relit")}
 
 
 def table_names() -> tuple[str, ...]:
-    """Return the names of all tables, in the order in which `all` makes them."""
+    """Return the names of all tables, in the order of `all`."""
     return tuple(table for name in _BENCHMARKS for table in (name, *_MORE_TABLES.get(name, ())))
 
 
@@ -30,7 +30,7 @@ def write_test_photos(
     """Write the photos that a benchmark draws, as `BENCHMARK/KEY.png`; return their paths.
 
     Raises:
-        EvaluationError: a benchmark whose photos lie in the data folder, or missing data.
+        EvaluationError: the benchmark's photos are in the data folder, or data are missing.
     """
     if name != "synthetic":
         raise EvaluationError(
@@ -44,12 +44,13 @@ def write_test_photos(
 def evaluate(
     name: str, config: EvaluationConfig | None = None, *, progress: Progress = silent
 ) -> Iterator[Report]:
-    """Yield the reports of one benchmark, or of each in turn for "all", as soon as it is finished.
+    """Yield the reports of one benchmark, or of all for "all", each as soon as it is finished.
 
-    With `config.output`, each is also written there as Markdown and JSON.
+    With `config.output`, each report is also written to that folder as Markdown and JSON.
 
     Raises:
-        EvaluationError: unknown benchmark or system, missing data, or a photo without a required prediction.
+        EvaluationError: a benchmark or system is unknown, data are missing, or a required prediction
+            is missing.
     """
     config = EvaluationConfig() if config is None else config
     if name != "all" and name not in _BENCHMARKS:
@@ -97,7 +98,7 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    """Return the checkout's commit, with a plus sign where files differ from it."""
+    """Return the checkout's commit, with a plus sign if files differ from it."""
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:

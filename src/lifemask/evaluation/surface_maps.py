@@ -1,4 +1,4 @@
-"""Bring the head's textures to the pixels of a prediction: its camera, texture coordinates, scale."""
+"""The head's textures at the pixels of a prediction: its camera, texture coordinates and scale."""
 
 from dataclasses import dataclass
 
@@ -18,10 +18,10 @@ from lifemask.rendering.texture import sample_texture
 def camera_of_prediction(
     prediction: Prediction, image_size: tuple[int, int]
 ) -> PerspectiveCamera | None:
-    """Return the camera that takes a prediction's 3D landmarks to its 2D ones.
+    """Return the camera that projects a prediction's 3D landmarks to its 2D landmarks.
 
-    Least squares for focal length and principal point; its world is the camera's own space. None
-    without `landmarks68` and `landmarks68_camera`.
+    Least squares gives focal length and principal point; the camera's world space is camera space.
+    The result is None without `landmarks68` and `landmarks68_camera`.
     """
     if prediction.landmarks68 is None or prediction.landmarks68_camera is None:
         return None
@@ -42,23 +42,23 @@ def camera_of_prediction(
 
 @dataclass(frozen=True)
 class AlbedoOnPhoto:
-    """The albedo model seen through a prediction's mesh, on a reduced copy of the face."""
+    """The albedo model on a prediction's mesh, in a reduced image of the face."""
 
     mean_log: Float[np.ndarray, "h w 3"]
-    """Mean log-albedo."""
+    """Mean log albedo."""
     basis_log: Float[np.ndarray, "A h w 3"]
-    """Modes of the log-albedo."""
+    """Modes of the log albedo."""
     covered: Bool[np.ndarray, "h w"]
-    """Where the mesh is seen."""
+    """The pixels of the mesh."""
     corner: tuple[int, int]
-    """Photo pixel (x, y) of the copy's top-left corner."""
+    """Photo pixel (x, y) of the top left corner of the reduced image."""
     step: int
-    """Photo pixels per pixel of the copy."""
+    """Photo pixels per pixel of the reduced image."""
     millimetres_per_pixel: float
-    """Size of one pixel of the copy on the face."""
+    """Size of one pixel of the reduced image on the face."""
 
     def reduced(self, image: Float[np.ndarray, "H W C"]) -> Float[np.ndarray, "h w C"]:
-        """Return an image of the whole photo averaged onto the copy; zero outside the photo."""
+        """Return the reduced image of an image of the whole photo; zero outside the photo."""
         height, width = (n * self.step for n in self.covered.shape)
         part = np.zeros((height, width, image.shape[-1]))
         seen = image[self.corner[1] :, self.corner[0] :][:height, :width]
@@ -79,10 +79,10 @@ def albedo_on_photo(
     None if the prediction has no mesh with the head's vertices, or no 3D landmarks.
 
     Args:
-        prediction: in the pixels of the whole photo.
+        prediction: the prediction, in the pixels of the whole photo.
         model: the head; without an albedo basis the result is None.
         image_size: (height, width) of the photo.
-        resolution: pixels of the copy along the longer side of the landmarks' box.
+        resolution: pixels of the reduced image along the longer side of the landmarks' box.
     """
     camera = camera_of_prediction(prediction, image_size)
     vertices = prediction.vertices_camera

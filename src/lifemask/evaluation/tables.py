@@ -1,4 +1,4 @@
-"""Tables of figures with their uncertainty: as text, as Markdown, as JSON."""
+"""Tables of figures with their uncertainty, as text, Markdown or JSON."""
 
 import json
 import math
@@ -16,14 +16,14 @@ class Cell:
     """One figure."""
 
     value: float | None = None
-    """The figure; None where the row cannot have one."""
+    """The figure; None if the row cannot have one."""
     plus_minus: float | None = None
     """Half the width of its 95 % interval."""
     note: str = ""
     """Text after the figure, such as "6 of 8"."""
 
     def text(self, decimals: int) -> str:
-        """Return the figure with its uncertainty and note; a dash where there is none."""
+        """Return the figure with its uncertainty and note; a dash if there is none."""
         if self.value is None or not math.isfinite(self.value):
             return self.note or DASH
         text = f"{self.value:.{decimals}f}"
@@ -34,14 +34,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """What one column of a table holds."""
+    """The heading and format of one column."""
 
     name: str
     """Heading, with the unit."""
     decimals: int = 2
     """Digits after the point."""
     bar: str = ""
-    """The bar to reach, such as "≤ 4.1"; empty: none."""
+    """The target value, such as "≤ 4.1"; empty: none."""
 
 
 @dataclass(frozen=True)
@@ -49,30 +49,34 @@ class Row:
     """One system, or a reference to compare systems with."""
 
     name: str
-    """Its label."""
+    """Label of the row."""
     cells: dict[str, Cell]
-    """By name of the column; missing ones are dashes."""
+    """Cells by name of the column; missing cells are dashes."""
     reference: bool = False
-    """Whether it is a floor or a limit rather than a system."""
+    """Whether it is a simple method or a limit, not a system."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """What one benchmark found."""
+    """The results of one benchmark."""
 
     name: str
     """Name of the benchmark."""
     title: str
-    """One line that says what is measured."""
+    """One line about what is measured."""
     columns: tuple[Column, ...]
-    """In order."""
+    """Columns from left to right."""
     rows: tuple[Row, ...]
-    """In order."""
+    """Rows from top to bottom."""
     notes: tuple[str, ...] = ()
     """Definitions and counts, one sentence each."""
 
     def cell(self, row: str, column: str) -> Cell:
-        """Return a cell by the names of its row and column; a dash if it is not there."""
+        """Return a cell by the names of its row and column; a dash if the cell is missing.
+
+        Raises:
+            KeyError: there is no such row.
+        """
         for candidate in self.rows:
             if candidate.name == row:
                 return candidate.cells.get(column, Cell())
@@ -81,7 +85,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """A table and where it comes from."""
+    """A table and its provenance."""
 
     table: Table
     """The figures."""
@@ -132,7 +136,7 @@ def as_markdown(report: Report, *, level: int = 2) -> str:
 
 
 def as_json(report: Report) -> str:
-    """Return a report as JSON; `report_from_json` reads it back."""
+    """Return a report as JSON, which `report_from_json` reads."""
     return json.dumps(_finite(asdict(report)), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -166,7 +170,7 @@ def report_from_json(text: str) -> Report:
 
 
 def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
-    """Write NAME.md and NAME.json into a folder, which is made; return their paths."""
+    """Write NAME.md and NAME.json to a folder, which is created if needed; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     markdown, data = (folder / f"{report.table.name}.{e}" for e in ("md", "json"))
     markdown.write_text(as_markdown(report), encoding="utf-8")
@@ -175,7 +179,7 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
 
 
 def benchmarks_page(reports: list[Report]) -> str:
-    """Return the Markdown page with all reports: `docs/benchmarks.md`."""
+    """Return the Markdown page with all reports, `docs/benchmarks.md`."""
     head = (
         "# Benchmarks\n\n"
         "Every table comes from `lifemask evaluate NAME --output DIR`; this page is made from its "
@@ -199,7 +203,7 @@ def _pairs(line: list[str], widths: list[int]) -> list[tuple[int, tuple[str, int
 
 
 def _finite(value: Any) -> Any:
-    """Replace what JSON cannot hold (NaN and infinities) by null."""
+    """Replace values that JSON cannot hold (NaN and infinities) by None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

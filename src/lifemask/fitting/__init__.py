@@ -1,1 +1,1 @@
-"""Analysis by synthesis: the head, its light and its colours fitted to one photo."""
+"""Analysis by synthesis: fits the head, its light and its colours to one photo."""

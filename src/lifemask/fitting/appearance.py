@@ -31,8 +31,8 @@ class Appearance:
 class AppearancePriors:
     """Gaussian priors on light and albedo.
 
-    Cameras adjust exposure and white balance: a face is lit by about one unit of nearly white
-    light. Without this prior, dark skin in strong light looks like light skin in weak light.
+    Cameras adjust exposure and white balance, so the light on a face is nearly white and about one
+    unit strong. Without this prior, dark skin in strong light looks like light skin in weak light.
     """
 
     exposure: float = 0.95
@@ -42,7 +42,7 @@ class AppearancePriors:
     first_order: float = 0.35
     """Standard deviation of degree-1 light relative to degree 0, around light from the front."""
     second_order: float = 0.12
-    """The same for degree 2."""
+    """The same for degree-2 light."""
     chroma: float = 0.1
     """Standard deviation of a channel's light from the mean over channels, relative to degree 0."""
     tone_precision: float = 10.0
@@ -63,15 +63,15 @@ def add_appearance_priors(
     equations.add_prior(layout.albedo_block, appearance.albedo.double(), 0.0, precision)
     light = appearance.light.double()
     scale = float(light[0].mean().clamp(min=1e-3))
-    # From the camera, light from the front, ambient light and second-order light along the view
-    # look alike. Only a prior on usual light separates them from the brightness of the skin.
+    # In the photo, light from the front, ambient light and second-order light along the view look
+    # alike. Only a prior on usual light separates them from the brightness of the skin.
     usual = USUAL_LIGHT.double()
     error = light - usual * (scale / float(usual[0].mean()))
     sigmas = torch.tensor([1.0, priors.first_order, priors.second_order], dtype=torch.float64)
     relative = sigmas.repeat_interleave(torch.tensor([1, 3, 5]))
     mean = torch.full((3, 3), 1 / 3, dtype=torch.float64)
     rest = torch.eye(3, dtype=torch.float64) - mean
-    # Per harmonic: a prior on the mean over channels, another on the differences between them.
+    # Each harmonic has a prior on the mean over channels and one on their differences.
     precision = mean / (relative[:, None, None] * scale) ** 2 / 3
     precision = precision + rest / (priors.chroma * scale) ** 2
     block = torch.block_diag(*precision)
@@ -94,7 +94,7 @@ def moved_appearance(
 ) -> Appearance:
     """Apply a Gauss-Newton step to light and albedo.
 
-    The step is shortened where it would change the exposure by too large a factor.
+    The step is shortened if it changes the exposure by too large a factor.
     """
     to_light = step[layout.light_block].view(9, 3).to(appearance.light)
     before, change = float(exposure(appearance.light)), float(exposure(to_light))

@@ -1,4 +1,4 @@
-"""Options of a fit, free of torch so that the command line can show them quickly."""
+"""Options of a fit, without torch, so that the command line can show them quickly."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +13,7 @@ class FitConfig:
     quality: Quality = "full"
     """`fast` fits shape to landmarks only, then light and albedo; `full` also fits shape to colours."""
     identity_modes: int = 80
-    """How many identity modes may move."""
+    """Number of identity modes that are fitted."""
     landmark_sigma: float = 0.025
     """Standard deviation of a dense landmark, as a share of the face's size."""
     expression_sigma: float = 0.5
@@ -33,8 +33,8 @@ class FitConfig:
     def preset(cls, quality: Quality) -> "FitConfig":
         """Return the released recipe of a quality.
 
-        The photo's light shifts landmarks by a millimetre or two, so a fast fit stays closer to the
-        mean person.
+        The photo's light shifts landmarks by one or two millimetres, so a fast fit stays closer to
+        the mean person.
         """
         if quality == "full":
             return cls()

@@ -55,7 +55,7 @@ FACE_OVAL = (
 )  # fmt: skip
 
 
-# Rims of the lids and the inner border of the lips. Landmarks are precise there, and small errors
+# Rims of the lids and the inner border of the lips, where landmarks are precise and small errors
 # are most visible.
 FINE_POINTS = (
     33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7,
@@ -66,8 +66,8 @@ FINE_SHARE = 0.35
 """Standard deviation of these points, as a share of that of the others."""
 
 LIGHT_STEPS = 4
-"""Steps for light and albedo in a fast fit, which has no other photometric steps. Measured: the
-result is nearer to that of a full fit than with two."""
+"""Steps for light and albedo in a fast fit, which has no other photometric steps. In tests, the
+result was nearer to that of a full fit than with two steps."""
 
 COARSE_BLUR, FINE_BLUR = 3.0, 1.5
 """Standard deviation of the photo's blur in the first and in the last steps, millimetres on the
@@ -76,20 +76,20 @@ face."""
 
 @dataclass(frozen=True)
 class FaceFit:
-    """A fitted face and how well it fits."""
+    """A fitted face and its errors."""
 
     face: ExplainedFace
     """The face in the photo's pixels; its light is white ambient if the model has no albedo."""
     landmark_error: float
     """Robust root mean square of this face's landmark residuals, as a share of the face's size.
 
-    Landmarks that were blended with a prediction count as they were blended."""
+    If the fit started from a prediction, the targets are the blended landmarks."""
     colour_error: float | None
     """Robust root mean square of the log-colour residuals; None without an albedo."""
 
 
 class FaceFitter:
-    """Fits a morphable model to faces; prepares once what depends on the model alone."""
+    """Fits a morphable model to faces; data that depend only on the model are prepared once."""
 
     def __init__(
         self,
@@ -104,6 +104,9 @@ class FaceFitter:
             model: the head.
             config: options; the released recipe by default.
             dense478: replaces the model's own dense landmarks.
+
+        Raises:
+            ValueError: the model has no dense landmarks.
         """
         dense478 = dense478 or model.dense478
         if dense478 is None:
@@ -120,7 +123,7 @@ class FaceFitter:
 
     @property
     def patch(self) -> SurfacePatch:
-        """The face's surface samples, built when first needed."""
+        """The face's surface samples, built on first use."""
         if self._patch is None:
             self._patch = surface_patch(self.model, self.points.identity_modes)
         return self._patch
@@ -167,12 +170,12 @@ class FaceFitter:
         observation: FaceObservation,
         face: ExplainedFace,
     ) -> FaceFit:
-        """Return a predicted face as it is, with its landmark error.
+        """Return a predicted face without change, with its landmark error.
 
         Args:
             pixels: the photo, sRGB.
             observation: one of its faces, from `FacePerception`.
-            face: in the photo's pixels.
+            face: the predicted face, in the photo's pixels.
         """
         task = self._task(pixels, observation, None)
         state = self._start(task, face)
@@ -206,7 +209,7 @@ class FaceFitter:
         )
 
     def _start(self, task: "_FitTask", prediction: ExplainedFace | None) -> PoseAndShape:
-        """Return the state of the prediction, or the mean face posed by the landmarks."""
+        """Return the state of the prediction, or the mean face in the pose of the landmarks."""
         if prediction is None:
             return initial_state(
                 self.points, task.landmarks, self.point_weight, task.priors, task.principal_point
@@ -218,7 +221,7 @@ class FaceFitter:
     def _fit_colours(
         self, task: "_FitTask", state: PoseAndShape
     ) -> tuple[PoseAndShape, Appearance, float]:
-        """Fit light and albedo, then in full quality everything; also return the colour error."""
+        """Fit light and albedo, then everything if quality is full; also return the colour error."""
         shape_steps = self.config.photometric_iterations if self.config.quality == "full" else 0
         crop = photo_crop(task.pixels, state, self.patch, task.principal_point)
 
@@ -231,13 +234,13 @@ class FaceFitter:
 
         seen = PatchInPhoto(self.patch, blurred(COARSE_BLUR), task.principal_point, visible(state))
         appearance, colour_error = initial_appearance(state, seen), 0.0
-        # Light and albedo first, before colours may move the shape.
+        # Light and albedo are fitted first, before colours change the shape.
         for _ in range(2 if shape_steps else LIGHT_STEPS):
             state, appearance, colour_error = self._step(
                 task, state, appearance, seen, moves_shape=False
             )
         for iteration in range(shape_steps):
-            if iteration in (0, 3):  # Pose and shape decide which samples are visible.
+            if iteration in (0, 3):  # Which samples are visible depends on pose and shape.
                 seen = replace(seen, visible=visible(state))
             if iteration == shape_steps // 2:
                 seen = replace(seen, level=blurred(FINE_BLUR))
@@ -310,7 +313,7 @@ class FaceFitter:
 
 @dataclass(frozen=True)
 class _FitTask:
-    """The data of one fit: photo, observation, and what follows from them."""
+    """The data of one fit: photo, observation, targets and priors."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
     """The photo, sRGB."""
@@ -319,9 +322,9 @@ class _FitTask:
     principal_point: Float[Tensor, "2"]
     """The middle of the photo, pixels."""
     targets: LandmarkTargets
-    """Where the dense landmarks should be."""
+    """Image points that the dense landmarks should reach."""
     priors: FittingPriors
-    """On camera, identity and expression."""
+    """Priors on camera, identity and expression."""
 
     @property
     def landmarks(self) -> Float[Tensor, "478 3"]:
@@ -337,7 +340,7 @@ def fit(
     *,
     focal_pixels: float | None = None,
 ) -> FaceFit:
-    """Fit `model` to one observed face; to fit many, keep a `FaceFitter` instead.
+    """Fit `model` to one observed face; for many faces, a `FaceFitter` is faster.
 
     Args:
         pixels: the photo, sRGB.
@@ -358,11 +361,12 @@ def face_size(landmarks: Float[Tensor, "478 3"]) -> float:
 def landmark_targets(
     observation: FaceObservation, anchoring: Float[Tensor, "478"], sigma_pixels: float
 ) -> LandmarkTargets:
-    """Turn dense landmarks into targets; outline points count only across the outline.
+    """Return the targets of dense landmarks; outline points count only across the outline.
 
     Args:
-        anchoring: how well each point is tied to the model, 0 to 1.
-        sigma_pixels: standard deviation of a well tied point.
+        observation: one face.
+        anchoring: how precisely each point is known on the model, 0 to 1.
+        sigma_pixels: standard deviation of a precisely known point.
     """
     landmarks = torch.as_tensor(observation.landmarks478).double()
     spread = torch.as_tensor(observation.landmark_sigma).double()
@@ -378,5 +382,5 @@ def landmark_targets(
     across = torch.stack([-tangent[:, 1], tangent[:, 0]], dim=-1)
     whitening[oval] = 0
     whitening[oval, 0] = across * inverse[oval, None]
-    whitening[468:] = 0  # The iris points determine the gaze, not the shape.
+    whitening[468:] = 0  # Iris points determine the gaze, not the shape.
     return LandmarkTargets(landmarks[:, :2], whitening)

@@ -1,4 +1,4 @@
-"""Gaze from the iris: the point where the ray through its centre meets the eyeball."""
+"""Gaze from the iris: the ray through its centre in the image is intersected with the eyeball."""
 
 import math
 
@@ -12,7 +12,7 @@ from lifemask.morphable.eyes import IRIS_ANGLE_RADIANS, SCLERA_RADIUS
 from lifemask.morphable.model import MorphableModel
 
 IRIS_DISTANCE = SCLERA_RADIUS * math.cos(IRIS_ANGLE_RADIANS)
-"""From the eyeball's centre to the middle of the iris, metres; the cornea is in front of it."""
+"""Distance from the eyeball's centre to the middle of the iris (behind the cornea), metres."""
 _LIMIT_RADIANS = 0.7
 """Eyes rotate by at most about forty degrees; larger angles are landmark errors."""
 
@@ -23,9 +23,12 @@ def gaze_from_iris(
     camera: PerspectiveCamera,
     iris: Float[Tensor, "10 2"],
 ) -> Float[Tensor, "2 2"]:
-    """Return the rotation (yaw towards +X, pitch up) of the subject's left and right eyeballs.
+    """Return yaw (towards +X) and pitch (up) of the subject's left and right eyeball, radians.
 
     Args:
+        model: the head.
+        coefficients: those of the face, without batch axes.
+        camera: the camera of the photo.
         iris: dense landmarks 468 to 477 in photo pixels: five of the subject's right iris (centre
             first), five of the left.
     """
@@ -54,6 +57,6 @@ def _gaze_direction(
     to_centre = centre - origin
     along = to_centre @ ray
     missed = (to_centre - along * ray).norm()
-    # A ray that misses the eyeball is treated as touching it.
+    # If the ray misses the eyeball, the nearest point on the ray is used.
     depth = along - (IRIS_DISTANCE**2 - missed**2).clamp(min=0).sqrt()
     return torch.nn.functional.normalize(origin + depth * ray - centre, dim=0)

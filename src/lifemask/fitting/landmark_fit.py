@@ -1,8 +1,8 @@
 """Pose, camera, identity and expression from landmarks alone, by Gauss-Newton.
 
-The model restricted to its landmark points is linear in identity and expression, so every
-derivative is written out and a fit takes milliseconds. Landmarks alone do not separate distance
-from focal length, nor identity from expression; Gaussian priors do. An active set keeps expression
+The model restricted to its landmark points is linear in identity and expression, so all derivatives
+are explicit formulas and a fit takes milliseconds. Landmarks alone do not separate distance from
+focal length, or identity from expression; Gaussian priors do. An active set keeps expression
 weights between their bounds.
 """
 
@@ -32,7 +32,7 @@ class LinearPoints:
     basis: Float[Tensor, "N 3 P"]
     """Displacement per standard deviation of each identity mode, then per unit of expression."""
     identity_modes: int
-    """How many of the P are identity modes."""
+    """Number of identity modes among the P coefficients."""
 
     def positions(self, coefficients: Float[Tensor, "P"]) -> Float[Tensor, "N 3"]:
         """Return the points for one person's coefficients, identity then expression."""
@@ -40,14 +40,20 @@ class LinearPoints:
 
     @property
     def layout(self) -> ParameterLayout:
-        """Parameters of a fit of these points."""
+        """The parameters of a fit of these points."""
         return ParameterLayout(self.identity_modes, self.basis.shape[-1] - self.identity_modes)
 
 
 def linear_points(
     model: MorphableModel, embedding: LandmarkEmbedding, *, identity_modes: int | None = None
 ) -> LinearPoints:
-    """Restrict `model` to the embedded points, in double precision."""
+    """Restrict `model` to the embedded points, in double precision.
+
+    Args:
+        model: the head.
+        embedding: the points.
+        identity_modes: number of identity modes to keep; None: all.
+    """
 
     def gather(per_vertex: Float[Tensor, "*batch V 3"]) -> Float[Tensor, "*batch N 3"]:
         return embedding.points(per_vertex, model.triangles).double()
@@ -59,12 +65,12 @@ def linear_points(
 
 @dataclass(frozen=True)
 class LandmarkTargets:
-    """Where the points were measured in a photo, and how precise each one is."""
+    """The measured points in a photo, with their precision."""
 
     points: Float[Tensor, "N 2"]
     """Image coordinates in pixels."""
     whitening: Float[Tensor, "N 2 2"]
-    """Turns a residual in pixels into standard deviations; a row of zeros ignores a direction."""
+    """Converts a residual from pixels to standard deviations; a row of zeros ignores a direction."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +80,11 @@ class FittingPriors:
     expression_mean: Float[Tensor, "E"]
     """Expected expression weights, for example from blendshape scores."""
     expression_sigma: Float[Tensor, "E"]
-    """Standard deviation around them."""
+    """Standard deviation around the expected weights."""
     identity_precision: float = 1.0
     """Weight of the unit Gaussian prior on identity coefficients."""
     distance_metres: float = 0.9
-    """Expected distance from camera to head; ignored when the focal length is known."""
+    """Expected distance from camera to head; ignored if the focal length is known."""
     distance_log_sigma: float = 0.35
     """Standard deviation of the logarithm of the distance."""
     focal_pixels: float | None = None
@@ -92,23 +98,23 @@ class PoseAndShape:
     """Geometry of one face in front of one camera, in double precision."""
 
     rotation: Float[Tensor, "3 3"]
-    """Head to camera axes."""
+    """From head axes to camera axes."""
     translation: Float[Tensor, "3"]
     """Head origin in camera axes, metres."""
     focal_pixels: float
-    """Focal length."""
+    """Focal length in pixels."""
     coefficients: Float[Tensor, "P"]
     """Identity in standard deviations, then expression weights in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class LandmarkResiduals:
-    """How far the points of a state lie from their targets."""
+    """Differences between the points of a state and their targets."""
 
     whitened: Float[Tensor, "N 2"]
     """Target minus point, in standard deviations."""
     robust_weights: Float[Tensor, "N"]
-    """Weight that the robust loss leaves to each point, 0 to 1."""
+    """Weight of each point in the robust loss, 0 to 1."""
 
     @property
     def root_mean_square(self) -> float:
@@ -128,7 +134,11 @@ def initial_state(
     """Pose the mean face by a scaled orthographic alignment to landmarks with relative depth.
 
     Args:
+        points: the model's points.
         landmarks: x, y in pixels and relative depth in pixels, smaller is nearer.
+        weights: weight of each landmark, at least 0.
+        priors: give the focal length or the expected distance, and the expected expression.
+        principal_point: that of the photo's camera, pixels.
     """
     identity = points.mean.new_zeros(points.identity_modes)
     coefficients = torch.cat([identity, priors.expression_mean.to(identity)])

@@ -9,14 +9,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ParameterLayout:
-    """Position of each block of unknowns in the parameter vector."""
+    """The position of each block of unknowns in the parameter vector."""
 
     identity: int
     """Number of identity modes."""
     expression: int
     """Number of expression weights."""
     albedo: int = 0
-    """Number of albedo modes; 0 with no light either for fits to landmarks alone."""
+    """Number of albedo modes; 0 for fits to landmarks alone, which have no light either."""
 
     ROTATION = slice(0, 3)
     TRANSLATION = slice(3, 6)
@@ -68,7 +68,7 @@ class NormalEquations:
         jacobian: Float[Tensor, "*rows P"],
         weight: Float[Tensor, "*rows"],
     ) -> None:
-        """Add sum w (r - J step)²; `residual` is observed minus predicted."""
+        """Add the term sum w (r - J step)²; `residual` is observed minus predicted."""
         flat = jacobian.reshape(-1, jacobian.shape[-1])
         weighted = flat * weight.reshape(-1, 1)
         self.hessian[block, block] += (weighted.T @ flat).double()
@@ -81,7 +81,7 @@ class NormalEquations:
         mean: Tensor | float,
         precision: Tensor | float,
     ) -> None:
-        """Add independent Gaussian priors on parameters whose current values are given."""
+        """Add independent Gaussian priors on parameters with the current values `current`."""
         self.hessian.diagonal()[index] += precision
         self.gradient[index] -= precision * (current - mean)
 
@@ -90,7 +90,7 @@ class NormalEquations:
     ) -> Tensor:
         """Return the step that minimises the sum, with `bounded` entries inside [lower, upper].
 
-        The bounds are on the step. An active set fixes parameters that would leave them. Parameters
+        The bounds apply to the step. An active set fixes parameters that would leave them. Parameters
         that are not `free` (bool) do not change.
         """
         step = torch.zeros_like(self.gradient)

@@ -1,10 +1,10 @@
 """Shape, light and albedo from the photo's colours, by Gauss-Newton on the vertices of the face.
 
-Every visible skin vertex predicts the logarithm of the colour that the photo shows there: its
-albedo, linear in the albedo coefficients, plus the shading of its normal. The derivative of the
-shading by the shape makes the fit a shape from shading, constrained by the morphable model (Blanz
-and Vetter, 1999; Garrido et al., "Reconstruction of personalized 3D face rigs", 2016). Hair,
-glasses, cast shadows and highlights are outliers of a robust loss.
+The log colour of the photo at each visible skin vertex is predicted as log albedo, linear in the
+albedo coefficients, plus the log shading of its normal. The derivative of the shading by the shape
+makes the fit a shape from shading, constrained by the morphable model (Blanz and Vetter, 1999;
+Garrido et al., "Reconstruction of personalized 3D face rigs", 2016). Hair, glasses, cast shadows
+and highlights are outliers of a robust loss.
 """
 
 from dataclasses import dataclass
@@ -25,18 +25,18 @@ from lifemask.geometry.lighting import light_axes_from_camera, spherical_harmoni
 from lifemask.rendering.filters import gaussian_blur
 
 _DARKEST_SHADING = 0.02
-"""Smallest shading allowed: the logarithm needs it positive."""
+"""Smallest shading allowed, because the logarithm needs positive values."""
 _LARGEST_EXPOSURE = 5.0
 """The first exposure lies between this and its inverse, because cameras expose for faces."""
 _DARKEST = 0.004
-"""Linear intensity added before logarithms: below it, a sensor shows noise."""
+"""Linear intensity that is added before logarithms; below it, a photo shows mostly noise."""
 
 
 @dataclass(frozen=True)
 class SurfacePatch:
-    """The vertices whose colours are compared with the photo, and their neighbourhood.
+    """The vertices with colours that are compared with the photo, and their neighbours.
 
-    Single precision; S sample vertices come first among the W vertices kept.
+    Tensors are in single precision; the S samples are the first of the W vertices.
     """
 
     points: LinearPoints
@@ -67,7 +67,7 @@ class PhotoPyramidLevel:
     gradient: Float[Tensor, "6 H W"]
     """Derivative by x of the three channels, then by y, per pixel of the level."""
     corner: tuple[float, float]
-    """(x, y) in the photo's pixels of the top left corner of the level."""
+    """Top left corner of the level: (x, y) in the photo's pixels."""
     scale: float
     """Pixels of this level per pixel of the photo."""
 
@@ -92,17 +92,17 @@ class PatchInPhoto:
     level: PhotoPyramidLevel
     """The photo, blurred."""
     principal_point: Float[Tensor, "2"]
-    """Of the photo's camera, pixels."""
+    """Principal point of the photo's camera, pixels."""
     visible: Float[Tensor, "S"]
-    """0 to 1 for each sample: it is not hidden, and segmentation calls it skin."""
+    """0 to 1 for each sample: 1 if it is not hidden and segmented as skin."""
 
 
 @dataclass(frozen=True)
 class ColourComparison:
-    """Log colours of a photo and of a model at the samples, and the geometry they come from."""
+    """Log colours of a photo and of a model at the samples, with the geometry behind them."""
 
     observed: Float[Tensor, "S 3"]
-    """Log colour that the photo shows."""
+    """Log colour of the photo."""
     photo_gradient: Float[Tensor, "S 3 2"]
     """Its derivative by x and y, per pixel of the photo."""
     inside: Float[Tensor, "S"]
@@ -131,12 +131,12 @@ class ColourComparison:
 
     @property
     def signal(self) -> Float[Tensor, "S 3"]:
-        """Share of the prediction above the noise floor that is added before the logarithm."""
+        """Share of the predicted colour without the intensity that is added before the logarithm."""
         return 1 - _DARKEST / self.predicted.exp()
 
     @property
     def lit(self) -> Float[Tensor, "S 3"]:
-        """0 where the shading is clamped and so has no derivative, else 1."""
+        """0 where the shading is clamped and thus has no derivative, else 1."""
         return (self.shading > _DARKEST_SHADING).to(self.shading)
 
 
@@ -180,6 +180,11 @@ def add_photometric_term(
     """Add the colour residuals of the visible samples; return their robust root mean square.
 
     Args:
+        equations: the equations to add to.
+        layout: positions of the unknowns.
+        state: pose and shape.
+        appearance: light and albedo.
+        seen: the samples and the photo.
         sigma: standard deviation of a residual in log colour.
         robust_sigmas: residuals beyond this many standard deviations lose weight (Geman-McClure).
         moves_shape: if false, only light and albedo change, which is several times faster.
@@ -225,7 +230,7 @@ def _geometry_jacobian(
     by_camera_normal = torch.einsum("nkj,kc->ncj", by_light_normal, light) * flip
     by_shading = compared.lit / compared.shading
     shading_jacobian = (by_camera_normal * by_shading[..., None]) @ by_normal
-    # When a point moves, the photo is read at another pixel: the observed colour changes too.
+    # A moved point lies at another pixel of the photo, so the observed colour changes too.
     moved_pixels = compared.by_point @ compared.by_geometry[: patch.samples]
     gradient = compared.photo_gradient
     photo_jacobian = gradient[:, :, 0, None] * moved_pixels[:, None, 0] + (
@@ -261,8 +266,8 @@ def _normal_jacobian(
     """Return the derivative of the samples' unit normals by pose and coefficients."""
     a, b, c = (posed[patch.triangles[:, k]] for k in range(3))
     total = _sum_around_samples(torch.linalg.cross(b - a, c - a), patch)
-    # (b - a) x (c - a) = a x b + b x c + c x a, so a corner's motion counts by the opposite edge.
-    # Components first: the products below then run over contiguous memory.
+    # (b - a) x (c - a) = a x b + b x c + c x a: the derivative by a corner is the opposite edge.
+    # Components come first, because the products below then use contiguous memory.
     by_shape = by_geometry[..., 6:].permute(1, 0, 2).contiguous()
     by_cross = by_shape.new_zeros(3, len(patch.triangles), by_shape.shape[-1])
     for k, edge in enumerate((b - c, c - a, a - b)):
@@ -298,9 +303,9 @@ def _skew(vectors: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3 3"]:
 
 
 def _harmonics_derivative(normals: Float[Tensor, "N 3"]) -> Float[Tensor, "N 9 3"]:
-    """Return the derivative of the nine harmonics by the unit normal (in its ambient space)."""
+    """Return the derivative of the nine harmonics by the three components of the normal."""
     with torch.enable_grad():
-        # Nine quadratic polynomials: their derivative is exact by automatic differentiation.
+        # The harmonics are polynomials, so automatic differentiation is exact.
         repeated = normals.detach().unsqueeze(0).expand(9, -1, -1).clone().requires_grad_()
         values = spherical_harmonics(repeated)
         (gradient,) = torch.autograd.grad(values.diagonal(dim1=0, dim2=2).sum(), repeated)
@@ -310,7 +315,7 @@ def _harmonics_derivative(normals: Float[Tensor, "N 3"]) -> Float[Tensor, "N 9 3
 def _sample(
     level: PhotoPyramidLevel, pixels: Float[Tensor, "S 2"]
 ) -> tuple[Float[Tensor, "S 3"], Float[Tensor, "S 3 2"], Float[Tensor, "S"]]:
-    """Read log colour and its derivative (per photo pixel) bilinearly; and whether inside."""
+    """Return bilinear log colour, its derivative per photo pixel, and 1 inside the crop, else 0."""
     height, width = level.log_colour.shape[-2:]
     size = torch.tensor([width, height]).to(pixels)
     corner = torch.tensor(level.corner).to(pixels)
@@ -327,7 +332,7 @@ def _sample(
 def initial_appearance(state: PoseAndShape, seen: PatchInPhoto) -> Appearance:
     """Return nearly white light that explains the photo with the mean albedo.
 
-    Robust least squares. If no sample is visible, the usual light is returned.
+    It solves robust least squares. If no sample is visible, it returns the usual light.
     """
     patch = seen.patch
     albedo = torch.zeros(patch.log_albedo_basis.shape[-1])
@@ -359,7 +364,7 @@ def initial_appearance(state: PoseAndShape, seen: PatchInPhoto) -> Appearance:
 def facing(
     state: PoseAndShape, patch: SurfacePatch, *, minimum_cosine: float = 0.15
 ) -> Bool[Tensor, "S"]:
-    """Return which samples face the camera (not whether something hides them)."""
+    """Return which samples face the camera, including those that something hides."""
     posed, _ = posed_points(state, patch.points)
     view = torch.nn.functional.normalize(-posed[: patch.samples], dim=-1)
     return (sample_normals(state, patch) * view).sum(-1) > minimum_cosine

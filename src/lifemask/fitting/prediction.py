@@ -1,9 +1,9 @@
 """How a fit uses a predicted face: as its start, and blended into its landmarks.
 
-The errors of dense landmarks on one photo are correlated: on a profile all points are off in the
-same direction. More points do not help then, and neither does a prior, because 468 points outweigh
-it. A second, independent source helps. So the targets of the fit are the weighted mean of measured
-and predicted landmarks, and the weights depend on the angle of the head.
+The errors of dense landmarks on one photo are correlated: on a profile all points are shifted in
+the same direction. More points do not help, and a prior does not help, because 468 points outweigh
+it. A second, independent source helps. Therefore, the targets of the fit are the weighted mean of
+measured and predicted landmarks, and the weights depend on the angle of the head.
 """
 
 import math
@@ -45,11 +45,11 @@ def blend_landmarks(
     """Return an observation with landmarks and expression scores blended with a prediction.
 
     Args:
-        observation: of the face.
-        prediction: of the same face, in the photo's pixels.
+        observation: the measurements on the face.
+        prediction: the same face, in the photo's pixels.
         model: the head of the prediction.
         dense478: its dense landmarks.
-        share: 0 leaves the observation, 1 replaces it; by default `prediction_share`.
+        share: 0 keeps the observation, 1 replaces it; by default `prediction_share`.
     """
     if share is None:
         share = prediction_share(prediction)
@@ -79,9 +79,9 @@ def state_from_prediction(
     """Return a predicted face as the state from which a fit starts.
 
     Args:
-        prediction: of one face.
+        prediction: one face.
         points: the points that are fitted; they define the number of identity modes.
-        principal_point: of the photo's camera, pixels.
+        principal_point: principal point of the photo's camera, pixels.
         focal_pixels: focal length if it is known; the head keeps its scale in the image.
     """
     view = viewpoint_of(prediction.camera)

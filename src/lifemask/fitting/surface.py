@@ -1,4 +1,4 @@
-"""The model's face as samples for the photometric fit: which vertices, and which are seen."""
+"""The model's face as samples for the photometric fit: choice of vertices and their visibility."""
 
 from dataclasses import dataclass
 
@@ -17,16 +17,16 @@ from lifemask.perception.photo_segments import skin_probability
 from lifemask.rendering import rasterize, sample_texture
 
 _WORKING_PIXELS_PER_METRE = 1300.0
-"""Photos are reduced to this. A face then has about 260 pixels, finer than the mesh can show."""
+"""Photos are reduced to this. A face then has about 260 pixels, which is finer than the mesh."""
 _DEPTH_MARGIN = 0.004
-"""Metres by which a vertex may lie behind the nearest surface and still count as seen."""
+"""Metres by which a visible vertex may lie behind the nearest surface."""
 
 
 def surface_patch(model: MorphableModel, identity_modes: int) -> SurfacePatch:
-    """Choose the skin vertices of the face and everything the photometric fit needs of them.
+    """Choose the skin vertices of the face and return their data for the photometric fit.
 
     Raises:
-        ValueError: if the model has no albedo.
+        ValueError: the model has no albedo.
     """
     if model.albedo is None:
         raise ValueError(
@@ -37,7 +37,7 @@ def surface_patch(model: MorphableModel, identity_modes: int) -> SurfacePatch:
     inner = regions["mouth_bag"] + regions["teeth"] + regions["tongue"] + regions["lashes"]
     inner = inner + regions["eyeball_left"] + regions["eyeball_right"]
     weight = regions["face"] * (1 - inner).clamp(0, 1)
-    # Lips open and brows move over the skin, so both can hide the skin of the model.
+    # Opening lips and moving brows can hide skin of the model.
     weight = weight * (1 - regions["lips"]) * (1 - 0.7 * regions["brows"])
     samples = (weight > 0.3).nonzero().squeeze(-1)
     touches = torch.zeros(len(model.mean), dtype=torch.bool)
@@ -71,7 +71,7 @@ class PhotoCrop:
     linear: Float[Tensor, "3 h w"]
     """Linear RGB."""
     corner: tuple[float, float]
-    """(x, y) of its top left corner in photo pixels."""
+    """Top left corner: (x, y) in photo pixels."""
     scale: float
     """Pixels of the crop per pixel of the photo, at most 1."""
     pixels_per_millimetre: float
@@ -84,7 +84,7 @@ def photo_crop(
     patch: SurfacePatch,
     principal_point: Float[Tensor, "2"],
 ) -> PhotoCrop:
-    """Cut the face out of the photo with some margin and reduce it to working resolution."""
+    """Crop the face from the photo with some margin and reduce it to working resolution."""
     posed, _ = posed_points(state, patch.points)
     image_points = projected_points(posed, state.focal_pixels)[0] + principal_point.to(posed)
     low, high = image_points.amin(0), image_points.amax(0)
@@ -112,7 +112,7 @@ def visibility(
     observation: FaceObservation,
     principal_point: Float[Tensor, "2"],
 ) -> Float[Tensor, "S"]:
-    """Return how far each sample shows skin, 0 to 1: it faces the camera and nothing covers it."""
+    """Return for each sample, 0 to 1, whether it is visible skin: facing the camera, not covered."""
     posed, _ = posed_points(state, patch.points)
     image_points, _ = projected_points(posed, state.focal_pixels)
     depth = posed[:, 2:]

@@ -1,1 +1,1 @@
-"""Meshes, cameras, rotations and light: the plain geometry everything else stands on."""
+"""Meshes, cameras, rotations and light: the geometry that all other packages use."""

@@ -1,4 +1,4 @@
-"""Best similarity or rigid motion between two point sets (Umeyama, 1991)."""
+"""The best similarity transform or rigid motion between two point sets (Umeyama, 1991)."""
 
 import torch
 from jaxtyping import Float

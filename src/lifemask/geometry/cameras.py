@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-# Head axes (+X left, +Y up, +Z out of the face) seen from straight ahead, in camera axes.
+# Rotation from head axes (+X left, +Y up, +Z out of the face) to the axes of a frontal camera.
 FRONTAL_HEAD_TO_CAMERA = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0))
 
 
@@ -20,7 +20,7 @@ class PerspectiveCamera:
     focal_pixels: Float[Tensor, "*batch"]
     """Focal length in pixels."""
     principal_point: Float[Tensor, "*batch 2"]
-    """Where the optical axis meets the image: (x, y) in pixels."""
+    """The image point on the optical axis: (x, y) in pixels."""
     world_to_camera: Float[Tensor, "*batch 4 4"]
     """Rigid motion from world (head) space to camera space, metres: x_cam = M @ x_world."""
     image_size: tuple[int, int]
@@ -52,9 +52,13 @@ class PerspectiveCamera:
     def cropped(
         self, left: float, top: float, image_size: tuple[int, int], scale: float = 1.0
     ) -> "PerspectiveCamera":
-        """Return the camera of the photo cut at (left, top) pixels and then enlarged by `scale`.
+        """Return the camera of the photo, first cropped at (left, top) pixels, then scaled.
 
-        `image_size` is the size of the result, after scaling.
+        Args:
+            left: left edge of the crop, pixels.
+            top: top edge of the crop, pixels.
+            image_size: (height, width) of the result, after scaling.
+            scale: factor of enlargement.
         """
         corner = torch.tensor([left, top]).to(self.principal_point)
         return PerspectiveCamera(

@@ -1,8 +1,8 @@
 """Distant light as nine real spherical harmonics per colour channel.
 
 Ramamoorthi and Hanrahan, "An efficient representation for irradiance environment maps", 2001.
-Order 1, y, z, x, xy, yz, 3z²-1, xz, x²-y², orthonormal. The axes are the camera's, flipped so that
-+x is right in the image, +y up and +z towards the viewer: light does not rotate with the head. The
+The functions are orthonormal, in the order 1, y, z, x, xy, yz, 3z²-1, xz, x²-y². In light axes, +x
+is right in the image, +y up and +z towards the viewer: light does not rotate with the head. The
 coefficients hold irradiance divided by pi (the cosine lobe is included), so colour = albedo *
 shading.
 """

@@ -8,7 +8,7 @@ from torch import Tensor
 def matrix_from_rotation_vector(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Return the rotation about `vector` by its length in radians (Rodrigues' formula).
 
-    Differentiable everywhere, also at the zero vector.
+    It is differentiable everywhere, also at the zero vector.
     """
     angle_squared = (vector * vector).sum(-1)[..., None, None]
     small = angle_squared < 1e-8
@@ -56,7 +56,7 @@ def matrix_from_yaw_pitch_roll(
 def matrix_from_columns(columns: Float[Tensor, "*batch 2 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Return the rotation from its first two columns, made orthonormal by Gram and Schmidt's method.
 
-    Continuous over all rotations, unlike angles (Zhou et al., "On the
+    This representation is continuous over all rotations, unlike angles (Zhou et al., "On the
     continuity of rotation representations in neural networks", 2019).
     """
     first = torch.nn.functional.normalize(columns[..., 0, :], dim=-1)

@@ -1,4 +1,4 @@
-"""One level of Catmull-Clark subdivision as a sparse matrix, to apply to any basis.
+"""One level of Catmull-Clark subdivision, as a sparse matrix that applies to any basis.
 
 Catmull and Clark, "Recursively generated B-spline surfaces on arbitrary topological meshes", 1978.
 """
@@ -17,7 +17,7 @@ class Subdivision:
     matrix: Float[Tensor, "L V"]
     """Sparse (COO, coalesced); new vertices = matrix @ old ones; L = V + E + Q."""
     quads: Int[Tensor, "R 4"]
-    """The R = 4 Q new quads: (corner, edge point, face point, edge point), order of the old quads."""
+    """The R = 4 Q new quads (corner, edge point, face point, edge point), in order of the old ones."""
 
     def apply(self, values: Float[Tensor, "*batch V C"]) -> Float[Tensor, "*batch L C"]:
         """Return positions, displacements or any other vertex attribute on the finer mesh."""
@@ -31,8 +31,8 @@ class Subdivision:
 def catmull_clark(quads: Int[Tensor, "Q 4"], vertex_count: int) -> Subdivision:
     """Return one Catmull-Clark step; open borders become cubic B-splines.
 
-    New vertices: the old ones in place, then one per edge (edges sorted by their lower, then their
-    higher vertex), then one per quad. Vertices of no quad stay where they are.
+    The order of the new vertices: the moved old ones, one per edge (edges sorted by their lower, then
+    their higher vertex), one per quad. Vertices of no quad do not move.
     """
     edges = _edges_of(quads, vertex_count)
     entries = _Entries([], [], [])
@@ -77,7 +77,7 @@ class _Entries:
     weights: list[Tensor]
 
     def add(self, row: Tensor, column: Tensor, weight: Tensor | float) -> None:
-        """Add entries; the three are broadcast against each other."""
+        """Add entries; the three arguments are broadcast against each other."""
         row, column = torch.broadcast_tensors(row, column)
         weight = torch.as_tensor(weight, dtype=torch.float64).expand(row.shape)
         self.rows.append(row.reshape(-1))
@@ -98,7 +98,7 @@ class _Entries:
 def _add_edge_points(
     entries: _Entries, quads: Int[Tensor, "Q 4"], edges: _Edges, vertex_count: int
 ) -> None:
-    """The mean of the ends and of the face points on both sides; on a border, of the ends."""
+    """Add the mean of both ends and both face points of each edge; on a border, of both ends."""
     edge_point = vertex_count + torch.arange(len(edges.ends))
     end_weight = torch.where(edges.is_border, 0.5, 0.25).double()
     entries.add(edge_point[:, None], edges.ends, end_weight[:, None])
@@ -113,7 +113,7 @@ def _add_edge_points(
 def _add_vertex_points(
     entries: _Entries, quads: Int[Tensor, "Q 4"], edges: _Edges, vertex_count: int
 ) -> None:
-    """The paper's (Q + 2 R + (n - 3) S) / n; along a border the cubic B-spline's 1/8, 3/4, 1/8."""
+    """Add the paper's (Q + 2 R + (n - 3) S) / n; on a border the cubic B-spline's 1/8, 3/4, 1/8."""
     ones = torch.ones(quads.numel(), dtype=torch.float64)
     valence = torch.zeros(vertex_count, dtype=torch.float64).index_add(0, quads.reshape(-1), ones)
     border_ends = edges.ends[edges.is_border]

@@ -1,4 +1,4 @@
-"""Operations on all tensors in nested dataclasses: map, join and name them."""
+"""Operations on all tensors in nested dataclasses, lists and dicts: map, join and name them."""
 
 import dataclasses
 import typing
@@ -12,7 +12,7 @@ Structure = TypeVar("Structure")
 
 
 def map_tensors(change: Callable[[Tensor], Tensor], value: Structure) -> Structure:
-    """Return a copy of a nested dataclass with a function applied to every tensor."""
+    """Return a copy of a nested structure with a function applied to every tensor."""
     if isinstance(value, Tensor):
         return typing.cast(Structure, change(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -21,16 +21,22 @@ def map_tensors(change: Callable[[Tensor], Tensor], value: Structure) -> Structu
             for field in dataclasses.fields(value)
         }
         return dataclasses.replace(value, **changed)
+    if type(value) in (list, tuple):
+        children = typing.cast(Sequence[Any], value)
+        return typing.cast(Any, type(value))(map_tensors(change, child) for child in children)
+    if type(value) is dict:
+        named = typing.cast(dict[Any, Any], value)
+        return typing.cast(Any, {key: map_tensors(change, child) for key, child in named.items()})
     return value
 
 
 def joined(values: Sequence[Structure]) -> Structure:
-    """Return one structure with the tensors of all, concatenated along the first axis.
+    """Return one structure with the tensors of all structures, concatenated along the first axis.
 
     All other values must be equal.
 
     Raises:
-        ValueError: a part is missing in some, or another value differs.
+        ValueError: only some structures have a part, or another value differs.
     """
     first = values[0]
     if isinstance(first, Tensor):

@@ -1,8 +1,8 @@
 """Poses of a head that do not depend on the principal point.
 
-If a photo is cropped differently, its principal point changes, and with it the rotation in camera
-axes, although the head looks the same. These stay the same: the rotation relative to the line of
-sight, the translation and the scale in the image, and the distance.
+Another crop of a photo has another principal point and thus another rotation in camera axes,
+although the head looks the same. A viewpoint does not change: it holds the rotation relative to the
+line of sight, the translation and the scale in the image, and the distance.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Viewpoint:
     """A pose without a principal point."""
 
     rotation: Float[Tensor, "*batch 3 3"]
-    """Head axes to the axes of a camera whose optical axis passes through the head's origin."""
+    """From head axes to the axes of a camera with the head's origin on its optical axis."""
     translation: Float[Tensor, "*batch 2"]
     """Image point of the head's origin: (x, y) in pixels."""
     pixels_per_metre: Float[Tensor, "*batch"]

@@ -1,1 +1,1 @@
-"""Files in and out: photos, colour, and one file format per module."""
+"""Reading and writing files: photos, colour, and one file format per module."""

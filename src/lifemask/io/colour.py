@@ -1,6 +1,6 @@
-"""Conversion between sRGB, which files store, and linear light, which all code computes with.
+"""Conversion between sRGB, which files store, and linear light, which all code uses.
 
-IEC 61966-2-1: a short straight line near black, then a power of 2.4.
+The curve of IEC 61966-2-1 is a short straight line near black, then a power of 2.4.
 """
 
 from functools import cache
@@ -12,13 +12,13 @@ from torch import Tensor
 
 _ROWS_AT_ONCE = 64
 _BLOCKS_A_STRIP = 32
-"""Rows of a reduced image that are made at a time."""
+"""Number of rows of a reduced image that are computed at once."""
 
 
 def linear_from_srgb(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return linear light of sRGB values; both nominally in [0, 1], not clamped.
 
-    Differentiable everywhere. Below zero the straight line continues.
+    It is differentiable everywhere. Below zero the straight line continues.
     """
     curve = ((values.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
     return torch.where(values <= 0.04045, values / 12.92, curve)
@@ -27,7 +27,7 @@ def linear_from_srgb(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]
 def srgb_from_linear(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return sRGB values of linear light; both nominally in [0, 1], not clamped.
 
-    Differentiable everywhere. Below zero the straight line continues.
+    It is differentiable everywhere. Below zero the straight line continues.
     """
     curve = 1.055 * values.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
     return torch.where(values <= 0.0031308, values * 12.92, curve)
@@ -37,7 +37,7 @@ def image_from_pixels(pixels: UInt8[np.ndarray, "H W 3"]) -> Float[Tensor, "3 H 
     """Return the linear RGB image in [0, 1] of 8-bit sRGB pixels."""
     table = _linear_of_byte()
     image = np.empty((3, *pixels.shape[:2]), np.float32)
-    # Numpy widens indices to 64 bits: a gigabyte for a large photo at once.
+    # Numpy converts indices to 64 bits, which needs a gigabyte for a large photo.
     for row in range(0, len(pixels), _ROWS_AT_ONCE):
         rows = slice(row, row + _ROWS_AT_ONCE)
         image[:, rows] = table[pixels[rows]].transpose(2, 0, 1)
@@ -48,7 +48,8 @@ def block_means(pixels: UInt8[np.ndarray, "H W 3"], block: int) -> Float[Tensor,
     """Return the mean linear RGB of square blocks of sRGB pixels, with little memory.
 
     Args:
-        block: pixels a side of a block; blocks at the right and bottom edges may be smaller.
+        pixels: 8-bit sRGB.
+        block: side of a block in pixels; blocks at the right and bottom edges may be smaller.
     """
     if block == 1:
         return image_from_pixels(np.ascontiguousarray(pixels))

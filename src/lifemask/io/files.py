@@ -1,4 +1,4 @@
-"""Files are written completely or not at all, and never over the files of others."""
+"""Writing files completely or not at all, without overwriting other results."""
 
 import errno
 import json
@@ -19,11 +19,11 @@ class OutputError(OSError):
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
-    """Open `path` for writing so that it appears complete or not at all.
+    """Open `path` for writing; the file appears complete or not at all.
 
-    The bytes go to a hidden file in the same folder, which takes the final name once everything
-    is on the disk. On any exception, Ctrl-C included, the hidden file is removed and an older
-    file at `path` stays as it was.
+    The bytes go to a hidden file in the same folder, which gets the final name when everything is
+    on the disk. On any exception, Ctrl-C included, the hidden file is removed and an older file at
+    `path` does not change.
 
     Raises:
         OutputError: the folder does not exist or is not writable, or the disk is full.
@@ -60,7 +60,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     """Create a folder for results and its parents if needed, and return it.
 
     Raises:
-        OutputError: a file is in the way, or it cannot be created or written to.
+        OutputError: a file has this name, or the folder cannot be created or is not writable.
     """
     path = Path(path)
     try:
@@ -76,8 +76,8 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 def staged(folder: Path) -> Generator[Path]:
     """Yield an empty hidden folder inside `folder`; at the end its files move up into `folder`.
 
-    For results that consist of several files. On any exception nothing appears
-    in `folder`. Files of equal name are replaced.
+    It is for results of several files. On any exception nothing appears in `folder`. Files with the
+    same name are replaced.
 
     Raises:
         OutputError: `folder` is not writable, or the disk is full.
@@ -89,7 +89,7 @@ def staged(folder: Path) -> Generator[Path]:
         for file in sorted(hidden.iterdir()):
             os.replace(file, folder / file.name)
     except OutputError as error:
-        # Users do not know the hidden folder, so no message names it.
+        # Users do not know the hidden folder, so the message must not name it.
         raise OutputError(str(error).replace(hidden.name + os.sep, "")) from error
     except OSError as error:
         raise _output_error(folder, error) from error
@@ -102,13 +102,13 @@ def unique_names(
 ) -> list[str]:
     """Return a file name without suffix for the results of each photo, all different.
 
-    The name is that of the photo. If two photos share it, the folder's name goes in front; if that
-    is not enough, a number goes behind. Names that differ only in case, or by the
+    The name is that of the photo. If two photos have the same name, the folder's name is put before
+    it; if the names are still equal, a number follows. Names that differ only in case, or by the
     `_1`, `_2` of several faces in one photo, count as equal.
 
     Args:
         photos: paths of the photos.
-        taken: whether something else already has a name; called with the photo's index and the name.
+        taken: a function of the photo's index and a name; returns whether the name is already used.
     """
     used: list[str] = []
     for index, photo in enumerate(photos):
@@ -135,7 +135,7 @@ def _without_face_number(name: str) -> str:
 
 
 def _clash(name: str, other: str) -> bool:
-    """Whether results of the two photos could have the same name."""
+    """Return whether results with the two names could have the same file name."""
     name, other = name.casefold(), other.casefold()
     return (
         name == other or _without_face_number(name) == other or name == _without_face_number(other)
@@ -151,9 +151,9 @@ def _output_error(path: Path, error: OSError) -> OutputError:
         case errno.ENOENT:
             reason = "its folder does not exist; create it first"
         case errno.ENOTDIR | errno.EEXIST:
-            reason = "a file of that name is in the way; choose another folder"
+            reason = "there is a file where the folder should be; choose another folder"
         case errno.EISDIR:
-            reason = "a folder of that name is in the way"
+            reason = "a folder already has that name"
         case errno.ENAMETOOLONG:
             reason = "the name is too long; rename the photo"
         case _:

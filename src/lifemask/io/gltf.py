@@ -1,9 +1,8 @@
 """Binary glTF 2.0 (GLB): textured heads with morph targets, written and read without other packages.
 
-Only core glTF is used, so every program opens the files: images as PNG or JPEG, morph targets as
-sparse accessors with their names in `mesh.extras.targetNames`, tangents if there is a normal
-map.
-Khronos Group, "glTF 2.0 Specification", 2021; the section names below are from there.
+Files use only core glTF, so every program opens them: images are PNG or JPEG, morph targets are
+sparse accessors with their names in `mesh.extras.targetNames`, and a surface with a normal map has
+tangents. Khronos Group, "glTF 2.0 Specification", 2021; comments cite its section names.
 """
 
 import json
@@ -29,7 +28,7 @@ _DTYPE = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "
 _NEGLIGIBLE_METRES = 1e-6
 _NEGLIGIBLE_NORMAL = 1e-3
 _SPARSE_UNTIL = 0.75
-"""A sparse morph target also stores an index per vertex; above this share it is the larger one."""
+"""Above this share of moved vertices, a sparse morph target is larger, as it stores indices too."""
 
 
 class GltfError(ValueError):
@@ -37,11 +36,11 @@ class GltfError(ValueError):
 
 
 def write_glb(path: str | os.PathLike[str], scene: Scene) -> None:
-    """Write a scene to a GLB file, complete or not at all. The same scene gives the same bytes.
+    """Write a scene to a GLB file, complete or not at all; equal scenes give equal bytes.
 
     Raises:
         ValueError: the surfaces of a node do not have its morph targets, an image is neither PNG
-            nor JPEG, or a normal map lacks normals or texture coordinates.
+            nor JPEG, or a surface with a normal map lacks normals or texture coordinates.
         OutputError: the file cannot be written.
     """
     write_bytes(path, encode_glb(scene))
@@ -95,7 +94,7 @@ class _Writer:
         }
         tree |= {name: value for name, value in self.tree.items() if value}
         if self.tree["textures"]:
-            # Linear filtering with mipmaps; no repetition, as the border texels are part of the head.
+            # Linear filtering with mipmaps; no repetition, because border texels belong to the head.
             sampler = {"magFilter": 9729, "minFilter": 9987, "wrapS": 33071, "wrapT": 33071}
             tree["samplers"] = [sampler]
         self.binary += b"\0" * (-len(self.binary) % 4)
@@ -247,7 +246,7 @@ class _Writer:
             "values": {"bufferView": self.view(kept.tobytes())},
         }
         value = {"componentType": _FLOAT, "count": len(values), "type": "VEC3", "sparse": sparse}
-        # The range over all vertices: those that are not listed do not move.
+        # The range includes vertices that are not listed: their displacement is zero.
         resting = kept[:0] if len(kept) == len(values) else np.zeros_like(kept[:1])
         return self.add("accessors", value | _bounds(np.concatenate([kept, resting])))
 

@@ -1,6 +1,7 @@
-"""Photos of any common format are read upright in 8-bit sRGB, or refused with a clear error.
+"""Reading photos of any common format, upright and in 8-bit sRGB; other files raise clear errors.
 
-Transparent parts become white. The first picture of an animation or a multi-page file is read. Embedded colour profiles are converted to sRGB; grey, CMYK, palette and 16-bit files too.
+Transparent parts become white. The first picture of an animation or a multi-page file is read.
+Grey, CMYK, palette and 16-bit files and embedded colour profiles are converted to sRGB.
 """
 
 import io
@@ -26,7 +27,7 @@ MEGAPIXELS_ALLOWED = 100.0
 SMALLEST_SIDE = 16
 """Photos with a shorter side, in pixels, are refused: they are too small for a face."""
 
-# Formats that `Image.open` may try. Some other readers of Pillow start other programs.
+# Formats that `Image.open` may try. Some of Pillow's other readers start external programs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
@@ -71,8 +72,8 @@ def read_photo(
 
     Args:
         path: a file of any common image format; HEIC needs the extra `heif`.
-        megapixels_allowed: larger photos are refused before decoding. Pillow itself refuses
-            above 178.
+        megapixels_allowed: larger photos are refused before decoding. Pillow itself refuses more
+            than 178.
         longest_side: if given, a larger photo is reduced to this many pixels. JPEG files are
             then decoded at a fraction of their size, which is several times faster.
 
@@ -116,7 +117,7 @@ def decode_photo(
     """
     label = label or repr(name)
     with warnings.catch_warnings():
-        # The limit below is lower than the one from which Pillow warns. Its warnings about broken metadata
+        # Pillow warns only above the limit that is checked below, and about broken metadata, which
         # do not matter here.
         warnings.simplefilter("ignore")
         image = _open(file, label)
@@ -133,7 +134,7 @@ def decode_photo(
         except Exception as error:  # decoders of broken data raise errors of any type
             raise PhotoError(
                 f"{label} is a damaged {image.format or 'image'} file ({error}). "
-                "Copy it again from its source or save it anew in an image editor."
+                "Copy it again from its source or save it again in an image editor."
             ) from error
     if longest_side is not None:
         image.thumbnail((longest_side, longest_side), reducing_gap=2.0)
@@ -175,8 +176,8 @@ def encode_image(
 ) -> bytes:
     """Return grey (H, W), RGB or RGBA pixels as the bytes of a PNG or JPEG file.
 
-    `quality` is JPEG's, 1..95; from 90 on, colours are not subsampled. The same pixels give the
-    same bytes.
+    `quality` is that of JPEG, 1..95; from 90 on, colours are not subsampled. Equal pixels give equal
+    bytes.
     """
     buffer = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(pixels))
@@ -197,7 +198,7 @@ def write_image(
     """Write grey (H, W), RGB or RGBA pixels to a .png or .jpg file, complete or not at all.
 
     Raises:
-        ValueError: the suffix is another one.
+        ValueError: the suffix is none of these.
         OutputError: the file cannot be written.
     """
     path = Path(path)
@@ -215,7 +216,7 @@ def image_type(data: bytes) -> Literal["image/png", "image/jpeg"]:
     """Return the media type of an image file.
 
     Raises:
-        ValueError: it is neither PNG nor JPEG.
+        ValueError: the file is neither PNG nor JPEG.
     """
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
@@ -239,7 +240,7 @@ def _open(file: io.BytesIO | io.BufferedReader, label: str) -> Image.Image:
         return Image.open(file, formats=formats)
     except UnidentifiedImageError as error:
         raise PhotoError(
-            f"{label} is not a photo: it starts with {start[:12]!r}. Allowed are "
+            f"{label} is not a photo: it starts with {start[:12]!r}. Allowed formats are "
             f"{', '.join(_FORMATS)} and HEIC; convert it to one of them."
         ) from error
     except Image.DecompressionBombError as error:
@@ -275,7 +276,7 @@ def _check_sides(width: int, height: int, label: str) -> None:
     if min(width, height) < SMALLEST_SIDE:
         raise PhotoError(
             f"{label} has {width} x {height} pixels; at least {SMALLEST_SIDE} on each side are "
-            "needed, and 100 or more across the face to look like the person."
+            "needed, and 100 or more across the face for a good likeness."
         )
 
 
@@ -294,7 +295,7 @@ def _to_srgb(image: Image.Image, label: str) -> Image.Image:
 
 
 def _from_deep(image: Image.Image, label: str) -> Image.Image:
-    """Turn 32-bit integers that hold 16-bit values (some PNG and TIFF files) into 8 bits."""
+    """Convert 32-bit integers that hold 16-bit values (some PNG and TIFF files) into 8 bits."""
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise PhotoError(
@@ -319,7 +320,7 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _apply_profile(image: Image.Image, profile: bytes, label: str) -> Image.Image:
-    """Convert to sRGB by the embedded profile; a broken or unsuitable one is ignored."""
+    """Convert to sRGB with the embedded profile; a broken or unsuitable profile is ignored."""
     try:
         source: Any = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = {"L": "GRAY", "1": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}.get(image.mode, "RGB ")

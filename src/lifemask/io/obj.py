@@ -1,9 +1,8 @@
 """Wavefront OBJ with its material file and textures, for programs without newer formats.
 
-No morph targets: the head is written with the expression of the photo. Points on
-texture seams are not repeated. Besides the classic entries the material file has those of the
-PBR extension (`norm`, `Pr`, `Pm`, `map_Pr`); the normal map also stands under `map_Bump`, where
-Blender writes and reads it.
+OBJ has no morph targets: the head is written with the expression of the photo. Points on texture
+seams are not repeated. The material file has the classic entries and those of the PBR extension
+(`norm`, `Pr`, `Pm`, `map_Pr`); `map_Bump` repeats the normal map, because Blender reads it there.
 """
 
 import io
@@ -25,7 +24,7 @@ def write_obj(path: str | os.PathLike[str], scene: Scene) -> list[Path]:
     """Write a scene as OBJ with `NAME.mtl` and `NAME_MATERIAL_….png|jpg` beside it.
 
     Returns:
-        All files written; the OBJ, written last, comes first.
+        All files; the OBJ is the first in the list, and is written last.
 
     Raises:
         OutputError: a file cannot be written.
@@ -140,7 +139,7 @@ def _material_lines(name: str, material: SurfaceMaterial, images: dict[str, str]
 
 
 def _file_name(name: str) -> str:
-    """Return the name without spaces and signs, which end a name in OBJ and MTL files."""
+    """Return the name without spaces and signs, because they end a name in OBJ and MTL files."""
     return re.sub(r"[^\w.-]+", "_", name) or "_"
 
 

@@ -17,7 +17,7 @@ from lifemask.io.surfaces import split_at_seams
 def write_ply(path: str | os.PathLike[str], scene: Scene) -> None:
     """Write a scene as little-endian PLY with normals and 8-bit sRGB vertex colours.
 
-    The colour of a vertex is that of the texture there. Points on texture seams are repeated.
+    The colour of a vertex comes from the texture. Points on texture seams are repeated.
 
     Raises:
         OutputError: the file cannot be written.
@@ -71,7 +71,7 @@ def _vertex_colours(surface: Surface) -> UInt8[np.ndarray, "V 3"]:
 def _sample(
     texture: UInt8[np.ndarray, "H W 3"], uv: Float[np.ndarray, "V 2"]
 ) -> UInt8[np.ndarray, "V 3"]:
-    """Return the texture between its four nearest texels, whose centres are at +0.5."""
+    """Return the bilinear samples of a texture with texel centres at +0.5."""
     size = np.array(texture.shape[1::-1])
     place = np.clip(uv * size - 0.5, 0, size - 1)
     low = np.floor(place).astype(int)

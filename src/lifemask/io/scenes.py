@@ -1,7 +1,7 @@
-"""What the mesh formats write: named nodes of textured surfaces, in plain numpy.
+"""Scenes that the mesh formats write: named nodes of textured surfaces, in plain numpy.
 
 Positions are in head space: metres, right-handed, +X to the subject's left, +Y up, +Z out of the
-face, which is also glTF's convention.
+face. This is also glTF's convention.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,14 +14,14 @@ from jaxtyping import Float, Int
 
 @dataclass(frozen=True)
 class SurfaceMaterial:
-    """How a surface looks, in the metallic-roughness model of glTF. Images are PNG or JPEG files."""
+    """A material in glTF's metallic-roughness model. Images are the bytes of PNG or JPEG files."""
 
     name: str
     """Name for readers."""
     base_colour: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     """Linear RGB and opacity in [0, 1]; multiplies the texture."""
     base_colour_image: bytes | None = None
-    """sRGB, with opacity if `alpha_mode` uses it."""
+    """Texture in sRGB, with opacity if `alpha_mode` uses it."""
     normal_image: bytes | None = None
     """Tangent-space normals in [0, 1]; green points up in the image."""
     metallic_roughness_image: bytes | None = None
@@ -31,9 +31,9 @@ class SurfaceMaterial:
     roughness: float = 0.5
     """0 is a mirror, 1 is chalk."""
     alpha_mode: Literal["OPAQUE", "MASK", "BLEND"] = "OPAQUE"
-    """MASK shows what is at least half opaque."""
+    """MASK shows only points that are at least half opaque."""
     double_sided: bool = False
-    """Whether triangles are seen from both sides."""
+    """Whether triangles are visible from both sides."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Surface:
     uv_triangles: Int[np.ndarray, "T 3"] | None = None
     """Indices into `uv` for each corner; those of the vertices (U = V) if None."""
     tangents: Float[np.ndarray, "V 4"] | None = None
-    """Unit vector along +u, and the sign of the bitangent (along -v) in `cross(normal, tangent)`."""
+    """Unit vector along +u, and s: s * cross(normal, tangent) is the bitangent, along -v."""
     material: SurfaceMaterial | None = None
     """Grey if None."""
     morphs: Float[np.ndarray, "K V 3"] | None = None
@@ -65,13 +65,13 @@ class Node:
     """A named part of a scene: surfaces that move together, and parts attached to it."""
 
     name: str
-    """Name for readers, and for programs that look for the eyes."""
+    """Name for readers, and for programs that search for the eyes."""
     surfaces: tuple[Surface, ...] = ()
-    """They share the morph targets below."""
+    """Surfaces that share the morph targets below."""
     translation: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Metres, in the axes of the parent."""
     morph_names: tuple[str, ...] = ()
-    """One for each morph target."""
+    """One name for each morph target."""
     morph_weights: tuple[float, ...] = ()
     """Weights at rest; all zero if empty."""
     children: tuple["Node", ...] = ()
@@ -82,17 +82,17 @@ class Node:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a GLB file holds."""
+    """The contents of a GLB file."""
 
     nodes: tuple[Node, ...]
     """Roots of the node trees."""
     extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Any JSON values about the whole file, such as the camera."""
     copyright: str = ""
-    """Whom to credit, and the licences."""
+    """The credits and the licences."""
 
     def at_rest(self) -> list[tuple[str, Surface]]:
-        """Return all surfaces with their node's name, moved into place, morph weights applied."""
+        """Return all surfaces with their node's name, translated and with morph weights applied."""
         return [pair for node in self.nodes for pair in _at_rest(node, np.zeros(3))]
 
 

@@ -1,4 +1,4 @@
-"""Preparing surfaces for formats with one index per corner: seams and tangents."""
+"""Surfaces for formats with one index per corner: seams and tangents."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from lifemask.io.scenes import Surface
 def split_at_seams(surface: Surface) -> Surface:
     """Give every vertex one texture coordinate: vertices on texture seams are repeated.
 
-    Formats with one index per corner need this. The order follows the old vertex indices.
+    Formats with one index per corner need this. The order is that of the old vertex indices.
     """
     if surface.uv is None or surface.uv_triangles is None:
         return surface
@@ -33,11 +33,10 @@ def split_at_seams(surface: Surface) -> Surface:
 
 
 def with_tangents(surface: Surface) -> Surface:
-    """Return the surface, split at seams, with tangents, so that all programs show its normal map alike.
+    """Return the surface, split at seams, with tangents; all programs then show its normal map alike.
 
-    As in MikkTSpace (Mikkelsen, 2008), each corner is weighted with its angle, projected to the
-    plane of the vertex normal. Vertices are not split where the texture is mirrored, because
-    `split_at_seams` has done so.
+    As in MikkTSpace (Mikkelsen, 2008), each corner has its angle in the plane of the vertex normal
+    as weight. Vertices where the texture is mirrored need no further split after `split_at_seams`.
 
     Raises:
         ValueError: the surface lacks normals or texture coordinates.

@@ -24,8 +24,9 @@ def write_usdz(path: str | os.PathLike[str], scene: Scene) -> None:
     """Write a scene as USDZ: textured meshes with UsdSkel blend shapes at their rest weights.
 
     Raises:
-        ImportError: the extra is not installed.
+        ImportError: the extra `usd` is not installed.
         OutputError: the file cannot be written.
+        RuntimeError: usd-core fails to pack the file.
     """
     require_usd()
     from pxr import UsdUtils
@@ -39,7 +40,7 @@ def write_usdz(path: str | os.PathLike[str], scene: Scene) -> None:
 
 
 def require_usd() -> None:
-    """Raise an ImportError that says what to install if USDZ files cannot be written here."""
+    """Raise an ImportError that says what to install, if usd-core is missing."""
     try:
         import_module("pxr")
     except ImportError as error:
@@ -117,7 +118,7 @@ def _define_mesh(
         mesh.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(surface.normals.astype(np.float32)))
         mesh.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
     if surface.uv is not None:
-        # USD counts v upwards.
+        # In USD, v points upwards.
         uv = (surface.uv * (1, -1) + (0, 1)).astype(np.float32)
         kind = Sdf.ValueTypeNames.TexCoord2fArray
         primvar = UsdGeom.PrimvarsAPI(mesh).CreatePrimvar("st", kind, UsdGeom.Tokens.vertex)
@@ -163,7 +164,7 @@ def _define_material(stage: Any, folder: Path, prim_path: str, material: Surface
         file.write_bytes(image)
         shader = UsdShade.Shader.Define(stage, f"{prim_path}/{name}")
         shader.CreateIdAttr("UsdUVTexture")
-        # Without the dot, the name is looked up in search paths.
+        # Without the dot, USD searches the name in its search paths.
         shader.CreateInput("file", types.Asset).Set(f"./{file.name}")
         shader.CreateInput("st", types.Float2).ConnectToSource(coordinates)
         shader.CreateInput("sourceColorSpace", types.Token).Set(space)

@@ -1,4 +1,4 @@
-"""Difference of a predicted skin texture from the true one."""
+"""Difference between a predicted skin texture and the true one."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,7 +15,7 @@ def albedo_loss(
 
     Args:
         predicted: linear RGB in (0, 1].
-        true: linear RGB in [0, 1]; darker than 0.01 counts as 0.01.
+        true: linear RGB in [0, 1]; values below 0.01 count as 0.01.
         weight: 0 to 1, for example 1 on the skin of the face.
     """
     ratio = predicted.clamp(min=0.01).log() - true.clamp(min=0.01).log()

@@ -1,4 +1,4 @@
-"""Differences of predicted coefficients from true ones, and from the mean face."""
+"""Differences of predicted coefficients from the true ones and from the mean face."""
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ def coefficient_loss(
     Args:
         predicted: standard deviations, or expression weights.
         true: the same.
-        importance: weight of each, such as `geometric_importance`; equal weights by default.
+        importance: weight of each coefficient, such as `geometric_importance`; equal by default.
     """
     squared = (predicted - true).square()
     if importance is None:
@@ -31,9 +31,9 @@ def coefficient_prior(coefficients: Float[Tensor, "*batch N"]) -> Float[Tensor, 
 def geometric_importance(basis: Float[Tensor, "N V 3"]) -> Float[Tensor, "N"]:
     """Return the mean squared motion of the surface per unit of each coefficient, at most 1.
 
-    In a plain mean over coefficients, modes that hardly move the surface dominate. These weights
-    make it a mean over the surface (as in WPDC: Zhu et al., "Face alignment across large poses", 2016,
-    equation 8).
+    In a plain mean over coefficients, modes that hardly move the surface dominate. With these
+    weights it is a mean over the surface (as in WPDC: Zhu et al., "Face alignment across large
+    poses", 2016, equation 8).
     """
     motion = basis.square().sum(-1).mean(-1)
     return motion / torch.clamp(motion.max(), min=1e-30)

@@ -1,4 +1,4 @@
-"""The points of a head that losses look at: far fewer than its vertices, linear in its coefficients."""
+"""The points of a head that losses use: far fewer than its vertices, linear in its coefficients."""
 
 import torch
 from jaxtyping import Float
@@ -9,12 +9,12 @@ from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
 
 IRIS_FROM = 468
-"""Dense points from here on lie on the irises; they turn with the gaze, which is not linear."""
+"""Dense points from this index on lie on the irises; they rotate with the gaze (not linear)."""
 
 SURFACE_STRIDE = 8
-"""Of the face's vertices every so many are compared."""
+"""Losses use one of this many vertices of the face."""
 
-# Points that slide along the outline that a camera sees instead of staying on the skin.
+# Points that are not fixed on the skin: they slide along the outline in the image.
 _JAW = tuple(i for i in range(17) if i != 8)
 _EAR_LOBES = (12, 16)
 
@@ -25,16 +25,16 @@ class FacePoints(nn.Module):
     mean: Float[Tensor, "N 3"]
     """All points of the mean face, head space, metres."""
     basis: Float[Tensor, "P N 3"]
-    """Their motion per unit of each coefficient, identity then expression."""
+    """Their motion per unit of each coefficient, metres; identity first, then expression."""
     weight68: Float[Tensor, "68"]
-    """How well each iBUG point is anchored, 0 to 1; 0 for those that slide along the jaw."""
+    """How precisely each iBUG point is known, 0 to 1; 0 for those that slide along the jaw."""
     weight478: Float[Tensor, "478"]
-    """The same of the dense points; 0 for the irises."""
+    """The same for the dense points; 0 for the irises."""
     weight21: Float[Tensor, "21"]
-    """The same of AFLW's points; 0 for the ear lobes, whose annotation is loose."""
+    """The same for AFLW's points; 0 for the ear lobes, because their annotation is imprecise."""
 
     def __init__(self, model: MorphableModel) -> None:
-        """Take the points of a model.
+        """Use the points of a model.
 
         Raises:
             ValueError: the model lacks one of the three sets of landmarks.
@@ -72,7 +72,7 @@ class FacePoints(nn.Module):
         Float[Tensor, "*batch 21 3"],
         Float[Tensor, "*batch S 3"],
     ]:
-        """Return iBUG's, the dense and AFLW's points and the surface's, in head space, metres."""
+        """Return iBUG, dense, AFLW and surface points in head space, metres."""
         weights = torch.cat([coefficients.identity, coefficients.expression], dim=-1)
         points = self.mean + torch.tensordot(weights, self.basis, dims=1)
         ibug68, dense478, aflw21, surface = points.split(self._sizes, dim=-2)
@@ -80,7 +80,7 @@ class FacePoints(nn.Module):
 
     @property
     def surface_basis(self) -> Float[Tensor, "P S 3"]:
-        """The motion of the surface's points alone."""
+        """The motion of only the surface points per unit of each coefficient, metres."""
         return self.basis[:, -self._sizes[-1] :]
 
     @staticmethod

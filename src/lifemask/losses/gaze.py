@@ -8,9 +8,9 @@ from torch import Tensor
 def gaze_loss(
     predicted: Float[Tensor, "*batch 2 2"], true: Float[Tensor, "*batch 2 2"]
 ) -> Float[Tensor, "*batch"]:
-    """Return the length of the chord between the directions of gaze, mean of both eyes.
+    """Return the distance between the unit vectors of gaze, mean of both eyes.
 
-    For small errors it equals the angle in radians.
+    Small distances equal the angle in radians.
 
     Args:
         predicted: (left eye, right eye) x (yaw, pitch) in radians.

@@ -1,4 +1,4 @@
-"""Distance of predicted points from measured ones."""
+"""Distance between predicted and measured points."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -13,13 +13,13 @@ def landmark_loss(
     *,
     frame_side: float,
 ) -> Float[Tensor, "*batch"]:
-    """Return the weighted mean distance in units of the face's frame.
+    """Return the weighted mean distance, in units of the frame's side.
 
     Args:
         predicted: image points in pixels.
         seen: measured points; any value, also NaN, where the weight is 0.
         weight: 0 (unknown or hidden) to 1.
-        frame_side: side of the frame in the same pixels: the crop's size.
+        frame_side: side of the face's frame in the same pixels: the crop's size.
     """
     known = (weight > 0).unsqueeze(-1)
     distance = (predicted - seen.where(known, predicted.detach())).norm(dim=-1)

@@ -16,7 +16,7 @@ def light_loss(
 ) -> Float[Tensor, "*batch"]:
     """Return the root mean square difference of shading, as a share of the true mean shading.
 
-    Compared on the side of a white ball that faces the camera, because skin that faces away is not
+    It compares the side of a white ball that faces the camera, because skin that faces away is not
     visible.
     """
     basis = spherical_harmonics(facing_directions(_DIRECTIONS).to(true.coefficients))

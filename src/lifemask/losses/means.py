@@ -12,5 +12,5 @@ def weighted_mean(
     Values of weight 0 may be infinite or NaN.
     """
     kept = values.where(weight > 0, 0.0)
-    # Weights are at most 1, and any total that matters is far above this guard.
+    # The minimum only avoids division by zero: totals that matter are far above it.
     return (kept * weight).sum(-1) / weight.sum(-1).clamp(min=1e-8)

@@ -1,4 +1,4 @@
-"""Difference of a rendered prediction from the photo."""
+"""Difference between a rendered prediction and the photo."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,8 +15,8 @@ def photometric_loss(
 ) -> Float[Tensor, "*batch"]:
     """Return the masked mean of a robust colour difference, 0 to 1.
 
-    d² / (d² + scale²) of the distance d in RGB (Geman and McClure): hair, glasses and
-    specular highlights, which the model does not explain, count at most 1.
+    The difference is d² / (d² + scale²) with the distance d in RGB (Geman and McClure). Hair, glasses
+    and specular highlights, which the model does not explain, count at most 1.
 
     Args:
         rendered: linear RGB.

@@ -19,7 +19,7 @@ def rotation_loss(
 def translation_loss(
     predicted: Float[Tensor, "*batch 2"], true: Float[Tensor, "*batch 2"], *, frame_side: float
 ) -> Float[Tensor, "*batch"]:
-    """Return the distance of image points in units of the face's frame."""
+    """Return the distance of image points in units of `frame_side`, all in pixels."""
     return (predicted - true).norm(dim=-1) / frame_side
 
 

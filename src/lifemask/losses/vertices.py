@@ -1,4 +1,4 @@
-"""Distance of predicted surface points from true ones."""
+"""Distance between predicted and true surface points."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,12 +12,12 @@ def vertex_loss(
 ) -> Float[Tensor, "*batch"]:
     """Return the mean distance in units of a face's size.
 
-    In head space it compares shapes; with points in camera axes it compares shape and pose
-    together (the geometry loss of Richardson et al., "Learning detailed face reconstruction
-    from a single image", 2017, with distances for squares).
+    With points in head space it compares shapes; with points in camera axes it compares shape and
+    pose together (the geometry loss of Richardson et al., "Learning detailed face reconstruction
+    from a single image", 2017, with distances instead of squares).
 
     Args:
         predicted: metres.
-        true: metres, point for point the same.
+        true: metres, the same points in the same order.
     """
     return (predicted - true).norm(dim=-1).mean(-1) / FACE_SIZE_METRES

@@ -14,17 +14,17 @@ class FinePatch:
     """A rectangle of the texture at a higher resolution than that of the linear model."""
 
     box: tuple[int, int, int, int]
-    """Top, bottom, left, right in texels of a 2048 x 2048 texture; applies to its mirror image too."""
+    """Top, bottom, left, right in texels of a 2048 x 2048 texture; the mirror image is patched too."""
     log_colour: Float[Tensor, "3 h w"]
     """Natural logarithm of linear RGB."""
     iris: Float[Tensor, "1 h w"]
-    """Where the iris modes act, 0 to 1."""
+    """Strength of the iris modes, 0 to 1."""
     weight: Float[Tensor, "1 h w"]
     """1 where the patch replaces the linear model."""
 
 
 class AlbedoModel(nn.Module):
-    """Textures exp(mean + sum of modes): always positive, and a change of tone is a factor."""
+    """Textures are exp(mean + sum of modes): always positive; a mode scales each channel."""
 
     mean_log: Float[Tensor, "3 R R"]
     """Natural logarithm of the mean linear RGB albedo."""
@@ -40,7 +40,7 @@ class AlbedoModel(nn.Module):
         patches: tuple[FinePatch, ...] = (),
         lash_opacity: FinePatch | None = None,
     ) -> None:
-        """`patches` and `lash_opacity` (its weight is the opacity) are for `fine_texture` only."""
+        """Only `fine_texture` uses `patches`; only `fine_opacity` uses `lash_opacity` (its weight)."""
         super().__init__()
         self.register_buffer("mean_log", mean_log, persistent=False)
         self.register_buffer("basis_log", basis_log, persistent=False)
@@ -56,7 +56,7 @@ class AlbedoModel(nn.Module):
     def fine_texture(
         self, coefficients: Float[Tensor, "A"], resolution: int
     ) -> Float[Tensor, "3 F F"]:
-        """Return one texture of any size with detailed irises, teeth and whites of the eyes.
+        """Return one linear RGB texture of any size, with detailed irises, teeth and eye whites.
 
         Args:
             coefficients: standard deviations.
@@ -83,7 +83,7 @@ class AlbedoModel(nn.Module):
         return opacity
 
     def _peak(self, name: str) -> Float[Tensor, "3 1 1"]:
-        """Return a mode's largest change of each channel: its value in the middle of the iris."""
+        """Return a mode's largest change of each channel, which is its value on the iris."""
         mode = self.basis_log[self.mode_names.index(name)]
         texel = mode.abs().sum(0).flatten().argmax()
         return mode.flatten(1)[:, texel].reshape(3, 1, 1)

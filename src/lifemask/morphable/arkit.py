@@ -1,6 +1,6 @@
-"""The 52 facial expressions named by ARKit, in the order used everywhere in this package.
+"""The 52 facial expressions of ARKit, in the order that the whole package uses.
 
-Alphabetical as in MediaPipe's blendshape network, with `tongueOut`, which that network lacks, last.
+The order is alphabetical, as in MediaPipe's blendshape network; `tongueOut`, which it lacks, is last.
 "Left" is the subject's left.
 """
 

@@ -1,7 +1,7 @@
 """The data files that ship with the package, each with a card: contents, authors and licence.
 
 `assets/head/x.safetensors` has the name `head/x` and the card `assets/head/x.card.json` beside it.
-Nothing here imports torch until tensors are asked for.
+Only `load_asset` imports torch.
 """
 
 import hashlib
@@ -55,15 +55,15 @@ class AssetSource:
     name: str
     """Package, data set or collection."""
     version: str
-    """Of the publisher."""
+    """The publisher's version."""
     where: str
-    """Registry and file inside, or address."""
+    """Registry and file in it, or address."""
     sha256: str
-    """Of the source file; empty if the asset's card explains why there is none."""
+    """Hash of the source file; empty if the asset's card explains why there is none."""
     licence: str
     """SPDX identifier."""
     licence_text: str
-    """The text or its address, where the licence asks to pass it on."""
+    """The text or its address, if the licence requires to pass it on."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class AssetCard:
     name: str
     """Path under the assets folder without suffix."""
     title: str
-    """For people."""
+    """Name for readers."""
     version: str
     """Increases when the contents change."""
     description: str
@@ -81,19 +81,19 @@ class AssetCard:
     licence: str
     """SPDX identifier."""
     attribution: str
-    """The credit line to pass on; empty if none is asked for."""
+    """The credit line to pass on; empty if the licence requires none."""
     sources: tuple[AssetSource, ...]
-    """What it was built from."""
+    """The data that it was built from."""
     sha256: str
-    """Of the file."""
+    """Hash of the file."""
     built_by: str
-    """The program or hand that made it."""
+    """The program or person that made it."""
     used_at: str
     """'run time', 'systems', 'training and grading', or 'demo and tests'."""
 
     @property
     def path(self) -> Path:
-        """The file the card describes."""
+        """The file that the card describes."""
         return asset_path(self.name)
 
 
@@ -101,13 +101,15 @@ def asset_path(name: str) -> Path:
     """Return the file of an asset, such as `perception/face_mesh`; its contents are not checked.
 
     Raises:
-        AssetError: there is none of that name.
+        AssetError: there is no asset of that name.
     """
     parent, stem = (ASSETS / name).parent, Path(name).name
     found = [path for path in parent.glob("*") if _stem(path) == stem and not _is_card(path)]
     if len(found) != 1:
         known = ", ".join(card.name for card in list_cards())
-        raise AssetError(f"There is no asset {name!r}. Shipped are: {known}. Reinstall lifemask.")
+        raise AssetError(
+            f"There is no asset {name!r}. Shipped assets: {known}. Reinstall lifemask."
+        )
     return found[0]
 
 
@@ -115,7 +117,7 @@ def read_card(name: str) -> AssetCard:
     """Return the card of an asset.
 
     Raises:
-        AssetError: it is missing or lacks an entry.
+        AssetError: the card is missing or lacks an entry.
     """
     return _card(ASSETS / f"{name}.card.json", ASSETS)
 
@@ -131,7 +133,7 @@ def list_models() -> list[AssetCard]:
 
 
 def used_assets() -> list[dict[str, str]]:
-    """Return name, version, licence, attribution and sha256 of every asset a reconstruction uses."""
+    """Return name, version, licence, attribution and sha256 of all assets of a reconstruction."""
     return [
         {
             "name": card.name,
@@ -145,7 +147,7 @@ def used_assets() -> list[dict[str, str]]:
 
 
 def attribution() -> str:
-    """Return the credit lines that a reconstructed head carries, one per line."""
+    """Return the credits that files of a reconstructed head contain, one per line."""
     lines = ["Made with lifemask."]
     for card in _in_every_reconstruction():
         if card.attribution:
@@ -158,7 +160,7 @@ def _in_every_reconstruction() -> list[AssetCard]:
 
 
 def notice() -> str:
-    """Return the contents of the file NOTICE: all credit lines, each with the assets it is for."""
+    """Return the contents of the file NOTICE: all credit lines, each with its assets."""
     assets: dict[str, list[str]] = {}
     for card in list_cards():
         if card.attribution:
@@ -171,7 +173,7 @@ def load_asset(name: str) -> "dict[str, Tensor]":
     """Return the tensors of a safetensors asset, after checking the file against its card.
 
     Raises:
-        AssetError: the file or its card is missing, or the file is not the one of the card.
+        AssetError: the file or its card is missing, or the file's sha256 is not that of the card.
     """
     from safetensors.torch import load_file
 
@@ -182,9 +184,9 @@ def load_asset(name: str) -> "dict[str, Tensor]":
 
 
 def audit(folder: Path = ASSETS) -> list[str]:
-    """Return everything wrong with the assets and cards in a folder, one sentence each.
+    """Return the problems of the assets and cards in a folder, one sentence each.
 
-    Every file needs a complete card, with its sha256 and an allowed licence, and every card a file.
+    Every file needs a complete card with its sha256 and an allowed licence; every card needs a file.
     """
     problems: list[str] = []
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -205,7 +207,7 @@ def audit(folder: Path = ASSETS) -> list[str]:
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file; unchanged files are read once per process."""
+    """Return the sha256 of a file; a process reads an unchanged file only once."""
     stat = path.stat()
     return _sha256(path, stat.st_size, stat.st_mtime_ns)
 
@@ -230,14 +232,14 @@ def _problems(card: AssetCard, path: Path) -> list[str]:
     for licence in sorted(licences):
         if not is_allowed(licence):
             allowed = ", ".join(sorted(ALLOWED_LICENCES))
-            problems.append(f"licence {licence!r} is not among the allowed: {allowed}.")
+            problems.append(f"licence {licence!r} is not allowed. Allowed licences: {allowed}.")
     if "CC-BY" in card.licence and not card.attribution:
-        problems.append(f"{card.licence} asks for an attribution, and there is none.")
+        problems.append(f"{card.licence} requires an attribution, and the card has none.")
     return problems
 
 
 def is_allowed(licence: str) -> bool:
-    """Whether a licence (SPDX identifiers joined by AND or OR) lets an asset ship."""
+    """Return whether an asset of a licence (SPDX identifiers with AND or OR) may ship."""
     return all(
         any(choice.strip() in ALLOWED_LICENCES for choice in part.split(" OR "))
         for part in licence.split(" AND ")

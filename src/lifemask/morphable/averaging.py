@@ -15,13 +15,13 @@ from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks,
 def average_faces(faces: ExplainedFace, weights: Float[Tensor, "N"]) -> ExplainedFace:
     """Return the weighted mean of several explanations of one face in one image.
 
-    Heads are averaged in the image: rotation, translation, scale, distance (the latter two as
-    logarithms), so that the mean is seen where its parts are seen. Maps and depth are averaged where
-    they are known.
+    Poses are averaged as viewpoints: rotation, translation, and the logarithms of scale and
+    distance. The mean head then lies at the mean place in the image. Maps and depth are averaged
+    where they are known; the mean map covers each texel that one of the maps covers.
 
     Args:
-        faces: with one batch axis of length N, in the same image.
-        weights: of each; any scale, not all 0.
+        faces: explanations in the same image, with one batch axis of length N.
+        weights: weight of each face; any scale, not all 0.
     """
     weights = weights / weights.sum()
 
@@ -31,13 +31,14 @@ def average_faces(faces: ExplainedFace, weights: Float[Tensor, "N"]) -> Explaine
     def mean_map(given: UVMap | None) -> UVMap | None:
         if given is None:
             return None
-        coverage = mean(given.coverage)
+        share = mean(given.coverage).clamp(min=1e-6).unsqueeze(-3)
         values = mean(given.values * given.coverage.unsqueeze(-3))
-        return UVMap(values / coverage.clamp(min=1e-6).unsqueeze(-3), coverage)
+        counts = (weights > 0).to(values)[:, None, None]
+        return UVMap(values / share, (given.coverage * counts).amax(0))
 
     view = viewpoint_of(faces.camera)
     left, _, right = torch.linalg.svd(mean(view.rotation))
-    # The nearest rotation, never a reflection.
+    # Take the nearest rotation, never a reflection.
     sign = torch.linalg.det(left @ right)
     rotation = left * torch.stack([torch.ones_like(sign)] * 2 + [sign]) @ right
     seen = Viewpoint(

@@ -1,4 +1,4 @@
-"""Landmarks of the jaw lie on the outline of the face in the image, not at fixed vertices."""
+"""Landmarks of the jaw lie on the face's outline in the image, not at fixed vertices."""
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ _CHIN = 8
 def visible_landmarks68(
     model: MorphableModel, vertices: Float[Tensor, "V 3"], camera: PerspectiveCamera
 ) -> Float[Tensor, "68 3"]:
-    """Return the iBUG points in head space, those of the jaw on its outline in the image.
+    """Return the iBUG points in head space (metres); jaw points lie on the outline in the image.
 
     Each jaw point slides along its line of candidate vertices to the one that lies outermost across
     the face (Zhu et al., "Face alignment across large poses", 2016, section 3.2, "landmark
@@ -30,7 +30,7 @@ def visible_landmarks68(
         return points
     candidates = model.contours
     image_points = camera.project(vertices)[:, :2]
-    # Across the face as it lies in the image: from its right side to its left one.
+    # The direction across the face in the image, from its right side to its left side.
     upright = image_points[candidates[_CHIN, 0]] - camera.project(points[27:28])[0, :2]
     across = torch.nn.functional.normalize(torch.stack([upright[1], -upright[0]]), dim=0)
     position = (image_points[candidates.clamp(min=0)] * across).sum(-1)

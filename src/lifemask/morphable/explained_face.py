@@ -1,7 +1,7 @@
 """An explained face: shape, skin, camera and light of a face in a photo, in terms of a head model.
 
-A predictor returns it, the fit refines it, a synthetic face has it as ground truth, a
-reconstruction is made from it, and the evaluation measures it.
+Predictors return it, the fit refines it, synthetic faces have it as ground truth, reconstructions
+are made from it, and the evaluation measures it.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class UVMap:
     values: Float[Tensor, "*batch C R R"]
     """Row i and column j hold the point at ((j + 0.5) / R, (i + 0.5) / R) in UV."""
     coverage: Float[Tensor, "*batch R R"]
-    """1 where the values are valid, 0 where they mean nothing."""
+    """1 where the values are valid, 0 where they are undefined."""
 
 
 @dataclass(frozen=True)
@@ -33,33 +33,33 @@ class PredictedLandmarks:
     points: Float[Tensor, "*batch 478 2"]
     """Image pixels (x, y)."""
     sigma: Float[Tensor, "*batch 478"]
-    """Standard deviation of each point along either axis, pixels."""
+    """Standard deviation of each point along each axis, pixels."""
 
 
 @dataclass(frozen=True)
 class ExplainedFace:
     """Shape, skin, pose and light of faces; every part has the same leading batch axes.
 
-    None means not known. Then the head model's value is used: the albedo of the coefficients, no
-    displacement, the shading of the light, the depth of the mesh.
+    None means "not known": code then uses the head model's value, which is the albedo of the
+    coefficients, no displacement, the shading of the light, or the depth of the mesh.
     """
 
     coefficients: FaceCoefficients
     """Identity, expression, gaze and albedo."""
     camera: PerspectiveCamera
-    """The camera of the image, in the image's pixels; its world is the head's own space."""
+    """The camera of the image, in the image's pixels; its world space is head space."""
     light: SphericalHarmonicsLight
-    """Light in the axes of that camera, +y up, +z to the viewer."""
+    """Light in light axes: +x right in the image, +y up, +z to the viewer."""
     albedo_map: UVMap | None = None
-    """Three channels: linear RGB in [0, 1], free of light."""
+    """Three channels: linear RGB in [0, 1], without light."""
     displacement_map: UVMap | None = None
     """One channel: metres along the surface normal, positive outwards."""
     light_map: UVMap | None = None
-    """Three channels: shading in linear RGB, shadows included; albedo times it is the colour."""
+    """Three channels: shading in linear RGB with shadows; albedo times shading is the colour."""
     depth: Float[Tensor, "*batch H W"] | None = None
     """Refined depth in the image: metres along the optical axis; 0 outside the face."""
     landmarks: PredictedLandmarks | None = None
-    """Dense points that a network predicts in the image, independent of those on the mesh."""
+    """Dense points that a network predicts in the image, independent of the mesh."""
 
     def __getitem__(self, index: "int | slice | Shaped[Tensor, '...']") -> "ExplainedFace":
         """Return the faces at an index, a slice or a mask of the first batch axis."""

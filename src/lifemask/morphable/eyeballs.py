@@ -12,7 +12,7 @@ from lifemask.morphable.eyes import eyeball_radius, smooth_maximum
 _LID_GAP = 0.00025
 """Distance between lid and eyeball, metres."""
 _LID_BLEND = 0.0003
-"""Width of the smooth transition to it, metres."""
+"""Width of the smooth transition to that distance, metres."""
 
 
 @dataclass(frozen=True)
@@ -22,23 +22,23 @@ class Eyeballs:
     centres: Float[Tensor, "2 3"]
     """Centres (left, right) of the mean head, metres."""
     centre_basis: Float[Tensor, "I 2 3"]
-    """How they move per standard deviation of identity."""
+    """Their motion per standard deviation of identity, metres."""
     vertices: Int[Tensor, "2 E"]
     """Vertices of the two eyeballs."""
     lids: Int[Tensor, "2 L"]
     """Skin vertices around each eye that must stay outside its eyeball."""
     lid_weight: Float[Tensor, "L"]
-    """How strictly, 0 to 1."""
+    """How strictly each lid vertex must stay outside, 0 to 1."""
     lid_share: Float[Tensor, "L"]
-    """Part of a change of the eye's opening that each lid vertex follows: 1 on the upper margin."""
+    """The share of a change of the opening that each lid vertex follows; 1 on the upper margin."""
     margin: Int[Tensor, "2 M"]
     """Vertices along the border of each eye's opening."""
     opening: Float[Tensor, "L M"]
-    """Weights that turn margin vertices into upper minus lower lid, beside each lid vertex."""
+    """Weights of the margin vertices that give upper minus lower lid at each lid vertex."""
     lashes: Int[Tensor, "H"]
     """Lash vertices."""
     lash_anchor: Int[Tensor, "H"]
-    """The skin vertex whose lid correction each lash vertex shares."""
+    """For each lash vertex, the skin vertex that gives it its lid correction."""
 
 
 def gaze_rotation(gaze: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3 3"]:

@@ -1,4 +1,4 @@
-"""The shape of the eyeball: a sphere of 23 mm with a cornea that makes it 24 mm long.
+"""The shape of the eyeball: a sphere of 23 mm diameter; with the cornea it is 24 mm long.
 
 Radii and distances follow the schematic adult eye (Atchison and Smith, "Optics of the Human Eye").
 """
@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 SCLERA_RADIUS = 0.0115
-"""Metres."""
+"""Radius of the sphere, metres."""
 CORNEA_RADIUS = 0.0078
-"""Metres."""
+"""Radius of curvature of the cornea, metres."""
 CORNEA_OFFSET = 0.00477
 """Distance of the cornea's centre of curvature in front of the eyeball's centre, metres."""
 IRIS_ANGLE_RADIANS = 0.539
@@ -33,5 +33,5 @@ def eyeball_radius(cosine: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
 def smooth_maximum(
     a: Float[Tensor, "*batch"], b: Float[Tensor, "*batch"], width: float
 ) -> Float[Tensor, "*batch"]:
-    """Return a smooth function at most width / 2 above max(a, b), and close to it elsewhere."""
+    """Return a smooth upper bound of max(a, b), at most width / 2 above it."""
     return (a + b + ((a - b) ** 2 + width * width).sqrt()) / 2

@@ -17,15 +17,15 @@ from lifemask.morphable.eyeballs import Eyeballs
 from lifemask.morphable.landmarks import FaceLandmarks, landmarks_from_tensors
 
 HEAD_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "head"
-"""Where `head.safetensors`, `albedo.safetensors` and `landmarks.safetensors` lie."""
+"""The folder of `head.safetensors`, `albedo.safetensors` and `landmarks.safetensors`."""
 
 
 @dataclass(frozen=True)
 class HeadParts:
-    """What `MorphableModel` is made of, under the names of its arguments; they are described there."""
+    """The arguments of `MorphableModel`, under the same names."""
 
     mean: Float[Tensor, "V 3"]
-    """Metres."""
+    """Mean vertices, metres."""
     identity_basis: Float[Tensor, "I V 3"]
     """Metres per standard deviation."""
     expression_basis: Float[Tensor, "E V 3"]
@@ -47,13 +47,13 @@ class HeadParts:
     regions: dict[str, Float[Tensor, "V"]]
     """Weights in [0, 1] of named parts of the face."""
     landmarks: FaceLandmarks
-    """Empty sets where the folder has none."""
+    """All sets are None if the folder has no landmarks."""
     albedo: AlbedoModel | None
-    """None where the folder has none."""
+    """None if the folder has no albedo."""
     eyeballs: Eyeballs
     """Both eyeballs and their lids."""
     vertex_parts: dict[str, tuple[int, int]]
-    """First vertex and the one after the last, for skin, eyeballs, lashes and so on."""
+    """First vertex and the one after the last of each part: skin, eyeballs, lashes and others."""
     triangle_parts: dict[str, tuple[int, int]]
     """The same for triangles."""
 
@@ -61,10 +61,10 @@ class HeadParts:
 def read_head(folder: Path = HEAD_FOLDER, *, identity_modes: int = 100) -> HeadParts:
     """Read the head, and its albedo and landmarks where they exist, from a folder.
 
-    The file holds the control mesh; one Catmull-Clark level refines its skin here.
+    The file holds the control mesh; its skin is refined by one Catmull-Clark level.
 
     Raises:
-        ValueError: a file is of another format, or has fewer identity modes than asked for.
+        ValueError: a file has another format, or fewer identity modes than `identity_modes`.
     """
     header, stored = _read(folder / "head.safetensors", "lifemask-head-1")
     available = len(stored["identity"])
@@ -129,7 +129,7 @@ def _ranges(counts: dict[str, int]) -> dict[str, tuple[int, int]]:
 def _part_sizes(
     quads: Tensor, vertex_parts: dict[str, tuple[int, int]]
 ) -> dict[str, tuple[int, int]]:
-    """Return the range of quads of each part, which follow each other in the same order."""
+    """Return the range of quads of each part; the parts follow each other in the same order."""
     first = quads[:, 0]
     return _ranges(
         {name: int(((first >= a) & (first < b)).sum()) for name, (a, b) in vertex_parts.items()}
@@ -170,7 +170,7 @@ def _read(path: Path, expected_format: str | None) -> tuple[dict[str, str], dict
     with safe_open(path, framework="pt") as file:
         header: dict[str, str] = file.metadata() or {}
         tensors: dict[str, Tensor] = {}
-        for name in file.keys():  # noqa: SIM118  # the file is no mapping
+        for name in file.keys():  # noqa: SIM118  # the file is not a mapping
             tensors[name] = file.get_tensor(name)
     if expected_format and header.get("format") != expected_format:
         raise ValueError(

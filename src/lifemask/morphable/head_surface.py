@@ -11,14 +11,14 @@ from lifemask.morphable.model import MorphableModel
 def opaque_mesh(model: MorphableModel, vertices: Float[Tensor, "*batch V 3"]) -> Mesh:
     """Return the head without its lashes.
 
-    Lashes are the last of the model's triangles, so that triangle indices stay the same.
+    The lashes are the model's last triangles, so the other triangles keep their indices.
     """
     chosen = opaque_triangles(model)
     return Mesh(vertices, model.triangles[chosen], model.uv, model.uv_triangles[chosen])
 
 
 def opaque_triangles(model: MorphableModel) -> Int[Tensor, "T"]:
-    """Return the indices of the triangles without the lashes, which are cards with holes."""
+    """Return the indices of all triangles except the lashes, which are partly transparent."""
     count = len(model.triangles)
     keep = torch.ones(count, dtype=torch.bool, device=model.triangles.device)
     if "lashes" in model.triangle_parts:
@@ -29,8 +29,8 @@ def opaque_triangles(model: MorphableModel) -> Int[Tensor, "T"]:
 def vertex_uv(model: MorphableModel) -> Float[Tensor, "V 2"]:
     """Return one texture coordinate per vertex.
 
-    A vertex on a seam has several; it gets that of its last corner in the list of triangles. A
-    vertex of no triangle gets zero.
+    A vertex on a seam has several coordinates; the result is that of its last corner in the list of
+    triangles. A vertex of no triangle gets zero.
     """
     vertices, coordinates = model.triangles.flatten(), model.uv_triangles.flatten()
     places = torch.arange(len(vertices), device=vertices.device)

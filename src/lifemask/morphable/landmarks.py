@@ -1,4 +1,4 @@
-"""Named points of the face, each tied to a triangle of the mesh."""
+"""Named points of the face, each attached to a triangle of the mesh."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class LandmarkEmbedding:
     barycentric: Float[Tensor, "N 3"]
     """Weights of its three corners; they sum to one."""
     weight: Float[Tensor, "N"]
-    """How well the point is anchored, 0 to 1."""
+    """How precisely the point's place on the mesh is known, 0 to 1."""
 
     def points(
         self, vertices: Float[Tensor, "*batch V 3"], triangles: Int[Tensor, "T 3"]
@@ -37,19 +37,19 @@ class FaceLandmarks:
     """All landmark sets of a model; a set that is not known is None."""
 
     ibug68: LandmarkEmbedding | None = None
-    """68 points of iBUG 300-W, jaw first, as marked on a frontal face."""
+    """68 points of iBUG 300-W, jaw first, at their places on a frontal face."""
     aflw21: LandmarkEmbedding | None = None
     """21 points of AFLW, in the order of that data set, ear lobes included."""
     dense478: LandmarkEmbedding | None = None
     """478 points of MediaPipe's face mesh with irises."""
     contours: Int[Tensor, "17 L"] | None = None
-    """Vertices among which iBUG points 0 to 16 slide when the head turns; -1 pads."""
+    """Vertices among which iBUG points 0 to 16 slide when the head rotates; -1 pads."""
 
 
 def landmarks_from_tensors(tensors: dict[str, Tensor]) -> FaceLandmarks:
     """Return the landmark sets stored as `NAME.triangle_index`, `NAME.barycentric`, `NAME.weight`.
 
-    NAME is `landmarks68`, `aflw21` or `dense478`; `contours` is stored as itself.
+    NAME is `landmarks68`, `aflw21` or `dense478`; `contours` is one tensor.
     """
 
     def embedding(name: str) -> LandmarkEmbedding | None:

@@ -31,7 +31,7 @@ class MorphableModel(nn.Module):
     identity_basis: Float[Tensor, "I V 3"]
     """Displacement in metres per standard deviation."""
     expression_basis: Float[Tensor, "E V 3"]
-    """Displacement in metres at weight 1; eyeLook* move lids only."""
+    """Displacement in metres at weight 1; eyeLook* move only the lids."""
     triangles: Int[Tensor, "T 3"]
     """Counter-clockwise from outside; two for each quad of `quads`, in its order."""
     quads: Int[Tensor, "Q 4"]
@@ -65,6 +65,11 @@ class MorphableModel(nn.Module):
         vertex_parts: dict[str, tuple[int, int]] | None = None,
         triangle_parts: dict[str, tuple[int, int]] | None = None,
     ) -> None:
+        """Store the tensors as buffers; `HeadParts` describes all arguments.
+
+        Raises:
+            ValueError: the number of names is wrong, or a model with eyeballs has no blinks.
+        """
         super().__init__()
         if len(expression_names) != len(expression_basis):
             raise ValueError(
@@ -208,11 +213,11 @@ class MorphableModel(nn.Module):
         blink: Float[Tensor, "*batch 1 1"],
         side: int,
     ) -> Float[Tensor, "*batch L 3"]:
-        """Return the displacement that lets a blink close this person's eye without crossing lids."""
+        """Return lid displacements that make a blink close this person's eye; lids do not cross."""
         eyeballs = self.eyeballs
         assert eyeballs is not None
         share, margin = eyeballs.lid_share[:, None], eyeballs.margin[side]
-        # The blink was modelled on the mean person: subtract how much wider this person's eye is open.
+        # The blink fits the mean person's eye: it must also close this person's extra opening.
         wider = eyeballs.opening @ person[..., margin, :]
         height = (eyeballs.opening @ linear[..., margin, 1:2]) - blink * wider[..., 1:2]
         apart = smooth_maximum(height, torch.full_like(height, _LID_SEAM), _LID_SEAM) - height
@@ -224,7 +229,11 @@ class MorphableModel(nn.Module):
         return Mesh(self.vertices(coefficients), self.triangles, self.uv, self.uv_triangles)
 
     def eyeball_centres(self, identity: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch 2 3"]:
-        """Return the eyeball centres (left, right) in head space, metres."""
+        """Return the eyeball centres (left, right) in head space, metres.
+
+        Raises:
+            ValueError: the model has no eyeballs.
+        """
         eyeballs = self.eyeballs
         if eyeballs is None:
             raise ValueError(
@@ -235,11 +244,11 @@ class MorphableModel(nn.Module):
     def eye_look_basis(
         self, *, angle_radians: float = 0.5, identity: Float[Tensor, "I"] | None = None
     ) -> Float[Tensor, "E V 3"]:
-        """Return the expression basis with eyeballs turned in the eyeLook* shapes, for export.
+        """Return the expression basis with rotated eyeballs in the eyeLook* shapes, for export.
 
         Args:
             angle_radians: rotation of an eyeball at weight 1.
-            identity: of the person; by default the mean person.
+            identity: identity coefficients of the person; by default the mean person.
         """
         eyeballs = self.eyeballs
         if eyeballs is None:

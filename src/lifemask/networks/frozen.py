@@ -43,9 +43,11 @@ def frozen_digests(module: nn.Module) -> dict[str, str]:
 
 
 def weights_digest(module: nn.Module) -> str:
-    """Return sixteen hexadecimal digits that change with any weight of a module."""
+    """Return sixteen hexadecimal digits that change with any weight of a module, frozen ones too."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    for name, inner in sorted(frozen_digests(module).items()):
+        digest.update(f"{name} {inner}".encode())
     return digest.hexdigest()[:16]

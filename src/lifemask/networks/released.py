@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lifemask.io.files import write_bytes
-from lifemask.morphable.assets import asset_path, load_asset
+from lifemask.morphable.assets import AssetError, asset_path, list_cards, load_asset
 
 FORMAT = "lifemask-system-2"
 
@@ -84,6 +84,11 @@ def read_released(system: str) -> ReleasedWeights:
         AssetError: there are none, or the file is damaged.
     """
     name = f"systems/{system}"
+    if name not in {card.name for card in list_cards()}:
+        raise AssetError(
+            f"No weights of {system} ship with lifemask (there is no asset {name!r}). Train it with "
+            f"`lifemask train {system}`, and name the file that the training writes."
+        )
     tensors = load_asset(name)
     path = asset_path(name)
     return _released(path, _header(path), tensors)

@@ -1,4 +1,4 @@
-"""Perception: faces, dense landmarks, expression scores, segmentation and identity from a photo."""
+"""Perception: finds faces in a photo; measures landmarks, expression, segmentation and identity."""
 
 from lifemask.perception.face_perception import FacePerception
 from lifemask.perception.observation import FaceDetection, FaceObservation

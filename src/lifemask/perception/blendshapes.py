@@ -1,4 +1,4 @@
-"""Fifty-two ARKit expression scores from the dense face points, by an MLP-Mixer.
+"""Predicts the 52 ARKit expression scores from the dense face points with an MLP-Mixer.
 
 Architecture as in MediaPipe's `face_blendshapes` (Tolstikhin et al., 2021, for the mixer).
 """
@@ -26,7 +26,7 @@ INPUT_POINTS: tuple[int, ...] = (
 
 
 def mirrored_expressions() -> tuple[int, ...]:
-    """Return for every expression the index of its mirror image: Left for Right and back."""
+    """Return for every expression the index of its mirror image: Left and Right are swapped."""
     twins = {name: index for index, name in enumerate(ARKIT_EXPRESSIONS)}
     for name in ARKIT_EXPRESSIONS:
         for side, other in (("Left", "Right"), ("Right", "Left")):

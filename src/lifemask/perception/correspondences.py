@@ -16,4 +16,4 @@ IBUG68_FROM_DENSE478 = (
     *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181),
     *(78, 82, 13, 312, 308, 317, 14, 87),
 )
-"""Dense points nearest to the 68 iBUG points; brows and jaw are the worst of them."""
+"""Dense points nearest to the 68 iBUG points; their errors are largest on brows and jaw."""

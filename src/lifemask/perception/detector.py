@@ -1,4 +1,4 @@
-"""Face detection in photos of any size: YuNet on a reduced copy, then larger, rotated or padded."""
+"""Face detection in photos of any size: YuNet on reduced, enlarged, rotated or padded copies."""
 
 import math
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from lifemask.perception.weights import load_network
 from lifemask.perception.yunet import Candidates, YuNet, decode
 
 SMALL_FACE = 32.0
-"""Pixels in the reduced copy: if all faces are smaller, twice the size is searched too."""
+"""Pixels: if all faces in the reduced copy are smaller, a copy twice as large is searched too."""
 
 CONFIDENT = 0.93
-"""If no face scores this much, the photo is rotated too. Faces on their side score less, those
-upside down up to 0.906; six of seven upright faces score more."""
+"""If no face has this score, the photo is rotated too. Faces on their side score less, faces upside
+down up to 0.906; six of seven upright faces score more."""
 
 ROTATION_MARGIN = 0.02
-"""A rotated photo must score this much better to be used. The upright one scores at least 0.03 more
-than the others."""
+"""A rotated photo is used only if its score is higher by this. The upright rotation scores at least
+0.03 more than the others."""
 
 
 class FaceDetector:
@@ -51,12 +51,17 @@ class FaceDetector:
         long_side: int = 640,
         threshold: float = 0.6,
     ) -> list[FaceDetection]:
-        """Return the faces of an upright sRGB photo, largest first; empty when there is none.
+        """Return the faces of an upright sRGB photo, largest first; empty if there are none.
 
-        Searches copies reduced to `long_side` and to half of that, which finds faces that fill the
-        photo, and a copy twice as large if faces are small or missing. If no face is confident,
-        also searches the photo rotated by quarter turns and keeps the best. If there is no face at
-        all, extends the edges by half, for heads that fill the photo.
+        It searches copies reduced to `long_side` and to half of that (for faces that fill the
+        photo), and a copy twice as large if faces are small or missing. If no score is high, it
+        also searches the photo rotated by quarter turns and keeps the best rotation. If it finds no
+        face, it extends the edges by half, for heads that fill the photo.
+
+        Args:
+            pixels: sRGB, 0 to 255.
+            long_side: longer side of the reduced copy, pixels.
+            threshold: lowest score of a face, 0 to 1.
         """
         half = long_side // 2
         for margin in (0.0, 0.5):
@@ -123,7 +128,7 @@ def _kept(
 
 
 def suppress_overlaps(faces: list[FaceDetection], *, overlap: float = 0.3) -> list[FaceDetection]:
-    """Keep the best of every group of boxes whose intersection over union exceeds `overlap`."""
+    """Keep the best face of each group whose boxes' intersection over union exceeds `overlap`."""
     kept: list[FaceDetection] = []
     for face in sorted(faces, key=lambda face: -face.score):
         if all(_intersection_over_union(face.box_xyxy, k.box_xyxy) <= overlap for k in kept):
@@ -132,7 +137,7 @@ def suppress_overlaps(faces: list[FaceDetection], *, overlap: float = 0.3) -> li
 
 
 def roll_radians(keypoints5: Float[Tensor, "5 2"]) -> float:
-    """In-plane rotation of the head: 0 upright, positive when turned clockwise in the image."""
+    """Return the roll of the head: 0 is upright, positive is clockwise in the image."""
     x, y = (keypoints5[1] - keypoints5[0]).tolist()
     return math.atan2(y, x)
 

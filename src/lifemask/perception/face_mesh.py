@@ -1,10 +1,10 @@
-"""FaceMesh-V2: the residual network that finds 478 three-dimensional points on a face crop.
+"""FaceMesh-V2: a residual network that predicts 478 three-dimensional points on a face crop.
 
 Architecture as in MediaPipe's `face_landmarks_detector`: a stem, seven stages of bottleneck blocks
 that halve the resolution from 128 to 2, and linear heads for points and presence. That network
-fails on profiles, so a second copy of the last four stages was trained on turned faces
-(`tools/train_profile_points.py`); both predict points. Those of the first are shifted by the light
-of the photo; a linear correction of low rank (`tools/train_light_points.py`) predicts the shift.
+fails on profiles; therefore a second copy of the last four stages was trained on turned faces
+(`tools/train_profile_points.py`). Both predict points. The light of the photo shifts those of the
+first; a linear correction of low rank (`tools/train_light_points.py`) predicts the shift.
 """
 
 from typing import NamedTuple
@@ -15,29 +15,29 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 CROP_SIZE = 256
-"""Pixels on a side of the crop that the network was trained on."""
+"""Pixels along each side of the crops that the network was trained on."""
 
 POINT_COUNT = 478
 """468 points of the mesh and five on each iris."""
 
 
 class FaceMeshOutput(NamedTuple):
-    """Points in crop units from both heads, and the network's confidence that this is a face."""
+    """Points in crop units from both network heads, and the confidence that this is a face."""
 
     points: Float[Tensor, "batch 478 3"]
-    """The original head's: x, y in [0, 1] from the crop's top left; z in the same unit, smaller is
-    nearer."""
+    """Points of the original head: x, y in [0, 1] from the crop's top left; z in the same unit,
+    smaller is nearer."""
     presence_logit: Float[Tensor, " batch"]
     """Below about 5 the original head's points are unreliable; negative on most profiles."""
     profile_points: Float[Tensor, "batch 478 3"]
     """The same points from the head that was trained on faces turned by up to 100 degrees."""
     light_shift: Float[Tensor, "batch 478 3"]
-    """To be added to the original head's points, so that light does not shift them; zero if no
-    correction is set."""
+    """Correction to add to the original head's points for the photo's light; zero if none is
+    set."""
 
 
 class FaceMeshNetwork(nn.Module):
-    """Image crops to points. Differentiable; runs on any device."""
+    """Predicts points from image crops. Differentiable; runs on any device."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class FaceMeshNetwork(nn.Module):
         self.profile = FaceMeshHead()
 
     def forward(self, crops: Float[Tensor, "batch 3 256 256"]) -> FaceMeshOutput:
-        """Find the points on sRGB crops with values 0..1."""
+        """Return the points on sRGB crops with values 0..1."""
         features = self.trunk(crops)
         last = self.frontal.stages(features)
         return FaceMeshOutput(
@@ -69,12 +69,12 @@ class FaceMeshBackbone(nn.Module):
 
     def forward(self, crops: Float[Tensor, "batch 3 256 256"]) -> Float[Tensor, "batch 64 32 32"]:
         """Return features of sRGB crops with values 0..1."""
-        # TensorFlow's SAME padding of a stride-two convolution falls on the far side only.
+        # TensorFlow's SAME padding of a stride-two convolution is only at the right and bottom.
         return self.stages(self.activation(self.stem(F.pad(crops, (0, 1, 0, 1)))))
 
 
 class FaceMeshHead(nn.Module):
-    """The last four stages and the linear layer that reads the points."""
+    """The last four stages and the linear layer that predicts the points."""
 
     light_reduce: Tensor
     light_expand: Tensor
@@ -86,17 +86,17 @@ class FaceMeshHead(nn.Module):
             _stage(64, 128), _stage(128, 128), _stage(128, 128), _stage(128, 128)
         )
         self.points = nn.Conv2d(128, 3 * POINT_COUNT, 2)
-        # Stored in an asset of its own, not with the weights.
+        # Stored in a separate asset, not with the weights.
         self.register_buffer("light_reduce", torch.zeros(1, 512), persistent=False)
         self.register_buffer("light_expand", torch.zeros(3 * POINT_COUNT, 1), persistent=False)
         self.register_buffer("light_bias", torch.zeros(3 * POINT_COUNT), persistent=False)
 
     def forward(self, features: Float[Tensor, "batch 64 32 32"]) -> Float[Tensor, "batch 478 3"]:
-        """Find points, in crop units, from the backbone's features."""
+        """Return points, in crop units, from the backbone's features."""
         return self.read(self.stages(features))
 
     def read(self, last: Float[Tensor, "batch 128 2 2"]) -> Float[Tensor, "batch 478 3"]:
-        """Read the points, in crop units, from the last stage's features."""
+        """Return points, in crop units, from the last stage's features."""
         return self.points(last).reshape(-1, POINT_COUNT, 3) / CROP_SIZE
 
     def light_shift(self, last: Float[Tensor, "batch 128 2 2"]) -> Float[Tensor, "batch 478 3"]:
@@ -110,7 +110,7 @@ class FaceMeshHead(nn.Module):
         expand: Float[Tensor, "1434 rank"],
         bias: Float[Tensor, "1434"],
     ) -> None:
-        """Let `light_shift` be `expand @ (reduce @ input) + bias` of the last stage's features.
+        """Set `light_shift` to `expand @ (reduce @ input) + bias` of the last stage's features.
 
         `tools/train_light_points.py` fits it.
         """
@@ -121,7 +121,7 @@ class FaceMeshHead(nn.Module):
 
 def _stage(inputs: int, outputs: int) -> nn.Sequential:
     blocks: list[nn.Module] = [_Bottleneck(outputs) for _ in range(4)]
-    # The first stage keeps the resolution of the stem; every other one halves it.
+    # The first stage keeps the resolution of the stem; every other stage halves it.
     return nn.Sequential(*([_Downsample(inputs, outputs)] if outputs > 16 else []), *blocks)
 
 
@@ -143,7 +143,7 @@ class _Bottleneck(nn.Module):
 
 
 class _Downsample(nn.Module):
-    """Residual block that halves the resolution; the skip is pooled and zero-padded in channels."""
+    """Residual block that halves the resolution; the skip is pooled and gets zero channels."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

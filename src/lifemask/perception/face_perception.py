@@ -1,4 +1,4 @@
-"""All measurements of faces in a photo, behind one object."""
+"""One object for all measurements of faces in a photo."""
 
 import contextlib
 from collections.abc import Generator
@@ -21,19 +21,20 @@ from lifemask.perception.segmentation import CROP_SIZE, SegmentationNetwork
 from lifemask.perception.weights import load_network
 
 Quality = Literal["fast", "full"]
-"""fast: three passes of the landmark network if they agree; full: ten more, jittered and
-mirrored."""
+"""fast: three passes of the landmark network if they agree; full: ten more on jittered and mirrored
+crops."""
 
 FULL_PASSES = 10
 
 DETECTION_SCALES = (1.3, 1.7)
-"""Sides of the first regions, in units of the detector's box; the second if the first fails."""
+"""Sides of the first regions, in units of the detector's box; the second is used if the first
+fails."""
 
 SETTLED = 0.005
-"""Disagreement between a crop and its mirror image, in units of the face, that ends the search."""
+"""The search ends if the points on a crop and its mirror image differ by less, in face units."""
 
 PROFILE_TOLERANCE = 0.04
-"""Disagreement at which the presence of a profile has fallen to 1/e."""
+"""Disagreement, in units of the face, at which the presence of a profile has fallen to 1/e."""
 
 CROP_SCALE = 1.6
 """Side of the first region in a photo that is cut to one face, in units of the photo."""
@@ -42,7 +43,7 @@ SEGMENTATION_SCALE = 2.0
 """Side of the segmentation crop, in units of the points' extent; large enough to show the hair."""
 
 SEGMENTATION_RISE = 0.045
-"""How far its middle lies above that of the points, in units of its side."""
+"""Height of the crop's middle above that of the points, in units of its side."""
 
 KEYPOINT_LANDMARKS: tuple[tuple[int, ...], ...] = ((468,), (473,), (1,), (61,), (291,))
 """Counterparts of the detector's five points: irises, nose tip, mouth corners."""
@@ -54,7 +55,7 @@ class _Settled:
 
     dense: DensePoints
     disagreement: float
-    """Between the two, in units of the face's extent."""
+    """Mean distance of the points from their mean, in units of the face's extent."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class FacePerception:
         """Load all networks from the weights that ship with the package.
 
         Args:
-            device: where torch computes.
-            runtime: "torch", or "onnxruntime" where only speed on the CPU matters.
+            device: torch's device for the networks.
+            runtime: "torch", or "onnxruntime", which is faster on a CPU but has no gradients.
         """
         segmenter: Network = load_network(SegmentationNetwork(), "segmentation", device=device)
         embedder: Network = load_network(IdentityNetwork(), "identity", device=device)
@@ -95,7 +96,7 @@ class FacePerception:
         )
 
     def detect(self, pixels: np.ndarray) -> list[FaceDetection]:
-        """Return the faces of a photo, largest first; empty when there is none.
+        """Return the faces of a photo, largest first; empty if there are none.
 
         Args:
             pixels: upright sRGB photo, (height, width, 3), uint8.
@@ -117,12 +118,12 @@ class FacePerception:
         segment: bool | None = None,
         embed: bool | None = None,
     ) -> FaceObservation:
-        """Measure one detected face.
+        """Return the measurements of one detected face, in photo pixels.
 
         Args:
-            pixels: the photo the detection came from.
+            pixels: the photo in which the face was detected.
             detection: one of `detect`'s results.
-            quality: how many passes the landmarks get.
+            quality: decides the number of passes of the landmark network.
             segment: whether to segment; by default only in full quality.
             embed: whether to compute the identity embedding; by default only in full quality.
         """
@@ -141,13 +142,14 @@ class FacePerception:
         segment: bool | None = None,
         embed: bool | None = None,
     ) -> FaceObservation:
-        """Measure the face that fills the photo; always returns an observation.
+        """Return the measurements of the face that fills the photo; there is always a result.
 
-        Starts from the whole photo. If that does not settle, starts again from the detector's box.
+        The search starts from the whole photo. If it does not converge, it starts again from the
+        detector's box.
 
         Args:
             pixels: a tight crop around one face.
-            quality: how many passes the landmarks get.
+            quality: as in `observe`.
             segment: as in `observe`.
             embed: as in `observe`.
         """
@@ -158,7 +160,7 @@ class FacePerception:
             whole = square_regions(middle, side * CROP_SCALE, torch.zeros(()))
             settled = self._settle(pixels, [whole])
             if settled.disagreement > SETTLED:
-                # Another person's face may be visible at the edge. The wanted face covers the middle.
+                # Another face may be visible at the edge; the wanted face covers the middle.
                 own = [d for d in self.detector.detect(pixels) if _covers(d.box_xyxy, middle)]
                 starts = [detection_region(d, DETECTION_SCALES[0]) for d in own[:1]]
                 again = [self._settle(pixels, [start]) for start in starts]
@@ -221,7 +223,7 @@ class FacePerception:
         )
 
     def _scores(self, upright: Float[Tensor, "478 2"]) -> Float[Tensor, "52"]:
-        """Expression scores, averaged over the face and its mirror image."""
+        """Return expression scores, averaged over the face and its mirror image."""
         flipped = upright[self.mesh.topology.mirror] * upright.new_tensor([-1.0, 1.0])
         straight, mirrored_scores = self.blendshapes(torch.stack([upright, flipped]))
         return (straight + mirrored_scores[list(mirrored_expressions())]) / 2
@@ -229,7 +231,7 @@ class FacePerception:
     def _segmentation_region(self, points: Float[Tensor, "478 3"]) -> Float[Tensor, "2 3"]:
         """Return an upright square around the whole head with its hair."""
         region = self.mesh.region_around(points, scale=SEGMENTATION_SCALE)
-        # The points end at the hairline, so the head's middle lies above theirs.
+        # The points end at the hairline; the head's middle lies above their middle.
         shift = region[:, 1] * SEGMENTATION_RISE
         return torch.cat([region[:, :2], (region[:, 2] - shift).unsqueeze(-1)], dim=-1)
 
@@ -248,7 +250,7 @@ class FacePerception:
 
 
 def detection_region(detection: FaceDetection, scale: float) -> Float[Tensor, "2 3"]:
-    """Return the square around a detected face, upright with its eyes."""
+    """Return the square around a detected face, rotated so that the eyes are level."""
     low, high = detection.box_xyxy[:2], detection.box_xyxy[2:]
     roll = torch.tensor(roll_radians(detection.keypoints5))
     return square_regions((low + high) / 2, (high - low).amax() * scale, roll)
@@ -268,7 +270,7 @@ def check_photo(pixels: np.ndarray) -> None:
     """Raise unless these are the pixels of an sRGB photo.
 
     Raises:
-        ValueError: says what came and what is allowed.
+        ValueError: the shape is not (height, width, 3) or the type is not uint8.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
         raise ValueError(
@@ -279,7 +281,7 @@ def check_photo(pixels: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def single_thread(device: torch.device) -> Generator[None]:
-    """Run torch on one thread: for these small networks, synchronising threads costs more."""
+    """Run torch on one thread: these small networks are slower with several."""
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads == 1:
         yield
@@ -307,7 +309,7 @@ def _relative_sigma(points: Float[Tensor, "batch 478 3"]) -> Float[Tensor, ""]:
 
 
 def _presence(dense: DensePoints) -> float:
-    """Return the network's presence score on frontal faces, and agreement of passes on profiles."""
+    """Return the network's presence score for frontal faces, the passes' agreement for profiles."""
     frontal = dense.presence_logit.mean().sigmoid()
     profile = torch.exp(-((_relative_sigma(dense.points) / PROFILE_TOLERANCE) ** 2))
     return float(torch.lerp(frontal, profile, dense.profile_weight.mean()))

@@ -1,4 +1,4 @@
-"""The square crop that networks are given of a face: upright, one and a half faces wide.
+"""The square crop of a face that is the input of networks: upright, one and a half faces wide.
 
 A frame is a square in a photo. Crop pixels and photo pixels (x right, y down, pixel centres at
 +0.5) are related by a rotation, a scale and a shift. The camera of a crop represents all three
@@ -21,7 +21,7 @@ from lifemask.perception.landmarks import turn
 from lifemask.perception.regions import square_regions, to_photo
 
 FOREHEAD, CHIN = 10, 152
-"""The dense points whose connecting line defines the roll, also in profiles."""
+"""The line between these dense points defines the roll, also in profiles."""
 
 FRAME_SCALE = 1.5
 """Side of the frame, in units of the larger extent of the upright points."""
@@ -29,18 +29,18 @@ FRAME_SCALE = 1.5
 
 @dataclass(frozen=True)
 class FaceFrame:
-    """A square of a photo around a face. Photo pixels."""
+    """A square of a photo around a face, in photo pixels."""
 
     centre: Float[Tensor, "*batch 2"]
-    """Its middle (x, y)."""
+    """Middle of the square (x, y)."""
     side: Float[Tensor, "*batch"]
     """Length of an edge."""
     roll: Float[Tensor, "*batch"]
-    """Radians by which the crop's +x is turned towards the photo's +y: 0 for an upright head."""
+    """Rotation of the crop's +x towards the photo's +y, radians; 0 for an upright head."""
 
 
 def face_frame(landmarks478: Float[Tensor, "*batch 478 dimensions"]) -> FaceFrame:
-    """Return the frame around the first 468 points, upright by forehead and chin.
+    """Return the frame around the first 468 points; forehead and chin define its roll.
 
     Args:
         landmarks478: dense points in photo pixels; a third coordinate is ignored.
@@ -75,8 +75,8 @@ def crop_photo(
 ) -> Float[Tensor, "*batch C size size"]:
     """Return the part of a photo inside the frame; outside the photo, its border is repeated.
 
-    Every crop pixel is the mean of bilinear samples at most one and a quarter photo pixels apart,
-    so that photos of high resolution do not alias. Differentiable in the photo and in the frame.
+    Every crop pixel is the mean of bilinear samples at most one and a quarter photo pixels apart;
+    this avoids aliasing of photos with high resolution. Differentiable in the photo and the frame.
     """
     batch = photo.shape[:-3]
     images = photo.reshape(-1, *photo.shape[-3:])
@@ -108,7 +108,7 @@ def crop_pixels(
     Only that part of the photo is converted.
     """
     height, width = pixels.shape[:2]
-    # Half a diagonal, and the margin that averaging and interpolation read.
+    # Half a diagonal, and the margin for averaging and interpolation.
     reach = float(frame.side) * (0.7072 + 2 / size) + 2
     x, y = frame.centre.tolist()
     left, top = (round(min(max(v - reach, 0), n - 1)) for v, n in ((x, width), (y, height)))
@@ -139,8 +139,8 @@ def photo_camera(
 
     Args:
         camera: as `crop_camera` returns it.
-        frame: where the crop lies.
-        size: pixels on a side of the crop.
+        frame: the crop's position.
+        size: pixels along each side of the crop.
         image_size: (height, width) of the photo in pixels.
     """
     principal_point = photo_points(camera.principal_point.unsqueeze(-2), frame, size).squeeze(-2)
@@ -167,7 +167,7 @@ def _rotated(
 ) -> SphericalHarmonicsLight:
     """Rotate light about the line of sight, image +y (down) towards +x for a positive angle.
 
-    Harmonics of azimuthal order one turn by the angle, those of order two by twice the angle.
+    Harmonics of azimuthal order one rotate by the angle, those of order two by twice the angle.
     """
     constant, y, z, x, xy, yz, zz, xz, xx_yy = light.coefficients.unbind(-2)
 
@@ -175,7 +175,7 @@ def _rotated(
         cosine, sine = angle.cos().unsqueeze(-1), angle.sin().unsqueeze(-1)
         return cosine * first - sine * second, sine * first + cosine * second
 
-    # Light axes have y up, so that a crop rotated by +roll has the light rotated by +roll.
+    # Light axes have y up: in a crop rotated by +roll, the light is rotated by +roll.
     x, y = pair(x, y, angle_radians)
     xz, yz = pair(xz, yz, angle_radians)
     xx_yy, xy = pair(xx_yy, xy, 2 * angle_radians)

@@ -1,8 +1,8 @@
 """Identity: dlib's 128-dimensional face embedding, differentiable for identity losses.
 
 Network of dlib's `face_recognition_resnet_model_v1` (King, 2017; public domain): a ResNet of 29
-convolutions on an aligned chip of 150 x 150 pixels. Two photos of one person lie nearer than
-about 0.6 in Euclidean distance.
+convolutions on an aligned chip of 150 x 150 pixels. Embeddings of two photos of one person have a
+Euclidean distance below about 0.6.
 """
 
 import numpy as np
@@ -12,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 CHIP_SIZE = 150
-"""Pixels on a side of the aligned chip."""
+"""Pixels along each side of the aligned chip."""
 
 CHIP_POINTS: tuple[int, ...] = (263, 362, 33, 133, 2)
 """Mesh points used as dlib's five: outer and inner corners of the eyes, nose base."""
 
-# Where dlib puts its five points in a chip without padding (get_face_chip_details), widened by the
+# dlib's positions of its five points in a chip without padding (get_face_chip_details), with the
 # quarter of padding that the network was trained with.
 _TEMPLATE = np.array(
     [
@@ -35,7 +35,7 @@ CHIP_TEMPLATE: tuple[tuple[float, float], ...] = tuple(
 
 
 class IdentityNetwork(nn.Module):
-    """Aligned chips to embeddings. Differentiable; runs on any device."""
+    """Computes embeddings of aligned chips. Differentiable; runs on any device."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class IdentityNetwork(nn.Module):
         self.mean: Tensor
 
     def forward(self, chips: Float[Tensor, "batch 3 150 150"]) -> Float[Tensor, "batch 128"]:
-        """Embed sRGB chips with values 0..1."""
+        """Return embeddings of sRGB chips with values 0..1."""
         x = (chips * 255.0 - self.mean[:, None, None]) / 256.0
         x = F.max_pool2d(F.relu(self.stem(x)), 3, stride=2)
         return self.embedding(self.blocks(x).mean((-1, -2)))
@@ -65,11 +65,11 @@ def chip_region(points: Float[Tensor, "*batch 478 2"]) -> Float[Tensor, "*batch 
 def template_region(
     points: Float[Tensor, "*batch N 2"], template: tuple[tuple[float, float], ...]
 ) -> Float[Tensor, "*batch 2 3"]:
-    """Return the square region in which points fall best on a template (least squares).
+    """Return the square region in which points fit a template best (least squares).
 
     Args:
         points: image pixels.
-        template: where they should lie in the region, in units of its side.
+        template: wanted positions in the region, in units of its side.
     """
     # A similarity without reflection is a complex factor and an offset: points = factor * t + o.
     goal = torch.view_as_complex(points.new_tensor(template))
@@ -94,7 +94,7 @@ class _Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.second(F.relu(self.first(x)))
         skip = F.avg_pool2d(x, 2) if self.stride == 2 else x
-        # dlib adds tensors of different size as if zeros filled the smaller one; sizes are plain
+        # dlib fills the smaller of two tensors with zeros before it adds them; sizes are plain
         # integers so that an exported network keeps them.
         channels, rows, columns = (max(int(y.shape[i]), int(skip.shape[i])) for i in (1, 2, 3))
         return F.relu(_grown(y, channels, rows, columns) + _grown(skip, channels, rows, columns))

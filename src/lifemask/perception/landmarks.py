@@ -30,14 +30,14 @@ REGION_SCALE = 1.4
 """Side of the region around known points, in units of their upright extent."""
 
 LIGHT_CORRECTION = "face_mesh_light"
-"""Asset with the correction of the frontal head's points for light from one side."""
+"""Asset with the correction of the frontal network head's points for light from one side."""
 
 LIGHT_FULL_UNTIL, LIGHT_NONE_FROM = math.radians(10.0), math.radians(25.0)
 """Yaw range over which that correction fades out; it was learned on frontal faces."""
 
 LIGHT_SHIFT_LIMIT = 0.03
-"""Root mean square of a correction, in crop units, at which half of it is applied. Usual ones are
-a fifth of that; large ones come from crops unlike those it was learned on."""
+"""Root mean square of a correction, in crop units, at which half of it is applied. Usual values are
+a fifth of that; large ones occur on crops unlike the training data."""
 
 PROFILE_FROM, PROFILE_TO = math.radians(40.0), math.radians(60.0)
 """Yaw range over which points change from the network's frontal head to its profile head."""
@@ -45,22 +45,22 @@ PROFILE_FROM, PROFILE_TO = math.radians(40.0), math.radians(60.0)
 
 @dataclass(frozen=True)
 class DensePoints:
-    """Points found in one or more regions, in photo pixels."""
+    """Dense points in one or more regions, in photo pixels."""
 
     points: Float[Tensor, "batch 478 3"]
     """x, y in photo pixels; z in pixels, smaller is nearer."""
     presence_logit: Float[Tensor, " batch"]
-    """Of the network's frontal head; below about 5 that head is unreliable."""
+    """Presence score of the frontal network head; below about 5 that head is unreliable."""
     profile_weight: Float[Tensor, " batch"]
     """Share of the profile head in the points, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class FaceMeshTopology:
-    """What is fixed about the 478 points: mean shape, triangles and mirror images."""
+    """Constants of the 478 points: mean shape, triangles and mirror images."""
 
     canonical_vertices: Float[Tensor, "468 3"]
-    """Metres; x right, y down, z forward as in a camera in front of an upright head."""
+    """Mean shape, metres; x right, y down, z forward as in a camera in front of an upright head."""
     canonical_uv: Float[Tensor, "468 2"]
     """Texture coordinates in 0..1."""
     triangles: Int[Tensor, "T 3"]
@@ -70,7 +70,7 @@ class FaceMeshTopology:
 
     @classmethod
     def from_pretrained(cls, device: str | torch.device = "cpu") -> "FaceMeshTopology":
-        """Load what ships with the package."""
+        """Load the constants that ship with the package."""
         stored = load_asset("perception/face_mesh_topology")
         # Stored with y up and z out of the face.
         to_camera = torch.tensor([1.0, -1.0, -1.0])
@@ -115,7 +115,13 @@ class FaceMesh:
         *,
         border: Border = "border",
     ) -> DensePoints:
-        """Find the points in every region; the order is the usual one in mirrored regions too."""
+        """Return the points in every region; mirrored regions have the usual order of points too.
+
+        Args:
+            pixels: sRGB photo.
+            regions: affine maps from crop units to photo pixels; see `regions`.
+            border: values outside the photo.
+        """
         crops = crop_photo(pixels, regions, CROP_SIZE, border=border)
         output = FaceMeshOutput(*self.network(crops.contiguous(memory_format=torch.channels_last)))
         profile = self._in_photo(output.profile_points, regions)
@@ -152,9 +158,9 @@ class HeadAngles(NamedTuple):
     """Direction of a head in the image."""
 
     yaw_radians: Float[Tensor, "*batch"]
-    """Positive when the face points to the image's right."""
+    """Positive if the face points to the image's right."""
     roll_radians: Float[Tensor, "*batch"]
-    """Positive when the head is turned clockwise in the image."""
+    """Positive if the head is rotated clockwise in the image."""
 
 
 def head_angles(rotation: Float[Tensor, "*batch 3 3"]) -> HeadAngles:
@@ -182,13 +188,13 @@ def jittered(
     scale: float = 0.06,
     angle_radians: float = 0.06,
 ) -> Float[Tensor, "count 2 3"]:
-    """Vary a region by a few percent, evenly and reproducibly; every second one is mirrored."""
+    """Return even, reproducible variants of a region by a few percent; every second is mirrored."""
     # Additive recurrence with the generalised golden ratio: low discrepancy in four dimensions.
     golden = 1.1673039782614187
     steps = torch.arange(1, count + 1, dtype=torch.float64)
     ratios = torch.tensor([golden**-k for k in range(1, 5)], dtype=torch.float64)
     offsets = (2.0 * ((0.5 + steps[:, None] * ratios) % 1.0) - 1.0).to(region)
-    # Mirrored pairs share their jitter, so that the effect of flipping averages out.
+    # Mirrored pairs have the same jitter, so that the effect of flipping averages out.
     offsets = offsets[torch.arange(count) // 2]
     middle = to_photo(region, region.new_tensor([[0.5, 0.5]]))
     side = region_side(region)

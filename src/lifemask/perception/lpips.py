@@ -1,4 +1,4 @@
-"""LPIPS: perceptual difference of two images, by learned weights on AlexNet's features.
+"""LPIPS: perceptual distance of two images, with learned weights on AlexNet's features.
 
 Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric", 2018,
 version 0.1 of the linear weights. Not shipped: the weights are built into the cache on request.
@@ -37,11 +37,11 @@ class LPIPS(nn.Module):
         *,
         weight: Float[Tensor, "batch 1 H W"] | None = None,
     ) -> Float[Tensor, " batch"]:
-        """Return one distance a pair; 0 for equal images.
+        """Return one distance per pair; 0 for equal images.
 
         Args:
-            images: sRGB in 0..1, at least 64 pixels on a side.
-            references: the same.
+            images: sRGB in 0..1, at least 64 pixels along each side.
+            references: images to compare with, the same.
             weight: of each pixel, 0..1; without it, all pixels count the same.
         """
         total = images.new_zeros(images.shape[0])
@@ -70,7 +70,7 @@ def load_lpips(device: str | torch.device = "cpu") -> LPIPS:
     """Load AlexNet-LPIPS from the cache.
 
     Raises:
-        FileNotFoundError: with the command that builds the weights, when they are not there.
+        FileNotFoundError: the weights are missing; the message names the command that builds them.
     """
     from lifemask.perception.weights import load_cached_network
 
@@ -78,5 +78,5 @@ def load_lpips(device: str | torch.device = "cpu") -> LPIPS:
 
 
 def _normalised(features: Tensor) -> Tensor:
-    # The clamp keeps the square root's gradient finite where every feature is zero.
+    # The clamp keeps the square root's gradient finite if all features are zero.
     return features / features.square().sum(1, keepdim=True).clamp_min(1e-20).sqrt()

@@ -1,4 +1,4 @@
-"""The same networks through ONNX Runtime: two to three times faster on a CPU, without gradients."""
+"""The networks in ONNX Runtime: two to three times faster on a CPU, without gradients."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from lifemask.morphable.assets import read_card
 from lifemask.perception.weights import cache_directory
 
 Runtime = Literal["torch", "onnxruntime"]
-"""torch defines what is correct; ONNX Runtime agrees within a tested tolerance."""
+"""torch is the reference; ONNX Runtime agrees within a tested tolerance."""
 
 
 class OnnxNetwork:
-    """A network exported to ONNX once, into the cache, and run on one thread."""
+    """A network that is exported to ONNX once, into the cache, and runs on one thread."""
 
     def __init__(
         self,
@@ -29,9 +29,9 @@ class OnnxNetwork:
         """Export the network, or find it in the cache.
 
         Args:
-            network: takes one image tensor.
+            network: its input is one image tensor.
             names: of its weights among the perception assets.
-            input_shape: an example.
+            input_shape: an example of the input's shape.
             free_axes: axes of the input whose length may vary.
 
         Raises:
@@ -68,8 +68,8 @@ def _export(
     partial = path.with_suffix(f".{id(network)}.partial")
     names = {axis: f"axis_{axis}" for axis in free_axes}
     with warnings.catch_warnings():
-        # The exporter that needs no further package is deprecated, and warns about shapes which
-        # these networks fix by design.
+        # The exporter that needs no further package is deprecated, and warns about constant shapes,
+        # which these networks have by design.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network.cpu(),

@@ -1,4 +1,4 @@
-"""The segmentation of an observed face, read at points of the photo."""
+"""Samples the segmentation of an observed face at points of the photo."""
 
 from dataclasses import replace
 
@@ -9,13 +9,13 @@ from torch import Tensor
 from lifemask.perception.observation import FaceObservation
 
 _LEAST_SKIN = 0.05
-"""Share of the dense points that must lie on skin if the segmentation is to be trusted."""
+"""The segmentation is used only if at least this share of the dense points lies on skin."""
 
 
 def segmentation_at(
     observation: FaceObservation, image_points: Float[Tensor, "N 2"]
 ) -> Float[Tensor, "N 6"]:
-    """Return class probabilities at photo pixels; without a segmentation, face skin everywhere."""
+    """Return class probabilities at photo pixels; without a segmentation, all is face skin."""
     if observation.segmentation is None:
         certain = image_points.new_zeros(len(image_points), 6)
         certain[:, 3] = 1
@@ -39,10 +39,10 @@ def skin_probability(
 
 
 def with_trusted_segmentation(observation: FaceObservation) -> FaceObservation:
-    """Return the observation without its segmentation, if that finds hardly any skin on the face.
+    """Return the observation; remove its segmentation if that finds almost no skin on the face.
 
-    The network was made for whole heads in colour. It may fail on a grey profile that is cut to the
-    face.
+    The network was trained on whole heads in colour. It may fail on a grey profile that is cropped
+    to the face.
     """
     seen = segmentation_at(observation, observation.landmarks478[:, :2])
     if float((seen[:, 2] + seen[:, 3] > 0.5).float().mean()) >= _LEAST_SKIN:

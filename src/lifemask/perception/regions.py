@@ -1,7 +1,8 @@
 """Square regions of a photo as affine maps, and the crops sampled from them.
 
-A region is a 2x3 matrix that takes (u, v, 1), with u and v in [0, 1] from the top left of the crop,
-to photo pixels (x right, y down, pixel centres at +0.5). A mirrored region runs from right to left.
+A region is a 2x3 matrix that maps (u, v, 1), with u and v in [0, 1] from the top left of the crop,
+to photo pixels (x right, y down, pixel centres at +0.5). In a mirrored region u goes from right to
+left.
 """
 
 from typing import Literal
@@ -58,14 +59,14 @@ def sample_regions(
 ) -> Float[Tensor, "N C size size"]:
     """Sample crops bilinearly. Differentiable in the image and in the regions.
 
-    Nothing is filtered: an image much finer than the crop should be reduced before.
+    There is no filter: reduce an image that is much finer than the crop before.
     """
     height, width = image.shape[-2:]
     steps = (torch.arange(size, dtype=image.dtype, device=image.device) + 0.5) / size
     grid = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1).reshape(-1, 2)
     points = to_photo(regions.to(image), grid.expand(len(regions), -1, -1))
     scale = points.new_tensor([2.0 / width, 2.0 / height])
-    # One call for all crops: their rows stacked into one tall grid over one image.
+    # One call for all crops: their rows become one tall grid over one image.
     grid = (points * scale - 1.0).reshape(1, -1, size, 2)
     crops = F.grid_sample(image[None], grid, padding_mode=border, align_corners=False)
     return crops[0].unflatten(1, (len(regions), size)).transpose(0, 1)
@@ -80,7 +81,7 @@ def crop_photo(
 ) -> Float[Tensor, "N 3 size size"]:
     """Sample crops, sRGB in 0..1, from a photo of any size; finer photos are reduced by averaging.
 
-    Only the part of the photo under the regions is touched, so that large photos cost no more.
+    Only the part of the photo under the regions is read; large photos take no longer.
     """
     height, width = pixels.shape[:2]
     corners = regions.new_tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])

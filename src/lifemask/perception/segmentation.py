@@ -1,4 +1,4 @@
-"""Hair, skin, clothes and background on an aligned crop: selfie multiclass segmentation.
+"""Segments an aligned crop into hair, skin, clothes and background (selfie multiclass network).
 
 A MobileNetV2 stem, two MobileViT-V2 stages (separable self-attention, Mehta and Rastegari, 2022)
 and a feature-pyramid decoder, as in MediaPipe's `selfie_multiclass_256x256`.
@@ -19,11 +19,11 @@ SEGMENTATION_CLASSES: tuple[str, ...] = (
 """Order of the channels; beards count as face skin, spectacle frames as other."""
 
 CROP_SIZE = 256
-"""Pixels on a side of the crop that the network was trained on."""
+"""Pixels along each side of the crops that the network was trained on."""
 
 
 class SegmentationNetwork(nn.Module):
-    """Image crops to class probabilities. Differentiable; runs on any device."""
+    """Predicts class probabilities from image crops. Differentiable; runs on any device."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class SegmentationNetwork(nn.Module):
 
     def forward(self, crops: Float[Tensor, "batch 3 256 256"]) -> Float[Tensor, "batch 6 256 256"]:
         """Return probabilities, summing to one, of `SEGMENTATION_CLASSES` on sRGB crops in 0..1."""
-        # The network expects -1..1, and SAME padding, which falls on the far side of even sizes.
+        # The network expects -1..1, and SAME padding, which is at the right and bottom if even.
         x2 = F.relu(self.stem(F.pad(crops * 2.0 - 1.0, (0, 1, 0, 1))))
         x4 = self.stage_4(x2)
         x8 = self.stage_8(x4)
@@ -73,7 +73,7 @@ class SegmentationNetwork(nn.Module):
 
 
 class _InvertedResidual(nn.Module):
-    """MobileNetV2 block: expand, depthwise 3x3, project; a skip where the shape stays."""
+    """MobileNetV2 block: expand, depthwise 3x3, project; with a skip if the shape stays."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int, *, stride: int = 1) -> None:
         super().__init__()
@@ -112,10 +112,10 @@ class _MobileViT(nn.Module):
 
 
 class _SeparableAttention(nn.Module):
-    """Attention with one global context per position in the patch, beside a linear layer.
+    """Attention with one global context per position in the patch, and a linear layer.
 
-    The batch norm in front of the layers and the (linear) two-layer feed-forward path of the source
-    are folded into these convolutions by the converter.
+    The converter has folded the batch norm in front of the layers and the (linear) two-layer
+    feed-forward path of the source into these convolutions.
     """
 
     def __init__(self, width: int) -> None:

@@ -1,4 +1,4 @@
-"""SFace: a second, independent identity embedding, to evaluate what was trained with the first.
+"""SFace: a second, independent identity embedding, to evaluate models trained with the first.
 
 Sigmoid-constrained hypersphere loss (Zhong et al., 2021) on a MobileNet, as in OpenCV Zoo's
 `face_recognition_sface_2021dec`. Not shipped: the weights are built into the cache on request.
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 CHIP_SIZE = 112
-"""Pixels on a side of the aligned chip."""
+"""Pixels along each side of the aligned chip."""
 
 CHIP_TEMPLATE: tuple[tuple[float, float], ...] = (
     (38.2946 / 112, 51.6963 / 112),
@@ -18,11 +18,11 @@ CHIP_TEMPLATE: tuple[tuple[float, float], ...] = (
     (41.5493 / 112, 92.3655 / 112),
     (70.7299 / 112, 92.2041 / 112),
 )
-"""Where the five key points of a detection lie in the chip, in units of its side."""
+"""Positions of the five points of a detection in the chip, in units of its side."""
 
 
 class SFaceNetwork(nn.Module):
-    """Aligned chips to embeddings; compare them by cosine."""
+    """Computes embeddings of aligned chips; compare them by cosine."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class SFaceNetwork(nn.Module):
         self.embedding = nn.Linear(1024 * 7 * 7, 128)
 
     def forward(self, chips: Float[Tensor, "batch 3 112 112"]) -> Float[Tensor, "batch 128"]:
-        """Embed sRGB chips with values 0..1."""
+        """Return embeddings of sRGB chips with values 0..1."""
         x = (chips * 255.0 - 127.5) / 128.0
         return self.embedding(self.layers(x).flatten(1))
 
@@ -49,7 +49,7 @@ def load_sface(device: str | torch.device = "cpu") -> SFaceNetwork:
     """Load the network from the cache.
 
     Raises:
-        FileNotFoundError: with the command that builds the weights, when they are not there.
+        FileNotFoundError: the weights are missing; the message names the command that builds them.
     """
     from lifemask.perception.weights import load_cached_network
 

@@ -1,4 +1,4 @@
-"""Loading of converted weights into the perception networks."""
+"""Loads converted weights into the perception networks."""
 
 import os
 from pathlib import Path
@@ -16,17 +16,17 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def cache_directory() -> Path:
-    """Folder for weights built on request: `LIFEMASK_CACHE`, else `~/.cache/lifemask`."""
+    """Return the folder for built weights: `LIFEMASK_CACHE`, else `~/.cache/lifemask`."""
     return Path(os.environ.get("LIFEMASK_CACHE") or Path.home() / ".cache" / "lifemask")
 
 
 def load_network(network: Module, *names: str, device: str | torch.device = "cpu") -> Module:
-    """Fill a network with shipped weights; ready to use, frozen, in float32.
+    """Fill a network with shipped weights and return it frozen, in float32.
 
     Args:
-        network: takes all tensors of all named assets.
+        network: its parameters are the tensors of all named assets.
         names: assets under `perception/`.
-        device: where it runs.
+        device: the network's device.
     """
     weights: dict[str, Tensor] = {}
     for name in names:
@@ -35,20 +35,20 @@ def load_network(network: Module, *names: str, device: str | torch.device = "cpu
 
 
 def load_cached_network(network: Module, name: str, device: str | torch.device = "cpu") -> Module:
-    """Fill a network with weights that only training and grading need, from the cache.
+    """Fill a network with weights from the cache that only training and evaluation need.
 
     Raises:
-        FileNotFoundError: with the command that builds the weights, when they are not there.
+        FileNotFoundError: the weights are missing; the message names the command that builds them.
     """
     from safetensors.torch import load_file
 
     path = cache_directory() / "perception" / f"{name}.safetensors"
     if not path.exists():
         raise FileNotFoundError(
-            f"No weights at {path}. They are only needed for training and grading and do not ship "
-            f"with lifemask. Build them once with `python tools/convert_perception.py --only "
-            f"{name}` in a checkout of the repository, or set LIFEMASK_CACHE to a folder that has "
-            "them."
+            f"No weights at {path}. Only training and evaluation need them, and lifemask does not "
+            "ship them. Build them once in a checkout of the repository with "
+            f"`python tools/convert_perception.py --only {name}`, or set LIFEMASK_CACHE to a "
+            "folder that contains them."
         )
     return _filled(network, load_file(path), device)
 

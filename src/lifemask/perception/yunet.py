@@ -19,11 +19,11 @@ class Candidates(NamedTuple):
     keypoints: Float[Tensor, "*batch N 5 2"]
     """Image-left eye, image-right eye, nose tip, image-left and image-right mouth corner."""
     scores: Float[Tensor, "*batch N"]
-    """0..1, the geometric mean of the class and the objectness score."""
+    """Geometric mean of the class and the objectness score, 0..1."""
 
 
 class YuNet(nn.Module):
-    """Backbone of separable convolutions, a three-level feature pyramid and a head a level."""
+    """Backbone of separable convolutions, a three-level feature pyramid, and one head per level."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class YuNet(nn.Module):
         x = F.relu_(self.stem(images))
         features: list[Tensor] = []
         for level, block in enumerate(self.backbone):
-            # A pooling in front of every block except the first and the third.
+            # There is a pooling in front of every block except the first and the third.
             x = block(x if level in (0, 2) else F.max_pool2d(x, 2))
             features.append(x)
         coarse = self.neck[2](features[5])

@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.tensors import map_tensors
 from lifemask.morphable.head_surface import vertex_uv
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.rendering import Rendering, sample_texture
-from lifemask.rendering.heads import render_head
+from lifemask.rendering.heads import head_vertices, render_head
 
 _MEGAPIXELS_FOR_WHOLE_PHOTO = 4.0
 _PIXELS_AT_ONCE = 2_000_000
@@ -34,7 +35,10 @@ def face_arrays(face: ReconstructedHead) -> dict[str, np.ndarray]:
     shading are linear RGB; all are zero outside the head's mask.
     """
     left, top, view = _view(face)
-    strips = [[_plain(values(drawn)) for values in _MAPS.values()] for drawn in _strips(face, view)]
+    strips = [
+        [_plain(values(drawn)) for values in _MAPS.values()]
+        for drawn in _strips(face, left, top, view)
+    ]
     maps = [np.concatenate(parts) for parts in zip(*strips, strict=True)]
     return _small_arrays(face, left, top) | dict(zip(_MAPS, maps, strict=True))
 
@@ -51,7 +55,7 @@ def write_arrays(file: BinaryIO, face: ReconstructedHead) -> None:
                 np.lib.format.write_array(member, values, allow_pickle=False)
         for name, values in _MAPS.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                for index, drawn in enumerate(_strips(face, view)):
+                for index, drawn in enumerate(_strips(face, left, top, view)):
                     strip = _plain(values(drawn))
                     if index == 0:
                         _write_header(member, strip, rows=view.image_size[0])
@@ -77,13 +81,26 @@ def _view(face: ReconstructedHead) -> tuple[int, int, PerspectiveCamera]:
     return left, top, camera.cropped(left, top, (bottom - top, right - left))
 
 
-def _strips(face: ReconstructedHead, view: PerspectiveCamera) -> Iterator[Rendering]:
+def _strips(
+    face: ReconstructedHead, left: int, corner: int, view: PerspectiveCamera
+) -> Iterator[Rendering]:
     """Draw the head from the top, in strips of at most so many pixels."""
     height, width = view.image_size
+    depth = face.face.depth
     rows = max(1, _PIXELS_AT_ONCE // width)
     for top in range(0, height, rows):
-        strip = view.cropped(0, top, (min(rows, height - top), width))
-        yield render_head(face.surface, strip, face.light).fine
+        bottom = min(top + rows, height)
+        if depth is None:
+            strip = view.cropped(0, top, (bottom - top, width))
+            yield render_head(face.surface, strip, face.light).fine
+            continue
+        # Normals from depth need a row more on either side.
+        first, last = max(top - 1, 0), min(bottom + 1, height)
+        strip = view.cropped(0, first, (last - first, width))
+        part = depth[corner + first : corner + last, left : left + width]
+        drawn = render_head(face.surface, strip, face.light, depth=part).fine
+        kept = slice(top - first, bottom - first)
+        yield map_tensors(lambda image, kept=kept: image[..., kept, :], drawn)
 
 
 def _small_arrays(face: ReconstructedHead, left: int, top: int) -> dict[str, np.ndarray]:
@@ -93,7 +110,7 @@ def _small_arrays(face: ReconstructedHead, left: int, top: int) -> dict[str, np.
     arrays = {
         "vertices_camera": camera.to_camera(vertices),
         "vertices_head": vertices,
-        "vertices_neutral": model.vertices(face.neutral_coefficients),
+        "vertices_neutral": head_vertices(model, face.face, face.neutral_coefficients),
         "triangles": model.triangles.int(),
         "face_vertices": model.regions["face"] > 0.5,
         "vertices_albedo": _vertex_colours(face),

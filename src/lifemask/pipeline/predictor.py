@@ -153,10 +153,17 @@ def _depth_in_photo(
         torch.meshgrid(torch.arange(width) + 0.5, torch.arange(height) + 0.5, indexing="xy"), -1
     )
     grid = crop_points(places.flatten(0, 1), frame, size).view(1, height, width, 2) / size * 2 - 1
-    # The nearest pixel: depth must not mix with what lies beside the face.
-    return torch.nn.functional.grid_sample(
-        depth[None, None], grid, mode="nearest", padding_mode="zeros", align_corners=False
-    )[0, 0]
+    # Bilinear in 1 / depth, which is exact on planes, and only among pixels of the face.
+    known = (depth > 0).to(depth)
+    inverse = known / torch.where(depth > 0, depth, 1)
+
+    def sampled(image: Tensor, mode: str) -> Float[Tensor, "H W"]:
+        return torch.nn.functional.grid_sample(
+            image[None, None], grid, mode=mode, padding_mode="zeros", align_corners=False
+        )[0, 0]
+
+    share, on_face = sampled(known, "bilinear"), sampled(known, "nearest") > 0
+    return torch.where(on_face, share / sampled(inverse, "bilinear").clamp(min=1e-6), 0)
 
 
 def whole_photo_frame(height: int, width: int) -> FaceFrame:

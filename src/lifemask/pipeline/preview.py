@@ -30,13 +30,14 @@ def preview_sheet(face: ReconstructedHead, *, size: int = 384) -> UInt8[np.ndarr
     left = SphericalHarmonicsLight.from_direction(-1.1, 0.25, strength=0.9, ambient=0.12)
     right = SphericalHarmonicsLight.from_direction(1.1, 0.25, strength=0.9, ambient=0.12)
     overlay = draw_smooth(surface, camera, face.light)
+    relit = surface.without_light_map()
     pictures = [
         photo,
         overlay[0] + (1 - overlay[1]) * photo,
-        _on_grey(draw_smooth(surface, camera, STUDIO_LIGHT, clay=_CLAY)),
-        _on_grey(draw_smooth(surface, camera, flat)),
-        _on_grey(draw_smooth(surface, camera, left)),
-        _on_grey(draw_smooth(surface, camera, right)),
+        _on_grey(draw_smooth(relit, camera, STUDIO_LIGHT, clay=_CLAY)),
+        _on_grey(draw_smooth(relit, camera, flat)),
+        _on_grey(draw_smooth(relit, camera, left)),
+        _on_grey(draw_smooth(relit, camera, right)),
     ]
     gap = torch.ones(3, size, _GAP)
     row = [part for picture in pictures for part in (picture, gap)][:-1]

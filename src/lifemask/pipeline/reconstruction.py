@@ -42,7 +42,10 @@ class FaceReconstruction(ReconstructedHead):
             light: the photo's own by default.
             clay: grey instead of the person's colours.
         """
-        drawn = render_head(self.surface, camera or self.camera, light or self.light).fine
+        # Depth belongs to the photo's camera, a light map to the photo's light.
+        surface = self.surface if light is None else self.surface.without_light_map()
+        depth = self.face.depth if camera is None else None
+        drawn = render_head(surface, camera or self.camera, light or self.light, depth=depth).fine
         if not clay:
             return drawn
         albedo = _CLAY * drawn.mask.expand_as(drawn.albedo)

@@ -142,7 +142,10 @@ class FaceReconstructor:
         *,
         focal_pixels: float | None = None,
     ) -> FaceFit:
-        """Predict one observed face and fit the head from there; maps of the prediction stay.
+        """Predict one observed face and fit the head from there.
+
+        Predicted albedo, displacement and landmarks stay. A predicted depth and light map do not
+        stay beside a fit: the fit has another camera and another light.
 
         Args:
             pixels: the photo, sRGB.
@@ -159,6 +162,7 @@ class FaceReconstructor:
             fit.face,
             albedo_map=prediction.albedo_map,
             displacement_map=prediction.displacement_map,
+            landmarks=prediction.landmarks,
         )
         return replace(fit, face=face)
 

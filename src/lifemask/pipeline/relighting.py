@@ -23,7 +23,9 @@ def relit_photo(
     detail of the photo. Around it (hair, background), a smooth continuation of that ratio is used.
     """
     photo = image_from_pixels(face.photo.pixels)
-    old, new = (render_head(face.surface, face.camera, lamp).fine for lamp in (face.light, light))
+    depth = face.face.depth
+    old = render_head(face.surface, face.camera, face.light, depth=depth).fine
+    new = render_head(face.surface.without_light_map(), face.camera, light, depth=depth).fine
     floor = _DARKEST * float(old.shading.max())
     ratio = new.shading.clamp(min=0) / old.shading.clamp(min=floor)
     ratio = ratio.clamp(max=4.0)

@@ -1,8 +1,8 @@
 """Registration of a morphable model to scans, point clouds and other models.
 
-`register` finds pose, scale and identity for points without known partners, `DenseFitter` for
-points in full correspondence. `adopt` (in `lifemask.registration.adoption`) completes an imported
-model so that it fits photos.
+`register` finds pose, scale and identity for points without known correspondences, `DenseFitter`
+for points in full correspondence. `adopt` (in `lifemask.registration.adoption`) completes an
+imported model so that it can be fitted to photos.
 """
 
 from lifemask.registration.closest_points import (

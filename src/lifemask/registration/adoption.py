@@ -1,6 +1,6 @@
-"""Imported models are completed, so that they fit photos with the code of the default head.
+"""Completes imported models, so that the code of the default head can fit them to photos.
 
-A file brings a mean and modes; a fit also needs dense landmarks, regions and the 52 ARKit
+A file contains a mean and modes; a fit also needs dense landmarks, regions and the 52 ARKit
 expressions. The landmarks are found on pictures of the model's mean; then the default head is
 registered to that mean, and the missing parts are copied from it.
 """
@@ -38,7 +38,7 @@ from lifemask.registration.surface_landmarks import (
 Array = np.ndarray
 
 _REACH_METRES = 0.012
-"""Vertices farther from the registered head get nothing from it."""
+"""Nothing is copied to vertices that are farther from the registered head."""
 _INSIDE = ("mouth_bag", "teeth", "gums_and_tongue", "tongue", "eye_socket_left", "eye_socket_right")
 _BALLS = ("eyeball_left", "eyeball_right")
 _COLOURS = {"skin": (0.55, 0.36, 0.28), "iris": (0.12, 0.07, 0.04), "sclera": (0.85, 0.85, 0.85)}
@@ -51,22 +51,22 @@ def adopt(
     *,
     identity_modes: int = 100,
 ) -> MorphableModel:
-    """Return the imported model with everything a fit needs.
+    """Return the imported model with all that a fit needs.
 
-    The model has the 52 ARKit expressions: its own where the names match (`browDown_L` is
-    `browDownLeft`), else those of the default head. It has no albedo, so it fits with
-    quality "fast", and no eyeballs that turn.
+    The model has the 52 ARKit expressions: its own if the names match (`browDown_L` is
+    `browDownLeft`), else those of the default head. It has no albedo; therefore it is fitted with
+    quality "fast". Its eyeballs do not rotate.
 
     Args:
-        imported: the result of an importer; its landmarks are replaced by measured ones, except
-            the 68 if it has them.
+        imported: the result of an importer; measured landmarks replace its own, except the 68 if
+            it has them.
         head: the default head, source of regions and expressions.
         perception: the networks that find landmarks on pictures of the mean.
-        identity_modes: how many of the imported modes to keep.
+        identity_modes: number of imported modes to keep.
 
     Raises:
-        ValueError: when too few landmarks are found on pictures of the mean: it is not a face, or
-            its axes differ from head space.
+        ValueError: too few landmarks are found on pictures of the mean: it is not a face, or its
+            axes differ from head space.
     """
     found, outer = _find_landmarks(imported, perception)
     own = np.flatnonzero(found.spread[:468] < 0.0035)
@@ -177,7 +177,7 @@ def _register_head(
     normals = vertex_normals(
         torch.from_numpy(imported.mean), torch.from_numpy(imported.triangles)
     ).numpy()
-    # The face alone, thinned: hair, ears and neck differ too much between models.
+    # Only some points of the face: hair, ears and neck differ too much between models.
     low, high = np.nanmin(found.position[good], 0) - 0.01, np.nanmax(found.position[good], 0) + 0.01
     face = np.flatnonzero(((imported.mean > low) & (imported.mean < high)).all(1))
     face = face[:: max(1, len(face) // 4000)]

@@ -14,20 +14,21 @@ class SurfacePoints:
     """Points on a triangle mesh, each with the distance to its query point."""
 
     triangle_index: Int[Array, "N"]
-    """Triangle that holds the point."""
+    """Triangle that contains the point."""
     barycentric: Float[Array, "N 3"]
     """Weights of that triangle's corners; they sum to one."""
     position: Float[Array, "N 3"]
-    """The point itself, in the unit of the mesh."""
+    """The point, in the unit and axes of the mesh."""
     distance: Float[Array, "N"]
-    """Distance to the query point."""
+    """Distance to the query point, in the unit of the mesh."""
 
 
 class TriangleSurface:
     """A fixed triangle topology that finds closest points for any vertex positions.
 
-    Candidates are the triangles around the `neighbours` vertices nearest to the query, each tested
-    exactly. This is the true closest point unless a triangle is much longer than its neighbours.
+    Candidates are the triangles around the `neighbours` vertices nearest to the query; each is
+    tested exactly. The result is the true closest point unless a triangle is much longer than its
+    neighbours.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class TriangleSurface:
         slot = starts[:-1, None] + np.arange(width)
         inside = np.arange(width) < counts[:, None]
         owner = order[np.minimum(slot, len(order) - 1)] // 3
-        # Padding repeats the vertex's first triangle: a repeated candidate changes nothing.
+        # Padding repeats the vertex's first triangle; repeated candidates change nothing.
         first = owner[:, :1]
         self.vertex_triangles = np.where(inside, owner, first)
 
@@ -104,7 +105,7 @@ def closest_barycentric(
     along_bc = ratio(d4 - d3, (d4 - d3) + (d5 - d6))
     along_ac = ratio(d2, d2 - d6)
     along_ab = ratio(d1, d1 - d3)
-    # Edges first, corners last: a corner region also satisfies the tests of its two edges.
+    # Corners come after edges: a corner region also satisfies the tests of its two edges.
     regions = (
         ((area_a <= 0) & (d4 >= d3) & (d5 >= d6), (zero, 1 - along_bc, along_bc)),
         ((area_b <= 0) & (d2 >= 0) & (d6 <= 0), (1 - along_ac, zero, along_ac)),
@@ -123,7 +124,7 @@ def _dot(a: Array, b: Array) -> Array:
 
 
 def vertex_areas(vertices: Float[Array, "V 3"], triangles: Int[Array, "T 3"]) -> Float[Array, "V"]:
-    """Return a third of the area around every vertex, square metres: its weight in an average."""
+    """Return a third of the area of the triangles at every vertex, square metres: its weight."""
     a, b, c = (vertices[triangles[:, k]] for k in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1) / 6
     result = np.zeros(len(vertices))

@@ -1,4 +1,4 @@
-"""Identities fitted to points whose partners on the model are known."""
+"""Fits identities to points with known correspondences on the model."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class DenseFit:
-    """A model fitted to points whose partners on the model are known."""
+    """A model fitted to points with known correspondences."""
 
     coefficients: Float[Array, "I"]
     """Identity, in standard deviations."""
     distance: Float[Array, "N"]
-    """Distance of every point to its partner, metres."""
+    """Distance of every point to its corresponding model point, metres."""
 
 
 class DenseFitter:
@@ -31,13 +31,14 @@ class DenseFitter:
         *,
         prior: float = 1.0,
     ) -> None:
-        """Take the partner points of the targets.
+        """Store the model points that correspond to the targets.
 
         Args:
-            mean: partner points on the mean face, metres.
-            basis: how they move, metres per standard deviation.
+            mean: corresponding points on the mean face, metres.
+            basis: their identity modes, metres per standard deviation.
             weights: area of each point.
-            prior: cost of one squared standard deviation in square millimetres, points of weight 1.
+            prior: cost of one squared standard deviation in square millimetres, for points of
+                weight 1.
         """
         self.mean, self.weights, self.count = mean, weights / weights.mean(), len(basis)
         self.basis = basis.reshape(len(basis), 3 * len(mean))
@@ -48,12 +49,12 @@ class DenseFitter:
         self.inverse = np.linalg.inv(matrix)
 
     def fit(self, points: Float[Array, "N 3"], *, iterations: int = 4) -> DenseFit:
-        """Return the best rigid pose and identity; scale stays one."""
+        """Return the rigid pose and identity that fit the points (metres) best; the scale is 1."""
         _, rotation, translation = align(self.mean, points, self.weights)
         coefficients = np.zeros(self.count)
         for _ in range(iterations):
             wanted = (points - translation) @ rotation - self.mean
-            # Pose and identity together: in alternation, they converge slowly.
+            # Pose and identity are solved together: in alternation, they converge slowly.
             solution = self.inverse @ (self.weighted @ wanted.reshape(-1))
             coefficients, twist = solution[: self.count], solution[self.count :]
             translation = translation + rotation @ twist[3:]

@@ -1,10 +1,10 @@
 """Registration of a morphable model to a mesh or point cloud: landmarks first, then every point.
 
-Gauss-Newton over pose, scale and identity. Each target point is tied to the closest point of the
-model's surface, mostly along the surface normal (Chen and Medioni, "Object modelling by
-registration of multiple range images", 1992). Landmarks keep lips and eyelids from sliding. Plain
-numpy in float64: this runs when models and scans are prepared or evaluated, not when a photo is
-fitted.
+Gauss-Newton steps over pose, scale and identity reduce the distance of each target point to the
+closest point of the model's surface, mostly along the surface normal (Chen and Medioni, "Object
+modelling by registration of multiple range images", 1992). Landmarks prevent lips and eyelids from
+sliding. The code is plain numpy in float64: it prepares or evaluates models and scans and is not
+part of the fit to a photo.
 """
 
 from dataclasses import dataclass, replace
@@ -27,10 +27,10 @@ class LinearShape:
     basis: Float[Array, "I V 3"]
     """Identity modes in metres per standard deviation."""
     triangles: Int[Array, "T 3"]
-    """Triangles that may hold correspondences; leave out mouth bag, eyeballs and teeth."""
+    """Triangles that may contain correspondences; leave out mouth bag, eyeballs and teeth."""
 
     def vertices(self, coefficients: Float[Array, "K"]) -> Float[Array, "V 3"]:
-        """Return the vertices of the first K modes' coefficients, metres."""
+        """Return the vertices for coefficients of the first K modes, metres."""
         modes = self.basis[: len(coefficients)]
         return self.mean + np.tensordot(coefficients, modes, axes=1)
 
@@ -44,35 +44,35 @@ class LandmarkPairs:
     """Points of the model with known positions on the target."""
 
     triangle_index: Int[Array, "N"]
-    """Triangle of the model that holds each landmark, an index into `all_triangles`."""
+    """Triangle of the model that contains each landmark, an index into `all_triangles`."""
     barycentric: Float[Array, "N 3"]
     """Weights of that triangle's corners."""
     target: Float[Array, "N 3"]
-    """Where the landmark is on the target, metres."""
+    """Position of each landmark on the target, metres."""
     weight: Float[Array, "N"]
-    """Trust in each pair, 0 to 1."""
+    """Weight of each pair, 0 to 1."""
     all_triangles: Int[Array, "T 3"]
-    """The triangles that `triangle_index` counts in."""
+    """The triangles into which `triangle_index` points."""
 
 
 @dataclass(frozen=True)
 class RegistrationConfig:
-    """How to register a morphable model to points."""
+    """Settings of the registration of a morphable model to points."""
 
     iterations: int = 20
     """Gauss-Newton steps."""
     prior: float = 2.0
     """Cost of one squared standard deviation, in square millimetres summed over 5,000 points."""
     landmark_weight: float = 4.0
-    """Weight of a landmark's squared millimetre against that of one of 5,000 points."""
+    """Weight of a landmark's squared millimetre, relative to that of one of 5,000 points."""
     plane_share: float = 0.9
-    """Share of the point cost that counts only the distance along the surface normal, 0 to 1."""
+    """Share of the point cost that uses only the distance along the surface normal, 0 to 1."""
     point_scale_metres: float = 0.004
-    """Distance where a point starts to be treated as an outlier."""
+    """Distance from which a point counts as an outlier."""
     landmark_scale_metres: float = 0.004
     """The same for landmarks."""
     free_scale: bool = True
-    """Whether the target's size is unknown; the scale multiplies the model."""
+    """Whether the target's size is unknown; the model is then scaled."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ class Registration:
     """The model after registration: target = scale * rotation @ x + translation."""
 
     scale: float
-    """Size of the target over that of the model."""
+    """Size of the target divided by that of the model."""
     rotation: Float[Array, "3 3"]
-    """From model axes to target axes."""
+    """Rotation from model axes to target axes."""
     translation: Float[Array, "3"]
-    """In metres of the target."""
+    """Translation in target axes, metres."""
     coefficients: Float[Array, "I"]
     """Identity, in standard deviations."""
     vertices: Float[Array, "V 3"]
@@ -108,21 +108,22 @@ def register(
     surface: TriangleSurface | None = None,
     config: RegistrationConfig | None = None,
 ) -> Registration:
-    """Return the pose, scale and identity that bring the model onto the points.
+    """Return the pose, scale and identity with which the model fits the points best.
 
     Args:
         shape: the model; all its modes are used.
         points: target points in metres.
-        weights: area or trust of each point; only ratios matter.
-        landmarks: pairs that also count in the fit. Without them `start` is required.
-        normals: unit normals of the target; a pair counts less the more its normals disagree, and
-            not at all beyond a right angle. Keeps the two sides of lips, lids and ears apart.
+        weights: area or confidence of each point; only ratios matter.
+        landmarks: pairs that are also fitted. Without them `start` is required.
+        normals: unit normals of the target; the weight of a pair falls with the angle between its
+            normals and is zero beyond a right angle. This distinguishes the two sides of lips, lids
+            and ears.
         start: initial scale, rotation and translation; default: from alignment of the landmarks.
-        surface: the model's topology, when many targets share it.
+        surface: the model's topology, if many targets share it.
         config: weights and iterations.
 
     Raises:
-        ValueError: with neither landmarks nor a start, or fewer than four landmarks to start from.
+        ValueError: there is no start, and there are fewer than four landmarks.
     """
     config = config or RegistrationConfig()
     if start is None:
@@ -250,6 +251,6 @@ class _Solver:
 def landmark_positions(
     vertices: Float[Array, "V 3"], landmarks: LandmarkPairs
 ) -> Float[Array, "N 3"]:
-    """Return the model's own landmark points for these vertices."""
+    """Return the positions of the model's landmarks for these vertices."""
     corners = vertices[landmarks.all_triangles[landmarks.triangle_index]]
     return (landmarks.barycentric[..., None] * corners).sum(1)

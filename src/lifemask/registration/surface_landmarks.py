@@ -1,8 +1,8 @@
 """Dense landmarks of a textured mesh: it is drawn from several sides, points are projected back.
 
-The landmark network works on images. Every view gives a position on the mesh for each of the 478
-points. Views that show the surface of a point at a slant, or only beside an edge, count little,
-and the weighted geometric median over views removes the other outliers.
+The landmark network needs images. Every view gives a position on the mesh for each of the 478
+points. Views that show the surface of a point at a slant, or only beside an edge, have a low
+weight, and the weighted geometric median over views removes the other outliers.
 """
 
 import math
@@ -34,19 +34,19 @@ _DISTANCE_METRES = 1.2
 
 @dataclass(frozen=True)
 class SurfaceLandmarks:
-    """Where the 478 points of the dense face mesh lie on a mesh."""
+    """Positions of the 478 dense points on a mesh."""
 
     position: Float[np.ndarray, "478 3"]
-    """Metres, on the reference vertices; NaN for a point that no view shows."""
+    """Metres, on the reference vertices; NaN if no view shows the point."""
     spread: Float[np.ndarray, "478"]
-    """Mean distance of the views' positions to this one, metres; NaN if no view shows it."""
+    """Mean distance of the views' positions to `position`, metres; NaN if no view shows it."""
     views: Int[np.ndarray, "478"]
     """Number of views that show the point."""
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """How a mesh looks: give one of the two."""
+    """The colours of a mesh: give one of the two."""
 
     texture: Float[Tensor, "3 R S"] | None = None
     """Linear RGB texture."""
@@ -61,7 +61,7 @@ class ViewConfig:
     yaws_degrees: tuple[float, ...] = (-40, -20, 0, 20, 40)
     """Rotations of the head about +Y."""
     pitches_degrees: tuple[float, ...] = (-12, 3, 18)
-    """Rotations of the head about +X; positive looks down."""
+    """Rotations of the head about +X; positive is down."""
     image_size: int = 512
     """Side of the square images, pixels."""
     width_metres: float = 0.33
@@ -79,7 +79,16 @@ def head_camera(
     width_metres: float = 0.33,
     distance_metres: float = _DISTANCE_METRES,
 ) -> PerspectiveCamera:
-    """Return a camera that looks at `centre` while the head is rotated by yaw and pitch."""
+    """Return a camera that points at `centre`; the head is rotated by yaw and pitch.
+
+    Args:
+        centre: metres, head axes.
+        yaw_radians: rotation of the head about +Y.
+        pitch_radians: rotation of the head about +X; positive is down.
+        image_size: side of the square image, pixels.
+        width_metres: width of the scene in the plane through the centre.
+        distance_metres: from the camera to the centre.
+    """
     head_rotation = matrix_from_yaw_pitch_roll(
         torch.tensor(float(yaw_radians)), torch.tensor(float(pitch_radians)), torch.tensor(0.0)
     )
@@ -112,14 +121,14 @@ def find_surface_landmarks(
         perception: the networks.
         shapes: vertices in metres, head axes.
         appearances: one for each shape.
-        triangles: of all shapes.
+        triangles: vertex indices, for all shapes.
         reference: vertices on which the positions are averaged, for instance the mean face.
-        centre: point that the cameras look at, metres.
-        landing: indices of the triangles a point may lie on; default all. Points of the iris land
-            on whatever is there.
+        centre: target of the cameras, metres.
+        landing: indices of the triangles on which a point may lie; default all. Points of the iris
+            may lie on any triangle.
         uv: texture coordinates, if an appearance has a texture.
         uv_triangles: indices into `uv`.
-        views: directions of the views.
+        views: the cameras' directions, size and limits.
     """
     views = views or ViewConfig()
     allowed = torch.ones(len(triangles), dtype=torch.bool)
@@ -178,15 +187,15 @@ def _observe(perception: FacePerception, pixels: np.ndarray, detection: FaceDete
 
 @dataclass(frozen=True)
 class _Surface:
-    """A shape on which landmarks are sought."""
+    """A shape on which landmarks are located."""
 
     vertices: Float[Tensor, "V 3"]
     normals: Float[Tensor, "V 3"]
     triangles: Int[Tensor, "T 3"]
     reference: Float[Tensor, "V 3"]
-    """Vertices on which positions are returned."""
+    """Vertices for the returned positions."""
     allowed: Bool[Tensor, "T"]
-    """Triangles that a point may lie on."""
+    """Triangles on which a point may lie."""
 
 
 def _on_surface(
@@ -195,7 +204,7 @@ def _on_surface(
     camera: PerspectiveCamera,
     minimum_cosine: float,
 ) -> Iterator[tuple[int, Float[Tensor, "4"]]]:
-    """Yield number and (x, y, z on the reference, weight) of every point that hits the surface well."""
+    """Yield number and (x, y, z on the reference, weight) of points that the view shows well."""
     triangles = surface.triangles
     fragments = rasterize(camera.project(surface.vertices), triangles, camera.image_size)
     index = fragments.triangle_index
@@ -205,7 +214,7 @@ def _on_surface(
         column, row = math.floor(x), math.floor(y)
         if not (2 <= column < width - 2 and 2 <= row < height - 2):
             continue
-        # The pixel, or else the nearest of its neighbours: lids and lips are thin.
+        # Use the pixel or, if it is empty, its nearest neighbour: lids and lips are thin.
         window = index[row - 1 : row + 2, column - 1 : column + 2]
         good = (window >= 0) & surface.allowed[window.clamp(min=0)]
         if not good.any():
@@ -241,10 +250,10 @@ def _summary(positions: list[list[Tensor]]) -> SurfaceLandmarks:
 
 
 def complete_landmarks(found: SurfaceLandmarks) -> tuple[np.ndarray, np.ndarray]:
-    """Return all dense points (478, 3) of a symmetric head and their trust (478,), 0 to 1.
+    """Return all dense points (478, 3) of a symmetric head and their weights (478,), 0 to 1.
 
     Points that differ between views or sides are replaced by a thin-plate warp of the network's
-    canonical mesh. Irises stay at zero: they belong on eyeballs.
+    canonical mesh. Irises stay at zero, because they belong to the eyeballs.
     """
     topology = load_asset("perception/face_mesh_topology")
     mirror = np.asarray(topology["mirror"]).astype(np.int64)
@@ -262,7 +271,7 @@ def complete_landmarks(found: SurfaceLandmarks) -> tuple[np.ndarray, np.ndarray]
     dense[:468] = warp(canonical)
     dense[known] = symmetrised[known]
     dense = (dense + dense[mirror] * [-1, 1, 1]) / 2
-    # Replaced points inside the face are right to a few millimetres; those on its outline slide.
+    # Replaced points inside the face are exact to a few millimetres; those on its outline slide.
     weight = np.where(spread < 2.5 * STABLE_SPREAD_METRES, 0.3, 0.1)
     weight[known] = np.maximum(0.3, np.exp(-((spread[known] / STABLE_SPREAD_METRES) ** 2)))
     return dense, weight
@@ -271,7 +280,7 @@ def complete_landmarks(found: SurfaceLandmarks) -> tuple[np.ndarray, np.ndarray]
 def geometric_median(
     points: Float[np.ndarray, "N 3"], weights: Float[np.ndarray, "N"], *, iterations: int = 40
 ) -> Float[np.ndarray, "3"]:
-    """Return the point with the least weighted sum of distances (Weiszfeld, 1937)."""
+    """Return the point with the smallest weighted sum of distances to points (Weiszfeld, 1937)."""
     middle = np.average(points, axis=0, weights=weights)
     for _ in range(iterations):
         distance = np.linalg.norm(points - middle, axis=1) + 1e-6

@@ -1,4 +1,4 @@
-"""The rasterisation backends by name; plain PyTorch defines what is correct."""
+"""The rasterisation backends by name; plain PyTorch is the reference."""
 
 import importlib
 import importlib.util
@@ -10,7 +10,7 @@ from torch import Tensor
 
 BackendName = Literal["auto", "torch", "numba"]
 
-# Which triangles to leave out: those whose outside ("front") or inside ("back") is seen.
+# Which triangles to leave out: those that show their outside ("front") or inside ("back").
 Cull = Literal["back", "front", "none"]
 
 _MODULES = {
@@ -20,7 +20,7 @@ _MODULES = {
 
 
 def available_backends(device: torch.device | str = "cpu") -> tuple[str, ...]:
-    """Return the names of the backends that work on `device` here, best first."""
+    """Return the names of the backends that are installed and support `device`, fastest first."""
     on_cpu = torch.device(device).type == "cpu"
     if on_cpu and importlib.util.find_spec("numba") is not None:
         return ("numba", "torch")
@@ -28,7 +28,7 @@ def available_backends(device: torch.device | str = "cpu") -> tuple[str, ...]:
 
 
 def load_backend(name: str, device: torch.device) -> ModuleType:
-    """Return the module that does the work on `device`.
+    """Return the backend's module for `device`; "auto" chooses the fastest.
 
     Raises:
         ValueError: the name is unknown or the backend cannot use the device.
@@ -47,7 +47,7 @@ def load_backend(name: str, device: torch.device) -> ModuleType:
 
 
 def check_indices(triangles: Tensor, vertex_count: int) -> None:
-    """Stop before compiled code reads outside an array; on a GPU the driver does.
+    """Raise before compiled code reads outside an array; on a GPU the driver checks this.
 
     Raises:
         IndexError: a triangle names a vertex that does not exist.

@@ -15,8 +15,8 @@ from lifemask.rendering.rasterization import rasterize
 def compile_kernels() -> float:
     """Compile every kernel for float32, forward and backward, and return the seconds it took.
 
-    Some ten seconds once on a machine, because the result is kept on disk; well under a second
-    afterwards. Without numba there is nothing to do.
+    The first call on a machine takes about ten seconds. The result is kept on disk, and later calls
+    take less than a second. Without numba it does nothing.
     """
     start = time.perf_counter()
     if "numba" in available_backends():

@@ -1,4 +1,4 @@
-"""Normals from a depth image: the surface that each pixel shows, seen by its camera."""
+"""Normals of the surface that a depth image shows."""
 
 import torch
 from jaxtyping import Float
@@ -13,12 +13,12 @@ def depth_normals(
 ) -> Float[Tensor, "*batch 3 H W"]:
     """Return unit normals in light axes (+x right, +y up, +z to the viewer); differentiable.
 
-    Central differences of the points behind the pixels. A pixel without depth, or with a neighbour
-    without, has the normal 0.
+    They are computed by central differences of the pixels' surface points. A pixel has the normal 0
+    if it or one of its neighbours has no depth.
 
     Args:
         depth: metres along the optical axis; 0 where there is no surface.
-        camera: of the image.
+        camera: the image's.
     """
     height, width = depth.shape[-2:]
     columns = torch.arange(width, device=depth.device) + 0.5
@@ -33,7 +33,7 @@ def depth_normals(
     )
     by_column = points[..., 1:-1, 2:] - points[..., 1:-1, :-2]
     by_row = points[..., 2:, 1:-1] - points[..., :-2, 1:-1]
-    # Towards the camera, and from camera axes (y down, z away) to light axes.
+    # Normals point to the camera; camera axes (y down, z away) become light axes.
     outward = (
         torch.linalg.cross(by_row, by_column, dim=-3)
         * depth.new_tensor([1.0, -1.0, -1.0])[:, None, None]

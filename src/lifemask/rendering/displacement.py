@@ -1,4 +1,4 @@
-"""From displacement in UV to normals: one definition for drawn faces, losses, detail and export.
+"""Converts displacement in UV to normals, for drawn faces, losses, detail and export alike.
 
 Points move by h along the unit normal n. The displaced surface has, to first order in h, the normal
 n - grad h, where grad h is the gradient of h along the surface (Blinn, "Simulation of wrinkled
@@ -14,7 +14,7 @@ from torch import Tensor
 def displacement_slopes(displacement: Float[Tensor, "*batch R R"]) -> Float[Tensor, "*batch 2 R R"]:
     """Return the derivatives by u and by v (down), in metres per width of the texture.
 
-    Central differences; at the border one texel repeats.
+    They are central differences; texels at the border are repeated.
 
     Args:
         displacement: metres along the normal.
@@ -49,7 +49,7 @@ def texture_gradients(
     uv1, uv2 = pb - pa, pc - pa
     cross = torch.linalg.cross(first, second)
     squared = (cross * cross).sum(-1, keepdim=True).clamp(min=1e-18)
-    # The reciprocal basis of the two edges in the triangle's plane.
+    # Reciprocal basis of the triangle's two edges, in its plane.
     dual1 = torch.linalg.cross(second, cross) / squared
     dual2 = torch.linalg.cross(cross, first) / squared
     along_u = dual1 * uv1[:, :1] + dual2 * uv2[:, :1]
@@ -72,7 +72,7 @@ def displaced_normals(
         slopes: as `displacement_slopes` returns them.
         gradient_u: gradient of u along the surface, in the axes of the normals.
         gradient_v: the same of v.
-        share: part of the displacement that counts, 0 to 1: wet surfaces hide it.
+        share: part of the displacement that counts, 0 to 1; it is less on wet surfaces.
     """
     gradient = slopes[0] * gradient_u + slopes[1] * gradient_v
     tilted = normals - (gradient - (gradient * normals).sum(0) * normals) * share
@@ -86,8 +86,8 @@ def tangent_normals(
 
     Args:
         displacement: metres along the normal.
-        width_metres: length on the surface of the whole width of the texture.
-        steepest: largest slope along either axis; None leaves it free.
+        width_metres: length on the surface that the whole width of the texture covers.
+        steepest: largest slope along either axis; None for no limit.
     """
     slopes = displacement_slopes(displacement)
     if steepest is not None:

@@ -1,4 +1,4 @@
-"""Blurring, resizing and filling of images that are known only in places."""
+"""Blurs, resizes and fills images that are known only in part."""
 
 import torch
 import torch.nn.functional as F
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 def gaussian_blur(image: Float[Tensor, "C H W"], sigma: float) -> Float[Tensor, "C H W"]:
-    """Return the image blurred with a Gaussian of `sigma` pixels, borders replicated."""
+    """Return the image blurred with a Gaussian of `sigma` pixels; borders are repeated."""
     if sigma < 0.2:
         return image
     if sigma > 4:
-        # A wide blur of a reduced image looks the same and is far cheaper.
+        # A wide blur of a reduced image gives about the same and is much faster.
         height, width = image.shape[-2:]
         even = F.pad(image[None], (0, width % 2, 0, height % 2), mode="replicate")
         small = gaussian_blur(F.avg_pool2d(even, 2)[0], sigma / 2)
@@ -34,7 +34,13 @@ def gaussian_blur(image: Float[Tensor, "C H W"], sigma: float) -> Float[Tensor, 
 def blur_weighted(
     image: Float[Tensor, "C H W"], weight: Float[Tensor, "H W"], sigma: float
 ) -> Float[Tensor, "C H W"]:
-    """Return the blur of what is known; zero where nothing known is near."""
+    """Return the blur of known pixels only; zero where no known pixel is near.
+
+    Args:
+        image: any values.
+        weight: 0 (unknown) to 1.
+        sigma: of the Gaussian, pixels.
+    """
     total = gaussian_blur(weight[None], sigma)
     return gaussian_blur(image * weight, sigma) / total.clamp(min=1e-3)
 
@@ -49,7 +55,7 @@ def eroded(image: Float[Tensor, "H W"], radius: float) -> Float[Tensor, "H W"]:
 def fill_unknown(
     weighted: Float[Tensor, "C H W"], weight: Float[Tensor, "H W"]
 ) -> Float[Tensor, "C H W"]:
-    """Carry known values smoothly over the whole image (push-pull).
+    """Extend known values smoothly over the whole image (push-pull).
 
     Args:
         weighted: values times weight.
@@ -68,11 +74,11 @@ def fill_unknown(
 
 
 def resized(image: Float[Tensor, "C H W"], size: int) -> Float[Tensor, "C size size"]:
-    """Return a square image at another size: averaged when smaller, smooth when larger."""
+    """Return a square image at another size: averaged if smaller, smooth if larger."""
     if image.shape[-1] == size:
         return image
     smaller = size < image.shape[-1]
-    # With antialiasing PyTorch treats one axis after the other: twice as fast, larger images too.
+    # With antialiasing PyTorch processes one axis after the other: twice as fast, also if larger.
     return F.interpolate(
         image[None],
         (size, size),

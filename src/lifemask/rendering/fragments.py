@@ -8,18 +8,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Fragments:
-    """The nearest triangle at each pixel centre, shared by all images drawn from one view."""
+    """The nearest triangle at each pixel centre; all images of one view share it."""
 
     triangle_index: Int[Tensor, "*batch H W"]
-    """Row of `triangles`; -1 where there is none. Not differentiable."""
+    """Row of `triangles`; -1 without a triangle. Not differentiable."""
     barycentric: Float[Tensor, "*batch H W 3"]
-    """Perspective-correct weights of the three corners, summing to one; zero where none.
+    """Perspective-correct weights of the three corners, sum one; zero without a triangle.
 
-    They belong to the exact corners while coverage belongs to corners snapped to 1/256 pixel, so a
-    weight can lie outside [0, 1] by the snap, at most by 1/16.
+    They use the exact corners, but coverage uses corners snapped to 1/256 pixel; therefore a weight
+    can lie outside [0, 1], at most by 1/16.
     """
     depth: Float[Tensor, "*batch H W"]
-    """Distance along the optical axis in metres; zero where none."""
+    """Distance along the optical axis in metres; zero without a triangle."""
 
     @property
     def mask(self) -> Bool[Tensor, "*batch H W"]:

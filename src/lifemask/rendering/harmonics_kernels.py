@@ -1,6 +1,6 @@
 """Real spherical harmonics in numba kernels, in the order of `geometry.lighting`."""
 
-# Numba infers the types of kernels from the arrays they are called with.
+# Numba infers the types of kernels from the arrays that they get.
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false
 
 import numpy as np
@@ -21,7 +21,7 @@ C22 = np.sqrt(15 / (16 * np.pi))
 
 @kernel()
 def fill_harmonics(x, y, z, basis):
-    """Write the nine harmonics of a unit vector."""
+    """Write the nine harmonics of a unit vector in light axes."""
     basis[0] = C0
     basis[1] = C1 * y
     basis[2] = C1 * z

@@ -1,10 +1,10 @@
-"""From an explained face to a head: its mesh, its texture and what a camera sees of it.
+"""From an explained face to a head: its mesh, its texture and its images from a camera.
 
-What a system predicts, what the fit finds and what a drawn face has as its truth become a head
-here and nowhere else, for files, figures and pictures alike.
+This module makes every head, for files, figures and pictures: from predictions, from fits and from
+the truth of drawn faces.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torch import Tensor
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight, light_axes_from_camera
 from lifemask.geometry.meshes import Mesh, vertex_normals
+from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.explained_face import ExplainedFace, UVMap
 from lifemask.morphable.head_surface import opaque_triangles, vertex_uv
 from lifemask.morphable.model import MorphableModel
@@ -32,28 +33,34 @@ from lifemask.rendering.texture import sample_texture
 
 @dataclass(frozen=True)
 class HeadSurface:
-    """A head as the face's expression and detail make it, in head space."""
+    """A head with the face's expression and detail, in head space."""
 
     coarse: Mesh
     """The morphable model's surface, without lashes."""
     mesh: Mesh
-    """The same surface moved by the displacement; `coarse` where there is none."""
+    """The same surface moved by the displacement; equal to `coarse` without one."""
     texture: Float[Tensor, "*batch 3 R R"] | None
     """Linear RGB albedo; None for a model without albedo and a face without a map."""
-    displacement: Float[Tensor, "*batch R R"] | None
-    """Metres along the normal, 0 where nothing is known; None without a map."""
+    displacement: Float[Tensor, "*batch D D"] | None
+    """Metres along the normal, 0 where the map does not cover; None without a map."""
     light_map: UVMap | None
-    """Shading in UV that stands in for the light, where it covers the surface."""
+    """Shading in UV, linear RGB, that replaces that of the photo's light where it covers; None
+    without."""
+
+    def without_light_map(self) -> "HeadSurface":
+        """Return the same head for another light than the photo's."""
+        return replace(self, light_map=None)
 
 
 @dataclass(frozen=True)
 class HeadImages:
-    """What a camera sees of a head."""
+    """Images of a head from a camera."""
 
     fine: Rendering
-    """Everything with the normals of the detailed surface."""
+    """All images, with the normals of the detailed surface."""
     coarse_normals: Float[Tensor, "*batch 3 H W"]
-    """Unit normals of the morphable model's surface alone, light axes."""
+    """Unit normals of the morphable model's surface without detail at the same points, light
+    axes."""
 
 
 def head_surface(
@@ -62,7 +69,7 @@ def head_surface(
     """Return the surface of explained faces; differentiable.
 
     Args:
-        model: the head of the faces.
+        model: the head model of the faces.
         face: one face, or several with batch axes.
         triangles: indices of the triangles to keep; by default all but the lashes.
     """
@@ -78,6 +85,22 @@ def head_surface(
         displacement = known_displacement(face.displacement_map)
         moved = mesh(displaced_vertices(model, vertices, displacement))
     return HeadSurface(coarse, moved, head_texture(model, face), displacement, face.light_map)
+
+
+def head_vertices(
+    model: MorphableModel, face: ExplainedFace, coefficients: FaceCoefficients | None = None
+) -> Float[Tensor, "*batch V 3"]:
+    """Return the vertices of a head in head space, moved by the face's displacement if it has one.
+
+    Args:
+        model: the head of the face.
+        face: whose head.
+        coefficients: replace those of the face, such as the same person with a neutral expression.
+    """
+    vertices = model.vertices(face.coefficients if coefficients is None else coefficients)
+    if face.displacement_map is None:
+        return vertices
+    return displaced_vertices(model, vertices, known_displacement(face.displacement_map))
 
 
 def known_displacement(known: UVMap) -> Float[Tensor, "*batch R R"]:
@@ -128,20 +151,22 @@ def render_head(
     *,
     depth: Float[Tensor, "*batch H W"] | None = None,
 ) -> HeadImages:
-    """Return what a camera sees of a head; differentiable.
+    """Return the images of a head from a camera; differentiable.
 
     Args:
         surface: the head.
         camera: its `image_size` is the size of the images.
         light: default white light whose shading is 1 everywhere; where the surface has a light map,
-            that counts instead.
-        depth: a refined depth of the same camera; its normals count where it is above 0.
+            the map replaces it. For another light than the photo's, use `without_light_map`.
+        depth: a refined depth from the same camera, metres; its normals are used where it is above
+            0.
     """
     drawn = render(surface.mesh, camera, texture=surface.texture, light=light)
     if surface.displacement is None and surface.light_map is None and depth is None:
         return HeadImages(drawn, drawn.normals)
+    # Normals of the smooth surface at the pixels that show its points after the displacement.
     coarse = surface.coarse
-    points = camera.project(coarse.vertices)
+    points = camera.project(surface.mesh.vertices)
     fragments = rasterize(points, coarse.triangles, camera.image_size)
     assert coarse.uv is not None
     assert coarse.uv_triangles is not None
@@ -167,7 +192,7 @@ def render_head(
     if depth is not None:
         refined = depth_normals(depth, camera)
         fine = torch.where((refined != 0).any(-3, keepdim=True), refined, fine)
-        seen_depth = torch.where(depth > 0, depth, seen_depth)
+        seen_depth = torch.where(depth > 0, depth, seen_depth) * drawn.mask
     fine = fine * drawn.mask.unsqueeze(-3)
     lamp = SphericalHarmonicsLight.ambient() if light is None else light
     shading = shade_normals(fine, SphericalHarmonicsLight(lamp.coefficients.to(fine)))
@@ -184,7 +209,7 @@ def render_head(
 def _at_pixels(
     per_triangle: Float[Tensor, "*batch T 3"], index: Int[Tensor, "*batch H W"]
 ) -> Float[Tensor, "*batch 3 H W"]:
-    """Return a value of each triangle at the pixels that show it, 0 elsewhere."""
+    """Return values of triangles at the pixels that show them, 0 elsewhere."""
     batch, (height, width) = index.shape[:-2], index.shape[-2:]
     rows = index.flatten(-2).clamp(min=0)[..., None].expand(*batch, height * width, 3)
     values = per_triangle.expand(*batch, *per_triangle.shape[-2:]).gather(-2, rows)

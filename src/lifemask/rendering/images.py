@@ -1,4 +1,4 @@
-"""Draw a lit, textured mesh as a camera sees it."""
+"""Draw images of a lit, textured mesh from a camera."""
 
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ from lifemask.rendering.texture import sample_texture
 
 @dataclass(frozen=True)
 class Rendering:
-    """Images of a mesh from one camera; everything is zero where the mesh is not seen."""
+    """Images of a mesh from one camera; all are zero in pixels without the mesh."""
 
     colour: Float[Tensor, "*batch 3 H W"]
     """Linear RGB: albedo times shading; not clamped."""
@@ -65,7 +65,7 @@ def render(
             the albedo is white.
         vertex_colours: linear RGB per vertex.
         light: default white light whose shading is 1 everywhere.
-        cull: "back" leaves out triangles seen from inside.
+        cull: "back" leaves out triangles that show their inside.
         backend: as for `rasterize`; the numba backend does everything in one pass.
 
     Raises:
@@ -86,7 +86,7 @@ def render_colour(
     cull: Cull = "back",
     backend: BackendName = "auto",
 ) -> tuple[Float[Tensor, "*image_batch 3 H W"], Float[Tensor, "*image_batch H W"]]:
-    """Return only the colour and the mask of `render`: what a photometric loss needs, faster."""
+    """Return only the colour and the mask of `render`; it is faster, for photometric losses."""
     scene = _Scene.build(mesh, camera, texture, vertex_colours, light)
     index, colour = scene.draw(cull, backend, everything=False)
     return colour, (index >= 0).to(colour.dtype)
@@ -122,7 +122,7 @@ class _Scene:
         light = SphericalHarmonicsLight.ambient() if light is None else light
         if texture is None and colours is None:
             colours = vertices.new_ones(vertices.shape[-2], 3)
-        # Torch's own function of that name imports sympy: half a second for the first picture.
+        # Torch's function of the same name imports sympy, which takes half a second.
         shape = np.broadcast_shapes(
             vertices.shape[:-2],
             camera.focal_pixels.shape,

@@ -21,8 +21,8 @@ def interpolate(
 
     Args:
         attributes: any quantity per vertex; its batch axes broadcast against the fragments'.
-        triangles: indices into `attributes`, row for row the triangles that were rasterised; they
-            may be others, such as `Mesh.uv_triangles` for texture coordinates.
+        triangles: indices into `attributes`. Each row belongs to the same row of the rasterised
+            triangles; the indices may differ, as in `Mesh.uv_triangles` for texture coordinates.
         fragments: from `rasterize` or `rasterize_uv`.
         backend: as for `rasterize`.
 

@@ -1,4 +1,4 @@
-"""Numba compilation with a disk cache where one can be written, and a small thread pool."""
+"""Numba compilation with a disk cache, if a folder is writable, and a small thread pool."""
 
 import inspect
 import os
@@ -15,11 +15,11 @@ try:
     import numba
     from numba.core import config
 except ImportError:
-    # Kernels can then be imported but are never called: the numba backend is not available.
+    # Modules with kernels can still be imported; the numba backend is not available then.
     numba = config = None
 
-# Contraction and reciprocal multiplication change the last bit only; coverage and depth order must
-# be the same everywhere, so the kernel that decides them is compiled without.
+# These change only the last bits of results. Coverage and depth order must be the same everywhere;
+# the kernel that decides them is compiled without.
 _FAST_MATH = {"contract", "nsz", "arcp", "reassoc"}
 
 _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
@@ -28,9 +28,12 @@ _pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 def kernel(*, exact: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Compile a function without the GIL and cache it on disk.
 
-    Numba caches beside the source, else in the user's cache folder. Where neither can be written a
-    private folder in the temporary directory serves, and without that nothing is cached: the first
-    call of each process then takes some seconds.
+    Numba caches beside the source, else in the user's cache folder. If neither is writable, a
+    private folder in the temporary directory is used. If that fails too, nothing is cached, and the
+    first call of each process takes some seconds.
+
+    Args:
+        exact: whether to leave out optimisations that change the last bits.
     """
     options: dict[str, Any] = {
         "nogil": True,
@@ -39,7 +42,7 @@ def kernel(*, exact: bool = False) -> Callable[[Callable[..., Any]], Callable[..
     }
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        # Under the tests' type checking every function comes wrapped; numba must see the inner one.
+        # The tests' type checks wrap every function; numba needs the inner one.
         function = inspect.unwrap(function)
         if numba is None:
             return function
@@ -66,8 +69,8 @@ def kernel(*, exact: bool = False) -> Callable[[Callable[..., Any]], Callable[..
 def run_in_threads(task: Callable[[int], None], workers: int) -> None:
     """Call task(0) … task(workers - 1): the first in this thread, the others in a thread pool.
 
-    Torch's OpenMP becomes very slow when another program uses the cores, and numba's own layers
-    abort with several threads or after a fork; plain threads do neither.
+    Torch's OpenMP becomes very slow if another program uses the cores, and numba's own layers abort
+    with several threads or after a fork. Plain threads have neither problem.
     """
     if workers == 1:
         task(0)
@@ -94,14 +97,14 @@ def for_each(task: Callable[[int], None], count: int) -> None:
 
 
 def worker_count(units: int) -> int:
-    """Return how many threads to use for so many independent units: what torch may use here."""
+    """Return the number of threads for `units` independent tasks, at most torch's number."""
     return max(1, min(torch.get_num_threads(), units))
 
 
 def _private_temporary_folder() -> Path | None:
     """Return a cache folder that only this user can write, or None.
 
-    A cache file is code: one written by somebody else must never be loaded.
+    A cache file is code; a file from another user must never be loaded.
     """
     owner = os.getuid() if hasattr(os, "getuid") else None
     folder = (

@@ -21,18 +21,19 @@ def rasterize(
     """Return the nearest triangle at each pixel centre.
 
     Gradients flow from the barycentric weights and the depth to x, y and depth of the image
-    points; which triangle is seen has no gradient (see `silhouettes`). Corners are snapped to
-    1/256 pixel to decide coverage, with a top-left rule, so triangles that share an edge neither
-    overlap nor leave gaps. Of equally near triangles the first wins. A triangle is left out if a
-    corner has depth zero or less, is not finite, or lies more than 65536 pixels outside the image.
+    points; the triangle index has no gradient (see `silhouettes`). Coverage is decided with corners
+    snapped to 1/256 pixel and a top-left rule; triangles that share an edge neither overlap nor
+    leave gaps. Of equally near triangles the first is kept. A triangle is left out if a corner has
+    depth zero or less, is not finite, or lies more than 65536 pixels outside the image.
 
     Args:
         image_points: x and y in pixels, pixel centres at +0.5, and depth in metres, as
             `PerspectiveCamera.project` returns them.
         triangles: vertex indices, counter-clockwise seen from outside.
         image_size: (height, width) in pixels.
-        cull: "back" leaves out triangles seen from inside, "front" those seen from outside.
-        backend: "torch" (any device; the definition of correct), "numba" (CPU), or "auto".
+        cull: "back" leaves out triangles that show their inside, "front" those that show their
+            outside.
+        backend: "torch" (any device; the reference), "numba" (CPU), or "auto".
 
     Raises:
         ValueError: an unknown option, a bad image size, or a backend that cannot use the device.

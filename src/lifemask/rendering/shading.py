@@ -10,7 +10,7 @@ from lifemask.geometry.lighting import SphericalHarmonicsLight, spherical_harmon
 def shade_normals(
     normals: Float[Tensor, "*image_batch 3 H W"], light: SphericalHarmonicsLight
 ) -> Float[Tensor, "*image_batch 3 H W"]:
-    """Return linear RGB shading; may be negative, not clamped. Zero where the normal is zero.
+    """Return linear RGB shading. It is not clamped and may be negative; zero for zero normals.
 
     Args:
         normals: unit vectors in light axes (+x right, +y up, +z to the viewer), or zero where there

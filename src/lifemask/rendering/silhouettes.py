@@ -1,9 +1,10 @@
 """Gradients of outlines: how an image changes when a boundary between surfaces moves.
 
-Rasterising decides for each pixel centre which surface it sees; that decision has no gradient, so
-a loss on a mask would not move the mesh. The estimator here looks at neighbouring pixels that
-see different surfaces and lets the nearer one's boundary move between them, as in Pidhorskyi
-et al., "Rasterized Edge Gradients: Handling Discontinuities Differentiably", ECCV 2024.
+Rasterisation decides for each pixel centre which surface it shows. This decision has no gradient: a
+loss on a mask would not move the mesh. The estimator here finds neighbouring pixels that show
+different surfaces and computes how the image changes if the nearer one's boundary moves between
+them, as in Pidhorskyi et al., "Rasterized Edge Gradients: Handling Discontinuities Differentiably",
+ECCV 2024.
 """
 
 from typing import Any
@@ -17,8 +18,8 @@ from lifemask.rendering.backends import BackendName
 from lifemask.rendering.fragments import Fragments
 from lifemask.rendering.interpolation import interpolate
 
-# Neighbours whose depths differ by more than this many times the slope beside them, plus this many
-# times the size of a pixel at that depth, belong to different surfaces.
+# Neighbours belong to different surfaces if their depths differ by more than this factor times the
+# slope beside them, plus this factor times the size of a pixel at that depth.
 _SLOPE_RATIO = 3.0
 _STEP_PIXELS = 4.0
 
@@ -33,16 +34,16 @@ def add_silhouette_gradients(
     without: Bool[Tensor, "T"] | None = None,
     backend: BackendName = "auto",
 ) -> Float[Tensor, "*image_batch C H W"]:
-    """Return the same image; its gradient now also moves outlines.
+    """Return the same image with a gradient that includes the movement of outlines.
 
-    Use it on the final image, background included: `mask[:, None]`, or colour composed over
-    the photo. The gradient goes to x and y of the image points.
+    Use it on the final image with its background: `mask[:, None]`, or colour composed over the
+    photo. The added gradient goes to x and y of the image points.
 
     Args:
         image: drawn from these fragments.
-        image_points: those that were rasterised.
+        image_points: x and y in pixels and depth in metres, as they were rasterised.
         triangles: those that were rasterised.
-        focal_pixels: relates steps in depth to steps in the image; only its magnitude matters.
+        focal_pixels: relates steps in depth to steps in the image; its order of magnitude suffices.
         without: triangles whose boundary is not an outline, such as the ring at the cut of the
             neck.
         backend: as for `rasterize`.
@@ -51,7 +52,7 @@ def add_silhouette_gradients(
         fragments.triangle_index, fragments.barycentric.detach(), fragments.depth.detach()
     )
     depth = image_points[..., 2:].detach()
-    # The surface point seen by each pixel, moving with the corners: its place in the image.
+    # Image position of each pixel's surface point; it moves with the corners.
     weighted = interpolate(
         torch.cat([image_points[..., :2] * depth, depth], dim=-1), triangles, fixed, backend=backend
     )

@@ -11,7 +11,7 @@ def sample_texture(
     """Return the texture at each pixel's coordinates, bilinear, with clamped borders.
 
     Gradients flow to the texture and to the coordinates. Mask the result: a pixel without a
-    triangle has coordinates zero and so shows the top-left texel.
+    triangle has coordinates zero and gets the top-left texel.
 
     Args:
         texture: its batch axes broadcast against those of `uv`.

@@ -1,10 +1,10 @@
 """Numba kernels that draw triangles: coverage, weights, texels and vertex normals of one image.
 
 The rasteriser's fast backend and the generator of drawn faces share them. Arithmetic is in float64
-whatever the arrays hold; only the reading and writing is float32.
+for arrays of any type; only reading and writing are in float32.
 """
 
-# Numba infers the types of kernels from the arrays they are called with.
+# Numba infers the types of kernels from the arrays that they get.
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false
 
 import numpy as np
@@ -41,7 +41,7 @@ def snap(points, x, y, q):
 def cover(
     x, y, q, triangles, keep_clockwise, keep_counter_clockwise, first_row, last_row, near, index
 ):
-    """Write the nearest triangle of each pixel in some rows; `near` is scratch for inverse depth."""
+    """Write the nearest triangle of each pixel in some rows; `near` is memory for inverse depth."""
     width = index.shape[1]
     index[first_row:last_row] = -1
     near[first_row:last_row] = 0.0
@@ -112,7 +112,7 @@ def cover(
 
 @kernel()
 def normalized_weights(u, v, w):
-    """Return the weights divided by their sum, one over the sum, and False for a sliver."""
+    """Return the weights divided by their sum, one over the sum, and False for slivers."""
     total = u + v + w
     inverse = 1.0 / total if total != 0 else 1.0
     u *= inverse
@@ -129,7 +129,7 @@ def normalized_weights(u, v, w):
 
 @kernel()
 def texel_pair(coordinate, size):
-    """Return the two neighbouring texels, the weight of the second, and whether it can move."""
+    """Return two neighbouring texels, the weight of the second, and whether it has a gradient."""
     position = coordinate * size - 0.5
     inside = position > 0 and position < size - 1
     position = min(max(position, 0.0), size - 1.0)
@@ -139,7 +139,7 @@ def texel_pair(coordinate, size):
 
 @kernel()
 def vertex_normals(points, triangles, sums, normals):
-    """Write unit vertex normals, zero for degenerate ones; `sums` keeps them before scaling."""
+    """Write unit vertex normals, zero for degenerate ones; `sums` gets them before scaling."""
     sums[:] = 0
     for t in range(triangles.shape[0]):
         i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -159,7 +159,7 @@ def vertex_normals(points, triangles, sums, normals):
 
 @kernel()
 def vertex_normals_backward(points, triangles, sums, grad_normals, to_sums, grad_points):
-    """Add the gradients of unit vertex normals to their points; `to_sums` is scratch."""
+    """Add the gradients of unit vertex normals to their points; `to_sums` is temporary memory."""
     for i in range(sums.shape[0]):
         length = np.sqrt(sums[i, 0] ** 2 + sums[i, 1] ** 2 + sums[i, 2] ** 2)
         inverse = 1.0 / max(length, _SHORTEST)

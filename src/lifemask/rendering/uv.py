@@ -1,4 +1,4 @@
-"""Textures from photos: rasterise in texture space and look up what each texel shows."""
+"""Textures from photos: rasterise in texture space and sample the photo at each texel."""
 
 import math
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ from lifemask.rendering.fragments import Fragments
 from lifemask.rendering.interpolation import interpolate
 from lifemask.rendering.rasterization import rasterize
 
-# Samples along the longer axis of what a texel covers.
+# Samples along the longer axis of the ellipse that a texel covers.
 _SAMPLES = 4
-# Texels treated at once, so that memory does not grow with the texture.
+# Texels that are processed at once, so that memory does not grow with the texture.
 _TEXELS_AT_ONCE = 500_000
-# Longer side of the depth image that decides what is hidden.
+# Longer side of the depth image that decides which texels are hidden.
 _DEPTH_PIXELS = 2048
 
 
@@ -28,9 +28,9 @@ class UnwrappedPhoto:
     """A photo in texture space; zero in texels without a triangle."""
 
     texture: Float[Tensor, "*batch C R R"]
-    """What the photo shows where the texel lies; zero where it is not visible."""
+    """The photo's value at each texel; zero where the texel is not visible."""
     visibility: Float[Tensor, "*batch R R"]
-    """From 0 (hidden, facing away, or outside the photo) to 1 (seen)."""
+    """From 0 (hidden, facing away, or outside the photo) to 1 (visible)."""
     cosine: Float[Tensor, "*batch R R"]
     """Cosine between the normal and the direction to the camera, at least 0."""
 
@@ -38,14 +38,15 @@ class UnwrappedPhoto:
 def texel_extent(
     mesh: Mesh, camera: PerspectiveCamera, *, resolution: int
 ) -> tuple[Float[Tensor, "2 T"], Float[Tensor, "T"]]:
-    """Return the ellipse that texels of each triangle cover in the photo of a camera.
+    """Return the ellipse that texels of each triangle cover in a camera's photo.
 
     Args:
         mesh: with uv, no batch.
+        camera: the photo's.
         resolution: texels along each side.
 
     Returns:
-        its longer axis as a vector and the length of its shorter one, pixels.
+        Its longer axis as a vector and the length of its shorter one, pixels.
     """
     assert mesh.uv is not None, "A mesh without uv has no texels."
     assert mesh.uv_triangles is not None, "A mesh without uv has no texels."
@@ -60,14 +61,16 @@ def rasterize_uv(
     *,
     backend: BackendName = "auto",
 ) -> Fragments:
-    """Return the fragments of a square texture: which triangle each texel centre lies on.
+    """Return the fragments of a square texture: the triangle on which each texel centre lies.
 
-    Depends only on the topology, so compute it once. Interpolating vertex attributes over these
-    fragments bakes them into a texture.
+    They depend only on the topology: compute them once. Vertex attributes interpolated over these
+    fragments become a texture.
 
     Args:
         uv: texture coordinates in [0, 1], origin at the top left.
+        uv_triangles: indices into `uv`.
         resolution: texels along each side.
+        backend: as for `rasterize`.
     """
     points = torch.cat([uv * resolution, torch.ones_like(uv[:, :1])], dim=-1)
     return rasterize(points, uv_triangles, (resolution, resolution), cull="none", backend=backend)
@@ -83,25 +86,25 @@ def unwrap_photo(
     magnification: str = "bicubic",
     backend: BackendName = "auto",
 ) -> UnwrappedPhoto:
-    """Return the photo as a texture of the mesh, and how well each texel is seen.
+    """Return the photo as a texture of the mesh, and the visibility of each texel.
 
     A texel is hidden if the surface drawn at its image point is nearer than the texel by more than
-    the margin; visibility falls from 1 to 0 while that distance goes from one to two margins,
-    and is averaged over the four nearest pixels (of a depth image of at most 2048 pixels a side);
-    a pixel beside the mesh counts as hiding. The margin grows with the slope of the surface by
-    what the depth changes within a pixel. Where a texel covers several pixels the photo is averaged
-    over as many, and over more along the direction in which the surface is foreshortened less
-    (several trilinear samples in a pyramid of halved photos). Gradients flow to the photo's colours
-    and to the vertices and the camera through `texture`; visibility and cosine have none.
+    the margin: visibility falls from 1 to 0 while this distance grows from one to two margins. It
+    is averaged over the four nearest pixels of a depth image of at most 2048 pixels along each
+    side; a pixel beside the mesh counts as hiding. On sloped surfaces, the margin grows by the
+    change of depth within a pixel. If a texel covers several pixels, the photo is averaged over
+    them, and over more along the direction in which the surface is foreshortened less (several
+    trilinear samples in a pyramid of halved photos). Gradients flow from `texture` to the photo's
+    colours, the vertices and the camera; visibility and cosine have none.
 
     Args:
         photo: any number of channels; the batch axes are also those of mesh and camera, which
             broadcast.
         mesh: needs `uv` and `uv_triangles`; vertices in head space.
-        camera: of the photo; `image_size` is (H, W).
+        camera: the photo's; `image_size` is (H, W).
         uv_fragments: `rasterize_uv` of the mesh's uv at the texture's resolution.
-        margin_metres: errors of geometry that must not count as hidden.
-        magnification: "bicubic" or "bilinear" where a pixel covers several texels.
+        margin_metres: errors of geometry up to this size do not hide texels.
+        magnification: "bicubic" or "bilinear"; how to interpolate if a pixel covers several texels.
 
     Raises:
         ValueError: the mesh has no uv, or photo and camera differ in size.
@@ -127,7 +130,7 @@ def unwrap_photo(
 
 @dataclass(frozen=True)
 class _View:
-    """A mesh before the camera of a photo: what all rows of its texture share."""
+    """A mesh before the camera of a photo: the values that all rows of its texture share."""
 
     camera: PerspectiveCamera
     triangles: Tensor
@@ -138,7 +141,7 @@ class _View:
     faces_camera: Tensor
     """(*batch,T) whether a triangle shows its outside."""
     depth: Tensor
-    """(*batch,h,w) of what is drawn, metres; its pixels are those of the photo times `scale`."""
+    """(*batch,h,w) depth of the drawn mesh, metres; its pixels are the photo's times `scale`."""
     scale: float
     longer: Tensor
     """(*batch,2,T) and `shorter` (*batch,T): see `_footprint`."""
@@ -167,7 +170,7 @@ def _view(
     with torch.no_grad():
         normals = vertex_normals(in_camera, mesh.triangles)
         faces_camera = _faces_camera(in_camera, mesh.triangles)
-        # Depth needs no more pixels than this, and a large photo has 40 million.
+        # Depth needs no more pixels than this; a large photo has 40 million.
         scale = min(1.0, _DEPTH_PIXELS / max(height, width))
         size = (math.ceil(height * scale), math.ceil(width * scale))
         reduced = drawn_points * drawn_points.new_tensor([scale, scale, 1])
@@ -183,7 +186,7 @@ def _view(
 
 def _unwrapped_rows(view: _View, fragments: Fragments) -> tuple[Tensor, Tensor, Tensor]:
     """Return texture (*batch,C,r,R), visibility and cosine (*batch,r,R) of some rows of texels."""
-    # A list of texels: those that a triangle covers, then those that are seen.
+    # Lists of texels: those that a triangle covers, then those that are visible.
     covered = fragments.mask.flatten().nonzero()[:, 0]
     triangle = fragments.triangle_index.flatten()[covered]
     position = _over_texture(view.in_camera, view.triangles, fragments, view.backend)[..., covered]
@@ -218,13 +221,13 @@ def _unwrapped_rows(view: _View, fragments: Fragments) -> tuple[Tensor, Tensor, 
 
 
 def _visibility(view: _View, points: Tensor, cosine: Tensor, triangle: Tensor) -> Tensor:
-    """Return how well the photo sees points (*batch,3,P) of some triangles, 0 to 1."""
+    """Return the visibility in the photo of points (*batch,3,P) of some triangles, 0 to 1."""
     x, y, depth = points.unbind(-2)
     height, width = view.camera.image_size
     usable = (depth > 0) & (cosine > 0)
     usable &= (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
     usable &= view.faces_camera[..., triangle]
-    # How much the depth of the surface changes within a pixel, at most as at 80 degrees.
+    # Change of the surface's depth within a pixel; the slope is limited to 80 degrees.
     tangent = (1 / cosine.clamp(min=math.cos(math.radians(80))) ** 2 - 1).sqrt()
     slope = depth / (view.camera.focal_pixels[..., None] * view.scale) * tangent
     margin = view.margin_metres + slope
@@ -246,7 +249,7 @@ def _over_texture(
 ) -> Tensor:
     """Interpolate (*batch,V,C) over one texture's fragments: (*batch,C,R*R)."""
     batch, (count, channels) = attributes.shape[:-2], attributes.shape[-2:]
-    # The batch becomes channels, because all images share the texture's fragments.
+    # The batch becomes channels, as all images share the texture's fragments.
     flat = attributes.reshape(-1, count, channels).transpose(0, 1).reshape(count, -1)
     image = interpolate(flat, triangles, uv_fragments, backend=backend)
     return image.view(*batch, channels, -1)
@@ -258,10 +261,10 @@ def _footprint(
     texel_points: Tensor,
     uv_triangles: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Return what a texel covers in the photo, as an ellipse for each triangle.
+    """Return the area that a texel covers in the photo, as an ellipse for each triangle.
 
     Returns:
-        its longer axis (*batch,2,T) as a vector, and the length of its shorter one (*batch,T), both
+        Its longer axis (*batch,2,T) as a vector, and the length of its shorter one (*batch,T), both
         in pixels; a round texel as large as a pixel has axes of length one.
     """
     edges = _edges(image_points[..., :2], triangles)
@@ -294,12 +297,12 @@ def _faces_camera(in_camera: Tensor, triangles: Tensor) -> Tensor:
 
 
 def _length(vectors: Tensor) -> Tensor:
-    """Return the length along the axis before the last; torch's norm is slow along it."""
+    """Return the length along the second last axis, where torch's norm is slow."""
     return vectors.square().sum(-2).sqrt()
 
 
 def _seen(drawn: Tensor, x: Tensor, y: Tensor, depth: Tensor, margin: Tensor) -> Tensor:
-    """Return how much of the four pixels around each image point lets it be seen."""
+    """Return the weighted share of the four pixels around each image point that do not hide it."""
     height, width = drawn.shape[-2:]
     x, y = x - 0.5, y - 0.5
     left, top = x.floor(), y.floor()
@@ -311,9 +314,9 @@ def _seen(drawn: Tensor, x: Tensor, y: Tensor, depth: Tensor, margin: Tensor) ->
             j = column.nan_to_num(0.0).clamp(0, width - 1).long()
             surface = flat.gather(-1, i * width + j)
             clear = (2 - (depth - surface) / margin).clamp(0, 1)
-            # A pixel beside the mesh shows something else: a texel that includes it is wrong.
+            # A pixel beside the mesh shows something else and must not colour a texel.
             seen += across * down * clear * (surface > 0)
-    # A texel on a degenerate triangle has no position in the photo: it is not seen.
+    # A texel on a degenerate triangle has no position in the photo and is not visible.
     return seen.nan_to_num(0.0)
 
 
@@ -332,7 +335,7 @@ def _sample_pyramid(
 ) -> Tensor:
     """Return photos (*batch,C,P) at image points, averaged over ellipses with these axes.
 
-    A level of a pyramid of halved photos covers the shorter axis and some samples the longer one.
+    The shorter axis chooses the pyramid's level; several samples cover the longer axis.
     """
     batch, count = xy.shape[:-2], xy.shape[-1]
     images, channels = pyramid[0].shape[:2]
@@ -346,7 +349,7 @@ def _sample_pyramid(
     steps = (torch.arange(_SAMPLES, device=xy.device) + 0.5) / _SAMPLES - 0.5
     for k, image in enumerate(pyramid):
         weight = (1 - (level - k).abs()).clamp(min=0)
-        # Texels that cover no more than a pixel need one sample only.
+        # Texels that cover no more than a pixel need only one sample.
         long = (spread != 0).any(1).any(0)
         for own, offsets in ((weight.any(0) & long, steps), (weight.any(0) & ~long, steps[:1])):
             own = own.nonzero()[:, 0]

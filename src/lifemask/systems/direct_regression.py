@@ -80,6 +80,7 @@ class DirectRegression(System):
             optimiser=Optimiser(learning_rate=1e-3, learning_rate_factors={"backbone": 0.3}),
         )
     }
+    first_weights: ClassVar = ("perception/face_mesh", "perception/face_mesh_profile")
     former_names: ClassVar = {
         "regressor.features.": "backbone.",
         "regressor.level.": "head.level.",

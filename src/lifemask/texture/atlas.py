@@ -1,4 +1,4 @@
-"""The head's texture atlas at one size: which triangle each texel shows, and where it lies."""
+"""The head's texture atlas at one size: the triangle and the position of each texel."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +12,7 @@ from lifemask.morphable.model import MorphableModel
 from lifemask.rendering import Fragments, interpolate, rasterize_uv
 
 ANALYSIS_SIZE = 512
-"""Texels a side for light, residuals and completion; detail comes after."""
+"""Texels along each side for light, residuals and completion; detail is added later."""
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,15 @@ class Atlas:
     """The texels of the mean head."""
 
     fragments: Fragments
-    """Triangle of each texel."""
+    """The triangle that each texel shows."""
     texels_per_millimetre: float
     """Scale of the texture on the face."""
     position: Float[Tensor, "3 R R"]
-    """Of each texel on the mean head, metres."""
+    """Position of each texel on the mean head, head space, metres."""
     regions: dict[str, Float[Tensor, "R R"]]
-    """The model's regions for each texel, 0 to 1."""
+    """How far each texel belongs to each region of the model, 0 to 1."""
     skin: Float[Tensor, "R R"]
-    """Where texels are skin that a photo can show, 0 to 1: no eyeballs, mouth bag or teeth."""
+    """How far each texel is outer skin, 0 to 1; eyeballs, mouth bag and teeth are not."""
 
     @property
     def size(self) -> int:
@@ -37,7 +37,7 @@ class Atlas:
 
 
 def head_atlas(model: MorphableModel, size: int) -> Atlas:
-    """Return the model's atlas with `size` texels a side."""
+    """Return the model's atlas with `size` texels along each side."""
     fragments = uv_fragments(model, size)
     regions = {
         name: interpolate(weight[:, None], model.triangles, fragments)[0]
@@ -53,12 +53,12 @@ def head_atlas(model: MorphableModel, size: int) -> Atlas:
 
 
 def uv_fragments(model: MorphableModel, resolution: int) -> Fragments:
-    """Return (and remember) which triangle each texel lies on; lashes have a texture of their own."""
+    """Return the triangle of each texel, cached; without lashes, which have another texture."""
     return _cached_fragments((id(model), resolution), model)
 
 
 def texels_per_millimetre(model: MorphableModel, fragments: Fragments, size: int) -> float:
-    """Return the texture's scale on the face, by the area of its texels."""
+    """Return the texture's scale on the face, from the area of its texels."""
     face = model.regions["face"] > 0.5
     inside = face[model.triangles].all(-1)
     area = triangle_areas(model.mean, model.triangles[inside]).sum()

@@ -1,4 +1,4 @@
-"""Skin that the photo does not show: the other half of the face, then typical skin of the person."""
+"""Completes skin that the photo does not show: from the other half, then from typical skin."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from lifemask.texture.atlas import Atlas
 from lifemask.texture.light_separation import SLOW_MILLIMETRES, SkinColour
 
 _PADDING = 3
-"""Empty texels around each part of the atlas that get the colour of the part."""
+"""Width in texels of the border around each part of the atlas that gets the part's colour."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class CompletedSkin:
     residual: Float[Tensor, "3 R R"]
     """Values for texels that the photo does not show; zero where there is no skin."""
     mirrored_weight: Float[Tensor, "R R"]
-    """How far the other half of the face shows each texel, 0 to 1."""
+    """How far each texel's colour comes from the other half of the face, 0 to 1."""
 
 
 def complete_skin(seen: SkinColour, atlas: Atlas) -> CompletedSkin:
@@ -41,7 +41,7 @@ def complete_skin(seen: SkinColour, atlas: Atlas) -> CompletedSkin:
 def _extended(
     residual: Float[Tensor, "3 R R"], known: Float[Tensor, "R R"], scale: float
 ) -> Float[Tensor, "3 R R"]:
-    """Carry the residual to texels that are not seen; typical skin counts more than its edges."""
+    """Extend the residual to texels that are not seen; values far from typical skin count less."""
     typical = blur_weighted(residual, known, 3 * SLOW_MILLIMETRES * scale)
     unlike = ((residual - typical) ** 2).mean(0)
     trust = known * torch.exp(-unlike / 0.2**2)
@@ -50,6 +50,6 @@ def _extended(
 
 
 def _with_padding(weight: Float[Tensor, "R R"], fragments: Fragments) -> Float[Tensor, "R R"]:
-    """Carry a weight into the empty texels beside the surface: filters mix them into its edge."""
+    """Extend a weight into the empty texels beside the surface: filters mix them into its edge."""
     around = max_pool2d(weight[None], 2 * _PADDING + 1, stride=1, padding=_PADDING)[0]
     return torch.where(fragments.mask, weight, around)

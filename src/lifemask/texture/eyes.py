@@ -16,7 +16,7 @@ _IRIS_LANDMARKS = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
 _LID_LANDMARKS = ((159, 145), (386, 374))
 """Middle of the upper and lower lid of the right and left eye."""
 _SMALLEST_RADIUS = 2.5
-"""Least radius in pixels of an iris whose colour is measured."""
+"""Smallest radius in pixels of irises for the measurement of their colour."""
 _COVERS = [0, 1, 4, 5]
 """Segmentation classes that cover an eye: background, hair, clothes, other."""
 _COVERED = 0.5
@@ -24,7 +24,7 @@ _SOCKET_LIGHT = 0.75
 """Share of the light that reaches an eyeball between its lids. It is painted into the texture."""
 _LID_SHADE_FROM = 0.12
 _LID_SHADE_WIDTH = 0.35
-"""Where the shade of the upper lid begins and how wide it is: sine of the elevation on the eyeball."""
+"""Start and width of the upper lid's shade: sine of the elevation on the eyeball."""
 _DARKEST = 0.008
 _BRIGHTEST = 0.30
 """Linear luminance of irises without light."""
@@ -112,7 +112,7 @@ def socket_light(model: MorphableModel, fragments: Fragments) -> Float[Tensor, "
 def paint_irises(
     albedo: Float[Tensor, "3 R R"], colour: Float[Tensor, "3"] | None, model: MorphableModel
 ) -> Float[Tensor, "3 R R"]:
-    """Return the texture with its irises in another colour and the same pattern."""
+    """Return the texture (linear RGB) with its irises in another colour and the same pattern."""
     if colour is None or model.eyeballs is None:
         return albedo
     rows, iris = iris_texels(model, albedo.shape[-1])
@@ -121,7 +121,7 @@ def paint_irises(
     painted = albedo.clone()
     band = painted[:, rows]
     pattern = band[:, iris].mean(0)
-    # The pupil is dark already; only what is brighter than it takes the new colour.
+    # The pupil is dark already; only texels that are brighter than it get the new colour.
     typical = pattern[pattern > 0.3 * pattern.median()].median()
     tinted = colour[:, None] * (pattern / typical).clamp(max=2.5)
     soft = gaussian_blur(iris[None].float(), 1.0)[0][iris]
@@ -130,9 +130,9 @@ def paint_irises(
 
 
 def iris_texels(model: MorphableModel, resolution: int) -> tuple[slice, Bool[Tensor, "rows R"]]:
-    """Return which rows of a texture hold eyeballs, and which texels in them lie on an iris.
+    """Return the rows of a texture that show eyeballs, and which texels in them lie on an iris.
 
-    Pupils count as iris. For models with eyeballs.
+    Pupils count as iris. The model must have eyeballs.
     """
     assert model.eyeballs is not None, "The model has no eyeballs."
     regions = model.regions

@@ -1,4 +1,4 @@
-"""The head's texture from its photo: unwrapped, without light, completed where nothing is seen."""
+"""The head's texture from its photo: unwrapped, freed of light, and completed."""
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -18,6 +18,7 @@ from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
 from lifemask.rendering import texel_extent, unwrap_photo
 from lifemask.rendering.filters import resized
+from lifemask.rendering.heads import head_vertices
 from lifemask.texture.atlas import ANALYSIS_SIZE, Atlas, head_atlas, uv_fragments
 from lifemask.texture.completion import CompletedSkin, complete_skin
 from lifemask.texture.eyes import eyes_hidden, iris_colour, paint_irises, socket_light
@@ -40,18 +41,20 @@ from lifemask.texture.mouth import teeth_change, teeth_colour
 from lifemask.texture.photo_skin import PhotoSkin, photo_skin
 
 _FACING = 0.3
-"""Cosine between normal and view above which texels count for the size of the texture."""
+"""Smallest cosine between normal and view of texels that count for the size of the texture."""
 
 
 class TexelOrigin(IntEnum):
     """Where the colour of a texel comes from."""
 
     COMPLETED = 0
-    """The albedo model, changed like the skin that was seen."""
+    """The albedo model, adapted to the skin that the photo shows."""
     MIRRORED = 1
     """The other half of the face."""
     OBSERVED = 2
     """The photo."""
+    PREDICTED = 3
+    """The albedo map of the face."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,11 @@ class FaceTexture:
     """Light-free appearance of one head."""
 
     albedo: Float[Tensor, "3 R R"]
-    """Linear RGB in [0, 1], of at most 2048 texels a side: enough for analysis and small pictures."""
+    """Linear RGB in [0, 1], at most 2048 texels along each side."""
     origin: UInt8[Tensor, "R R"]
     """`TexelOrigin` of each texel."""
     hair: HairEstimate
-    """What the scalp is painted with."""
+    """The hair that is painted on the scalp."""
     fine: UInt8[np.ndarray, "F F 3"] | None = None
     """The same albedo with more texels, 8-bit sRGB; None where `albedo` is the full size."""
 
@@ -85,13 +88,18 @@ def face_texture(
     *,
     resolution: int | None = 2048,
 ) -> FaceTexture:
-    """Return the light-free texture of a fitted face.
+    """Return the light-free texture of an explained face.
+
+    Where the face has an albedo map that covers a texel, its colour counts. The photo gives the
+    others, and completion those that it does not show.
 
     Args:
         pixels: the photo that the face is fitted to, sRGB.
         face: the fitted face, in the photo's pixels.
-        resolution: texels a side, a multiple of 512 up to 8192; None for the smallest of 2048, 4096
-            and 8192 that is no coarser than the photo on the visible face, or 8192.
+        model: its head model, with albedo.
+        observation: the photo's measurements; without a segmentation, all is taken for skin.
+        resolution: texels along each side, a multiple of 512 up to 8192; None for the smallest of
+            2048, 4096 and 8192 that is no coarser than the photo on the visible face, or 8192.
 
     Raises:
         ValueError: if the model has no albedo, or the resolution is not allowed.
@@ -103,7 +111,7 @@ def face_texture(
             f"Got a texture resolution of {resolution}; it must be a multiple of {ANALYSIS_SIZE} "
             f"up to {SIZES[-1]}."
         )
-    mesh = opaque_mesh(model, model.vertices(face.coefficients))
+    mesh = opaque_mesh(model, head_vertices(model, face))
     base = _base_texture(pixels, face, model, model.albedo, observation, mesh, wanted=resolution)
     if base.wanted == base.texture.size:
         return base.texture
@@ -118,13 +126,13 @@ def face_texture(
 
 @dataclass(frozen=True)
 class _BaseTexture:
-    """A texture of at most 2048 texels a side, and what a larger one is made from."""
+    """A texture of at most 2048 texels along each side, and the data for a larger one."""
 
     texture: FaceTexture
     wanted: int
-    """Texels a side of the wanted texture."""
+    """Texels along each side of the wanted texture."""
     photo: Float[Tensor, "3 R R"] | None
-    """Linear RGB of the photo on the texture; None where a larger texture has no more detail."""
+    """Linear RGB of the photo on the texture; None if a larger texture has no more detail."""
     photo_share: Float[Tensor, "R R"]
     """How much of each texel's colour comes from the photo, 0 to 1."""
 
@@ -139,9 +147,9 @@ def _base_texture(
     *,
     wanted: int | None,
 ) -> _BaseTexture:
-    """Return the texture at its full size or at 2048 texels a side, whichever is smaller.
+    """Return the texture at the wanted size or at 2048 texels along each side, if that is smaller.
 
-    Light, residuals and completion are computed at the analysis size. Details are added after.
+    Light, residuals and completion are computed at the analysis size. Details are added later.
     """
     size = min(wanted or SIZES[0], SIZES[0])
     atlas = head_atlas(model, ANALYSIS_SIZE)
@@ -157,7 +165,7 @@ def _base_texture(
 
     detail = _detail_size(photo, mesh, atlas, size)
     wanted = wanted or _size_on_visible_face(skin, mesh, face.camera, atlas)
-    # The images are large from here on. They change in place, as memory costs more than arithmetic.
+    # The images are large from here on; they change in place to save memory.
     on_texture = unwrap_photo(photo.image, mesh, photo.camera, uv_fragments(model, detail)).texture
     shown = on_texture.clone() if wanted > detail == size else None
     observed_log = on_texture.clamp_(min=DARKEST).log_()
@@ -185,8 +193,24 @@ def _base_texture(
     albedo = paint_irises(albedo, irises, model)
     if is_grey(skin.photo.texture, seen.weight):
         albedo = toned(albedo, -log_shading, seen.weight)
-    texture = FaceTexture(albedo, _origin(seen, completed, size), hair)
+    origin = _origin(seen, completed, size)
+    if face.albedo_map is not None:
+        coverage = _resized_map(face.albedo_map.coverage[None], size).clamp_(0, 1)
+        known = _resized_map(face.albedo_map.values, size).clamp_(0, 1)
+        albedo = torch.lerp(albedo, known, coverage)
+        origin[coverage[0] > 0.5] = int(TexelOrigin.PREDICTED)
+        photo_share *= 1 - coverage
+    texture = FaceTexture(albedo, origin, hair)
     return _BaseTexture(texture, wanted, shown, photo_share[0])
+
+
+def _resized_map(image: Float[Tensor, "C S S"], size: int) -> Float[Tensor, "C R R"]:
+    """Return a predicted map at the texture's size, without overshoot at the border of its cover."""
+    if image.shape[-1] == size:
+        return image.clone()
+    return torch.nn.functional.interpolate(
+        image[None], (size, size), mode="bilinear", antialias=True, align_corners=False
+    )[0]
 
 
 def _head_photo(
@@ -196,7 +220,7 @@ def _head_photo(
     atlas: Atlas,
     resolution: int,
 ) -> HeadPhoto:
-    """Cut out the head, with at least two pixels per texel where the photo has them."""
+    """Cut out the head, with at least two pixels per texel if the photo is fine enough."""
     texels = atlas.texels_per_millimetre * resolution / atlas.size
     pixels_per_texel = pixels_per_millimetre(camera, mesh.vertices) / texels
     return cut_out_head(pixels, camera, mesh.vertices, reduced=pixels_per_texel / 2)
@@ -218,7 +242,7 @@ def _detail_size(photo: HeadPhoto, mesh: Mesh, atlas: Atlas, resolution: int) ->
 def _size_on_visible_face(
     skin: PhotoSkin, mesh: Mesh, camera: PerspectiveCamera, atlas: Atlas
 ) -> int:
-    """Return the size of texture that a photo needs; see `size_for_photo`."""
+    """Return the texture size that is as fine as the photo; see `size_for_photo`."""
     visible = (skin.photo.visibility > 0.5) & (skin.photo.cosine > _FACING)
     visible &= (atlas.regions["face"] > 0.5) & atlas.fragments.mask
     longer, _ = texel_extent(mesh, camera, resolution=1)

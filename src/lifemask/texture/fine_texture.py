@@ -1,7 +1,8 @@
 """Textures as fine as a large photo, made in tiles from a texture of moderate size and the photo.
 
-A large photo adds only detail to the texture of 2048 texels: each texel is multiplied by the photo
-there over the photo in the moderate texture. Light, hair, irises and completed skin are enlarged.
+A large photo adds only detail to the texture of 2048 texels: each texel is multiplied by the ratio
+of the photo's colour there to its colour in the moderate texture. Light, hair, irises and completed
+skin are enlarged.
 """
 
 import numpy as np
@@ -16,27 +17,27 @@ from lifemask.io.colour import pixels_from_image
 from lifemask.rendering import Fragments, interpolate, rasterize
 
 SIZES = (2048, 4096, 8192)
-"""Sizes to choose from; the last is 200 megabytes without compression."""
+"""Texels along each side to choose from; the last is 200 megabytes without compression."""
 _TILE = 512
 """Texels along each side of a tile."""
 _MARGIN = 4
-"""Pixels around a part of the photo, for interpolation."""
+"""Pixels of margin around a part of the photo, for interpolation."""
 _OFFSET = 0.055
-"""sRGB plus this is about a power of linear light, so a change of light is a factor."""
+"""sRGB plus this is about a power of linear light; a change of light is then a factor."""
 _MOST_CHANGE = 4.0
 """Largest factor or divisor of detail on sRGB values."""
 _LARGEST_SHARE = 0.95
-"""Share of the visible face's texels that cover no more than a pixel."""
+"""Share of the visible face's texels that must not be larger than a pixel."""
 
 
 def size_for_photo(pixels_per_texel: Float[Tensor, "N"]) -> int:
     """Return the smallest size whose texels are no larger than a pixel on the visible face.
 
-    The largest size if none is fine enough.
+    If none is fine enough, it returns the largest size.
 
     Args:
-        pixels_per_texel: longer extent in the photo of each texel of the visible face, if the
-            texture had one texel a side.
+        pixels_per_texel: longer extent in the photo of each texel of the visible face, for a
+            texture with one texel along each side.
     """
     if not len(pixels_per_texel):
         return SIZES[0]
@@ -70,9 +71,9 @@ def add_photo_detail(
     Args:
         texture: sRGB.
         pixels: the photo, sRGB.
-        mesh: with uv, as in the photo.
-        camera: of the photo.
-        coarse_photo: linear RGB of the photo as the texture shows it before enlargement.
+        mesh: the head as in the photo, with uv.
+        camera: the photo's.
+        coarse_photo: linear RGB of the photo, unwrapped at the size before enlargement.
         share: how much of each texel's colour comes from the photo, 0 to 1.
     """
     size = len(texture)
@@ -103,7 +104,7 @@ def add_photo_detail(
 
 
 class _Atlas:
-    """A texture's texels and where they lie in a photo, one tile at a time."""
+    """The positions of a texture's texels in a photo, one tile at a time."""
 
     def __init__(self, mesh: Mesh, camera: PerspectiveCamera, size: int) -> None:
         assert mesh.uv is not None, "A mesh without uv has no texture."
@@ -137,12 +138,12 @@ class _Atlas:
 def _enlarged(
     image: Image.Image, corner: tuple[int, int], extent: tuple[int, int], scale: float
 ) -> UInt8[np.ndarray, "h w ..."]:
-    """Return a tile of the enlarged image; tiles fit together.
+    """Return a tile of the enlarged image; neighbouring tiles have no seam.
 
     Args:
         corner: row and column of the tile.
         extent: its height and width.
-        scale: of the image's sides to the enlarged ones.
+        scale: the image's sides over the enlarged ones.
     """
     (top, left), (height, width) = corner, extent
     box = (left * scale, top * scale, (left + width) * scale, (top + height) * scale)
@@ -157,11 +158,11 @@ def _channels(pixels: UInt8[np.ndarray, "h w 3"]) -> Float[Tensor, "3 h w"]:
 def _photo_at(
     pixels: UInt8[np.ndarray, "H W 3"], points: Float[Tensor, "2 h w"], where: Tensor
 ) -> Float[Tensor, "3 h w"]:
-    """Return sRGB colours of the photo, read and reduced only where it is needed.
+    """Return sRGB colours of the photo; only the part that is needed is read and reduced.
 
     Args:
         points: x and y in pixels.
-        where: which points matter.
+        where: which points are needed.
     """
     wanted = points[:, where]
     low, high = (wanted.amin(-1) - _MARGIN).tolist(), (wanted.amax(-1) + _MARGIN).tolist()
@@ -173,7 +174,7 @@ def _photo_at(
     steps = (points[:, :, 1:] - points[:, :, :-1]).norm(dim=0)[where[:, 1:] & where[:, :-1]]
     coarser = float(steps.median()) if len(steps) else 1.0
     if coarser > 1:
-        # Texels larger than a pixel show the mean of several.
+        # Texels larger than a pixel show the mean of several pixels.
         size = (max(1, round(part.shape[1] / coarser)), max(1, round(part.shape[0] / coarser)))
         part = np.array(Image.fromarray(part).resize(size, Image.Resampling.BICUBIC))
     corner, extent = points.new_tensor([left, top]), points.new_tensor([right - left, bottom - top])

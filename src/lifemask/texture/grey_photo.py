@@ -6,11 +6,11 @@ from torch import Tensor
 from lifemask.texture.light_separation import DARKEST
 
 _GREY = 0.02
-"""Spread of the log chroma of a face below which its photo has no colours."""
+"""A photo has no colours if the log chroma of its face spreads less than this."""
 
 
 def is_grey(photo: Float[Tensor, "3 R R"], weight: Float[Tensor, "R R"]) -> bool:
-    """Whether the seen part of an unwrapped photo (linear RGB) has no colours."""
+    """Whether an unwrapped photo (linear RGB) has no colours where it shows the face."""
     seen = weight > 0.5
     if int(seen.sum()) < 100:
         return False
@@ -25,7 +25,7 @@ def toned(
 
     Args:
         albedo: linear RGB.
-        log_colour: what the hue of a texel must be for the photo to be grey.
+        log_colour: log colour that each texel must have for the photo to be grey.
         weight: how far each texel shows skin, 0 to 1.
     """
     hue = (log_colour - log_colour.mean(0))[:, weight > 0.5].mean(-1)

@@ -1,4 +1,4 @@
-"""Hair on the texture of a mesh without hair: whether there is any, where, and its colour."""
+"""Hair on the texture of a mesh without hair: its presence, its place and its colour."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,35 +13,35 @@ from lifemask.perception.observation import FaceObservation
 from lifemask.rendering.filters import fill_unknown, gaussian_blur, resized
 
 _ENOUGH_TEXELS = 40
-"""Texels of clear hair below which its colour is not trusted."""
+"""Fewest texels of clear hair for which its colour is used."""
 _ENOUGH_COVERAGE = 0.25
-"""Share of hair on the visible scalp below which the head counts as bald."""
+"""A head counts as bald if the share of hair on its visible scalp is below this."""
 _HAIR_BESIDE = 0.3
-"""Area of hair beside the head, over that of the visible face, from which the crown has hair."""
+"""Smallest area of hair beside the head, over that of the visible face, for hair on the crown."""
 _HAIR_IN_VIEW = 0.12
 """The same if the photo does not show the scalp."""
 _SCALP_UNSEEN = 300
-"""Texels of clear skin or hair on the scalp below which the photo does not show it."""
+"""Fewest texels of clear skin or hair on the scalp for which the scalp counts as visible."""
 _REACH = 5.0
-"""Texels over which the hairline in the photo is extended."""
+"""Distance in texels over which the photo's hairline is extended."""
 _CROWN = 22.0
-"""Distance of the crown behind the hairline, about, in texels."""
+"""Approximate distance of the crown behind the hairline in texels."""
 _EDGE = 7.0
 """Softness of the hairline in texels."""
 
 
 @dataclass(frozen=True)
 class HairEstimate:
-    """Hair seen in the photo."""
+    """The hair in the photo."""
 
     coverage: float
-    """Share of the visible scalp under hair, 0 (bald) to 1."""
+    """Share of the visible scalp that hair covers, 0 (bald) to 1."""
     colour: Float[Tensor, "3"] | None
     """Linear RGB without light; None for a bald head or if the photo shows no hair."""
     contrast: float = 0.35
     """Spread of the logarithm of its brightness."""
     growth: Float[Tensor, "R R"] | None = None
-    """Where hair grows, 0 to 1; None if the photo does not show it, then it is the model's scalp."""
+    """Where hair grows, 0 to 1; None stands for the model's scalp if the photo does not show it."""
 
     def paint(
         self, albedo: Float[Tensor, "3 R R"], scalp: Float[Tensor, "r r"]
@@ -84,11 +84,11 @@ def estimate_hair(
 
     Args:
         texture: the unwrapped photo, linear.
-        visibility: of each texel.
+        visibility: of each texel, 0 to 1.
         segments: class probabilities at each texel: background, hair, body, face, clothes, other.
-        scalp: 0 to 1.
+        scalp: how far each texel belongs to the scalp, 0 to 1.
         log_shading: logarithm of the light on each texel.
-        beside: light-free colours of hair anywhere in the photo, for heads whose scalp is hidden.
+        beside: light-free colours of hair anywhere in the photo, for heads with a hidden scalp.
         beside_share: their area as a share of the face's.
     """
     shown = visibility * (scalp > 0.5)
@@ -98,7 +98,7 @@ def estimate_hair(
     coverage = n_hair / max(n_hair + n_skin, 1)
     found: list[tuple[Tensor, float]] = []
     if n_hair >= _ENOUGH_TEXELS and coverage >= _ENOUGH_COVERAGE:
-        # Hair on the crown has highlights.
+        # Hair on the crown has highlights, which are not its colour.
         above = (texture.clamp(min=1e-3).log() - log_shading)[:, hair].exp()
         found.append(_colour(above, (0.1, 0.4)))
     least = _HAIR_IN_VIEW if n_hair + n_skin < _SCALP_UNSEEN else _HAIR_BESIDE
@@ -113,7 +113,7 @@ def estimate_hair(
     colour = torch.stack([colour.log() for colour, _ in found]).mean(0).exp()
     growth = _growth(visibility, segments, scalp)
     if beside_share > _HAIR_BESIDE:
-        # So much hair covers the crown too.
+        # With this much hair beside the head, the crown has hair too.
         growth = torch.maximum(growth, _crown(scalp))
     return HairEstimate(coverage, colour, found[0][1], growth)
 
@@ -148,7 +148,7 @@ def _colour(
     """Return a typical colour without highlights, and the spread of the log brightness.
 
     Args:
-        ranks: between which quantiles of brightness to look.
+        ranks: lower and upper quantile of brightness of the colours that count.
     """
     brightness = colours.mean(0).clamp(min=1e-3)
     low, high = brightness.quantile(brightness.new_tensor(ranks)).tolist()
@@ -161,7 +161,7 @@ def _colour(
 def _growth(
     visibility: Float[Tensor, "R R"], segments: Float[Tensor, "6 R R"], scalp: Float[Tensor, "R R"]
 ) -> Float[Tensor, "R R"]:
-    """Return where hair grows: as on the model, but with the photo's hairline where that is visible."""
+    """Return where hair grows, 0 to 1: the model's scalp with the photo's hairline if visible."""
     hair, skin = segments[1], segments[2] + segments[3]
     usual = gaussian_blur(scalp[None], 2.0)[0]
     near = (gaussian_blur(scalp[None], _EDGE)[0] > 0.08).float()
@@ -184,7 +184,7 @@ def _crown(scalp: Float[Tensor, "R R"]) -> Float[Tensor, "R R"]:
 
 @lru_cache(maxsize=2)
 def _strands(size: int) -> Float[Tensor, "R R"]:
-    """Return fixed, fine noise stretched along v, the way hair grows, in [0, 1] around 0.5."""
+    """Return fixed, fine noise in [0, 1] around 0.5, stretched along v, the hair's direction."""
     total = torch.zeros(size, size)
     for seed, (along, across, share) in enumerate(((10, 1.5, 0.6), (26, 4, 0.6))):
         total += share * (_noise(size, size // along, round(size / across), seed) - 0.5)

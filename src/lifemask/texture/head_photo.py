@@ -1,4 +1,4 @@
-"""The head cut out of its photo, as fine as a texture needs it."""
+"""Cuts the head out of its photo, at the resolution that a texture needs."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from lifemask.io.colour import block_means
 
 @dataclass(frozen=True)
 class HeadPhoto:
-    """A cutout of a photo, in linear light."""
+    """A part of a photo around the head, in linear light."""
 
     image: Float[Tensor, "3 h w"]
     """Linear RGB."""
@@ -22,7 +22,7 @@ class HeadPhoto:
     """Camera of the whole photo."""
 
     def points(self, photo_points: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
-        """Return points of the whole photo in pixels of the cutout."""
+        """Return points of the whole photo (pixels) in pixels of the cutout."""
         reduction = self.camera.focal_pixels / self.whole.focal_pixels
         points = photo_points - self.whole.principal_point
         return points * reduction + self.camera.principal_point
@@ -35,13 +35,13 @@ def cut_out_head(
     *,
     reduced: float,
 ) -> HeadPhoto:
-    """Cut the head out of the photo in linear light, so that huge photos cost little.
+    """Return the part of the photo around the head, in linear light; huge photos then cost little.
 
     Args:
         pixels: the photo, sRGB.
-        camera: of the photo.
+        camera: the photo's.
         vertices: of the head, metres.
-        reduced: how much coarser the cutout may be; only whole numbers count.
+        reduced: factor by which the cutout may be coarser than the photo; it is rounded down.
     """
     points = camera.project(vertices)[:, :2]
     height, width = camera.image_size
@@ -59,6 +59,6 @@ def cut_out_head(
 
 
 def pixels_per_millimetre(camera: PerspectiveCamera, vertices: Float[Tensor, "V 3"]) -> float:
-    """Return how finely the camera sees the vertex that is nearest to it."""
+    """Return the photo's resolution at the vertex that is nearest to the camera."""
     distance = camera.to_camera(vertices)[:, 2].amin()
     return float(camera.focal_pixels / distance) / 1000

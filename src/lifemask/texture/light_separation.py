@@ -1,9 +1,9 @@
-"""Skin and light are separated in the unwrapped photo.
+"""Separates skin and light in the unwrapped photo.
 
 All values are logarithms of linear light, relative to the fitted albedo of the morphable model.
-This residual is small, so it can be blurred, mirrored and extended without new features. Its slow
-part is mostly light that nine spherical harmonics cannot express (cast shadows, specular light),
-and is mostly removed. Its fast part is the person.
+This residual is small; blurring, mirroring and extending it adds no new features. Its slow part is
+mostly light that nine spherical harmonics cannot express (cast shadows, specular light), and most
+of it is removed. Its fast part is the person's skin.
 """
 
 from dataclasses import dataclass
@@ -29,19 +29,19 @@ from lifemask.texture.seen_skin import (
 )
 
 DARKEST = 1e-3
-"""Linear albedo or intensity below which logarithms are cut off."""
+"""Smallest linear albedo or intensity in logarithms; smaller values are replaced by it."""
 _SLOW_SHARE = 0.85
 """Share of the slow residual that is removed where it is weak."""
 SLOW_MILLIMETRES = 12.0
 """Residuals wider than this are taken for light rather than skin."""
 _FOLD_MILLIMETRES = 2.5
-"""Width of folds and hollows, where brightness is shadow as well as skin."""
+"""Width of folds and hollows; their brightness is partly shadow."""
 _FOLD_SHARE = 0.35
-"""How much of it is taken for shadow."""
+"""Share of the brightness at this scale that is taken for shadow."""
 _SPECULAR_FROM = 0.18
-"""Log brightness above the skin around it from which light is taken for specular."""
+"""Light is taken for specular if its log brightness exceeds that of the skin around by this."""
 _SPECULAR_SHARE = 0.75
-"""How much of what is above that is removed."""
+"""Share of the excess that is removed."""
 _HUE_MILLIMETRES = 6.0
 """Texels with clipped channels get the hue of texels within this width."""
 _HUE_LIMIT = 0.45
@@ -49,12 +49,12 @@ _HUE_LIMIT = 0.45
 _TINTED = 0.3
 """Root mean square of the log chroma of light that halves this limit."""
 _CLIPPED = (0.012, 0.85)
-"""Linear light below or above which a channel has lost its value."""
+"""A channel counts as clipped if its linear light is below the first or above the second value."""
 
 
 @dataclass(frozen=True)
 class SkinColour:
-    """The skin that the photo shows, without light."""
+    """The skin that the photo shows, without light, per texel."""
 
     residual: Float[Tensor, "3 R R"]
     """Log albedo relative to the model's."""
@@ -72,11 +72,13 @@ def separate_light(
     model_log: Float[Tensor, "3 R R"],
     atlas: Atlas,
 ) -> SkinColour:
-    """Return the seen skin without light and without what lies in front of it.
+    """Return the visible skin without light and without occluders.
 
     Args:
+        skin: the visible skin.
         log_shading: logarithm of the fitted light.
         model_log: log albedo of the fitted model.
+        atlas: of the analysis size.
     """
     weight, scale = skin.weight, atlas.texels_per_millimetre
     residual = skin.photo.texture.clamp(min=DARKEST).log() - log_shading - model_log
@@ -98,7 +100,7 @@ def fitted_log_shading(
     weight: Float[Tensor, "R R"],
     atlas: Atlas,
 ) -> Float[Tensor, "3 R R"]:
-    """Return the logarithm of the fitted light, cut off far below its maximum on seen skin.
+    """Return the logarithm of the fitted light, cut off far below its maximum on visible skin.
 
     Args:
         weight: how far each texel shows skin, 0 to 1.
@@ -118,9 +120,9 @@ def _light_left(
 ) -> Float[Tensor, "3 R R"]:
     """Return the part of the residual that is taken for light.
 
-    The skin's overall tone is not light. Slow deviations from it mostly are, unless they are dark
-    where that is due to a beard. Of brightness at the scale of folds, a share is shadow too. What
-    stays much brighter than the skin around it is specular, and has the light's colour.
+    The skin's overall tone is not light. Slow deviations from it are mostly light, except the
+    darkness of a beard. A share of the brightness at the scale of folds is shadow too. Texels that
+    remain much brighter than the skin around them are specular and have the light's colour.
 
     Args:
         residual: log albedo relative to the model's.
@@ -153,13 +155,14 @@ def _hue_lost(
     tint: Float[Tensor, "3 N"],
     scale: float,
 ) -> Float[Tensor, "3 R R"]:
-    """Return the change of hue that comes from clipped channels or stray light, not from skin.
+    """Return the change of hue that comes from clipped channels or scattered light, not from skin.
 
-    Where a channel is clipped, hue comes from the texels around. Except on lips and brows, it stays
-    as near to the person's tone as skin does; nearer in strongly tinted light, which hides hues.
+    Texels with a clipped channel get the hue of the texels around. Except on lips and brows, hues
+    are limited to a distance from the person's tone that is usual for skin; the limit is lower in
+    strongly tinted light, which hides hues.
 
     Args:
-        tint: log chroma of the light where the face is seen.
+        tint: log chroma of the light on the visible face.
     """
     low, high = _CLIPPED
     channels = ((photo.amin(0) - low / 2) / (low / 2)).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Teeth in the colour of the photo, darker towards the back of the mouth."""
+"""Teeth: their colour in the photo, darker towards the back of the mouth."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,11 +9,11 @@ _INNER_LIPS = (
 )  # fmt: skip
 """Dense landmarks around the mouth's opening, in order."""
 _LOWEST_OPENING = 4.0
-"""Pixels between the lips below which no colour of teeth is measured."""
+"""Fewest pixels between the lips for which the colour of the teeth is measured."""
 _BRIGHTEST_SHARE = 0.3
-"""Share of the opening that is taken for teeth: its brightest part."""
+"""Share of the opening's pixels, the brightest, that is taken for teeth."""
 _REDDEST = 1.5
-"""Red over green above which the pixels are tongue or lip."""
+"""Largest ratio of red to green of teeth; redder pixels are tongue or lip."""
 _LEAST = 0.25
 _MOST = 0.50
 """Linear luminance of teeth without light."""
@@ -70,12 +70,12 @@ def teeth_change(
     teeth: Float[Tensor, "R R"],
     side_metres: Float[Tensor, "R R"],
 ) -> Float[Tensor, "3 R R"]:
-    """Return the change of the log albedo for teeth of a colour, shaded towards the corners.
+    """Return the change of the log albedo that gives teeth a colour, darker towards the corners.
 
     Args:
         colour: linear RGB, None for the usual one.
-        log_albedo: of the model.
-        teeth: where they are, 0 to 1.
+        log_albedo: the model's.
+        teeth: how far each texel shows teeth, 0 to 1.
         side_metres: distance of each texel from the middle of the mean head.
     """
     where = teeth > 0.5
@@ -89,7 +89,7 @@ def teeth_change(
 
 
 def _inside(points: Float[Tensor, "H W 2"], polygon: Float[Tensor, "N 2"]) -> Bool[Tensor, "H W"]:
-    """Return which points lie in a polygon, by the number of edges to their right."""
+    """Return which points lie in a polygon; the count of edges to their right is odd."""
     crossings = torch.zeros(points.shape[:2], dtype=torch.long)
     for a, b in zip(polygon, polygon.roll(-1, 0), strict=True):
         rises = (a[1] > points[..., 1]) != (b[1] > points[..., 1])

@@ -1,4 +1,4 @@
-"""What the photo shows of the skin, texel by texel."""
+"""The skin that the photo shows, texel by texel."""
 
 from dataclasses import dataclass
 
@@ -15,31 +15,31 @@ from lifemask.texture.atlas import Atlas
 from lifemask.texture.head_photo import HeadPhoto
 
 _BORDER_MILLIMETRES = 2.5
-"""Skin this near to hair, background or anything unseen is not trusted."""
+"""Skin this near to hair, background or hidden texels is not used."""
 
 
 @dataclass(frozen=True)
 class PhotoSkin:
-    """The photo on the atlas."""
+    """The photo in texture space, with the skin in it."""
 
     photo: UnwrappedPhoto
     """Linear RGB, visibility, and cosine between normal and view."""
     segments: Float[Tensor, "6 R R"]
     """Class probabilities: background, hair, body, face, clothes, other."""
     weight: Float[Tensor, "R R"]
-    """How far each texel is seen and segmented as skin, 0 to 1."""
+    """How far each texel is visible and segmented as skin, 0 to 1."""
     not_skin: Float[Tensor, "R R"]
-    """Probability of hair, clothes, background or anything else, where seen."""
+    """Probability of a class other than skin, 0 where hidden."""
 
 
 def photo_skin(
     photo: HeadPhoto, mesh: Mesh, observation: FaceObservation, atlas: Atlas
 ) -> PhotoSkin:
-    """Unwrap the photo and weight each texel by how surely it shows skin.
+    """Unwrap the photo and weight each texel by the probability that it shows skin.
 
     Args:
         mesh: the head as in the photo.
-        observation: with the segmentation of the photo.
+        observation: the photo's measurements; without a segmentation, all is taken for skin.
     """
     fragments, scale = atlas.fragments, atlas.texels_per_millimetre
     unwrapped = unwrap_photo(photo.image, mesh, photo.camera, fragments)
@@ -48,9 +48,9 @@ def photo_skin(
     segments = segments.view(-1, atlas.size, atlas.size)
     facing = ((unwrapped.cosine - 0.15) / 0.35).clamp(0, 1)
     skin = (((segments[2] + segments[3]) - 0.5) * 3).clamp(0, 1)
-    # Segmentation borders are uncertain by millimetres, and hair shades the skin beside it.
+    # Borders of the segmentation err by millimetres, and hair shades the skin beside it.
     weight = eroded(unwrapped.visibility * skin, _BORDER_MILLIMETRES * scale) * facing * atlas.skin
-    # Barycentric weights may leave [0, 1] by the rasteriser's snap, and regions with them.
+    # The rasteriser's snap can move barycentric weights, and so regions, outside [0, 1].
     weight = torch.minimum(weight, gaussian_blur(weight[None], 2.5)[0]).clamp(0, 1) ** 1.5
     not_skin = (1 - segments[2] - segments[3]) * (unwrapped.visibility > 0.5) * atlas.skin
     return PhotoSkin(unwrapped, segments, weight, not_skin)

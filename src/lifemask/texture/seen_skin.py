@@ -1,8 +1,8 @@
-"""Which texels of an unwrapped photo show skin, and which show something in front of it.
+"""Distinguishes texels of an unwrapped photo that show skin from those that show an occluder.
 
 The segmentation finds a head of hair, but not single strands, thin frames of glasses or the edge
 of a hat's shadow. These are darker than the skin around them, or of another hue, and they touch
-what the segmentation finds. Beards, brows, lips and marks in the middle of a cheek are kept.
+areas that the segmentation finds. Beards, brows, lips and marks in the middle of a cheek are kept.
 """
 
 from dataclasses import dataclass
@@ -21,42 +21,42 @@ _LIGHT_MILLIMETRES = 12.0
 _STRAND_MILLIMETRES = 5.0
 """Dark lines thinner than this can be hair or a frame."""
 _DARK = 0.28
-"""Log brightness below the skin around it at which something may not be skin."""
+"""A texel may not be skin if it is darker than the skin around it by this log brightness."""
 _STRAND = 0.20
 """The same for a thin line."""
 _HUE = 0.24
-"""Root mean square of the log chroma at which a hue is not this person's skin."""
+"""A hue is not this person's skin if the root mean square of its log chroma exceeds this."""
 _NEAR_MILLIMETRES = 10.0
 """Outliers this near to hair, hats or frames count even if they do not touch them."""
 _SHADE = 0.35
-"""Log brightness below the person's tone of a shadow near a hat, hair or frame."""
+"""A texel near a hat, hair or frame is shadow if it is darker than the person's tone by this."""
 _HIGHLIGHT = 0.35
-"""Log brightness above the skin around of a highlight on hair, near hair."""
+"""A texel near hair is a highlight if it is brighter than the skin around by this."""
 _REACH_MILLIMETRES = 32.0
-"""Largest reach of strands from the hair that the segmentation finds."""
+"""Largest distance of strands from the hair that the segmentation finds."""
 _MARGIN_MILLIMETRES = 1.0
-"""Skin this near to an occluder is not trusted."""
+"""Skin this near to an occluder is not used."""
 _SMALLEST_MILLIMETRES = 9.0
-"""Side of the smallest island of skin worth keeping, and of the smallest cast shadow."""
+"""Side of the smallest island of skin that is kept, and of the smallest cast shadow."""
 _UNUSUAL = 2.2
-"""Least deviation of an outlier over the usual deviation of this skin."""
+"""Smallest deviation of an outlier, relative to the usual deviation of this skin."""
 _BRIDGE_MILLIMETRES = 1.5
-"""Gaps this wide do not break a strand."""
+"""Gaps of up to this width do not interrupt a strand."""
 _GLASSES = 0.1
-"""Share of the bridge of the nose that is not skin if a person wears glasses."""
+"""A person wears glasses if more than this share of the bridge of the nose is not skin."""
 _FRAME_HIGHLIGHT = 0.16
-"""Log brightness above the skin around of a thin highlight on a frame."""
+"""A thin line is a highlight on a frame if its log brightness exceeds the skin around by this."""
 _ONE_SIDED = 0.55
-"""Log brightness of a cast shadow below the same point on the other side."""
+"""A point is in a cast shadow if it is darker than its mirror image by this log brightness."""
 _SHADOW_MILLIMETRES = 2.0
 """Scale of the search for cast shadows."""
 _BEARD = -0.22
-"""Log brightness of chin and upper lip, relative to the face, below which a person has a beard."""
+"""A person has a beard if chin and upper lip, relative to the face, are below this brightness."""
 
 
 @dataclass(frozen=True)
 class FaceZones:
-    """Parts of the face where dark or colourful is normal; all 0 to 1 for each texel."""
+    """Parts of the face where dark or strong colours are normal; 0 to 1 for each texel."""
 
     beard: Float[Tensor, "R R"]
     """Where beards grow."""
@@ -77,7 +77,7 @@ def face_zones(
 
     Args:
         position: of each texel on the mean head, metres.
-        regions: the model's regions for each texel.
+        regions: how far each texel belongs to each region of the model, 0 to 1.
     """
     x, y = position[0].abs(), position[1]
     inner = regions["face"]
@@ -101,8 +101,8 @@ def has_glasses(not_skin: Float[Tensor, "R R"], zones: FaceZones) -> bool:
     """Whether something other than skin lies across the bridge of the nose.
 
     Args:
-        not_skin: probability of hair, clothes, background or anything else, where seen.
-        zones: of the face.
+        not_skin: probability of a class other than skin, 0 where hidden.
+        zones: those of `face_zones`.
     """
     return bool((not_skin * zones.bridge).sum() > _GLASSES * zones.bridge.sum())
 
@@ -110,11 +110,11 @@ def has_glasses(not_skin: Float[Tensor, "R R"], zones: FaceZones) -> bool:
 def has_beard(
     residual: Float[Tensor, "3 R R"], weight: Float[Tensor, "R R"], zones: FaceZones
 ) -> bool:
-    """Whether chin and upper lip are so much darker than the face that a beard grows there.
+    """Whether chin and upper lip are darker than the face because of a beard.
 
     Args:
         residual: log colour that model and light do not explain.
-        weight: how far each texel is seen, 0 to 1.
+        weight: how far each texel shows skin, 0 to 1.
     """
     brightness = residual.mean(0)
     chin = (weight > 0.5) & (zones.chin > 0.5)
@@ -127,7 +127,7 @@ def has_beard(
 def skin_tone(
     residual: Float[Tensor, "3 R R"], weight: Float[Tensor, "R R"]
 ) -> Float[Tensor, "3 1 1"]:
-    """Return the median of what is clearly seen, zero where nothing is."""
+    """Return the median residual of clearly visible skin, zero if there is none."""
     clear = weight > 0.6
     if int(clear.sum()) < 50:
         return residual.new_zeros(3, 1, 1)
@@ -143,14 +143,14 @@ def free_of_occluders(
     *,
     bearded: bool,
 ) -> Float[Tensor, "R R"]:
-    """Return how surely each seen texel is bare skin, 0 to 1, with soft borders.
+    """Return how far each visible texel is bare skin, 0 to 1, with soft borders.
 
     Args:
         residual: log colour that model and light do not explain.
-        weight: how far each texel is seen and segmented as skin, 0 to 1.
-        not_skin: probability of hair, clothes, background or anything else, where seen.
+        weight: how far each texel is visible and segmented as skin, 0 to 1.
+        not_skin: probability of a class other than skin, 0 where hidden.
         scale: texels per millimetre.
-        bearded: darkness where beards grow is no outlier.
+        bearded: whether the person has a beard; its darkness is then no outlier.
     """
     difference = residual - skin_tone(residual, weight)
     brightness = difference.mean(0)
@@ -172,7 +172,7 @@ def free_of_occluders(
     )
     hidden = _attached(outlier, beside & seen & (zones.features < 0.3), not_skin > 0.4, scale)
     if has_glasses(not_skin, zones):
-        # The segmentation misses thin rims, and they touch nothing that it finds.
+        # The segmentation misses thin rims, and they do not touch other areas that it finds.
         highlight = _beyond(
             smooth + _closed(-smooth, _STRAND_MILLIMETRES * scale), _FRAME_HIGHLIGHT, plain
         )
@@ -188,7 +188,7 @@ def free_of_occluders(
 def _in_shadow(
     brightness: Float[Tensor, "R R"], weight: Float[Tensor, "R R"], scale: float
 ) -> Bool[Tensor, "R R"]:
-    """Return where skin is far darker than its mirror image, over an area larger than a mark."""
+    """Return the areas of skin, larger than a mark, that are far darker than their mirror image."""
     smooth = blur_weighted(brightness[None], weight, _SHADOW_MILLIMETRES * scale)[0]
     both = (weight > 0.3) & (weight.flip(-1) > 0.5)
     darker = both & (smooth < smooth.flip(-1) - _ONE_SIDED)
@@ -198,7 +198,7 @@ def _in_shadow(
 def _beyond(
     image: Float[Tensor, "R R"], threshold: float, plain: Bool[Tensor, "R R"]
 ) -> Bool[Tensor, "R R"]:
-    """Return where an image is above a threshold that is higher for skin that varies more."""
+    """Return where an image exceeds a threshold, which is higher if the plain skin varies more."""
     if bool(plain.any()):
         usual = float(image[plain].abs().quantile(0.6))
         threshold = min(max(threshold, _UNUSUAL * usual), 1.6 * threshold)
@@ -220,10 +220,11 @@ def _attached(
     foreign: Bool[Tensor, "R R"],
     scale: float,
 ) -> Bool[Tensor, "R R"]:
-    """Return the outliers that touch, or nearly touch, what is segmented as something else.
+    """Return the outliers that touch, or nearly touch, areas that are not skin.
 
     Args:
-        beside: highlights and shadows, which count only near it.
+        beside: highlights and shadows, which count only near such areas.
+        foreign: areas that the segmentation does not class as skin.
     """
     if not bool(foreign.any()):
         return torch.zeros_like(outlier)

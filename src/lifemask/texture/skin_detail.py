@@ -7,7 +7,9 @@ Mesoscopic augmentation after Beeler et al., "High-quality single-shot capture o
 from jaxtyping import Float
 from torch import Tensor
 
+from lifemask.morphable.head_surface import vertex_uv
 from lifemask.morphable.model import MorphableModel
+from lifemask.rendering import interpolate, sample_texture
 from lifemask.rendering.displacement import tangent_normals
 from lifemask.rendering.filters import gaussian_blur, resized
 from lifemask.texture.atlas import head_atlas
@@ -17,7 +19,7 @@ _NORMAL_MAP_SIZE = 1024
 _FINE_MILLIMETRES = 0.35
 _COARSE_MILLIMETRES = 2.0
 _DEPTH_MILLIMETRES = 0.5
-"""Depth of a line whose albedo is lower by a factor of e."""
+"""Depth of a line with an albedo that is lower by a factor of e."""
 _STEEPEST = 0.5
 
 
@@ -30,9 +32,10 @@ def normal_map(
     """Return unit normals in tangent space: x along u, y along -v, z out of the surface.
 
     Args:
-        texture: the head's colours, from whose fine detail depth is taken.
+        texture: the head's colours; their fine detail gives the depth.
         model: the head model.
-        displacement: of the head in UV, metres; it is added.
+        displacement: the head's displacement in UV, metres. Only the part of it that lies between
+            the vertices is added, because the mesh shows the rest.
     """
     size = min(_NORMAL_MAP_SIZE, texture.albedo.shape[-1])
     atlas = head_atlas(model, size)
@@ -47,5 +50,8 @@ def normal_map(
     where = gaussian_blur((where * known)[None], 2.0)[0]
     depth = band.clamp(-0.25, 0.12) * _DEPTH_MILLIMETRES / 1000 * where
     if displacement is not None:
-        depth = depth + resized(displacement[None], size)[0]
+        heights = sample_texture(displacement[None], vertex_uv(model).T[:, None])[0].T
+        of_mesh = interpolate(heights, model.triangles, atlas.fragments)[0]
+        between = resized(displacement[None], size)[0] - of_mesh
+        depth = depth + between * atlas.fragments.mask
     return tangent_normals(depth, width_metres=size / scale / 1000, steepest=_STEEPEST)

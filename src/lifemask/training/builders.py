@@ -67,13 +67,13 @@ def build_parts(
         sizes = batch_sizes({k: s.share for k, s in recipe.sources.items()}, recipe.batch_size)
     except (TypeError, ValueError) as error:
         raise TrainingError(str(error)) from error
-    if recipe.start_from is not None:
-        start_from(system, Path(recipe.start_from))
     on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     generator = "cuda" if on_cuda else "cpu"
     training: dict[str, FaceSource] = {}
     held_out: dict[str, FaceSource] = {}
     about: dict[str, Any] = {}
+    if recipe.start_from is not None:
+        about["start_from"] = start_from(system, Path(recipe.start_from))
     for name in sizes:
         try:
             training[name], held_out[name], about[name] = _sources(

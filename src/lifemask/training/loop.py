@@ -162,7 +162,8 @@ class _Training:
         )
         self.average = {k: v.detach().clone() for k, v in self.system.released_state().items()}
         self.resume()
-        self.losses = team.averaging(PhaseLosses(self.system))
+        self.keeps = self.averaging()
+        self.losses = team.averaging(PhaseLosses(self.system, recipe.phases))
         self.logger = TrainingLogger(options.output) if team.is_main else None
         self.stream: Iterator[list[FaceBatch]] = mixed_batches(
             parts.mixture,
@@ -170,6 +171,8 @@ class _Training:
             stride=team.count,
             workers=self.workers,
         )
+        self.buffers: dict[str, Tensor] = {}
+        self.has_moved = False
         self.saved_step = self.step if self.step else -1
         self.started = time.monotonic()
 
@@ -224,14 +227,15 @@ class _Training:
             "%s %s on %s, from step %d, %d worker(s)",
             self.recipe.name, recipe_hash(self.recipe), self.team.device, self.step, self.workers,
         )  # fmt: skip
-        done = progress(self.recipe.schedule, self.step, self.seconds / 60)
+        # All processes start with the same phases.
+        (minutes,) = self.team.all_reduce_max([self.seconds / 60])
+        done = progress(self.recipe.schedule, self.step, minutes)
         statistics = StepStatistics()
         logged = time.monotonic()
         try:
             reason, done, statistics, logged = self.steps(requests, done, statistics, logged)
         except Exception:
-            # The weights are those of the last finished step, whatever the error is.
-            self.try_checkpoint()
+            self.restore_last_step()
             raise
         if statistics.steps:
             self.log(statistics, time.monotonic() - logged)
@@ -287,6 +291,7 @@ class _Training:
         clock = time.perf_counter()
         batches = [self.moved(batch) for batch in next(self.stream)]
         statistics.spend("data", time.perf_counter() - clock)
+        self.buffers = self.current_buffers()
         # Only now: a loader's start draws random numbers too.
         torch.manual_seed(seed_for(self.recipe.seed, "step", self.step, self.team.rank))
         self.system.train()
@@ -299,9 +304,10 @@ class _Training:
         move_average(
             self.average,
             self.system.released_state(),
-            average_factor(self.averaging(), self.step),
+            {name: average_factor(most, self.step) for name, most in self.keeps.items()},
         )
         self.step += 1
+        self.buffers, self.has_moved = {}, False
         statistics.spend("update", time.perf_counter() - clock)
         statistics.steps += 1
         statistics.images += sum(batch.photo.shape[:-3].numel() for batch in batches)
@@ -350,6 +356,7 @@ class _Training:
         norm = float(nn.utils.clip_grad_norm_(members, phase.optimiser.gradient_clip))
         if not self.scaler.is_enabled() and not _finite(norm):
             self.fail("gradient", batches, values, own=True)
+        self.has_moved = True
         self.scaler.step(optimiser)
         optimiser.zero_grad(set_to_none=True)
         self.phase_steps[name] += 1
@@ -374,9 +381,19 @@ class _Training:
             )
         return active
 
-    def averaging(self) -> float:
-        """Return the part of the averaged weights that a step keeps at most."""
-        return next(iter(self.recipe.phases.values())).optimiser.average
+    def averaging(self) -> dict[str, float]:
+        """Return the part of each averaged weight that a step keeps at most: its phase's.
+
+        What several phases change, or none, follows the first of them, or of all.
+        """
+        phases = list(self.recipe.phases.values())
+        learned = set(self.trainable)
+        return {
+            name: next(
+                (p for p in phases if name in learned and p.changes(name)), phases[0]
+            ).optimiser.average
+            for name in self.average
+        }
 
     def is_stop(self) -> bool:
         """Whether the step or the time to stop at has come, for all processes alike."""
@@ -423,8 +440,8 @@ class _Training:
             kept = f"Its batch could not be saved. {error}"
         raise TrainingError(
             f"The {what} of step {self.step} is not finite"
-            f"{' (' + ', '.join(where[:5]) + ')' if where else ''}. {kept} The weights before that "
-            "step are in the newest checkpoint. Repair the loss or the data, or lower the phase's "
+            f"{' (' + ', '.join(where[:5]) + ')' if where else ''}. {kept} Weights from before "
+            "that step are in the newest checkpoint. Repair the loss or the data, or lower the phase's "
             "optimiser.learning_rate."
         )
 
@@ -525,11 +542,32 @@ class _Training:
                 self.step, error,
             )  # fmt: skip
 
+    def current_buffers(self) -> dict[str, Tensor]:
+        """Return a copy of what a forward pass can change, such as the means of batch norms."""
+        learned = dict(self.system.named_parameters())
+        return {k: v.clone() for k, v in self.system.state_dict().items() if k not in learned}
+
+    def restore_last_step(self) -> None:
+        """Save the last finished step after a failed one, if no phase of that has changed weights."""
+        if self.has_moved:
+            logger.warning(
+                "A phase of step %d had changed weights before another one failed: no checkpoint "
+                "is written, and --resume goes on from the newest one.",
+                self.step,
+            )
+            return
+        self.system.load_state_dict(self.buffers, strict=False)
+        self.try_checkpoint()
+
     def note(self, kind: str, **values: Any) -> None:
         if self.logger is not None:
             self.logger.write(kind, self.step, **values)
 
     def close(self) -> None:
+        names = set(self.trainable)
+        for name, parameter in self.system.named_parameters():
+            if name in names:
+                parameter.requires_grad_(True)
         if self.logger is not None:
             self.logger.close()
 

@@ -100,19 +100,21 @@ def _load(optimiser: Optimizer, system: nn.Module, tensors: Mapping[str, Tensor]
 
 
 @torch.no_grad()
-def move_average(average: Mapping[str, Tensor], now: Mapping[str, Tensor], keep: float) -> None:
+def move_average(
+    average: Mapping[str, Tensor], now: Mapping[str, Tensor], keep: Mapping[str, float]
+) -> None:
     """Move averaged weights towards the present ones, in place; integers are copied.
 
     Args:
         average: the weights that are averaged, by name.
         now: the present weights; those that are not averaged are passed over.
-        keep: part of the average that stays.
+        keep: part of each average that stays.
     """
     for name, value in now.items():
         if name not in average:
             continue
         if value.is_floating_point():
-            average[name].lerp_(value, 1 - keep)
+            average[name].lerp_(value, 1 - keep[name])
         else:
             average[name].copy_(value)
 

@@ -82,14 +82,23 @@ def set_learning(system: nn.Module, trainable: Sequence[str], phase: Phase) -> N
 class PhaseLosses(nn.Module):
     """All losses of a phase of a system, for several batches."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, phases: Mapping[str, Phase]) -> None:
         super().__init__()
         self.system = system
+        self.phases = phases
 
     def forward(self, phase: str, batches: Sequence[FaceBatch]) -> list[dict[str, Tensor]]:
-        """Return for each batch one value per image (or clip) of each loss."""
+        """Return for each batch one value per image (or clip) of each loss.
+
+        A loss of weight 0 has no gradient: with several processes, each parameter behind a result
+        is waited for.
+        """
+        weights = self.phases[phase].weights
         return [
-            {name: value.flatten() for name, value in of_batch.items()}
+            {
+                name: value.flatten().detach() if weights.get(name) == 0 else value.flatten()
+                for name, value in of_batch.items()
+            }
             for of_batch in self.system.losses(phase, batches)
         ]
 

@@ -52,6 +52,8 @@ class System(nn.Module, ABC):
     neither averaged nor released."""
     former_names: ClassVar[Mapping[str, str]] = {}
     """Start of a weight's name in earlier files -> its start today."""
+    first_weights: ClassVar[tuple[str, ...]] = ()
+    """Assets whose weights an untrained system starts from; the card of its weights credits them."""
     uses_landmarks: ClassVar[bool] = False
     """Whether it uses landmarks beside the photo."""
     uses_frames: ClassVar[bool] = False

@@ -1,5 +1,6 @@
 """The result of a training: averaged weights in one file, and beside it where they come from."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,16 +57,51 @@ def write_weights(
     return path
 
 
-def start_from(system: System, path: Path) -> None:
-    """Load a file of weights into a system; what only training needs keeps its first weights.
+def start_from(system: System, path: Path) -> dict[str, Any]:
+    """Load a file of weights into a system; return the licences of the data that they saw.
+
+    What only training needs keeps its first weights.
+
+    Args:
+        system: to fill.
+        path: weights with `weights.json` (of a training) or a card (of an asset) beside them.
+
+    Returns:
+        `tiers` and `stores` of all sources, as a training writes them into its own `weights.json`.
 
     Raises:
-        TrainingError: the file is missing, damaged, or of another system.
+        TrainingError: the file is missing, damaged or of another system, or nothing beside it says
+            what it was trained on.
     """
     try:
         load_weights(system, read_weights(path))
-    except (OSError, ValueError, RuntimeError) as error:
+        data = _data_of(path)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise TrainingError(f"Cannot start from the weights {str(path)!r}: {error}") from error
+    sources = list(data.values())
+    return {
+        "kind": "weights",
+        "file": str(path),
+        "tiers": sorted({tier for source in sources for tier in source.get("tiers", ())}),
+        "stores": sorted({store for source in sources for store in source.get("stores", ())}),
+    }
+
+
+def _data_of(path: Path) -> Mapping[str, Any]:
+    """Return what the file beside weights says of their training data.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    written, card = path.with_suffix(".json"), path.with_suffix(".card.json")
+    if written.exists():
+        return json.loads(written.read_text("utf-8"))["data"]
+    if card.exists():
+        return json.loads(card.read_text("utf-8"))["trained"]["data"]
+    raise ValueError(
+        f"{written.name} is missing beside it, which says on what they were trained. Copy both files "
+        "of a training together."
+    )
 
 
 def load_weights(system: System, stored: ReleasedWeights) -> None:

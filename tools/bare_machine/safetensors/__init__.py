@@ -1,7 +1,7 @@
 """The part of the package safetensors that training needs, in plain Python.
 
-For machines without that package: a packed training puts it last on the path, so that the real one
-wins where it is installed.
+It is for machines without that package. A packed training puts it last on the path, so that Python
+imports the real package if it is installed.
 """
 
 from safetensors.plain import SafetensorError, safe_open

@@ -1,4 +1,4 @@
-"""The file format of safetensors: eight bytes of length, a JSON header, then all numbers."""
+"""The file format of safetensors: eight bytes of length, a JSON header, then all values."""
 
 import json
 import struct
@@ -17,7 +17,7 @@ _NAMES = {kind: name for name, kind in _TYPES.items()}
 
 
 class SafetensorError(Exception):
-    """The bytes are not in the format."""
+    """The bytes are not in this format."""
 
 
 class safe_open:  # noqa: N801 - the package's own name
@@ -33,15 +33,15 @@ class safe_open:  # noqa: N801 - the package's own name
         self._data = b""
 
     def metadata(self) -> dict[str, str] | None:
-        """Return the words in the header."""
+        """Return the metadata in the header, or None."""
         return self._header.get("__metadata__")
 
     def keys(self) -> list[str]:
-        """Return the tensors' names."""
+        """Return the names of the tensors."""
         return sorted(key for key in self._header if key != "__metadata__")
 
     def get_tensor(self, name: str) -> torch.Tensor:
-        """Return a tensor."""
+        """Return the tensor of a name."""
         entry = self._header[name]
         start, stop = entry["data_offsets"]
         data = bytearray(self._data[start:stop])
@@ -54,7 +54,7 @@ class safe_open:  # noqa: N801 - the package's own name
 def serialize(tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None) -> bytes:
     """Return tensors as the bytes of a file."""
     header: dict[str, Any] = {} if metadata is None else {"__metadata__": metadata}
-    # The largest numbers first, so that each tensor is aligned.
+    # Tensors with the largest elements come first, so that each tensor is aligned.
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     parts: list[bytes] = []
     place = 0

@@ -1,4 +1,4 @@
-"""Files and bytes of tensors, as in the package's module of this name."""
+"""Files and bytes of tensors, with the functions of the package's module `torch`."""
 
 from pathlib import Path
 

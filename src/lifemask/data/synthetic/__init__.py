@@ -1,4 +1,4 @@
-"""Faces that never existed: photos with complete truth, made as they are needed."""
+"""Synthetic faces: photos of people who do not exist, with complete truth, drawn on demand."""
 
 from lifemask.data.synthetic.config import SyntheticConfig
 from lifemask.data.synthetic.generator import SyntheticFaces

@@ -16,18 +16,18 @@ _CANVAS = 48
 
 
 _ROOM = 72
-"""Pixels on a side to which photos are reduced before their heads are taken out."""
+"""Pixels along each side of photos that are reduced before their heads are removed."""
 
 
 _WALL = 0.6
-"""Largest mean of a background; under the head's light white paint has 0.8."""
+"""Largest mean of a background; white paint under the head's light has 0.8."""
 
 
 class Surroundings:
     """Out-of-focus backgrounds of fitted photos, with people and their hair removed."""
 
     def __init__(self, fits: FitStore, model: MorphableModel) -> None:
-        """Take fits and the head they are of.
+        """Set up with stored fits and their head model.
 
         Raises:
             ValueError: there are no fits.
@@ -50,7 +50,7 @@ class Surroundings:
         part = F.interpolate(part[None], size, mode="bilinear", antialias=True)
         gain = np.exp(0.3 * rng.standard_normal() + 0.05 * rng.standard_normal((3, 1, 1)))
         seen = part[0].numpy() * gain
-        # A white wall in a photo need not be brighter than white paint under another light.
+        # A white wall in a photo must not become brighter than white paint under another light.
         return np.clip(seen * _WALL / max(seen.mean(), _WALL), 0, 1.5).astype(np.float32)
 
     def _room(self, number: int) -> Float[Tensor, "3 72 72"]:
@@ -71,7 +71,7 @@ class Surroundings:
 
 
 def sample_background(rng: np.random.Generator) -> Float[np.ndarray, "3 48 48"]:
-    """Return a small linear RGB picture to be enlarged smoothly; mean brightness varies widely."""
+    """Return a small linear RGB picture for `enlarge`; its mean brightness varies widely."""
     kind = rng.choice(
         ["plain", "studio", "room", "lights", "nature"], p=[0.2, 0.25, 0.3, 0.1, 0.15]
     )
@@ -111,7 +111,7 @@ def sample_background(rng: np.random.Generator) -> Float[np.ndarray, "3 48 48"]:
 
 
 def outward(values: Float[Tensor, "C H W"], known: Float[Tensor, "H W"]) -> Float[Tensor, "C H W"]:
-    """Return values continued beyond the known part: a pyramid of means, coarse into fine."""
+    """Return values extended beyond the known part, by a pyramid of means from coarse to fine."""
     levels = [torch.cat([values * known, known[None]])]
     while min(levels[-1].shape[1:]) > 1:
         levels.append(F.avg_pool2d(levels[-1], 2, ceil_mode=True))
@@ -125,14 +125,14 @@ def outward(values: Float[Tensor, "C H W"], known: Float[Tensor, "H W"]) -> Floa
 
 
 def enlarge(canvases: Float[Tensor, "N 3 h w"], size: int) -> Float[Tensor, "N 3 size size"]:
-    """Return the canvases in full size, without edges sharper than theirs."""
+    """Return the canvases at full size; edges do not become sharper."""
     spread = _cubic(canvases.shape[-1], size).to(canvases)
     return (spread @ canvases @ spread.T).clamp(min=0)
 
 
 @cache
 def _cubic(count: int, size: int) -> Float[Tensor, "size count"]:
-    """Return the matrix that enlarges by cubic splines; faster than `interpolate` on a CPU."""
+    """Return the matrix of enlargement by cubic splines; faster than `interpolate` on a CPU."""
     unit = torch.eye(count)[None, :, :, None]
     return F.interpolate(unit, (size, 1), mode="bicubic", align_corners=False)[0, :, :, 0].T
 
@@ -150,7 +150,7 @@ def _edge(distance: np.ndarray) -> np.ndarray:
 
 
 def _smooth_noise(rng: np.random.Generator, cells: int) -> np.ndarray:
-    """Return a field (48,48) of variance about one, as smooth as so many cells a side."""
+    """Return a smooth field (48,48) of variance about one, from `cells` x `cells` random values."""
     coarse = rng.standard_normal((cells + 2, cells + 2))
     place = np.linspace(0.5, cells + 0.499, _CANVAS)
     first, share = place.astype(int), place % 1

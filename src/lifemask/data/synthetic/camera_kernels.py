@@ -1,9 +1,9 @@
 """Camera degradations of a picture as numba kernels for the CPU.
 
-Each gives the numbers of its plain PyTorch twin up to rounding.
+Each kernel gives the same numbers as its plain PyTorch version up to rounding.
 """
 
-# Numba infers the types of kernels from the arrays they are called with.
+# Numba infers the types of kernels from the arrays that they get.
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false
 
 import numpy as np
@@ -11,14 +11,14 @@ import numpy as np
 from lifemask.rendering.jit import kernel
 
 TONES = 4096
-"""Rows of the tone curve, which is even in the square root of light, less one."""
+"""Rows of the tone curve, minus one; they are evenly spaced in the square root of light."""
 BRIGHTEST = 4.0
-"""Linear light of its last row."""
+"""Linear light of the tone curve's last row."""
 
 
 @kernel()
 def blur(image, weights, result):
-    """Write an image (C,H,W) blurred by weights from the middle outwards; its border repeats."""
+    """Write an image (C,H,W) blurred by weights, given from the middle outwards; borders repeat."""
     reach = len(weights) - 1
     height, width = image.shape[1:]
     rows = np.empty((height + 2 * reach, width), np.float32)
@@ -56,7 +56,7 @@ def _weighted(line, weights, result):
 
 @kernel()
 def sense(image, vignette, black, read_noise, shot_noise, grain, saturation, result):
-    """Write what the sensor gives: dark corners, stray light, noise, weak colours."""
+    """Write the sensor's image: with dark corners, scattered light, noise and weak colours."""
     height, width = image.shape[1:]
     row_step, column_step = 2 / max(height - 1, 1), 2 / max(width - 1, 1)
     dark = read_noise * read_noise
@@ -85,21 +85,21 @@ def sense(image, vignette, black, read_noise, shot_noise, grain, saturation, res
 
 @kernel()
 def store(image, contrast, quality, half_colour, tones, tables, waves, linear, result):
-    """Write linear light of the values of 0 to 255 that a file holds.
+    """Write the linear light of an image after it was stored as 8-bit values.
 
     Args:
         image: (3,H,W) linear light.
         contrast: exponent around middle grey.
         quality: of JPEG; above 99 there is no compression.
         half_colour: store colour at half resolution.
-        tones: (TONES + 1,) sRGB of light whose square root goes evenly to that of `BRIGHTEST`.
-        tables: (2,8,8) divisors of JPEG at quality 50, of brightness and of colour.
-        waves: (8,8) its cosine transform, one wave in each row.
+        tones: (TONES + 1,) sRGB of light from 0 to `BRIGHTEST`, even in the square root of light.
+        tables: (2,8,8) divisors of JPEG at quality 50, for brightness and for colour.
+        waves: (8,8) cosine transform, one wave in each row.
         linear: (256,) linear light of each value.
-        result: (3,H,W).
+        result: (3,H,W) linear light.
     """
     height, width = image.shape[1:]
-    # Whole blocks of colour, whose border repeats.
+    # Colours need whole blocks; the border repeats.
     tall, wide = (height + 15) // 16 * 16, (width + 15) // 16 * 16
     encoded = np.empty((3, tall, wide), np.float32)
     for channel in range(3):
@@ -194,7 +194,7 @@ def _multiply(left, right, product):
 
 @kernel()
 def _enlarge_row(plane, row, result):
-    """Write a row of a plane in twice its size, bilinear."""
+    """Write a row of a plane at twice its size, bilinear."""
     height, width = plane.shape
     near = row // 2
     far = min(max(near + (1 if row % 2 else -1), 0), height - 1)

@@ -16,7 +16,7 @@ from lifemask.perception.framing import FaceFrame, crop_camera, face_frame
 
 @dataclass(frozen=True)
 class View:
-    """Where one camera stands relative to a head, and how its frame is off."""
+    """Position of one camera relative to a head, and errors of its frame."""
 
     yaw: float
     """Radians, towards the subject's left."""
@@ -37,7 +37,7 @@ class View:
 
 
 def sample_view(rng: np.random.Generator, config: SyntheticConfig) -> View:
-    """Return a view; half of the heads look near the camera, the others anywhere."""
+    """Return a random view: near-frontal, or with a yaw drawn evenly over all angles."""
     limit = math.radians(config.yaw_limit_degrees)
     if rng.random() < config.uniform_yaw:
         yaw = rng.uniform(-limit, limit)
@@ -60,7 +60,7 @@ def sample_view(rng: np.random.Generator, config: SyntheticConfig) -> View:
 
 
 def between_views(first: View, last: View, share: float) -> View:
-    """Return a view on the way from one to another; 0 is the first, 1 the last."""
+    """Return a view between two others; share 0 is the first, 1 the last."""
 
     def mix(a: float, b: float) -> float:
         return a + (b - a) * share
@@ -89,7 +89,7 @@ def head_to_camera(views: list[View]) -> Float[Tensor, "N 4 4"]:
 
 
 def camera_positions(world_to_camera: Float[Tensor, "N 4 4"]) -> Float[Tensor, "N 3"]:
-    """Return where the cameras are in head space, metres."""
+    """Return the positions of the cameras in head space, metres."""
     rotation, translation = world_to_camera[:, :3, :3], world_to_camera[:, :3, 3:]
     return -(rotation.transpose(1, 2) @ translation)[:, :, 0]
 
@@ -104,10 +104,10 @@ def frame_camera(
     """Return the cameras of crops framed by the dense points, with each view's own errors.
 
     Args:
-        views: whose shift, scale and turn to apply.
+        views: views with the shift, scale and turn of the frames.
         world_to_camera: from `head_to_camera`, on the device of the points.
-        points478: dense points in head space.
-        size: pixels on a side of the crops.
+        points478: dense points in head space, metres.
+        size: pixels along each side of the crops.
         margin: side of the crops, in units of the frames' sides.
     """
     count, device = len(views), points478.device

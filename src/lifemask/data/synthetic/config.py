@@ -1,25 +1,29 @@
-"""What the synthetic faces are drawn from: sizes, probabilities and ranges."""
+"""Configuration of synthetic faces: sizes, probabilities and ranges."""
 
 from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
 class SyntheticConfig:
-    """Which faces to make. The defaults cover people as phones, cameras and films show them."""
+    """Distribution of the drawn faces. The defaults cover people in photos and films.
+
+    Raises:
+        ValueError: a value is outside its range.
+    """
 
     size: int = 224
-    """Pixels on a side of the crop."""
+    """Pixels along each side of the crop."""
     texture_size: int = 256
-    """Texels on a side of the textures."""
+    """Texels along each side of the textures."""
     samples: int = 2
-    """Samples per pixel along each axis, where one is not enough."""
+    """Samples per pixel along each axis, in pixels that need more than one."""
     margin: float = 1.0
     """Side of the crop, in units of the side of the frame around the face; at least 1."""
 
     identity_spread: float = 0.9
     """Standard deviation of identity coefficients of most people."""
     identity_limit: float = 2.5
-    """No coefficient of identity or albedo is drawn beyond this many standard deviations."""
+    """Largest absolute coefficient of identity and albedo, standard deviations."""
     tone_range_degrees: tuple[float, float] = (-52.0, 56.0)
     """Typology angles (ITA) of the darkest and the lightest skin; drawn evenly between."""
     make_up: float = 0.4
@@ -35,44 +39,44 @@ class SyntheticConfig:
     wrinkles: float = 1.0
     """Factor on the depth of all wrinkles; 0 turns them off."""
     expression_wrinkles: float = 1.0
-    """Factor on those that come and go with the expression."""
+    """Factor on the depth of wrinkles that depend on the expression."""
     pores: float = 1.0
     """Factor on the finest displacement of the skin, its pores."""
 
     dressed: float = 0.97
-    """Probability that somebody wears anything: hair, brows, lashes, glasses, a hat, clothes."""
+    """Probability that a person has wearables: hair, brows, lashes, glasses, a hat, clothes."""
 
     mask: float = 0.03
-    """Probability that somebody wears a mask over nose and mouth."""
+    """Probability that a person wears a mask over nose and mouth."""
     hand: float = 0.07
-    """Probability of a hand before the face."""
+    """Probability of a hand in front of the face."""
     held: float = 0.03
-    """Probability of a phone or microphone before it."""
+    """Probability of a phone or microphone in front of the face."""
 
     neutral: float = 0.25
-    """Probability of a face at rest."""
+    """Probability of a face without expression."""
     camera_gaze: float = 0.6
-    """Probability that the eyes look into the camera."""
+    """Probability that the gaze is directed at the camera."""
 
     uniform_yaw: float = 0.5
-    """Part of the faces whose yaw is drawn evenly over all angles; the others are near-frontal."""
+    """Share of the faces with a yaw drawn evenly over all angles; the others are near-frontal."""
     yaw_limit_degrees: float = 100.0
     """Largest yaw to either side."""
     pitch_limit_degrees: float = 40.0
     """Largest pitch up or down."""
     distance_range_metres: tuple[float, float] = (0.3, 3.0)
-    """From a selfie to a telephoto lens; drawn evenly in the logarithm."""
+    """Nearest (selfie) and farthest (telephoto lens) camera; drawn evenly in the logarithm."""
     frame_shift: float = 0.06
-    """Largest shift of the frame's centre on each axis, in parts of its side."""
+    """Largest shift of the frame's centre on each axis, in units of its side."""
     frame_scale: float = 0.10
-    """Largest change of the frame's side, in parts of it."""
+    """Largest relative change of the frame's side."""
     frame_roll_degrees: float = 10.0
-    """Largest turn of the frame."""
+    """Largest rotation of the frame."""
     loose_frame: float = 0.1
-    """Probability of a frame with three times as much of all that."""
+    """Probability of a frame with three times larger shift, scale and rotation."""
 
     photo_background: float = 0.7
-    """Probability of a photo's surroundings behind the head, where such photos are given."""
+    """Probability of a photo's surroundings behind the head, if stored fits are given."""
     directional_light: float = 0.75
     """Probability of a lamp or sun that casts shadows."""
     exposure_spread: float = 0.25
@@ -96,7 +100,7 @@ class SyntheticConfig:
         _check(
             self.yaw_limit_degrees <= 120,
             f"yaw_limit_degrees is {self.yaw_limit_degrees}",
-            "at most 120: behind that there is no face",
+            "at most 120, as the face is not visible at larger angles",
         )
         _check(
             self.pitch_limit_degrees <= 60,
@@ -107,13 +111,13 @@ class SyntheticConfig:
         _check(
             0.2 <= near <= far,
             f"distance_range_metres is {self.distance_range_metres}",
-            "the nearer one first, and not under 0.2 m",
+            "two distances of at least 0.2 m, the nearer one first",
         )
         dark, light = self.tone_range_degrees
         _check(
             -90 <= dark <= light <= 90,
             f"tone_range_degrees is {self.tone_range_degrees}",
-            "from -90 to 90, the darkest skin first",
+            "two angles from -90 to 90, the darkest skin first",
         )
 
 

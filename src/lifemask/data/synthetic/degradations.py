@@ -1,4 +1,4 @@
-"""Camera degradations: what lenses, sensors and files do to a picture."""
+"""Camera degradations: changes of a picture by lenses, sensors and files."""
 
 import math
 from dataclasses import dataclass, replace
@@ -18,49 +18,49 @@ from lifemask.rendering.backends import BackendName
 
 _NOISE_POOL = 1 << 20
 _CONTRAST, _SATURATION = 1.36, 0.64
-"""What cameras mostly make of the colours of a scene."""
+"""Usual contrast and saturation of cameras, relative to the scene."""
 
 
 @dataclass(frozen=True)
 class CameraDegradations:
-    """What a camera and its file do to one picture."""
+    """The degradations of one picture by a camera and its file."""
 
     blur: float
-    """Standard deviation in pixels at 224 pixels a side."""
+    """Standard deviation of the blur, in pixels of a picture of 224 x 224."""
     sharpening: float
-    """How much detail of about one pixel the camera amplifies; 0 is none."""
+    """Amplification of detail of about one pixel; 0 is none."""
     motion: tuple[float, float]
-    """Blur along a line (right, down), pixels at 224."""
+    """Blur along a line (right, down), in pixels of a picture of 224 x 224."""
     resolution: float
-    """Pixels on a side that carry information, divided by the picture's."""
+    """Effective pixels along each side, divided by the picture's."""
     read_noise: float
-    """Standard deviation in the dark, linear."""
+    """Standard deviation of the noise without light, linear."""
     shot_noise: float
-    """Variance per unit of light, linear."""
+    """Variance of the noise per unit of light, linear."""
     noise_size: float
-    """Grain in pixels: 1 is the sensor's, more comes from smoothing or enlarging."""
+    """Size of the grain in pixels: 1 is the sensor's; smoothing or enlarging makes it larger."""
     contrast: float
-    """Exponent around middle grey; 1 leaves it."""
+    """Exponent around middle grey; 1 is no change."""
     black: float
-    """Stray light added everywhere, linear."""
+    """Scattered light added to all pixels, linear."""
     vignette: float
-    """Part of the light lost in the corners."""
+    """Share of the light lost in the corners."""
     saturation: float
-    """1 leaves colours, 0 is a grey photo."""
+    """1 is no change, 0 a grey photo."""
     quality: float
     """JPEG quality from 1 to 100; above 99 there is no compression."""
     half_colour: bool
-    """Colour stored at half resolution."""
+    """Whether colour is stored at half resolution."""
     noise_seed: int
-    """Where in the noise the picture's grain begins."""
+    """Start of the picture's grain in the pool of noise."""
 
 
 def sample_degradations(rng: np.random.Generator, config: SyntheticConfig) -> CameraDegradations:
-    """Return the degradations of one picture; most are slight, some photos are bad."""
+    """Return random degradations of one picture; most are weak, some are strong."""
     amount = config.degradations
     poor = rng.random() < 0.2
     blur = (0.25 + 0.35 * rng.random() + (rng.uniform(0, 2.0) if poor else 0.0)) * amount
-    # Cameras that blur little mostly sharpen.
+    # Cameras with little blur mostly sharpen.
     sharpening = 0.0
     if not poor and rng.random() < 0.6:
         blur, sharpening = 0.0, rng.uniform(0.1, 0.9) * amount
@@ -94,7 +94,7 @@ def sample_degradations(rng: np.random.Generator, config: SyntheticConfig) -> Ca
 
 
 def photo_degradations(degradations: CameraDegradations) -> CameraDegradations:
-    """Return the degradations for a scene that is a photo: a camera has changed its tones once."""
+    """Return the degradations for a scene that is a photo: its tones are already a camera's."""
     if degradations.quality == 100 and degradations.contrast == 1:
         return degradations
     contrast, saturation = degradations.contrast / _CONTRAST, degradations.saturation / _SATURATION
@@ -108,13 +108,13 @@ def photograph(
     margin: float = 1.0,
     backend: BackendName = "auto",
 ) -> Float[Tensor, "3 H W"]:
-    """Return a picture as a camera stores it: linear RGB in [0, 1] of 8-bit sRGB values.
+    """Return the picture that a camera stores: linear RGB in [0, 1] of 8-bit sRGB values.
 
     Args:
-        scene: linear RGB, exposed, at least 0.
-        degradations: what the camera does.
+        scene: linear RGB after exposure, at least 0.
+        degradations: of the camera.
         margin: side of the picture, in units of the side of the frame to which `degradations` refers.
-        backend: with numba it is compiled.
+        backend: "numba" uses compiled kernels.
     """
     compiled = is_compiled(backend, scene.device)
     size = scene.shape[-1]
@@ -134,7 +134,7 @@ def photograph(
 
 
 def _sensed(image: Tensor, degradations: CameraDegradations) -> Tensor:
-    """Return what the sensor gives: dark corners, stray light, noise, weak colours."""
+    """Return the sensor's image: with dark corners, scattered light, noise and weak colours."""
     if degradations.vignette > 0:
         image = image * _falloff(image.shape[-1], degradations.vignette, image)
     image = image + degradations.black
@@ -160,7 +160,7 @@ def _sensed_fast(image: Tensor, degradations: CameraDegradations) -> Tensor:
 
 
 def _stored(image: Tensor, degradations: CameraDegradations) -> Tensor:
-    """Return what the file holds: rounded sRGB values, mostly after JPEG."""
+    """Return the image in the file: rounded sRGB values, usually after JPEG."""
     encoded = srgb_from_linear(_shoulder(image.clamp(min=0)))
     if degradations.contrast != 1:
         encoded = 0.45 + (encoded - 0.45) * degradations.contrast
@@ -182,7 +182,7 @@ def _stored_fast(image: Tensor, degradations: CameraDegradations) -> Tensor:
 
 @cache
 def _file_tables() -> tuple[np.ndarray, ...]:
-    """Return tone curve, divisors and waves of JPEG, and light of each value, for the kernels."""
+    """Return tone curve, divisors and waves of JPEG, and each value's light, for the kernels."""
     root = torch.linspace(0, 1, camera_kernels.TONES + 1, dtype=torch.float64)
     tones = srgb_from_linear(_shoulder(camera_kernels.BRIGHTEST * root**2))
     linear = linear_from_srgb(torch.arange(256) / 255)
@@ -191,7 +191,7 @@ def _file_tables() -> tuple[np.ndarray, ...]:
 
 
 def _shoulder(image: Tensor) -> Tensor:
-    """Roll highlights off above 0.8 as cameras do; 1 is reached at about 1.6."""
+    """Compress highlights above 0.8, as cameras do; 1 is reached at about 1.6."""
     over = (image - 0.8).clamp(min=0)
     return image.clamp(max=0.8) + 0.2 * (1 - torch.exp(-over / 0.2 * 0.8))
 
@@ -210,7 +210,7 @@ def _blurred(image: Tensor, sigma: float, *, compiled: bool) -> Tensor:
     weights: list[float] = kernel.tolist()
     padded = F.pad(image[None], (reach, reach, reach, reach), mode="replicate")[0]
     height, width = image.shape[-2:]
-    # Sums of shifted images: much faster than a convolution whose kernel is always another.
+    # Sums of shifted images are much faster than convolutions with always different kernels.
     rows = weights[reach] * padded[..., reach : reach + width]
     for k in range(reach):
         rows += weights[k] * (
@@ -255,7 +255,7 @@ _pools: dict[str, Tensor] = {}
 
 
 def _grain(size: int, degradations: CameraDegradations, like: Tensor) -> Tensor:
-    """Return noise (3,size,size) of variance about one from a pool that all pictures share."""
+    """Return noise (3,size,size) of variance about one from a pool for all pictures."""
     key = str(like.device)
     if key not in _pools:
         values = np.random.default_rng(3).standard_normal(2 * _NOISE_POOL, np.float32)
@@ -286,11 +286,11 @@ _TABLES = (
 def jpeg(
     image: Float[Tensor, "3 H W"], quality: float, *, half_colour: bool
 ) -> Float[Tensor, "3 H W"]:
-    """Return an sRGB image as JPEG would give it back, before rounding to whole values.
+    """Return an sRGB image after JPEG compression, before rounding to whole values.
 
     Args:
         image: sRGB in [0, 1].
-        quality: 1 to 100, as in the library of the Independent JPEG Group.
+        quality: 1 to 100, as in libjpeg of the Independent JPEG Group.
         half_colour: store colour at half resolution (4:2:0).
     """
     height, width = image.shape[-2:]

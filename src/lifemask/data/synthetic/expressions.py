@@ -1,4 +1,4 @@
-"""Random expressions: a few muscles at a time, with lids that match the gaze."""
+"""Random expressions: a few shapes at a time, with lids that match the gaze."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
 
 _INDEX = {name: index for index, name in enumerate(ARKIT_EXPRESSIONS)}
 
-# What moves together, with the largest weight of each shape. "*" stands for both sides.
+# Shapes that move together, with the range of their weights. "*" stands for both sides.
 _MOUTHS: dict[str, dict[str, tuple[float, float]]] = {
     "rest": {},
     "smile": {
@@ -53,21 +53,21 @@ _BROWS: dict[str, dict[str, tuple[float, float]]] = {
     "angry": {"browDown*": (0.3, 1.0), "noseSneer*": (0.0, 0.3)},
 }
 _BROW_PROBABILITIES = {"rest": 0.62, "raised": 0.24, "worried": 0.07, "angry": 0.07}
-# Mouths that bring their brows with them.
+# Brows that belong to some mouths.
 _BROWS_OF = {"surprise": "raised", "disgust": "angry"}
-# Shapes that pull one corner of the face; they come alone and weak.
+# Asymmetric shapes; they are used alone and with small weights.
 _SIDEWAYS = ("jawLeft", "jawRight", "mouthLeft", "mouthRight", "jawForward")
 
 EYE_LOOK_RADIANS = 0.5
-"""Turn of an eyeball at which its eyeLook* shape has weight 1."""
+"""Rotation of an eyeball at which its eyeLook* shape has weight 1."""
 
 
 def sample_expression(rng: np.random.Generator, *, neutral: float) -> np.ndarray:
-    """Return the 52 ARKit weights in [0, 1] of one face, those of the gaze left at zero.
+    """Return 52 random ARKit weights in [0, 1] of one face; those of the gaze are zero.
 
     Args:
-        rng: source of chance.
-        neutral: probability of a face at rest, up to a trace.
+        rng: generator of random numbers.
+        neutral: probability of a face with almost no expression.
     """
     weights = np.zeros(len(ARKIT_EXPRESSIONS), np.float32)
     at_rest = rng.random() < neutral
@@ -92,7 +92,7 @@ def sample_expression(rng: np.random.Generator, *, neutral: float) -> np.ndarray
 def _apply(
     weights: np.ndarray, shapes: dict[str, tuple[float, float]], rng: np.random.Generator
 ) -> None:
-    """Set shapes with a common strength, varied a little by shape and side."""
+    """Set shapes with a common strength that varies a little by shape and side."""
     strength = rng.random()
     lean = 0.12 * rng.standard_normal() * (4.0 if rng.random() < 0.08 else 1.0)
     for name, (low, high) in shapes.items():
@@ -106,7 +106,7 @@ def _apply(
 
 
 def _set_lids(weights: np.ndarray, rng: np.random.Generator) -> None:
-    """Open, narrow or close the eyes, in agreement with the rest of the face."""
+    """Open, narrow or close the eyes, consistent with the rest of the face."""
     cheek = weights[[_INDEX["cheekSquintLeft"], _INDEX["cheekSquintRight"]]]
     squint = np.clip(0.4 * cheek + 0.1 * abs(rng.standard_normal()), 0, 1)
     blink = np.full(2, 0.08 * rng.random() + 0.1 * (rng.random() < 0.2))
@@ -124,7 +124,7 @@ def _set_lids(weights: np.ndarray, rng: np.random.Generator) -> None:
 
 
 # Mean and standard deviation in 240 fitted portraits, independent of the mouth: eyes are wider,
-# brows higher and upper lips thinner than on the head at rest.
+# brows higher and upper lips thinner than on the neutral head.
 _HABITS = {
     "eyeWide*": (0.22, 0.13), "browOuterUp*": (0.15, 0.13), "browInnerUp": (0.11, 0.12),
     "mouthRollUpper": (0.2, 0.15),
@@ -132,7 +132,7 @@ _HABITS = {
 
 
 def _apply_habits(weights: np.ndarray, rng: np.random.Generator) -> None:
-    """Add the usual state of faces, as far as nothing else moves the same parts."""
+    """Add the usual state of faces to parts that no other shape moves."""
     for name, (mean, spread) in _HABITS.items():
         amount = np.clip(rng.normal(mean, spread), 0, 0.6)
         for side in ("Left", "Right") if name.endswith("*") else ("",):
@@ -153,14 +153,14 @@ _AGAINST = {
 def sample_gaze(
     rng: np.random.Generator, camera_in_head: np.ndarray, *, camera_gaze: float
 ) -> np.ndarray:
-    """Return the eyeballs' (left, right) x (yaw, pitch) in radians.
+    """Return a random gaze: (left, right) x (yaw, pitch) of the eyeballs in radians.
 
     Args:
-        rng: source of chance.
-        camera_in_head: where the camera is, head space, metres.
-        camera_gaze: probability that the eyes turn to the camera as far as eyes can.
+        rng: generator of random numbers.
+        camera_in_head: position of the camera, head space, metres.
+        camera_gaze: probability that the eyes turn to the camera, as far as eyes can.
     """
-    # People who are turned far away from the camera rarely look at it.
+    # If the head is turned far away from the camera, the gaze is rarely directed at it.
     aside = np.arctan2(abs(camera_in_head[0]), camera_in_head[2])
     if rng.random() < camera_gaze * np.clip((1.0 - aside) / 0.5, 0.1, 1):
         target = camera_in_head + 0.02 * rng.standard_normal(3)

@@ -1,4 +1,4 @@
-"""The generator of synthetic faces: photos of people who never existed, with complete truth."""
+"""The generator of synthetic faces: photos of people who do not exist, with complete truth."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -60,36 +60,36 @@ from lifemask.rendering.backends import BackendName
 
 @dataclass(frozen=True)
 class Moment:
-    """All that can differ between two photos of one person."""
+    """The random values of one photo; they can differ between photos of one person."""
 
     expression: Float[np.ndarray, "52"]
     """ARKit weights."""
     gaze: Float[np.ndarray, "2 2"]
     """As in `FaceCoefficients`."""
     view: View
-    """Where the camera is."""
+    """Position of the camera and errors of the frame."""
     soft: Float[np.ndarray, "9 3"]
-    """Soft light's harmonics."""
+    """Spherical harmonics of the soft light."""
     direction: Float[np.ndarray, "3"]
-    """To the lamp, light axes."""
+    """Unit vector to the lamp, light axes."""
     lamp: Float[np.ndarray, "3"]
-    """The lamp's linear RGB."""
+    """Linear RGB of the lamp."""
     lamp_size: float
-    """Tangent of its half angle."""
+    """Tangent of the lamp's half angle."""
     exposure: Float[np.ndarray, "3"]
-    """Gain of exposure and white balance, before the automatic one."""
+    """Gain of exposure and white balance, before the automatic gain."""
     background: Float[np.ndarray, "3 h w"]
-    """Small linear RGB picture."""
+    """Small linear RGB picture of the background."""
     degradations: CameraDegradations
-    """Of the camera."""
+    """Degradations by the camera."""
     held: tuple[HeldThing, ...]
-    """Hands and things before the face."""
+    """Hands and things in front of the face."""
 
 
 class SyntheticFaces:
-    """Generates photos of faces: photo k of a seed is the same in every process, at any time.
+    """Draws photos of faces; each photo depends only on the seed and its number.
 
-    Holds the head and its painted layers; nothing in it changes.
+    It contains the head and its painted layers, which do not change.
     """
 
     def __init__(
@@ -101,18 +101,19 @@ class SyntheticFaces:
         device: torch.device | str = "cpu",
         backend: BackendName = "auto",
     ) -> None:
-        """Take a head (the default one if none is given) and prepare it.
+        """Prepare a head for drawing.
 
         Args:
-            config: what to draw; the default covers all people and cameras.
-            model: needs albedo, regions, 68, 478 and AFLW's landmarks.
-            surroundings: photos whose blurred backgrounds are used behind some of the faces; without
-                them all backgrounds are synthetic.
-            device: where to draw. Random numbers are the CPU's: every device draws the same.
+            config: distribution of the faces; the default covers all people and cameras.
+            model: head with albedo, regions, and 68, 478 and AFLW's landmarks; default: the default
+                head.
+            surroundings: photos that give blurred backgrounds for some of the faces; without them
+                all backgrounds are synthetic.
+            device: for drawing. Random numbers come from the CPU and are the same for all devices.
             backend: of the rasteriser.
 
         Raises:
-            ValueError: the model lacks something.
+            ValueError: the model lacks a part.
         """
         self.config = config or SyntheticConfig()
         self.device = torch.device(device)
@@ -134,8 +135,8 @@ class SyntheticFaces:
 
         Args:
             seed: of the endless stream of photos, 0 or more.
-            index: of the batch.
-            size: of the batch.
+            index: number of the batch, from 0.
+            size: number of photos in a batch.
         """
         clips = self.clips(seed, index, size, 1)
         return _without_frames(clips)
@@ -147,10 +148,13 @@ class SyntheticFaces:
         is drawn independently. The first frame is the photo of `batch` with the same number.
 
         Args:
-            seed: of the endless stream.
-            index: of the batch.
-            size: number of clips.
-            frames: of each clip.
+            seed: of the endless stream, 0 or more.
+            index: number of the batch, from 0.
+            size: number of clips in a batch.
+            frames: number of frames in each clip.
+
+        Raises:
+            ValueError: an argument is too small.
         """
         if min(seed, index) < 0 or min(size, frames) < 1:
             raise ValueError(
@@ -169,9 +173,10 @@ class SyntheticFaces:
         return _with_frames(flat, size, frames, person)
 
     def stream(self, seed: int, size: int, *, first: int = 0, step: int = 1) -> Iterator[FaceBatch]:
-        """Yield batches first, first + step, first + 2 step, … without end.
+        """Yield batches of numbers first, first + step, first + 2 step, … without end.
 
-        With `first` a worker's number and `step` the number of workers, workers share a stream.
+        To share a stream, each worker sets `first` to its number and `step` to the number of
+        workers.
         """
         index = first
         while True:
@@ -301,7 +306,7 @@ class SyntheticFaces:
         return albedo, torch.stack(displacements)
 
     def _light(self, moments: list[Moment], albedo: Tensor) -> LightRig:
-        """Return the light after each photo's exposure: darker skin is exposed more."""
+        """Return the light after each photo's exposure; darker skin gets more exposure."""
         rig = LightRig(
             self._tensor([m.soft for m in moments]),
             self._tensor([m.direction for m in moments]),
@@ -311,8 +316,8 @@ class SyntheticFaces:
         edge = albedo.shape[-1]
         face = albedo[:, :, edge // 5 : edge * 3 // 5 : 8, edge // 4 : edge * 3 // 4 : 8]
         middle = face.mean((1, 2, 3))
-        # Shading of a surface turned half towards the camera, half towards the lamp. Cameras even
-        # out its brightness and most of its colour.
+        # Shading of a surface between the directions to camera and lamp. Cameras compensate its
+        # brightness and most of its colour.
         halfway = F.normalize(rig.direction + rig.direction.new_tensor([0, 0, 1.5]), dim=-1)
         front = rig.nearest_harmonics().shade(halfway[:, None])[:, 0].clamp(min=0.1)
         level = front.mean(-1, keepdim=True) ** 0.3 * front**0.7
@@ -329,7 +334,7 @@ class SyntheticFaces:
         albedo: Tensor,
         frames: int,
     ) -> list[Dressed]:
-        """Return what each head wears, and what is in front of it."""
+        """Return each head's wearables, with the things in front of it."""
         neutral = neutral_vertices(self.model, coefficients)
         neck = self._painter.layers["neck"][::4, ::4]
         skin = (albedo[:, :, ::4, ::4] * neck).sum((2, 3)) / neck.sum()
@@ -355,9 +360,9 @@ class SyntheticFaces:
     def _worn(
         self, picture: Picture, heads: LitHeads, dressed: list[Dressed]
     ) -> tuple[Layers, Float[Tensor, "N H W"]]:
-        """Return what is worn over black, averaged over the samples of a pixel.
+        """Return the wearables over black, averaged over the samples of a pixel.
 
-        And the part of each pixel where it covers the head.
+        The second result is the part of each pixel where wearables cover the head.
         """
         if not any(len(one.triangles) for one in dressed):
             nothing = torch.zeros_like(picture.depth)
@@ -389,18 +394,18 @@ def composite(
     *,
     backend: BackendName = "auto",
 ) -> Float[Tensor, "N 3 H W"]:
-    """Return heads, what they wear and what is behind them in one picture.
+    """Return heads, wearables and background in one picture, linear RGB.
 
-    Where one sample of a pixel shows the head and its neighbour a collar, nothing of the background
-    shows: opacities of a pixel may not simply be multiplied (Porter and Duff, "Compositing digital
-    images", 1984, section 4.1).
+    If one sample of a pixel shows the head and its neighbour a collar, the background is not
+    visible: opacities of a pixel may not simply be multiplied (Porter and Duff, "Compositing
+    digital images", 1984, section 4.1).
 
     Args:
         picture: heads over black.
-        worn: what is worn, over black.
-        both: part of each pixel where what is worn covers the head.
+        worn: wearables over black.
+        both: part of each pixel where wearables cover the head.
         background: linear RGB.
-        backend: with numba it is compiled.
+        backend: "numba" uses compiled kernels.
     """
     if is_compiled(backend, background.device):
         result = torch.empty_like(background)
@@ -414,7 +419,7 @@ def composite(
 
 
 def _covers(dressed: Sequence[Dressed]) -> HeadCovers:
-    """Return what the heads wear as what dims the light on them."""
+    """Return the wearables' effect on the light on the heads."""
     return HeadCovers(
         torch.stack([d.skin_ambient_visibility for d in dressed]),
         torch.stack([d.skin_cover for d in dressed]),
@@ -429,12 +434,12 @@ def _sample_held(rng: np.random.Generator, config: SyntheticConfig) -> tuple[Hel
 
 
 def _head_material(model: MorphableModel, painter: SkinPainter) -> HeadMaterial:
-    """Return what all heads share of a model."""
+    """Return the material of a model, which all heads share."""
     parts, vertices = model.triangle_parts, model.vertex_parts
     drawn = parts["lashes"][0] if "lashes" in parts else len(model.triangles)
     triangles = model.triangles[:drawn].contiguous()
-    # Light that bounces off skin brightens hollows (Jiménez et al., "Practical real-time strategies
-    # for accurate indirect occlusion", 2016): a power comes near their curves for skin.
+    # Light that skin reflects brightens hollows (Jiménez et al., "Practical real-time strategies
+    # for accurate indirect occlusion", 2016); a power approximates their curves for skin.
     sky = ambient_visibility(model.mean, triangles) ** 0.7
     wet, specular = torch.zeros_like(sky), torch.ones_like(sky)
     for name in ("eyeball_left", "eyeball_right", "teeth_upper", "teeth_lower", "tongue"):
@@ -442,14 +447,14 @@ def _head_material(model: MorphableModel, painter: SkinPainter) -> HeadMaterial:
             first, last = vertices[name]
             wet[first:last] = 1
             specular[first:last] = 1.0 if "eye" in name else 0.5
-            # The mean head has closed lids and lips; what shows when they open is brighter than that.
+            # The mean head has closed lids and lips; open eyes and mouths get more light.
             least, most = (0.35, 0.7) if "eye" in name else (0.55, 1.0)
             sky[first:last] = sky[first:last].clamp(least, most)
     regions = model.regions
     specular = specular * (
         1 + 0.5 * regions["lips"] - 0.5 * regions["scalp"] - 0.4 * regions["neck"]
     )
-    # On the resting head lids are folded; closed lids get more light.
+    # On the neutral head lids are folded; closed lids get more light.
     sky = torch.maximum(sky, 0.6 * regions["eyes"] * (1 - wet))
     sky = sky.clamp(min=0.04) * (1 - 0.5 * regions["mouth_bag"])
     low, high = model.mean.amin(0), model.mean.amax(0)
@@ -463,7 +468,7 @@ def _head_material(model: MorphableModel, painter: SkinPainter) -> HeadMaterial:
 
 
 def _between(first: Moment, last: Moment, share: float, degradations: CameraDegradations) -> Moment:
-    """Return a moment between two others of one recording."""
+    """Return a moment between two others of one clip."""
 
     def mix(name: str) -> np.ndarray:
         a, b = getattr(first, name), getattr(last, name)

@@ -1,10 +1,11 @@
 """The drawing of `scenes` as numba kernels for the CPU, one image at a time.
 
-Each gives the numbers of its plain PyTorch twin up to rounding. Points to be lit wait in a queue,
-one column of numbers after another, so that they are lit by vector instructions.
+Each kernel gives the same numbers as its plain PyTorch version up to rounding. Surface points wait
+for their light in a queue with one column after another, so that vector instructions can light
+them.
 """
 
-# Numba infers the types of kernels from the arrays they are called with.
+# Numba infers the types of kernels from the arrays that they get.
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false
 
 import numpy as np
@@ -18,23 +19,23 @@ ATTRIBUTES = 11
 specular, wet, cover."""
 
 SMOOTH = 0.008
-"""Metres of depth within a pixel up to which it shows one stretch of skin."""
+"""Largest range of depth in a pixel of continuous skin, metres."""
 
 SHADOW_PIXELS = 160
-"""On a side of the lamp's view of the head."""
+"""Pixels along each side of the shadow map."""
 SHADOW_RADIUS = 0.19
-"""Metres from its middle to its border."""
+"""Distance from the middle of the shadow map to its border, metres."""
 SHADOW_DISTANCE = 20.0
-"""Metres to the lamp: far enough that its rays are parallel to float precision."""
+"""Distance to the lamp, metres; at this distance its rays are parallel within float precision."""
 
-# Columns of a corner, which fill a cache line: its vertex's attributes, then these.
+# Columns of a corner, which fill a cache line: the attributes of its vertex, then these.
 _U, _V, _X, _Y, _CLOSENESS, _COLUMNS = 11, 12, 13, 14, 15, 16
 _POSITION = 4
 # Channels of a texel: albedo, slopes of the displacement along u and v, skin.
 _TEXEL = 6
-# Queued points, and where each column of the queue begins: attributes, texel, gradient of the
-# displacement along the surface, the lamp's cosine and specular reflection, strength and direction
-# of the surroundings' reflection, the colour that results.
+# Number of queued points, and the start of each column of the queue: attributes, texel, gradient of
+# the displacement along the surface, the lamp's cosine and specular reflection, strength and
+# direction of the surroundings' reflection, resulting colour.
 _MANY = 128
 _NORMAL_X, _NORMAL_Y, _NORMAL_Z, _LIT = 0, _MANY, 2 * _MANY, 3 * _MANY
 _POSITION_X, _POSITION_Y, _POSITION_Z, _AMBIENT = 4 * _MANY, 5 * _MANY, 6 * _MANY, 7 * _MANY
@@ -52,22 +53,22 @@ _HOLLOW, _SHADOW, _WRAP = (0.25, 0.0, -0.07), (0.3, 0.0, -0.12), (0.22, 0.10, 0.
 def light_vertices(
     triangles, worn_shadow, vertices, normals, lamp, axes, spread, worn, worn_triangles, lit
 ):
-    """Write the visibility of the lamp from each vertex of one head; 1 where there is no lamp.
+    """Write the visibility of the lamp from each vertex of one head; 1 if there is no lamp.
 
     Args:
         triangles: of the head.
-        worn_shadow: part of the light that what is worn stops.
-        vertices, normals: (V,3), light axes, around the head's middle.
+        worn_shadow: share of the light that wearables stop.
+        vertices, normals: (V,3), light axes, relative to the head's middle, metres.
         lamp: linear RGB.
-        axes: (3,3), to the right, down and along the lamp's light in columns.
+        axes: (3,3), the columns are right, down and the direction of the lamp's light.
         spread: radius in texels over which shadows are averaged.
-        worn, worn_triangles: (W,3) and (S,3), what else throws shadows.
-        lit: (V,).
+        worn, worn_triangles: (W,3) and (S,3), other meshes that cast shadows.
+        lit: (V,), 0 to 1.
     """
     if max(lamp[0], lamp[1], lamp[2]) <= 0:
         lit[:] = 1
         return
-    # Off the surface along the normal, so that it does not shade itself.
+    # Points are moved along the normal, so that the surface does not shade itself.
     lifted = _in_map(vertices + np.float32(0.002) * normals, axes)
     depth = _shadow_map(_in_map(vertices, axes), triangles)
     for i in range(len(lit)):
@@ -95,7 +96,7 @@ def _in_map(points, axes):
 
 @kernel()
 def _shadow_map(points, triangles):
-    """Return the distance of the nearest triangle of either side along the light, 0 for none."""
+    """Return the distance along the light of the nearest triangle, of either side; 0 for none."""
     x, y, q = _snapped(points)
     depth = np.empty((SHADOW_PIXELS, SHADOW_PIXELS), np.float32)
     index = np.empty(depth.shape, np.int32)
@@ -106,14 +107,14 @@ def _shadow_map(points, triangles):
 
 @kernel()
 def _past(lifted, i, depth, spread):
-    """Return how much light reaches a point past what a shadow map shows."""
+    """Return the share of the light that reaches a point, from a shadow map."""
     total, z = 0.0, lifted[i, 2]
     for dy in range(-1, 2):
         y = min(max(np.int64(lifted[i, 1] + dy * spread), 0), SHADOW_PIXELS - 1)
         for dx in range(-1, 2):
             x = min(max(np.int64(lifted[i, 0] + dx * spread), 0), SHADOW_PIXELS - 1)
             blocker = depth[y, x]
-            # Soft over 3 mm: hides the steps of the map.
+            # The edge is soft over 3 mm, which hides the steps of the map.
             share = (blocker - z + 0.0045) / 0.003 if blocker > 0 else 1.0
             total += min(max(share, 0.0), 1.0)
     return total / 9
@@ -125,22 +126,22 @@ def draw(
     direction, lamp, lamp_size, skin_specular, cover_colour, colour, alpha, fine_depth, index, depth, normals, own_albedo,
     skin,
 ):  # fmt: skip
-    """Write all pictures of one head; those but `index` and `fine_depth` must be zero before.
+    """Write all pictures of one head; except `index` and `fine_depth`, they must be zero before.
 
-    Where all samples of a pixel see the same stretch of skin it is lit once, at its centre.
+    If all samples of a pixel show continuous skin, it is lit once, at its centre.
 
     Args:
-        triangles, corner_triangles: (T,3) of vertices and of corners, which are vertices with
-            texture coordinates.
-        corner_vertex, uv: (U,) and (U,2).
+        triangles, corner_triangles: (T,3) indices of vertices and of corners, which are vertices
+            with texture coordinates.
+        corner_vertex, uv: (U,) vertex of each corner, and (U,2) texture coordinates.
         wet: (T,), 1 on eyes and in the mouth, where all samples are lit.
-        skin_layer: (D,D).
+        skin_layer: (D,D), 1 on skin of the face.
         samples: per pixel along each axis.
         points, attributes: (V,3) in pixels of the photo, and (V,11).
-        albedo, displacement: (3,D,D) and (D,D).
-        colour: (3,H,W) with what is not covered black, alpha: (H,W), both averaged over samples.
-        fine_depth: (H S,W S).
-        index, depth, normals, own_albedo, skin: what is true of the pixels' centres.
+        albedo, displacement: (3,D,D) linear RGB and (D,D) metres.
+        colour: (3,H,W), black beside the head, alpha: (H,W), both averaged over samples.
+        fine_depth: (H S,W S) metres.
+        index, depth, normals, own_albedo, skin: truth at the pixels' centres.
     """
     height, width = index.shape
     fine_index = np.empty(fine_depth.shape, np.int32)
@@ -210,11 +211,11 @@ def draw(
 
 @kernel()
 def nearest(points, scale, triangles, depth, index):
-    """Write the nearest triangle that faces the camera at each pixel, and the depth there.
+    """Write the nearest triangle that faces the camera at each pixel, and its depth.
 
     Args:
         points: in pixels of an image that is `scale` times smaller.
-        depth, index: 0 and -1 where there is no triangle.
+        depth, index: 0 and -1 without a triangle.
     """
     if scale != 1:
         points = points.copy()
@@ -226,7 +227,7 @@ def nearest(points, scale, triangles, depth, index):
 
 @kernel()
 def _snapped(points):
-    """Return what `cover` needs of points."""
+    """Return points in the form that `cover` needs."""
     count = len(points)
     x, y, q = np.empty(count, np.int64), np.zeros(count, np.int64), np.zeros(count)
     snap(points, x, y, q)
@@ -235,7 +236,7 @@ def _snapped(points):
 
 @kernel()
 def _invert(depth):
-    """Make depths of the inverse ones that `cover` leaves; 0 remains."""
+    """Convert inverse depths from `cover` to depths in place; 0 stays 0."""
     flat = depth.reshape(-1)
     for i in range(len(flat)):
         flat[i] = 1 / flat[i] if flat[i] > 0 else 0
@@ -275,7 +276,7 @@ def _interleave(albedo, displacement, skin_layer, texels):
 
 @kernel()
 def _seen(index, depth, wet, row, column, samples):
-    """Return how many samples of a pixel see the head, and whether one stretch of skin fills it."""
+    """Return how many samples of a pixel show the head, and whether continuous skin fills it."""
     covered, wet_samples = 0, 0
     nearest_z, farthest_z = np.float32(np.inf), np.float32(0)
     for y in range(row * samples, (row + 1) * samples):
@@ -291,7 +292,7 @@ def _seen(index, depth, wet, row, column, samples):
 
 @kernel()
 def _enqueue(queue, place, corners, triangle, x, y, texels):
-    """Write attributes, texel and gradient of the displacement where a pixel sees a triangle."""
+    """Write attributes, texel and gradient of the displacement for a pixel of a triangle."""
     a, b, c = corners[triangle[0]], corners[triangle[1]], corners[triangle[2]]
     ax, ay = np.float64(a[_X]) - x, np.float64(a[_Y]) - y
     bx, by = np.float64(b[_X]) - x, np.float64(b[_Y]) - y
@@ -315,7 +316,7 @@ def _enqueue(queue, place, corners, triangle, x, y, texels):
     along_u, along_v = queue[_RED + 3 * _MANY + place], queue[_RED + 4 * _MANY + place]
     first = along_u * (b[_U] - a[_U]) + along_v * (b[_V] - a[_V])
     second = along_u * (c[_U] - a[_U]) + along_v * (c[_V] - a[_V])
-    # Reciprocal basis of the two edges within the triangle's plane.
+    # Reciprocal basis of the triangle's two edges, in its plane.
     p = _POSITION
     ax, ay, az = (
         np.float64(b[p]) - a[p],
@@ -337,7 +338,7 @@ def _enqueue(queue, place, corners, triangle, x, y, texels):
 
 @kernel()
 def _tilt(queue, count):
-    """Make the normals unit and tilt them by the displacement."""
+    """Normalise the normals and tilt them by the displacement."""
     count = min(count, _MANY)
     for i in range(count):
         x, y, z = queue[_NORMAL_X + i], queue[_NORMAL_Y + i], queue[_NORMAL_Z + i]
@@ -357,7 +358,7 @@ def _tilt(queue, count):
 
 @kernel()
 def _record(queue, count, place, normals, albedo, skin, depth):
-    """Write what does not depend on the light for the queued points."""
+    """Write the results that do not depend on the light for the queued points."""
     normals, albedo = normals.reshape(3, -1), albedo.reshape(3, -1)
     skin, depth = skin.reshape(-1), depth.reshape(-1)
     for k in range(3):
@@ -367,13 +368,13 @@ def _record(queue, count, place, normals, albedo, skin, depth):
             albedo[k, place[i]] = queue[_RED + k * _MANY + i]
     for i in range(count):
         skin[place[i]] = queue[_SKIN + i]
-        # The camera looks along -z of the light axes.
+        # The camera points along -z of the light axes.
         depth[place[i]] = -queue[_POSITION_Z + i]
 
 
 @kernel()
 def _power(base, exponent):
-    """Return a number to a whole power, at least 1."""
+    """Return a number to a power, a whole number of at least 1."""
     result = 1.0
     while exponent > 0:
         if exponent & 1:
@@ -427,7 +428,7 @@ def _light(
             around = s0 + s1 * y + s2 * z + s3 * x + s4 * x * y + s5 * y * z
             around += s6 * (3 * z * z - 1) + s7 * x * z + s8 * (x * x - y * y)
             x, y, z = queue[_MIRRORED_X + i], queue[_MIRRORED_Y + i], queue[_MIRRORED_Z + i]
-            # Reflections show the surroundings coarsely: harmonics up to degree one.
+            # Reflections show the surroundings only coarsely, by harmonics up to degree one.
             reflected = max(s0 + s1 * y + s2 * z + s3 * x, 0.0)
             visibility, lit = queue[_AMBIENT + i], queue[_LIT + i]
             hollow = visibility * (1 + hollow_k * (1 - visibility))
@@ -445,7 +446,7 @@ def _light(
 
 @kernel()
 def compose(colour, alpha, worn, opacity, both, background, result):
-    """Write a head, what it wears and what is behind them as one picture (3,H,W)."""
+    """Write a head, its wearables and the background as one picture (3,H,W)."""
     for k in range(3):
         for row in range(alpha.shape[0]):
             for column in range(alpha.shape[1]):

@@ -1,4 +1,4 @@
-"""Random light as in photos: soft light from all around, and often one lamp, window or sun."""
+"""Random light as in photos: soft light from all directions, and often a lamp, window or sun."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _CLAMPED_COSINE = torch.tensor([math.pi] + [2 * math.pi / 3] * 3 + [math.pi / 4]
 
 @dataclass(frozen=True)
 class LightRig:
-    """Soft light and one lamp that casts shadows. Light axes: the camera's, +y up, +z to it."""
+    """Soft light and one lamp that casts shadows, in light axes (+y up, +z to the camera)."""
 
     soft: Float[Tensor, "*batch 9 3"]
     """Spherical harmonics of the soft light's irradiance over pi."""
@@ -27,14 +27,14 @@ class LightRig:
     lamp: Float[Tensor, "*batch 3"]
     """Linear RGB shading that the lamp gives a surface facing it; 0 without a lamp."""
     size: Float[Tensor, "*batch"]
-    """How large the lamp looks, as the tangent of its half angle: how soft its shadows are."""
+    """Apparent size of the lamp: tangent of its half angle. It decides how soft shadows are."""
 
     def scaled(self, gain: Float[Tensor, "*batch 3"]) -> "LightRig":
-        """Return the same light through an exposure and a white balance, linear RGB factors."""
+        """Return the light multiplied by exposure and white balance, linear RGB factors."""
         return LightRig(self.soft * gain.unsqueeze(-2), self.direction, self.lamp * gain, self.size)
 
     def nearest_harmonics(self) -> SphericalHarmonicsLight:
-        """Return all of it as distant light without shadows."""
+        """Return soft light and lamp together as distant light without shadows."""
         basis = spherical_harmonics(self.direction) * _CLAMPED_COSINE.to(self.direction)
         return SphericalHarmonicsLight(self.soft + basis.unsqueeze(-1) * self.lamp.unsqueeze(-2))
 
@@ -49,7 +49,7 @@ def sample_light(
     warmth = 0.25 * rng.standard_normal()
     coefficients = np.zeros((9, 3))
     coefficients[0] = _temperature(warmth) / 0.28209
-    # Sky above or floor below, and one or two broad lights from the room.
+    # Light from the sky or the floor, and one or two wide lights of the room.
     vertical = rng.normal(0.25, 0.3)
     coefficients += (
         _lobe(np.array([0.0, 1.0, 0.0])) * vertical * _temperature(warmth - 0.2 * rng.random())
@@ -64,7 +64,7 @@ def sample_light(
     lamp, size = np.zeros(3), 1.0
     direction = _direction(rng, behind=0.12)
     if rng.random() < config.directional_light:
-        # Most photos of people are lit softly: by the sky, a window, a flash off a ceiling.
+        # Most photos of people have soft light: the sky, a window, a flash reflected by a ceiling.
         hard = rng.random() < 0.3
         share = rng.uniform(0.3, 0.85) if hard else rng.uniform(0.2, 0.75)
         size = math.exp(
@@ -86,7 +86,7 @@ def _direction(rng: np.random.Generator, *, behind: float) -> np.ndarray:
 
 
 def _temperature(warmth: float) -> np.ndarray:
-    """Return linear RGB of mean about 1; positive is warm as a bulb, negative cool as shade."""
+    """Return linear RGB of mean about 1; positive is warm like a bulb, negative cool like shade."""
     return np.exp(np.array([0.5, 0.05, -0.55]) * warmth)
 
 

@@ -1,4 +1,4 @@
-"""Random people: shape, age, skin and its marks, and what they wear."""
+"""Random people: shape, age, skin and its marks, and wearables."""
 
 from dataclasses import dataclass
 
@@ -10,52 +10,52 @@ from lifemask.data.wearables.occluders import MaskLook, random_mask
 from lifemask.data.wearables.outfit import Outfit, random_outfit
 
 NOISES = 6
-"""How many fields of each kind of noise there are to choose from."""
+"""Number of different fields for each kind of noise."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """All that stays the same from photo to photo of one person."""
+    """The values that are the same in all photos of one person."""
 
     identity: np.ndarray
-    """(I,) standard deviations."""
+    """(I,) identity coefficients, standard deviations."""
     albedo: np.ndarray
-    """(A,) standard deviations."""
+    """(A,) albedo coefficients, standard deviations."""
     age_years: float
-    """16 to 85."""
+    """Age, 16 to 85."""
     masculine: bool
-    """Decides beards and make-up."""
+    """Whether the face is masculine; decides beards and make-up."""
     skin_specular: float
     """Factor on the specular reflection of the skin."""
     paint: dict[str, np.ndarray]
-    """Layer's name to what it adds to the log of (red, green, blue) where the layer is 1."""
+    """For each layer by name, the change of log (red, green, blue) where the layer is 1."""
     noise: np.ndarray
-    """(3,) which field of freckles, stubble and blotches."""
+    """(3,) numbers of the noise fields of freckles, stubble and blotches."""
     spots: np.ndarray
     """(K, 7): u, v, radius in texture widths, log colour (3), height in metres."""
     displacement_amplitudes: np.ndarray
     """(2,) amplitude in metres of pores and of lumps."""
     displacement_noise: np.ndarray
-    """(2,) which field of each."""
+    """(2,) numbers of the noise fields of pores and of lumps."""
     wrinkle_variants: np.ndarray
-    """(families, 2) which drawing on the left and on the right."""
+    """(families, 2) numbers of the drawings on the left and on the right."""
     outfit: Outfit
     """Hair, brows, lashes, glasses, hat and clothes."""
     cloth_seed: int
-    """Of the cloth's grain."""
+    """Seed of the cloth's grain."""
     mask: MaskLook | None
-    """Over nose and mouth."""
+    """Mask over nose and mouth, if any."""
 
 
-# The individual typology angle of the cheek (Chardon et al. 1991) by the head's melanin mode.
+# Individual typology angle of the cheek (Chardon et al. 1991) for values of the melanin mode.
 _TONE_DEGREES = (-55.0, -48.0, -30.0, 5.0, 25.0, 43.0, 50.0, 57.0)
 _TONE_MELANIN = (2.6, 2.1, 1.0, 0.0, -0.5, -1.0, -1.25, -1.6)
 
-# Value of the mode `brow_darkness` where painted brows differ least from the skin around them.
+# Value of the mode `brow_darkness` for which painted brows differ least from the skin around them.
 _WITHOUT_BROW = -1.7
 
 _DARKER = np.array([1.0, 1.0, 1.0])
-# What blood and melanin subtract from the log of red, green and blue.
+# Decrease of log red, green and blue by blood and by melanin.
 _BLOOD = np.array([0.06, 0.42, 0.36])
 _MELANIN = np.array([0.55, 0.75, 0.85])
 
@@ -67,9 +67,9 @@ def sample_person(
     identity_modes: int,
     albedo_modes: tuple[str, ...],
 ) -> Person:
-    """Return a person; the head's coefficients are truncated Gaussians, some people plainer.
+    """Return a random person; the head's coefficients are truncated Gaussians of varying spread.
 
-    The order in which numbers are drawn decides who belongs to a seed.
+    The order of random numbers decides which person belongs to a seed.
     """
     limit = config.identity_limit
     spread = config.identity_spread * rng.choice([0.6, 1.0, 1.25], p=[0.2, 0.6, 0.2])
@@ -95,7 +95,7 @@ def sample_person(
         darkness = 1 - traits.light
         outfit = random_outfit(rng, masculine=masculine, age_years=age, darkness=darkness)
     if outfit.brows is not None and "brow_darkness" in albedo_modes:
-        # Modelled brows take the place of the painted ones.
+        # Modelled brows replace the painted ones.
         albedo[albedo_modes.index("brow_darkness")] = _WITHOUT_BROW
     return Person(
         identity=identity.astype(np.float32),
@@ -117,10 +117,10 @@ def sample_person(
 
 @dataclass(frozen=True)
 class _Traits:
-    """What the rest of a person depends on."""
+    """The traits that decide the distribution of a person's other values."""
 
     age_years: float
-    """16 to 85."""
+    """Age, 16 to 85."""
     old: float
     """0 at 16 years, 1 at 85."""
     masculine: bool
@@ -130,9 +130,9 @@ class _Traits:
     light: float
     """0 for dark skin, 1 for light skin."""
     bearded: bool
-    """Has at least a shadow of a beard."""
+    """Whether there is at least a shadow of a beard."""
     made_up: bool
-    """Wears make-up."""
+    """Whether the person wears make-up."""
 
 
 def _sample_albedo(
@@ -162,7 +162,7 @@ def _sample_albedo(
 def _sample_paint(
     rng: np.random.Generator, traits: _Traits, config: SyntheticConfig
 ) -> dict[str, np.ndarray]:
-    """Return what each layer adds to the log of the albedo."""
+    """Return each layer's change of the log albedo."""
     paint: dict[str, np.ndarray] = {}
     if traits.bearded:
         paint |= _sample_beard(rng, traits)
@@ -211,9 +211,9 @@ def _sample_make_up(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def _sample_wrinkle_variants(rng: np.random.Generator) -> np.ndarray:
-    """Return which drawing (families, 2) of each family is on the left and on the right."""
+    """Return the numbers (families, 2) of each family's drawings on the left and on the right."""
     variants = rng.integers(0, VARIANTS, (len(FAMILIES), 1)).repeat(2, 1)
-    # Most wrinkles mirror each other roughly; some do not.
+    # Most wrinkles are roughly symmetric; some are not.
     other = rng.random(len(FAMILIES)) < 0.35
     variants[other, 1] = rng.integers(0, VARIANTS, int(other.sum()))
     return variants
@@ -228,9 +228,9 @@ def _sample_amplitudes(
     return np.array([pores, lumps], np.float32)
 
 
-# What of each mode of the default head tells men (+) from women (-), in standard deviations:
+# Difference of men (+) from women (-) in modes of the default head, in standard deviations:
 # MakeHuman's sexes, averaged over ages and origins, fitted with the head's modes and their prior to
-# 0.3 mm. It explains 91 % of their difference; most of that is size, the first mode.
+# 0.3 mm. It explains 91 % of the difference; most of that is size, the first mode.
 _MASCULINE = {
     0: -1.02, 1: -0.4, 2: 0.28, 3: -0.16, 5: -0.25, 6: -0.97, 7: -0.74, 9: 0.5, 10: -0.44,
     12: -0.22, 13: -0.14, 14: -0.56, 16: -0.8, 18: -0.83, 21: -0.89, 23: 0.23, 25: -0.25,
@@ -238,11 +238,11 @@ _MASCULINE = {
     51: 0.31, 53: 0.17, 54: -0.14, 55: -0.24, 58: -0.18, 60: 0.17, 61: 0.15, 65: -0.15, 71: -0.18,
 }  # fmt: skip
 _SEXED = 1.2
-"""Factor on the mean difference of the sexes; the distributions overlap."""
+"""Factor on the mean difference of the sexes; their distributions overlap."""
 
 
 def _of_a_sex(identity: np.ndarray, spread: float, *, masculine: bool) -> np.ndarray:
-    """Return coefficients shifted to one sex; over both sexes their distribution stays the same."""
+    """Return coefficients shifted to one sex; their distribution over both sexes stays the same."""
     sexed = identity.copy()
     for mode, weight in _MASCULINE.items():
         if mode < len(sexed):
@@ -269,5 +269,5 @@ def _sample_spots(rng: np.random.Generator, config: SyntheticConfig) -> np.ndarr
 
 
 def _place(rng: np.random.Generator) -> tuple[float, float]:
-    """Return a place on the face's part of the texture, mostly off its middle."""
+    """Return a position (u, v) on the face's part of the texture, mostly beside its middle."""
     return float(rng.uniform(0.2, 0.8)), float(rng.uniform(0.15, 0.85))

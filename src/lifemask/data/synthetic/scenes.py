@@ -1,6 +1,6 @@
-"""Heads under light: geometry, shadows, specular skin and its displacement, in linear pictures.
+"""Draws heads under light: geometry, shadows, specular skin and displacement, in linear pictures.
 
-Plain PyTorch defines what is drawn, on any device; on a CPU `kernels` draws the same with numba.
+Plain PyTorch is the reference, on any device; on a CPU `kernels` draws the same with numba.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,28 +31,28 @@ from lifemask.rendering.rasterization import rasterize
 
 @dataclass(frozen=True)
 class HeadMaterial:
-    """What all heads share, per vertex or per texel."""
+    """Constants of all heads, per vertex or per texel."""
 
     triangles: Int[Tensor, "T 3"]
-    """Those that are drawn."""
+    """The drawn triangles, vertex indices."""
     uv: Float[Tensor, "U 2"]
     """Texture coordinates."""
     uv_triangles: Int[Tensor, "T 3"]
-    """Row for row with `triangles`."""
+    """Indices into `uv`, row for row with `triangles`."""
     uv_vertex: Int[Tensor, "U"]
-    """The vertex that each texture coordinate belongs to."""
+    """The vertex of each texture coordinate."""
     ambient_visibility: Float[Tensor, "V"]
-    """How much of the surrounding light reaches a vertex of the resting head, 0 to 1."""
+    """Share of the surrounding light that reaches a vertex of the neutral head, 0 to 1."""
     specular: Float[Tensor, "V"]
     """Strength of the specular reflection, 1 on skin."""
     wet: Float[Tensor, "V"]
-    """1 on eyeballs, teeth and tongue, which are smooth and let no light through, else 0."""
+    """1 on eyeballs, teeth and tongue, which are smooth and opaque, else 0."""
     skin: Float[Tensor, "D D"]
-    """Where the texture is skin of the face."""
+    """1 where the texture shows skin of the face, else 0."""
     coverage: Float[Tensor, "D D"]
     """1 where the texture has surface, else 0."""
     middle: Float[Tensor, "3"]
-    """Of the head's box, head space, metres: every head lies within a sphere around it."""
+    """Middle of the mean head's box, head space, metres; every head lies in a sphere around it."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ class LitHeads:
     vertices: Float[Tensor, "N V 3"]
     """Head space, metres."""
     camera: PerspectiveCamera
-    """Of the photos."""
+    """Cameras of the photos."""
     light: LightRig
-    """On these heads."""
+    """Light on these heads."""
     attributes: Float[Tensor, "N V 11"]
-    """In light axes: normal (3), how much of the lamp arrives, position from the camera in metres
-    (3), ambient visibility, specular, wet, and how much hair covers the vertex."""
+    """In light axes: normal (3), visibility of the lamp, position from the camera in metres (3),
+    ambient visibility, specular, wet, and the share of hair that covers the vertex."""
     skin_specular: Float[Tensor, "N"]
     """Factor on the specular reflection of skin."""
     cover_colour: Float[Tensor, "N 3"]
@@ -81,7 +81,7 @@ class Picture:
     colour: Float[Tensor, "N 3 H W"]
     """Linear RGB over black, averaged over the pixel's samples."""
     alpha: Float[Tensor, "N H W"]
-    """Part of the pixel's samples that see the head."""
+    """Share of the pixel's samples that show the head."""
     sample_depth: Float[Tensor, "N HS WS"]
     """Metres along the optical axis at each sample; 0 beside the head."""
     triangle_index: Int[Tensor, "N H W"]
@@ -98,26 +98,27 @@ class Picture:
 
 @dataclass(frozen=True)
 class Caster:
-    """A mesh that throws shadows."""
+    """A mesh that casts shadows."""
 
     vertices: Float[Tensor, "W 3"]
-    """Metres; head space for `light_heads`, light axes around the head's middle inside."""
+    """Metres; head space for `light_heads`, light axes around the head's middle for
+    `light_on_vertices`."""
     triangles: Int[Tensor, "S 3"]
-    """Of either side."""
+    """Vertex indices; both sides cast shadows."""
 
 
 @dataclass(frozen=True)
 class HeadCovers:
-    """What covers heads and dims the light on them: hair, hats, glasses, hands."""
+    """Covers of heads that reduce the light on them: hair, hats, glasses, hands."""
 
     ambient_visibility: Float[Tensor, "N V"]
-    """How much of the surrounding light they let through to a vertex, 0 to 1."""
+    """Share of the surrounding light that passes the covers and reaches a vertex, 0 to 1."""
     cover: Float[Tensor, "N V"]
-    """How surely hair hides a vertex, 0 to 1: there the skin has the hair's colour."""
+    """How far hair hides a vertex, 0 to 1; hidden skin gets the hair's colour."""
     cover_colour: Float[Tensor, "N 3"]
-    """Linear RGB of that hair."""
+    """Linear RGB of this hair."""
     casters: Sequence[Caster]
-    """For each head, what else throws the lamp's shadow on it; head space."""
+    """For each head, a mesh that casts the lamp's shadow on it; head space."""
 
 
 def light_heads(
@@ -138,7 +139,7 @@ def light_heads(
         camera: of the photos.
         light: on the heads.
         skin_specular: factor on the specular reflection of skin.
-        covers: what covers the heads; without it they are bare.
+        covers: hair and other covers of the heads; without them heads are bare.
         backend: of the rasteriser.
     """
     count = len(vertices)
@@ -185,10 +186,10 @@ def draw_heads(
 ) -> Picture:
     """Return pictures of heads.
 
-    Soft light falls by nine harmonics of the displaced normal, dimmed where the head is hollow. The
-    lamp's light wraps a little around skin, more so red, as it does under the surface; its mirror
-    reflection has two lobes. Where all samples of a pixel see the same stretch of skin it is lit
-    once, at its centre.
+    Soft light is computed from nine harmonics at the displaced normal and is reduced in hollows.
+    The lamp's light extends a little around skin, most of all red light, because of scattering
+    under the surface; its specular reflection has two lobes. If all samples of a pixel show
+    continuous skin, it is lit once, at its centre.
 
     Args:
         heads: from `light_heads`.
@@ -212,7 +213,7 @@ def _draw_compiled(
     displacement: Float[Tensor, "N D D"],
     samples: int,
 ) -> Picture:
-    """Return what `_draw_plain` returns up to rounding, by numba kernels."""
+    """Return the result of `_draw_plain` up to rounding, by numba kernels."""
     count, (height, width), light = len(points), heads.camera.image_size, heads.light
     colour, normals, own = (points.new_zeros(count, 3, height, width) for _ in range(3))
     alpha, depth, skin = (points.new_zeros(count, height, width) for _ in range(3))
@@ -291,7 +292,7 @@ def _wet_triangles(material: HeadMaterial) -> Bool[Tensor, "T"]:
 
 
 def _smooth(fine: Fragments, samples: int, wet: Bool[Tensor, "T"]) -> Bool[Tensor, "P"]:
-    """Return in which pixels of one image all samples see one stretch of skin."""
+    """Return which pixels of one image show continuous skin in all samples."""
     index, depth = _blocks(fine.triangle_index, samples), _blocks(fine.depth, samples)
     seen = index >= 0
     spread = depth.amax(-1) - depth.amin(-1)
@@ -307,7 +308,7 @@ def _antialiased(
     samples: int,
     size: tuple[int, int],
 ) -> Float[Tensor, "3 H W"]:
-    """Return one image: smooth pixels by their centre, the others as the mean of their samples."""
+    """Return one image: smooth pixels from their centre, others as the mean of their samples."""
     height, width = size
     result = centre_colour.new_zeros(3, height * width)
     once = smooth[centre.pixels]
@@ -320,7 +321,7 @@ def _antialiased(
 
 
 def is_compiled(backend: BackendName, device: torch.device) -> bool:
-    """Return whether numba draws here; then everything around it is compiled too."""
+    """Return whether numba draws on this device; then the other steps are compiled too."""
     if device.type != "cpu":
         return False
     return backend == "numba" or (backend == "auto" and available_backends(device)[0] == "numba")
@@ -360,7 +361,7 @@ def _only(fragments: Fragments, k: int) -> Fragments:
 
 @dataclass(frozen=True)
 class _Surface:
-    """What the covered pixels of one image show, before light."""
+    """The surface in the covered pixels of one image, before light."""
 
     pixels: Int[Tensor, "P"]
     values: Float[Tensor, "11 P"]
@@ -405,7 +406,7 @@ def _lit(
 
 
 _WORN_SHADOW = 0.85
-"""Part of the lamp's light that everything worn stops; some passes between strands of hair."""
+"""Share of the lamp's light that wearables stop; the rest passes between strands of hair."""
 
 
 def light_on_vertices(
@@ -417,18 +418,17 @@ def light_on_vertices(
     casters: Sequence[Caster] | None = None,
     backend: BackendName,
 ) -> Float[Tensor, "N V"]:
-    """Return the visibility of the lamp from each vertex, past the head and what is worn, 0 to 1.
+    """Return the visibility of the lamp from each vertex, 0 to 1; heads and wearables can hide it.
 
-    Where there is no lamp it is 1.
-    From shadow maps in the lamp's direction (Williams 1978), averaged over as many texels as the
-    lamp is wide (Reeves et al. 1987).
+    Without a lamp it is 1. It is computed from shadow maps in the lamp's direction (Williams 1978),
+    averaged over a radius that grows with the lamp's size (Reeves et al. 1987).
 
     Args:
         vertices: light axes, relative to the head's middle, metres.
         normals: unit, light axes.
-        triangles: that cast shadows.
+        triangles: of the head, which cast shadows.
         light: the lamps.
-        casters: what else casts shadows on each head, in the axes of the vertices.
+        casters: another mesh that casts shadows on each head, in the axes of the vertices.
         backend: of the rasteriser.
     """
     forward = -light.direction
@@ -460,7 +460,7 @@ def light_on_vertices(
         place = points * unit + offset
         return rasterize(place, corners, (size, size), cull="none", backend=backend).depth
 
-    # Off the surface along the normal, so that it does not shade itself.
+    # Points are moved along the normal, so that the surface does not shade itself.
     lifted = ((vertices + 0.002 * normals) @ axes) * unit + offset
     lit = _past(lifted, map_of(vertices @ axes, triangles), spread)
     if casters is not None:
@@ -472,7 +472,7 @@ def light_on_vertices(
 def _past(
     lifted: Float[Tensor, "N V 3"], depth: Float[Tensor, "N S S"], spread: Float[Tensor, "N"]
 ) -> Float[Tensor, "N V"]:
-    """Return how much light reaches points, x and y in texels, past what shadow maps show."""
+    """Return the share of the light that reaches points (x, y in texels), from shadow maps."""
     size = depth.shape[-1]
     depth = torch.where(depth > 0, depth, 1e3)
     spread = spread[:, None]
@@ -484,7 +484,7 @@ def _past(
             x = (lifted[..., 0] + dx * spread).long().clamp(0, size - 1)
             y = (lifted[..., 1] + dy * spread).long().clamp(0, size - 1)
             blocker = flat.gather(1, y * size + x)
-            # Soft over 3 mm: hides the steps of the map.
+            # The edge is soft over 3 mm, which hides the steps of the map.
             lit += ((blocker - lifted[..., 2] + 0.0045) / 0.003).clamp(0, 1)
     return lit / len(steps) ** 2
 
@@ -500,14 +500,14 @@ def shade(
     light: LightRig,
     skin_specular: Float[Tensor, ""],
 ) -> Float[Tensor, "3 P"]:
-    """Return the colour of some surface points of one head.
+    """Return the colour of some surface points of one head, linear RGB.
 
     Args:
         albedo: linear RGB.
         normal: unit, light axes.
-        lit: how much of the lamp reaches the point.
+        lit: visibility of the lamp from the point, 0 to 1.
         position: light axes, the camera at the origin, metres.
-        ambient_visibility: how much of the surrounding light reaches the point.
+        ambient_visibility: share of the surrounding light that reaches the point.
         specular: strength of the specular reflection.
         wet: 1 where the surface is wet and smooth.
         light: without batch axes.
@@ -515,7 +515,7 @@ def shade(
     """
     basis = spherical_harmonics(normal.T)
     soft = (basis @ light.soft).T.clamp(min=0.02)
-    # Light reflected several times by skin, in hollows, is redder.
+    # In hollows, skin reflects light several times, which makes it redder.
     hollow = _tinted(ambient_visibility, (0.25, 0.0, -0.07))
     toward = (light.direction[:, None] * normal).sum(0)
     wrap = (toward.new_tensor([0.22, 0.10, 0.07])[:, None] + 0.3 * light.size) * (1 - wet)
@@ -536,15 +536,15 @@ def shade(
     strength = specular * torch.where(wet > 0.5, torch.ones_like(specular), skin_specular * 0.9)
     mirror = lobes * grazing * strength * lit * (toward > 0)
     reflected = 2 * facing * normal - view
-    # Reflections show the surroundings coarsely: harmonics up to degree one.
+    # Reflections show the surroundings only coarsely, by harmonics up to degree one.
     around = (spherical_harmonics(reflected.T)[:, :4] @ light.soft[:4]).T.clamp(min=0)
-    # Bounded: skin is rough, so its rim is less bright than Fresnel's law for a mirror says.
+    # The limit is because skin is rough: its rim is less bright than a mirror's by Fresnel's law.
     sheen = fresnel.clamp(max=0.05) * strength * ambient_visibility * 0.45
     return albedo * diffuse + light.lamp[:, None] * mirror + around * sheen
 
 
 def _tinted(share: Float[Tensor, "P"], excess: tuple[float, float, float]) -> Float[Tensor, "3 P"]:
-    """Return a share of light in [0, 1] for red, green and blue, bent between its ends."""
+    """Return a share of light in [0, 1] for red, green and blue; 0 and 1 do not change."""
     return share * (1 + share.new_tensor(excess)[:, None] * (1 - share))
 
 
@@ -553,7 +553,7 @@ def _unit(vectors: Float[Tensor, "3 P"]) -> Float[Tensor, "3 P"]:
 
 
 def _sample(texture: Float[Tensor, "C D D"], uv: Float[Tensor, "2 P"]) -> Float[Tensor, "C P"]:
-    """Return a texture at some places, bilinear."""
+    """Return a texture at some points, bilinear."""
     grid = (uv.T * 2 - 1)[None, None]
     return F.grid_sample(texture[None], grid, padding_mode="border", align_corners=False)[0, :, 0]
 
@@ -561,10 +561,10 @@ def _sample(texture: Float[Tensor, "C D D"], uv: Float[Tensor, "2 P"]) -> Float[
 def ambient_visibility(
     vertices: Float[Tensor, "V 3"], triangles: Int[Tensor, "T 3"], *, directions: int = 64
 ) -> Float[Tensor, "V"]:
-    """Return one minus the ambient occlusion by the mesh: visible sky, weighted by the cosine."""
+    """Return one minus the mesh's ambient occlusion: the visible sky, weighted by the cosine."""
     normals = vertex_normals(vertices, triangles)
     index = torch.arange(directions, dtype=torch.float32, device=vertices.device) + 0.5
-    # A spiral of Fibonacci covers the sphere evenly.
+    # A Fibonacci spiral covers the sphere evenly.
     z = 1 - 2 * index / directions
     angle = index * 2.399963
     flat = (1 - z * z).sqrt()

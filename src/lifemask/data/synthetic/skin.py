@@ -1,4 +1,4 @@
-"""Skin painted in texture space: tones, make-up, hairs and spots over the head's own albedo."""
+"""Paints skin in texture space: tones, make-up, hairs and spots over the head's albedo."""
 
 import math
 from itertools import pairwise
@@ -39,7 +39,7 @@ _LIPS_OUTLINE = (
     91,
     146,
 )
-# Of the subject's left eye, from the inner to the outer corner.
+# Dense points of the subject's left eye, from the inner to the outer corner.
 _UPPER_LID = (362, 398, 384, 385, 386, 387, 388, 466, 263)
 _LOWER_LID = (362, 382, 381, 380, 374, 373, 390, 249, 263)
 _LID_FOLD = (413, 414, 286, 258, 257, 259, 260, 467, 359)
@@ -47,7 +47,7 @@ _BROW_LOWER = (285, 295, 282, 283, 276)
 
 
 class SkinPainter:
-    """Layers and noise from which skins are composed, in `resolution` texels a side."""
+    """Composes skins from layers and noise, with `resolution` texels along each side."""
 
     def __init__(self, model: MorphableModel, resolution: int, device: torch.device | str) -> None:
         albedo = model.albedo
@@ -74,7 +74,7 @@ class SkinPainter:
         self.skin = torch.from_numpy(
             (inner * (1 - regions["scalp"]) * (1 - regions["neck"])).astype(np.float32)
         ).to(device)
-        """Where the surface is the skin of the face."""
+        """1 where the surface is skin of the face, else 0."""
         self.coverage = fragments.mask.to(device, torch.float32)
         """1 where the texture has surface, else 0."""
         self.rough = torch.from_numpy(
@@ -82,11 +82,11 @@ class SkinPainter:
                 inner
                 * (1 - regions["eyes"])
                 * (1 - 0.7 * regions["lips"])
-                # The texture is stretched there: fine detail would become long streaks.
+                # On the neck the texture is stretched; fine detail would become long streaks.
                 * (1 - regions["neck"])
             ).astype(np.float32)
         ).to(device)
-        """Where skin has pores and wrinkles."""
+        """How far skin has pores and wrinkles, 0 to 1."""
         self.wrinkles = WrinkleDrawings(model, resolution)
         rng = np.random.default_rng(11)
         # Wavelengths in texture widths; the face's part is about 0.27 m wide.
@@ -103,7 +103,7 @@ class SkinPainter:
     def _lids_lightened(self) -> Float[Tensor, "1 P"]:
         """Return the mean albedo without the dark shade in the folds of the head's lids.
 
-        On closed lids, where the fold is open, the shade would look like a bruise.
+        On closed lids the fold is open, and the shade would appear as a dark spot.
         """
         mean = self._mean_log.view(3, self.resolution, self.resolution)
         weight = (2 * self.layers["socket"]).clamp(0, 1)
@@ -148,7 +148,7 @@ class SkinPainter:
     def folded_displacement(
         self, rest: Float[Tensor, "D D"], person: Person, weights: Float[np.ndarray, "F 2"]
     ) -> Float[Tensor, "D D"]:
-        """Return the displacement with what an expression folds, metres."""
+        """Return the displacement with an expression's wrinkles added, metres."""
         folded = torch.zeros_like(rest)
         self.wrinkles.add_to(folded, weights, person.wrinkle_variants)
         return (rest + folded * self.rough).clamp_(-0.002, 0.002)
@@ -166,7 +166,7 @@ class SkinPainter:
         return self.layers[name]
 
     def _add_spot(self, image: Tensor, place: np.ndarray, colour: Tensor) -> None:
-        """Add a round spot with soft border to (C,D,D) in place."""
+        """Add a round spot with a soft border to an image (C,D,D) in place."""
         u, v, radius = (float(x) * self.resolution for x in place)
         reach = math.ceil(2.5 * radius) + 1
         top, left = max(int(v) - reach, 0), max(int(u) - reach, 0)
@@ -180,7 +180,7 @@ class SkinPainter:
 def _fine_albedo(
     albedo: AlbedoModel, resolution: int
 ) -> tuple[Float[Tensor, "1 P"], Float[Tensor, "A P"]]:
-    """Return the albedo model at another resolution, with the finely painted parts; P = 3 D D."""
+    """Return the albedo model with its fine parts at another resolution; P = 3 D D."""
     step = 0.1
     count = len(albedo.basis_log)
     steps = step * torch.eye(count, device=albedo.mean_log.device)
@@ -211,7 +211,7 @@ def _draw_layers(
         return np.exp(-0.5 * ((along / (size[0] * unit)) ** 2 + (across / (size[1] * unit)) ** 2))
 
     def between(upper: np.ndarray, lower: np.ndarray, soft: float) -> np.ndarray:
-        """1 between two curves of points sorted by x, fading over `soft` texels."""
+        """Return 1 between two curves of points sorted by x, falling to 0 over `soft` texels."""
         x = columns[0]
         low_x, high_x = (
             max(upper[:, 0].min(), lower[:, 0].min()),
@@ -242,7 +242,7 @@ def _draw_layers(
         beard_mode = np.clip((-mode / (-mode).max()).cpu().numpy(), 0, 1)
     beard = blob((152,), (80, 50))
     if beard_mode is not None:
-        # The mode is a stamp: hair thins out towards the cheeks and the neck.
+        # The mode has hard edges; here hair thins out towards the cheeks and the neck.
         soft = np.clip((_blurred(beard_mode, 22 * unit) - 0.25) / 0.7, 0, 1)
         beard = soft * np.sqrt(beard_mode)
     moustache = _moustache(uv, rows, columns, unit)
@@ -270,7 +270,7 @@ def _draw_layers(
 
 
 def _moustache(uv: np.ndarray, rows: np.ndarray, columns: np.ndarray, unit: float) -> np.ndarray:
-    """Return a band above the upper lip, parted under the nose, that hangs past its corners."""
+    """Return a band above the upper lip, thinner under the nose, that ends below its corners."""
     lip = uv[list(_LIPS_OUTLINE[:11])]
     lip = lip[np.argsort(lip[:, 0])]
     x = columns[0]
@@ -286,7 +286,7 @@ def _moustache(uv: np.ndarray, rows: np.ndarray, columns: np.ndarray, unit: floa
 
 
 def _blurred(layer: np.ndarray, sigma: float) -> np.ndarray:
-    """Return a layer under a Gaussian of `sigma` texels; its borders repeat."""
+    """Return a layer blurred by a Gaussian of `sigma` texels; borders repeat."""
     reach = math.ceil(2.5 * sigma)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     kernel /= kernel.sum()
@@ -300,7 +300,7 @@ def _blurred(layer: np.ndarray, sigma: float) -> np.ndarray:
 def _noise(
     rng: np.random.Generator, resolution: int, shortest: float, longest: float
 ) -> Float[Tensor, "K D D"]:
-    """Return fields of variance one with wavelengths between two parts of the texture's width."""
+    """Return fields of variance one with wavelengths in a range, in texture widths."""
     frequency = np.hypot(np.fft.fftfreq(resolution)[:, None], np.fft.rfftfreq(resolution)[None])
     frequency = frequency * resolution
     low, high = 1 / longest, 1 / shortest

@@ -16,9 +16,9 @@ from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
 
 _ON_TOP = 0.004
-"""Metres by which a visible point may lie behind the surface drawn at its pixel."""
+"""Largest distance in metres of a visible point behind the surface drawn at its pixel."""
 _ABOVE = 0.005
-"""What is worn hides points that lie more metres behind it; brows and lashes lie closer."""
+"""Wearables hide points that lie more metres behind them; brows and lashes lie closer."""
 
 
 @dataclass(frozen=True)
@@ -26,34 +26,34 @@ class FacePoints:
     """Landmarks of heads in head space, metres."""
 
     landmarks68: Float[Tensor, "N 68 3"]
-    """Of iBUG."""
+    """The 68 iBUG points."""
     dense478: Float[Tensor, "N 478 3"]
     """The dense points."""
     aflw21: Float[Tensor, "N 21 3"]
-    """Of AFLW."""
+    """AFLW's 21 points."""
 
 
 @dataclass(frozen=True)
 class DrawnPeople:
-    """Who is drawn: their heads and skin, whatever the light and the camera."""
+    """The drawn people: the values that do not depend on light and camera."""
 
     coefficients: FaceCoefficients
-    """Of the heads."""
+    """Coefficients of the heads."""
     points: FacePoints
-    """From `face_points`."""
+    """Landmarks, from `face_points`."""
     albedo: Float[Tensor, "N 3 R R"]
     """Linear RGB of the whole heads in UV."""
     displacement: Float[Tensor, "N R R"]
     """Metres along the surface normal in UV."""
     person: Int[Tensor, "N"]
-    """Equal numbers are the same person."""
+    """Number of the person; equal numbers are the same person."""
 
 
 def face_points(model: MorphableModel, vertices: Float[Tensor, "N V 3"]) -> FacePoints:
     """Return the landmarks of heads.
 
     Raises:
-        ValueError: the model lacks some.
+        ValueError: the model lacks some landmarks.
     """
     return FacePoints(
         **{
@@ -73,14 +73,14 @@ def labelled(
     model: MorphableModel,
     material: HeadMaterial,
 ) -> FaceBatch:
-    """Return photos with all that is known of them.
+    """Return photos with their landmarks, truth and visibility.
 
     Args:
         photo: linear RGB as the camera stored it.
-        people: who is seen.
-        heads: as they stand before the camera.
+        people: the drawn people.
+        heads: the heads in front of their cameras.
         picture: of the bare heads.
-        over: what hides them: hair, clothes, hands.
+        over: layers that hide them: hair, clothes, hands.
         model: of the heads.
         material: of the heads.
     """
@@ -125,14 +125,14 @@ def visible_points(
     model: MorphableModel,
     material: HeadMaterial,
 ) -> Bool[Tensor, "N K"]:
-    """Return which points face the camera and lie on what the picture shows there.
+    """Return which points face the camera and lie on the surface that the picture shows.
 
     Args:
         name: of the model's landmarks.
         points: x, y in pixels of the picture, depth in metres.
-        heads: as they stand before the camera.
+        heads: the heads in front of their cameras.
         picture: of the bare heads.
-        over: what hides them.
+        over: layers that hide them.
         model: of the heads.
         material: of the heads.
     """
@@ -145,7 +145,7 @@ def visible_points(
     height, width = heads.camera.image_size
     x, y = points[..., 0].floor().long(), points[..., 1].floor().long()
     inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-    # Within a pixel around: beside an outline the point may be one pixel off.
+    # Neighbouring pixels count too: beside an outline the point may be one pixel off.
     steps = torch.arange(-1, 2, device=x.device)
     rows = (y[..., None] + steps).clamp(0, height - 1)
     columns = (x[..., None] + steps).clamp(0, width - 1)
@@ -155,7 +155,7 @@ def visible_points(
         return image.flatten(1).gather(1, place).unflatten(1, (x.shape[1], 9)).amax(-1)
 
     on_top = points[..., 2] - around(picture.depth) < _ON_TOP
-    # Points on eyeballs: a lid is thinner than that, so the eyeball itself must be seen.
+    # A lid is thinner than this tolerance; for points on eyeballs, the eyeball must be visible.
     on_eye = material.wet[model.triangles[embedding.triangle_index, 0]] > 0.5
     if on_eye.any():
         triangle = picture.triangle_index

@@ -1,4 +1,4 @@
-"""How each family of wrinkles is drawn: grooves between dense points of the head's texture."""
+"""Draws each family of wrinkles: grooves between dense points of the head's texture."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _MM = 0.001
 
 
 class TextureFrame:
-    """Where the dense points lie on the texture, and how many texels a metre has there."""
+    """Positions of the dense points on the texture, and its number of texels per metre."""
 
     def __init__(self, model: MorphableModel, resolution: int) -> None:
         self.resolution = resolution
@@ -21,7 +21,7 @@ class TextureFrame:
         embedding = model.dense478
         assert embedding is not None
         points = embedding.points(model.mean, model.triangles).cpu().numpy()
-        # By the distance across the cheeks.
+        # Measured by the distance across the cheeks.
         apart = float(np.linalg.norm(points[50] - points[280]))
         self.texels_per_metre = float(
             np.linalg.norm(self.uv[50] - self.uv[280]) * resolution / apart
@@ -31,7 +31,7 @@ class TextureFrame:
 
     @property
     def texel(self) -> float:
-        """Texels in a millimetre."""
+        """Texels per millimetre."""
         return self.texels_per_metre * _MM
 
     def at(self, *indices: int) -> Float[np.ndarray, "2"]:
@@ -40,7 +40,7 @@ class TextureFrame:
 
 
 def texture_points(model: MorphableModel) -> Float[np.ndarray, "478 2"]:
-    """Return where the dense points lie on the texture, (u, v).
+    """Return the positions (u, v) of the dense points on the texture, in [0, 1].
 
     Raises:
         ValueError: the model has no dense points.
@@ -69,21 +69,21 @@ def draw_wrinkles(
 
 @dataclass(frozen=True)
 class _Drawing:
-    """One drawing, and the tools that draw it."""
+    """One drawing, and the functions that draw it."""
 
     frame: TextureFrame
-    """Of the head."""
+    """The head's dense points on the texture."""
     rng: np.random.Generator
-    """What chance is drawn from."""
+    """Generator of random numbers."""
     displacement: Float[np.ndarray, "R R"]
-    """Metres; changed in place."""
+    """The drawing in metres; changed in place."""
 
     def jitter(self, size: float) -> Float[np.ndarray, "2"]:
-        """Return a random step whose standard deviation is `size` millimetres, in texels."""
+        """Return a random step in texels, with a standard deviation of `size` millimetres."""
         return self.rng.normal(0, size, 2) * self.frame.texel
 
     def curve(self, anchors: list[np.ndarray], wobble: float) -> Float[np.ndarray, "24 2"]:
-        """Return a smooth polyline near some points; `wobble` in metres."""
+        """Return a smooth random polyline (texels) near some points; `wobble` in metres."""
         anchors_array = np.array(anchors)
         t = np.linspace(0, 1, len(anchors))
         fine = np.linspace(0, 1, 24)
@@ -98,7 +98,7 @@ class _Drawing:
         return path + across * np.asarray(noise)[:, None] * wobble * self.frame.texels_per_metre
 
     def groove(self, points: Float[np.ndarray, "K 2"], *, width: float, depth: float) -> None:
-        """Cut a groove with raised banks along a polyline of texels; it fades out at both ends.
+        """Add a groove with raised banks along a polyline; it fades out at both ends.
 
         Args:
             points: texels (x, y).
@@ -129,7 +129,7 @@ class _Drawing:
         part += depth * fade * (floor + 0.35 * bank)
 
 
-# In what follows the order in which numbers are drawn decides what every seed looks like.
+# In the functions below, the order of random numbers decides the drawing of every seed.
 
 
 def _forehead(drawing: _Drawing) -> None:
@@ -139,7 +139,7 @@ def _forehead(drawing: _Drawing) -> None:
         share = (k + rng.uniform(0.3, 0.9)) / count
         middle = at(9) * (1 - share) + at(10) * share
         outer = at(334) * (1 - share) + at(297) * share
-        # Both sides meet beyond the middle, where the halves fade into each other.
+        # Each side extends beyond the middle, where the halves fade into each other.
         start = middle - (outer - middle) * rng.uniform(0.1, 0.35)
         bend = (middle + outer) / 2 - _by(0, rng.uniform(0, 2) * texel)
         path = drawing.curve([start, middle, bend, outer + drawing.jitter(3)], 0.8 * _MM)

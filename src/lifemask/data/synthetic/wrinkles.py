@@ -1,4 +1,4 @@
-"""Wrinkles as displacement in texture space, as deep as age and expression make them."""
+"""Wrinkles as displacement in texture space; their depth depends on age and expression."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
 from lifemask.morphable.model import MorphableModel
 
 VARIANTS = 6
-"""How many drawings there are of each family of wrinkles."""
+"""Number of drawings of each family of wrinkles."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Family:
     """Wrinkles of one region, on one side of the face."""
 
     name: str
-    """As `draw_wrinkles` knows it."""
+    """Name of the family for `draw_wrinkles`."""
     drivers: dict[str, float]
-    """Expressions that fold them, by ARKit's name without the side, with their strength."""
+    """Expressions that cause them (ARKit's name without the side), with their strength."""
     age: float
-    """Depth at rest in old age, divided by the depth when folded."""
+    """Depth without expression in old age, divided by the depth with full expression."""
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -40,7 +40,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("chin", {"mouthShrugLower": 0.8, "mouthPucker": 0.3}, 0.0),
     Family("neck", {}, 0.8),
 )
-"""In the order of all weights and variants."""
+"""All families, in the order of weights and variants."""
 
 _INDEX = {name: index for index, name in enumerate(ARKIT_EXPRESSIONS)}
 
@@ -48,11 +48,11 @@ _INDEX = {name: index for index, name in enumerate(ARKIT_EXPRESSIONS)}
 def wrinkle_weights(
     expression: Float[np.ndarray, "52"], age_years: float
 ) -> tuple[Float[np.ndarray, "F 2"], Float[np.ndarray, "F 2"]]:
-    """Return how deep each family is on the left and right side: at rest, and folded on top.
+    """Return each family's depth on the left and right side: at rest, and added by expression.
 
     Args:
         expression: ARKit weights.
-        age_years: wrinkles at rest and in expressions grow from 25 to 75.
+        age_years: both kinds of wrinkles grow with age from 25 to 75.
     """
     old = float(np.clip((age_years - 25) / 50, 0, 1))
     rest, folded = (
@@ -70,7 +70,7 @@ def wrinkle_weights(
 
 
 class WrinkleDrawings:
-    """Every family in several drawings on the left side of the face; the right is a mirror image."""
+    """Several drawings of each family on the left side of the face; the right side is mirrored."""
 
     def __init__(self, model: MorphableModel, resolution: int) -> None:
         frame = TextureFrame(model, resolution)
@@ -99,7 +99,7 @@ class WrinkleDrawings:
         Args:
             displacement: metres.
             weights: depth of each family on the (left, right) side.
-            variants: (F,2) which drawing.
+            variants: (F,2) numbers of the drawings.
         """
         for row, (left_right, chosen) in enumerate(zip(weights, variants, strict=True)):
             for side in (0, 1):

@@ -1,1 +1,1 @@
-"""Hair, brows, lashes, glasses, hats and clothes that synthetic people wear."""
+"""Hair, brows, lashes, glasses, hats and clothes of synthetic people."""

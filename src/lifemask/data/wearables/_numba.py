@@ -1,6 +1,6 @@
-"""Layers on the CPU: lists of fragments per pixel, one image per thread, as `_torch` defines them."""
+"""Layers on the CPU (reference: `_torch`): lists of fragments per pixel, one image per thread."""
 
-# Numba infers the types of kernels from the arrays they are called with.
+# Numba infers the types of kernels from the arrays that they get.
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false
 
 from typing import Any
@@ -39,7 +39,7 @@ def draw(
 def draw_averaged(
     depth: Tensor, sheets: Sheets, layers: int, samples: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return what `_torch.averaged` makes of `draw` over black."""
+    """Return the result of `_torch.averaged` for `draw` over black."""
     count, height, width = len(depth), depth.shape[1] // samples, depth.shape[2] // samples
     colour = depth.new_zeros(count, 3, height, width)
     opacity, both = (depth.new_zeros(count, height, width) for _ in range(2))
@@ -59,7 +59,7 @@ def draw_averaged(
 def vertex_colours(
     dressed: Dressed, world_to_camera: Tensor, soft: Tensor, direction: Tensor, lamp: Tensor
 ) -> Tensor:
-    """Return `shading.vertex_colours`."""
+    """Return the same as `shading.vertex_colours`."""
     colours = torch.empty_like(dressed.vertices)
     arrays = (
         value.contiguous().numpy()
@@ -73,7 +73,7 @@ def vertex_colours(
 
 
 def _shared(sheets: Sheets, count: int) -> tuple[list[Any], list[int]]:
-    """Return the arrays of all images, and where each image's triangles begin and the last end."""
+    """Return the arrays of all images, and the first triangle of each image (then their number)."""
     xy, usable = snapped(sheets.points)
     stack = sheets.pyramids
     shared = [
@@ -120,12 +120,12 @@ def _draw_image(
     points, xy, usable, triangles, one_sided, uv, colour, opacity, lift, page, texels, start, heights, widths,
     first, last, layers, image, hidden, front,
 ):  # fmt: skip
-    """Draw the triangles from `first` to `last` over one image; `front` comes as its depth."""
+    """Draw the triangles from `first` to `last` over one image; `front` starts as its depth."""
     rows, columns = front.shape
     head = np.full(rows * columns, -1, np.int32)
-    # Per pixel: the depth behind which nothing shows any more; what the fragments so far let
-    # through; the farthest of them. Triangles come roughly from front to back, so most of what is
-    # hidden is never shaded.
+    # Per pixel: the depth behind which nothing is visible; the light that the fragments so far let
+    # through; the farthest of them. Triangles come roughly from front to back; therefore most
+    # hidden surfaces are never shaded.
     state = np.empty((rows * columns, 3), np.float32)
     for row in range(rows):
         for column in range(columns):
@@ -171,7 +171,7 @@ def _draw_image(
         row_b = bx * (line - y2) - by * (begin - x2) - tie_b
         row_c = cx * (line - y0) - cy * (begin - x0) - tie_c
 
-        # Weights before division, relative to the first corner's pixel, change evenly.
+        # Weights before division, relative to the first corner's pixel, change linearly.
         px, py, pz = np.float64(points[i0, 0]), np.float64(points[i0, 1]), np.float64(points[i0, 2])
         qx, qy, qz = np.float64(points[i1, 0]), np.float64(points[i1, 1]), np.float64(points[i1, 2])
         rx, ry, rz = np.float64(points[i2, 0]), np.float64(points[i2, 1]), np.float64(points[i2, 2])
@@ -188,7 +188,7 @@ def _draw_image(
         widest, highest = np.float64(width - 1), np.float64(height - 1)
         su, sv = np.float64(width), np.float64(height)
         raised = np.float64(lift[t])
-        # Read once: the writes below might change them for all the compiler knows.
+        # Read once: the compiler cannot exclude that the writes below change these values.
         s0, s1, s2 = uv[i0, 0] * su, uv[i1, 0] * su, uv[i2, 0] * su
         t0, t1, t2 = uv[i0, 1] * sv, uv[i1, 1] * sv, uv[i2, 1] * sv
         f0, f1, f2 = opacity[i0], opacity[i1], opacity[i2]
@@ -274,7 +274,7 @@ def _draw_image(
             if fragment < 0:
                 continue
             kept = 0
-            # Lists run from the last fragment to the first, so equal depths move forward.
+            # Lists go from the last fragment to the first; equal depths are moved forward.
             while fragment >= 0:
                 metres = depths[fragment]
                 place = kept
@@ -310,8 +310,8 @@ def _draw_image(
 def _span(value, step, low, high):
     """Return which columns from `low` to `high` lie on the inner side of an edge.
 
-    There `value + step * column` is not negative. The quotients are exact enough: they are far
-    smaller than the precision of float64 can tell apart.
+    There `value + step * column` is not negative. The quotients are exact enough, because they are
+    far below the limit of float64's precision.
     """
     if step > 0:
         if value < 0:
@@ -366,10 +366,10 @@ def _shade(
     lamp,
     colours,
 ):
-    """Write the light that leaves each vertex."""
+    """Write the light that leaves each vertex, linear RGB."""
     normals = np.empty(vertices.shape, np.float32)
     vertex_normals(vertices, triangles, np.empty(vertices.shape), normals)
-    # To light axes.
+    # Rotation from head space to light axes.
     turn = motion[:3].astype(np.float64)
     turn[1:] *= -1
     dx = FIBRE[0] * turn[0, 0] + FIBRE[1] * turn[0, 1] + FIBRE[2] * turn[0, 2]

@@ -1,7 +1,7 @@
 """Layers in plain PyTorch, on any device: all fragments are listed, sorted and blended.
 
-The definition of correct. Coverage is decided on corners snapped to 1/256 pixel with a top-left
-rule, as in `rendering.rasterize`.
+This is the reference. Coverage is decided on corners snapped to 1/256 pixel with a top-left rule,
+as in `rendering.rasterize`.
 """
 
 import torch
@@ -30,7 +30,7 @@ def draw(
     if not found:
         return colour, torch.zeros_like(depth), depth
     pixel, metres, alpha, light = (torch.cat(parts) for parts in zip(*found, strict=True))
-    # Triangles come in order and both sorts are stable: of equally near ones the first wins.
+    # Triangles come in order and both sorts are stable: of equally near ones the first is kept.
     order = metres.argsort(stable=True)
     order = order[pixel[order].argsort(stable=True)]
     pixel, metres, alpha, light = pixel[order], metres[order], alpha[order], light[order]
@@ -64,10 +64,10 @@ def draw(
 def averaged(
     colour: Tensor, opacity: Tensor, front: Tensor, depth: Tensor, samples: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return what `draw` gave, over the samples of a pixel, and where it covers what was there.
+    """Return the results of `draw`, averaged over the samples of a pixel.
 
-    Colour and opacity are means; the front is the nearest, infinite where no sample is half hidden;
-    the last, the mean opacity where there is a depth.
+    Colour and opacity are means. The third result is the nearest front, infinite if no sample is
+    half hidden; the fourth is the mean opacity where there is a depth.
     """
     nearest = torch.where(opacity > 0.5, front, torch.inf)
     parts = (colour, opacity, opacity * (depth > 0))
@@ -84,7 +84,7 @@ def snapped(points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _covered(sheets: Sheets, height: int, width: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Return triangle, column and row of every covered pixel, some at a time, in order."""
+    """Return triangle, column and row of every covered pixel, in order and in several parts."""
     xy, usable = snapped(sheets.points)
     corners = xy[sheets.triangles]
     low = (corners.amin(1) + SUBPIXELS - 1).div(SUBPIXELS, rounding_mode="floor").clamp(min=0)
@@ -111,7 +111,7 @@ def _covered(sheets: Sheets, height: int, width: int) -> list[tuple[Tensor, Tens
 
 
 def _inside(corners: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Return whether points lie in triangles, edges on the right and below left out."""
+    """Return whether points lie in triangles; right and lower edges do not count."""
     a, b, c = corners.unbind(1)
     area = _double_area(corners)
     flip = (area < 0)[:, None]
@@ -126,7 +126,7 @@ def _inside(corners: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _double_area(corners: Tensor) -> Tensor:
-    """Return twice the area of triangles (F, 3, 2): negative if the camera sees their outside."""
+    """Return twice the area of triangles (F, 3, 2): negative if they show their outside."""
     a, b, c = corners.unbind(1)
     return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
 
@@ -140,7 +140,7 @@ def _shaded(
     height: int,
     width: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return pixel, depth, opacity and premultiplied colour of what lies before the head."""
+    """Return pixel, depth, opacity and premultiplied colour of fragments in front of the head."""
     corners = sheets.triangles[triangle]
     points = sheets.points[corners].double()
     x, y = column + 0.5, row + 0.5
@@ -150,11 +150,11 @@ def _shaded(
     weight = torch.stack([bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx], -1)
     weight = weight / points[..., 2]
     total = weight.sum(-1)
-    # The sum is the double area over the depth; in single precision, so that sheets that coincide
-    # have equal depths.
+    # The sum is the double area over the depth. It is in single precision, so that coinciding
+    # sheets have equal depths.
     area = _double_area(points[..., :2])
     metres = (area / total - sheets.lift[triangle].double()).float()
-    # A sliver whose exact corners lie otherwise than its snapped ones has no depth.
+    # A sliver has no depth if its exact and snapped corners have different orientations.
     metres = torch.where(total * area > 0, metres, torch.inf)
     weight = (weight / total[:, None]).clamp(0, 1)
     weight = weight / weight.sum(-1, keepdim=True)

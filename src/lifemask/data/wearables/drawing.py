@@ -1,4 +1,4 @@
-"""Draw what is worn over pictures of heads: transparent layers, nearest first."""
+"""Draws wearables over pictures of heads: transparent layers, nearest first."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from lifemask.data.wearables.sheets import Sheets, gather
 from lifemask.geometry.cameras import PerspectiveCamera
 
 LAYERS = 12
-"""Largest number of surfaces drawn in one pixel; farther ones are left out."""
+"""Largest number of surfaces in one pixel; farther surfaces are left out."""
 LayerBackend = Literal["auto", "numba", "torch"]
 
 
@@ -24,9 +24,9 @@ class Layers:
     """Pictures of dressed heads."""
 
     colour: Float[Tensor, "N 3 H W"]
-    """Linear RGB: what is worn over the given picture."""
+    """Linear RGB of the wearables over the given picture."""
     opacity: Float[Tensor, "N H W"]
-    """How much of the given picture is hidden, in [0, 1]."""
+    """Share of the given picture that is hidden, 0 to 1."""
     depth: Float[Tensor, "N H W"]
     """Metres to the surface that stops half of the light; else the given depth."""
 
@@ -42,21 +42,21 @@ def draw_layers(
     lamp: Float[Tensor, "N 3"],
     backend: LayerBackend = "auto",
 ) -> Layers:
-    """Return pictures of heads with what they wear, drawn over pictures of the bare heads.
+    """Return pictures of heads with their wearables, drawn over pictures of the bare heads.
 
-    Every pixel sees the `LAYERS` nearest surfaces in front of the head, of which those behind an
-    opaque one do not count. Pictures of the cards are sampled from a pyramid that suits their size
-    on the image; for smooth strands draw at twice the size and average.
+    Every pixel shows the `LAYERS` nearest surfaces in front of the head; surfaces behind an opaque
+    one do not count. Textures are sampled from the level of a pyramid that fits their size on the
+    image; for smooth strands draw at twice the size and average.
 
     Args:
-        colour: linear RGB with the background in it.
+        colour: linear RGB, including the background.
         depth: metres; 0 where there is no head.
         dressed: one for each image.
         camera: of the images.
         soft: harmonics of the surrounding light's irradiance over pi, in light axes.
         direction: unit vectors to the lamps, light axes.
         lamp: linear RGB shading that the lamps give surfaces facing them.
-        backend: "torch" (any device; the definition of correct), "numba" (CPU), or "auto".
+        backend: "torch" (any device; the reference), "numba" (CPU), or "auto".
 
     Raises:
         ValueError: the counts differ, or the backend is unknown or cannot use the device.
@@ -82,10 +82,10 @@ def draw_worn(
     lamp: Float[Tensor, "N 3"],
     backend: LayerBackend = "auto",
 ) -> tuple[Layers, Float[Tensor, "N H W"]]:
-    """Return what is worn over black, averaged over the samples of a pixel.
+    """Return the wearables over black, averaged over the samples of a pixel.
 
-    Its depth is the nearest of the samples', infinite where none is half hidden. The other result is
-    the part of each pixel where what is worn covers the head.
+    The depth is that of the nearest sample, infinite if none is half hidden. The second result is
+    the part of each pixel where wearables cover the head.
 
     Args:
         depth: metres at each sample; 0 where there is no head.
@@ -123,7 +123,7 @@ def _lit_sheets(
     lamp: Float[Tensor, "N 3"],
     backend: LayerBackend,
 ) -> tuple[Sheets, bool]:
-    """Return all that is drawn under light, and whether numba draws it."""
+    """Return all lit triangles, and whether numba draws them."""
     if backend not in get_args(LayerBackend):
         raise ValueError(f"Unknown backend {backend!r}. Known: {sorted(get_args(LayerBackend))}.")
     if len(dressed) != count:

@@ -1,4 +1,4 @@
-"""One mesh with materials of all that a person wears."""
+"""Joins all wearables of a person to one mesh with materials."""
 
 import math
 from collections.abc import Sequence
@@ -15,29 +15,29 @@ from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.model import MorphableModel
 
 HAIR, CLOTH, SKIN, GLASS = range(4)
-"""Kinds of surface, which reflect light differently."""
+"""Kinds of surface; each reflects light in a different way."""
 
 
 @dataclass(frozen=True)
 class Dressed:
-    """All that one person wears as one mesh."""
+    """All wearables of one person as one mesh."""
 
     vertices: Float[Tensor, "V 3"]
     """Head space, metres."""
     triangles: Int[Tensor, "T 3"]
-    """Seen from both sides."""
+    """Vertex indices; triangles are two-sided unless `one_sided`."""
     uv: Float[Tensor, "V 2"]
     """Coordinates in the triangle's picture."""
     picture: Int[Tensor, "T"]
-    """Row of `pictures`."""
+    """Index into `pictures`."""
     pictures: tuple[Levels, ...]
     """Luminance relative to its mean, and opacity, at all sizes."""
     colour: Float[Tensor, "V 3"]
-    """Linear RGB reflectance of luminance 1."""
+    """Linear RGB reflectance where the luminance is 1."""
     opacity: Float[Tensor, "V"]
     """Factor on the picture's opacity."""
     ambient_visibility: Float[Tensor, "V"]
-    """How much of the surrounding light arrives, 0 to 1."""
+    """Share of the surrounding light that reaches the vertex, 0 to 1."""
     surface: Int[Tensor, "V"]
     """`HAIR`, `CLOTH`, `SKIN` or `GLASS`."""
     specular: Float[Tensor, "V"]
@@ -45,19 +45,19 @@ class Dressed:
     lift: Float[Tensor, "T"]
     """Metres by which a triangle is drawn nearer than it lies, so that the skin does not cut it."""
     one_sided: Bool[Tensor, "T"]
-    """Not drawn from behind: bodies and clothes are closed, cards are not."""
+    """Whether only the outside is drawn: true for bodies and clothes (closed), not for cards."""
     casts: Bool[Tensor, "T"]
-    """Whether it throws the lamp's shadow on the head."""
+    """Whether the triangle casts the lamp's shadow on the head."""
     kind: tuple[str, ...]
-    """Per picture, the kind of wearable it belongs to."""
+    """Kind of wearable for each picture."""
     skin_cover: Float[Tensor, "V_head"]
-    """How surely hair hides the head's skin, 0 to 1: there it should have `hair_colour`."""
+    """How far hair hides the head's skin, 0 to 1; hidden skin should have `hair_colour`."""
     skin_ambient_visibility: Float[Tensor, "V_head"]
-    """How much of the surrounding light hair, hat and glasses let through to the head's skin."""
+    """Share of the surrounding light that passes hair, hat and glasses to the head's skin."""
     hair_colour: Float[Tensor, "3"]
-    """Linear RGB."""
+    """Linear RGB of the hair."""
     own_lashes: bool
-    """Whether the head should draw its own lashes."""
+    """Whether the head's own lashes should be drawn."""
 
     def skin_tinted(self, albedo: Float[Tensor, "V_head 3"]) -> Float[Tensor, "V_head 3"]:
         """Return reflectances of the head's vertices with hair's colour where hair covers them."""
@@ -71,10 +71,10 @@ def worn(
     vertices: Float[Tensor, "*batch V_head 3"],
     neutral: Float[Tensor, "*batch V_head 3"],
 ) -> Float[Tensor, "*batch V 3"]:
-    """Return where a wearable lies on some heads, head space, metres.
+    """Return the vertices of a wearable on some heads, head space, metres.
 
     Args:
-        item: of the same head's wardrobe.
+        item: wearable of the same head model.
         model: the default head.
         vertices: of the heads.
         neutral: of the same people without expression; hair, hats and glasses follow these.
@@ -87,7 +87,7 @@ def worn(
 def neutral_vertices(
     model: MorphableModel, coefficients: FaceCoefficients
 ) -> Float[Tensor, "*batch V_head 3"]:
-    """Return the same people's heads without expression, looking ahead."""
+    """Return the same people's heads without expression, with the gaze straight ahead."""
     identity = coefficients.identity
     return model.mean + torch.tensordot(identity, model.identity_basis, dims=1)
 
@@ -105,13 +105,16 @@ def dress(
     """Return an outfit on one head.
 
     Args:
-        outfit: what is worn.
-        wardrobe: of the head.
+        outfit: the names and colours of the wearables.
+        wardrobe: the wearables of the head model.
         model: the default head.
         vertices: of the person's head, head space, metres.
         neutral: the same without expression, from `neutral_vertices`.
-        skin_colour: linear RGB reflectance of neck and chest; needed with clothes.
+        skin_colour: linear RGB reflectance of neck and chest; required with clothes.
         seed: of the cloth's grain.
+
+    Raises:
+        ValueError: there are clothes but no `skin_colour`.
     """
     layers = _layers(outfit, wardrobe, skin_colour, seed)
     pieces = [_piece(layer.item, outfit, model, vertices, neutral) for layer in layers]
@@ -147,7 +150,7 @@ def dress(
 
 
 _BODY = ("torso", "cloth")
-"""Kinds of wearables that turn with the shoulders and are closed."""
+"""Kinds of wearables that rotate with the shoulders and are closed meshes."""
 
 
 def _piece(
@@ -157,7 +160,7 @@ def _piece(
     vertices: Float[Tensor, "V_head 3"],
     neutral: Float[Tensor, "V_head 3"],
 ) -> Float[Tensor, "V 3"]:
-    """Return where one wearable of an outfit lies."""
+    """Return the vertices of one wearable of an outfit."""
     points = worn(item, model, vertices, neutral)
     return _turned(points, item.uv[:, 1], outfit.torso_turn) if item.kind in _BODY else points
 
@@ -178,7 +181,7 @@ def _over_skin(
 def _spread(
     values: Sequence[float | tuple[float, ...] | Tensor], sizes: Sequence[int], empty: Tensor
 ) -> Tensor:
-    """Return each value as often as its layer has vertices or triangles, as the type of `empty`."""
+    """Return each value repeated for its layer's vertices or triangles, in the type of `empty`."""
     each = [
         torch.as_tensor(value, device=empty.device).to(empty.dtype).expand(size, *empty.shape[1:])
         for value, size in zip(values, sizes, strict=True)
@@ -188,7 +191,7 @@ def _spread(
 
 @dataclass(frozen=True)
 class _Layer:
-    """One wearable and what it is made of."""
+    """One wearable and its material."""
 
     item: Wearable
     surface: int
@@ -202,7 +205,7 @@ class _Layer:
 def _layers(
     outfit: Outfit, wardrobe: Wardrobe, skin_colour: Tensor | None, seed: int
 ) -> list[_Layer]:
-    """Return the layers of an outfit, opaque ones first: they hide the others cheaply."""
+    """Return the layers of an outfit; opaque ones are first, so that they hide others early."""
     layers: list[_Layer] = []
 
     def add(
@@ -246,7 +249,7 @@ _HAT_BAND = (0.042, 0.060)
 
 
 def _below_hat(hair: Wearable) -> Float[Tensor, "V"]:
-    """Return the opacity of hair under a hat: what would reach through it is left out."""
+    """Return the opacity of hair under a hat; hair that would pass through the hat is left out."""
     height, slope = _HAT_BAND
     above = hair.position[:, 1] - height - slope * hair.position[:, 2]
     return (0.5 - above / 0.004).clamp(0, 1)
@@ -258,7 +261,7 @@ _FABRIC_SIZE = (128, 64)
 def fabric(outfit: Outfit, seed: int) -> Float[Tensor, "2 h w"]:
     """Return the picture of the cloth: grain, stripes and the edge of the neckline.
 
-    u runs from the front (0) around both sides to the back (1), v away from the neck.
+    u goes from the front (0) around both sides to the back (1), v away from the neck.
     """
     height, width = _FABRIC_SIZE
     v = ((torch.arange(height) + 0.5) / height)[:, None]
@@ -277,7 +280,7 @@ def fabric(outfit: Outfit, seed: int) -> Float[Tensor, "2 h w"]:
 
 
 def neckline(outfit: Outfit, u: Float[Tensor, "1 w"]) -> Float[Tensor, "1 w"]:
-    """Return how far from the neck the cloth begins, in lengths of its texture, around the neck."""
+    """Return the cloth's distance from the neck at each u, in lengths of its texture."""
     deep = outfit.neckline_depth
     if outfit.jacket is not None:
         return (
@@ -298,9 +301,9 @@ def neckline(outfit: Outfit, u: Float[Tensor, "1 w"]) -> Float[Tensor, "1 w"]:
 def _suit(
     jacket: float, tie: float | None, u: Float[Tensor, "1 w"], v: Float[Tensor, "h 1"]
 ) -> Float[Tensor, "h w"]:
-    """Return brightness relative to the shirt's: a jacket open in a V, its lapels, a tie."""
+    """Return the brightness of an open jacket, its lapels and a tie, relative to the shirt's."""
     opening = (0.36 - 0.85 * v).clamp(min=0)
-    # A collar shows above the jacket all around.
+    # The shirt's collar is visible above the jacket all around.
     inside = torch.minimum((opening - u) / 0.02, u * 0 + 1) + ((0.05 - v) / 0.015).clamp(min=0)
     worn = (0.5 - inside).clamp(0, 1)
     lapel = ((u - opening - 0.1 + 0.1 * v).abs() / 0.015).clamp(0, 1)
@@ -318,7 +321,7 @@ _TWIST = 0.4
 def _turned(
     points: Float[Tensor, "V 3"], distance: Float[Tensor, "V"], angle: float
 ) -> Float[Tensor, "V 3"]:
-    """Return shoulders turned about the neck, which keeps its place; what is between twists."""
+    """Return shoulders rotated about the neck, which does not move; the part between twists."""
     share = (distance / _TWIST).clamp(0, 1)
     turn = angle * share * share * (3 - 2 * share)
     centre = points.new_tensor([0.0, 0.0, -0.105])

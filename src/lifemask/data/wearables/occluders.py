@@ -1,7 +1,7 @@
 """Occluders between face and camera: masks, hands, phones and microphones, all synthetic.
 
-Every occluder is a small mesh in head space that joins what the person wears: it has depth, is lit
-by the same light, throws shadows, and hides the points behind it.
+Every occluder is a small mesh in head space that is added to the person's wearables: it has depth,
+is lit by the same light, casts shadows, and hides the points behind it.
 """
 
 import math
@@ -27,67 +27,67 @@ class MaskLook:
     """A mask over nose, mouth and chin."""
 
     colour: Colour
-    """Of its cloth."""
+    """Colour of its cloth."""
     pleats: int
-    """How many folds run across it; 0 is smooth cloth."""
+    """Number of folds across it; 0 is smooth cloth."""
     bulge: float
-    """How far it stands off the face in its middle, metres."""
+    """Distance of its middle from the face, metres."""
     top: float
-    """Where on the nose it ends: 0 is the nose's tip, 1 its root. Below 0 the nose is bare."""
+    """Upper end on the nose: 0 is the nose's tip, 1 its root. Below 0 the nose is bare."""
 
 
 @dataclass(frozen=True)
 class HeldThing:
-    """A hand, phone or microphone before a face."""
+    """A hand, phone or microphone in front of a face."""
 
     kind: Literal["hand", "phone", "microphone"]
-    """What it is."""
+    """Kind of thing."""
     target: int
-    """Which of the 478 dense points it is held to."""
+    """The dense point (of 478) that it touches."""
     contact: float
-    """Which part of it is held there: 0 its near end, 1 its far end."""
+    """The part of it at the target: 0 is its near end, 1 its far end."""
     turn: float
-    """Radians by which it is turned in the plane before the face: at 0 fingers point up."""
+    """Rotation in the plane in front of the face, radians; at 0 fingers point up."""
     tilt: float
-    """Radians by which its near end stands away from the face."""
+    """Angle by which its near end points away from the face, radians."""
     gap: float
-    """Metres between it and the face."""
+    """Distance between it and the face, metres."""
     scale: float
     """Factor on its size."""
     curl: tuple[float, ...]
-    """How far thumb and four fingers are bent, radians in total."""
+    """Total bend of the thumb and the four fingers, radians."""
     mirrored: bool
     """Whether it is the other hand."""
     colour: Colour
-    """Of things, or what tells the hand's skin from the neck's, as a factor."""
+    """Colour of a thing; for a hand, the factor from the neck's skin colour to the hand's."""
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """A plain mesh with a picture."""
+    """A simple mesh with a picture."""
 
     vertices: Float[Tensor, "V 3"]
     """Head space, metres."""
     triangles: Int[Tensor, "T 3"]
-    """Counter-clockwise seen from outside."""
+    """Vertex indices, counter-clockwise seen from outside."""
     uv: Float[Tensor, "V 2"]
     """Coordinates in the picture."""
     colour: Float[Tensor, "V 3"]
-    """Linear RGB reflectance of luminance 1."""
+    """Linear RGB reflectance where the luminance is 1."""
     surface: int
-    """One of the kinds of surface that reflect light differently."""
+    """Kind of surface, as in `Dressed.surface`."""
     picture: Levels
-    """Luminance and opacity."""
+    """Luminance and opacity at all sizes."""
     lift: float
     """Metres by which it is drawn nearer than it lies."""
     closed: bool
-    """Whether its inside is never seen."""
+    """Whether its inside is never visible."""
     kind: str
     """`mask`, `hand`, `phone` or `microphone`."""
 
 
 def random_mask(rng: np.random.Generator) -> MaskLook:
-    """Return a medical or a cloth mask; few people wear it under the nose."""
+    """Return a random medical or cloth mask; few people wear it below the nose."""
     medical = rng.random() < 0.6
     if medical:
         colour = ((0.30, 0.52, 0.66), (0.72, 0.74, 0.75), (0.02, 0.02, 0.022))[
@@ -105,13 +105,13 @@ def random_mask(rng: np.random.Generator) -> MaskLook:
     )
 
 
-# Chin, mouth, cheeks, eyes, brow, temples, nose of the dense points.
+# Dense points of chin, mouth, cheeks, eyes, brow, temples and nose.
 _HAND_TARGETS = (152, 152, 13, 13, 50, 280, 50, 280, 159, 386, 151, 54, 284, 4)
 _CHEEKS = (123, 352)
 
 
 def random_hand(rng: np.random.Generator) -> HeldThing:
-    """Return a hand that touches a face."""
+    """Return a random hand that touches a face."""
     target = int(rng.choice(_HAND_TARGETS))
     fist = rng.random() < 0.3
     bent = rng.uniform(1.6, 3.2) if fist else rng.uniform(0.2, 1.4)
@@ -131,7 +131,7 @@ def random_hand(rng: np.random.Generator) -> HeldThing:
 
 
 def random_object(rng: np.random.Generator) -> HeldThing:
-    """Return a phone at the cheek or a microphone before the mouth."""
+    """Return a random phone at the cheek or microphone in front of the mouth."""
     phone = rng.random() < 0.5
     shade = math.exp(rng.uniform(math.log(0.008), math.log(0.4)))
     red, green, blue = (min(shade * x, 0.8) for x in _factor(rng, 0.2))
@@ -156,11 +156,11 @@ def _factor(rng: np.random.Generator, spread: float) -> Colour:
 
 _COLUMNS, _ROWS = 25, 15
 _MASK_AXIS = -0.055
-"""Where the upright axis lies around which a mask is bent, head space z, metres."""
+"""Position of the upright axis around which a mask is bent, head space z, metres."""
 _MASK_ANGLE = 1.22
-"""Half of the angle over which it goes, radians."""
+"""Half of the angle that a mask covers, radians."""
 _LEAST_GAP = 0.007
-"""Metres between mask and face, so that it surely hides what is under it."""
+"""Smallest distance between mask and face, metres; the mask then hides all skin under it."""
 
 
 def mask_mesh(
@@ -168,12 +168,12 @@ def mask_mesh(
 ) -> Mesh:
     """Return a mask on a face, with straps to the ears.
 
-    It is the head's largest distance from an upright axis, smoothed, and a few mm more.
+    Its distance from an upright axis is the head's largest distance, smoothed, plus a few mm.
 
     Args:
-        look: of the mask.
+        look: colour and form of the mask.
         vertices: of the head's skin, head space, metres.
-        points478: its dense points.
+        points478: dense points of the head, head space, metres.
     """
     tip, root = points478[4, 1], points478[168, 1]
     chin, jaw = points478[152, 1], points478[[172, 397], 1].mean()
@@ -206,7 +206,7 @@ def mask_mesh(
     soft = soft[0, 0]
     arch = (1 - side**2) * (1 - (2 * down - 0.9) ** 2).clamp(min=0)
     radius = soft + _LEAST_GAP + look.bulge * arch
-    # Its lower edge goes under the chin.
+    # The mask's lower edge lies under the chin.
     radius = radius - 0.03 * ((down - 0.85) / 0.15).clamp(min=0) ** 2 * (1 - away**2)
     bend = side * _MASK_ANGLE
     grid = torch.stack([radius * bend.sin(), height, radius * bend.cos() + _MASK_AXIS], -1)
@@ -248,13 +248,13 @@ def _straps(
 
 
 def _pleats(count: int, device: torch.device) -> Levels:
-    """Return cloth with folds across it."""
+    """Return the picture of cloth with folds across it."""
     size = 32
     v = (torch.arange(size, device=device) + 0.5) / size
     luminance = torch.ones_like(v)
     for k in range(count):
         place = (k + 1) / (count + 1)
-        # Dark in the fold, bright on its lip.
+        # The fold is dark, its edge bright.
         luminance -= 0.30 * torch.exp(-(((v - place) / 0.022) ** 2))
         luminance += 0.08 * torch.exp(-(((v - place + 0.05) / 0.03) ** 2))
     image = luminance[:, None].expand(size, size)
@@ -266,14 +266,14 @@ _BONES = (
     (0.042, 0.025, 0.022), (0.046, 0.029, 0.023), (0.043, 0.027, 0.023), (0.034, 0.020, 0.020),
 )  # fmt: skip
 _THUMB = ((0.016, 0.018), (0.040, 0.045), (0.030, 0.028))
-"""Where it begins, where its knuckle is, and its two bones; metres."""
+"""The thumb's start and knuckle, and the lengths of its two bones; metres."""
 _SIDES = 10
 
 
 def _hand(thing: HeldThing) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return vertices, triangles and how much each vertex is nail.
+    """Return vertices (metres), triangles and how far each vertex is nail, 0 to 1.
 
-    In its own axes: wrist at 0, fingers along +y, the back of the hand towards +z; metres.
+    In the hand's axes, the wrist is at 0, fingers are along +y, the back of the hand is towards +z.
     """
     tubes: list[tuple[np.ndarray, np.ndarray]] = []
     for k, ((x, y), bones) in enumerate(zip(_KNUCKLES, _BONES, strict=True)):
@@ -306,10 +306,10 @@ def _hand(thing: HeldThing) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _tube(
     line: np.ndarray, radii: np.ndarray, flat: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a round-ended tube around a line, its triangles, and where its nail would be."""
+    """Return a tube with a round end around a line, its triangles, and the position of its nail."""
     count = 14
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
-    # Evenly along the tube, with its round end in three more rings.
+    # Rings are even along the tube; three more rings form its round end.
     end = radii[-1] / length[-1]
     share = np.concatenate([np.linspace(0, 1 - end, count), 1 - end * np.array([0.5, 0.15, 0.0])])
     at = share * length[-1]
@@ -330,7 +330,7 @@ def _tube(
     nail = ((share > 1 - 2.0 * end) & (share < 1 - 0.2 * end))[:, None] * (np.sin(turn) > 0.7)
     first = np.arange(rings - 1)[:, None] * _SIDES + np.arange(_SIDES)
     beside = np.arange(rings - 1)[:, None] * _SIDES + (np.arange(_SIDES) + 1) % _SIDES
-    # Counter-clockwise from outside: around the ring first, then along the tube.
+    # Counter-clockwise seen from outside: around the ring first, then along the tube.
     triangles = np.concatenate(
         [
             np.stack([first, first + _SIDES, beside], -1).reshape(-1, 3),
@@ -341,7 +341,7 @@ def _tube(
 
 
 def _phone() -> tuple[np.ndarray, np.ndarray]:
-    """Return a slab of 74 x 150 x 8 mm, standing on its middle, its back towards +z."""
+    """Return a slab of 74 x 150 x 8 mm; its back is towards +z."""
     line = np.array([[0.0, 0.0, 0.0], [0.0, 0.150, 0.0]])
     share = np.array([0, 0.012, 0.04, 0.5, 0.96, 0.988, 1])
     width = 0.037 * np.array([0.0, 0.86, 1, 1, 1, 0.86, 0.0])
@@ -363,7 +363,7 @@ def _phone() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _microphone() -> tuple[np.ndarray, np.ndarray]:
-    """Return a stick with a round head; its near end at 0, the head at 0.15 m along +y."""
+    """Return a stick with a round head; its near end is at 0, the head at 0.15 m along +y."""
     line = np.array([[0, y, 0] for y in (0.0, 0.11, 0.118, 0.126, 0.142, 0.16, 0.17)])
     radii = np.array([0.012, 0.014, 0.02, 0.025, 0.028, 0.024, 0.016])
     vertices, triangles, _ = _tube(line, radii, 1.0)
@@ -378,10 +378,10 @@ _MIDDLE = (0.0, -0.03, -0.07)
 def held_mesh(
     thing: HeldThing, points478: Float[Tensor, "478 3"], skin_colour: Float[Tensor, "3"]
 ) -> Mesh:
-    """Return what is held before a face.
+    """Return the mesh of a thing in front of a face.
 
     Args:
-        thing: what, and where.
+        thing: the thing and its position.
         points478: dense points of the face, head space, metres.
         skin_colour: linear RGB reflectance of the person's neck.
     """
@@ -399,7 +399,7 @@ def held_mesh(
     target = points478[thing.target].cpu().double().numpy()
     outward = target - np.array(_MIDDLE)
     outward /= np.linalg.norm(outward)
-    # A microphone points at the mouth from below, everything else lies before the face.
+    # A microphone points at the mouth from below; other things are parallel to the face.
     upward = np.array([math.sin(thing.turn), math.cos(thing.turn), 0.0])
     upward -= (upward @ outward) * outward
     upward /= np.linalg.norm(upward)
@@ -422,7 +422,7 @@ def held_mesh(
         tone,
         surface,
         halved(vertices.new_ones(2, 1, 1)),
-        # What bends into the face lies on it.
+        # Parts that would lie inside the face are drawn on it.
         lift=0.02,
         closed=True,
         kind=thing.kind,
@@ -430,7 +430,7 @@ def held_mesh(
 
 
 def with_occluders(dressed: Dressed, meshes: Sequence[Mesh]) -> Dressed:
-    """Return what is worn, and occluders."""
+    """Return the wearables with occluders added."""
     for mesh in meshes:
         count = len(mesh.vertices)
         like, each = mesh.vertices.new_ones(count), mesh.vertices.new_ones(len(mesh.triangles))
@@ -456,7 +456,7 @@ def with_occluders(dressed: Dressed, meshes: Sequence[Mesh]) -> Dressed:
 
 
 def _grid_triangles(rows: int, columns: int) -> Int[Tensor, "T 3"]:
-    """Return triangles of a grid whose rows go down and whose columns go to +x, seen from +z."""
+    """Return triangles of a grid, seen from +z; its rows go down and its columns to +x."""
     corner = (torch.arange(rows - 1)[:, None] * columns + torch.arange(columns - 1)).view(-1)
     right, below = corner + 1, corner + columns
     return torch.cat(

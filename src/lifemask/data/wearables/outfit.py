@@ -1,4 +1,4 @@
-"""Random outfits: what one synthetic person wears."""
+"""Random outfits: the wearables of one synthetic person."""
 
 from dataclasses import dataclass, fields
 
@@ -21,13 +21,13 @@ HAIR_COLOURS: dict[str, Colour] = {
     "grey": (0.24, 0.235, 0.23),
     "white": (0.55, 0.54, 0.52),
 }
-"""Mean reflectance of a head of hair."""
+"""Mean linear RGB reflectance of hair by colour name."""
 
 # Probability of each hair style for masculine and feminine people.
 _STYLES: dict[str, tuple[float, float]] = {
     "hair_short01": (0.26, 0.06),
     "hair_short02": (0.20, 0.06),
-    # This and the bobs have a fringe over one eye, which few people wear.
+    # This style and the bobs have a fringe over one eye, which few people have.
     "hair_short03": (0.015, 0.02),
     "hair_short04": (0.36, 0.05),
     "hair_afro01": (0.06, 0.09),
@@ -43,20 +43,24 @@ NECKLINES = ("crew", "v", "high", "scoop", "shirt")
 
 @dataclass(frozen=True)
 class OutfitConfig:
-    """How often people wear each kind of thing."""
+    """Probabilities of wearables.
+
+    Raises:
+        ValueError: a value is outside its range.
+    """
 
     bald: float = 0.04
     """Probability that a young masculine person has no hair; it grows sixfold with age."""
     dyed: float = 0.012
     """Probability of hair in an unnatural colour."""
     brows: float = 0.93
-    """Probability of modelled brows; the others have only what their skin's texture shows."""
+    """Probability of modelled brows; other people have only the painted brows of the texture."""
     lashes: float = 0.6
     """Probability that modelled lashes replace the head's own."""
     glasses: float = 0.25
     """Probability of glasses of any kind."""
     sunglasses: float = 0.12
-    """Part of the glasses that are tinted."""
+    """Share of the glasses that are tinted."""
     hat: float = 0.04
     """Probability of a hat."""
     jacket: float = 0.35
@@ -76,56 +80,56 @@ class OutfitConfig:
 
 @dataclass(frozen=True)
 class Outfit:
-    """All that one person wears; names are those of `Wardrobe`."""
+    """The wearables of one person; names are those of `Wardrobe`, colours are linear RGB."""
 
     hair: str | None = None
-    """None is bald."""
+    """Hair style; None is bald."""
     hair_colour: Colour = HAIR_COLOURS["dark brown"]
-    """Mean over the hair."""
+    """Mean colour of the hair."""
     hair_specular: float = 0.5
     """Strength of the hair's highlight, 0 to 1."""
     brows: str | None = None
-    """None leaves the painted ones."""
+    """Modelled brows; None keeps the painted brows."""
     brow_colour: Colour = HAIR_COLOURS["black"]
-    """Of their hairs."""
+    """Colour of the brows' hairs."""
     brow_strength: float = 0.9
-    """Factor on their opacity."""
+    """Factor on the brows' opacity."""
     lashes: str | None = None
-    """None leaves the head's own."""
+    """Modelled lashes; None keeps the head's own."""
     lash_strength: float = 0.7
-    """Factor on their opacity."""
+    """Factor on the lashes' opacity."""
     glasses: bool = False
-    """Whether there are any."""
+    """Whether the person wears glasses."""
     frame_colour: Colour = (0.02, 0.02, 0.02)
-    """Of the glasses."""
+    """Colour of the glasses' frame."""
     lens_colour: Colour = (0.02, 0.02, 0.02)
-    """Of tinted glasses."""
+    """Colour of tinted lenses."""
     lens_opacity: float = 0.05
-    """0 is clear, sunglasses have 0.6 to 0.97."""
+    """Opacity of the lenses: 0 is clear, sunglasses have 0.6 to 0.97."""
     hat: str | None = None
-    """None is bareheaded."""
+    """Hat; None is no hat."""
     hat_colour: Colour = (0.05, 0.05, 0.05)
-    """Mean over the hat."""
+    """Mean colour of the hat."""
     clothes: bool = True
-    """Whether shoulders and a shirt are drawn at all."""
+    """Whether shoulders and a shirt are drawn."""
     neckline: str = "crew"
-    """One of `NECKLINES`."""
+    """Shape of the cloth's upper edge, one of `NECKLINES`."""
     neckline_depth: float = 0.5
-    """How low it reaches, 0 to 1."""
+    """Depth of the neckline, 0 to 1."""
     cloth_colour: Colour = (0.1, 0.1, 0.15)
-    """Mean over the cloth."""
+    """Mean colour of the cloth."""
     stripe_colour: Colour | None = None
-    """Second colour of a striped cloth."""
+    """Second colour of a striped cloth; None is no stripes."""
     stripes: float = 12.0
-    """Their number along the cloth."""
+    """Number of stripes along the cloth."""
     weave: float = 0.1
     """Contrast of the cloth's grain."""
     jacket: float | None = None
-    """Brightness of an open jacket, relative to the cloth, which is the shirt below; None is none."""
+    """Brightness of an open jacket, relative to the cloth (the shirt); None is no jacket."""
     tie: float | None = None
     """Brightness of a tie under the jacket, relative to the shirt; None is an open collar."""
     torso_turn: float = 0.0
-    """Radians by which the shoulders are turned against the head, towards the subject's left."""
+    """Rotation of the shoulders relative to the head, towards the subject's left, radians."""
 
 
 def random_outfit(
@@ -139,11 +143,11 @@ def random_outfit(
     """Return a random outfit.
 
     Args:
-        rng: the only source of chance; equal generators give equal outfits.
+        rng: generator of random numbers; equal generators give equal outfits.
         config: probabilities.
-        masculine: which hair styles are likely; None draws it.
-        age_years: the old are grey or bald more often.
-        darkness: of the skin, 0 (lightest) to 1; dark skin goes with dark hair.
+        masculine: decides which hair styles are likely; None is random.
+        age_years: old people are grey or bald more often.
+        darkness: of the skin, 0 (lightest) to 1; people with dark skin mostly have dark hair.
     """
     config = OutfitConfig() if config is None else config
     masculine = bool(rng.random() < 0.5) if masculine is None else masculine
@@ -151,13 +155,13 @@ def random_outfit(
     own_colour, hair_colour = _hair_colours(rng, config, old, darkness, masculine=masculine)
     names = list(_STYLES)
     chance = np.array([_STYLES[name][0 if masculine else 1] for name in names])
-    # Tight curls grow on few light-skinned people.
+    # Few people with light skin have tight curls.
     chance[names.index("hair_afro01")] *= 0.05 + 3.0 * darkness
     hair: str | None = str(rng.choice(names, p=chance / chance.sum()))
     bald = config.bald * (1 + 5 * old) if masculine else config.bald * 0.1
     if rng.random() < bald:
         hair = None
-    # Brows turn grey late.
+    # Brows become grey later than hair.
     turned = rng.random() * 0.6
     brow_colour = own_colour * (1 - turned) + np.minimum(hair_colour, 0.2) * turned
     brow_colour = _times(np.minimum(brow_colour, (0.16, 0.13, 0.1)), rng.uniform(0.22, 0.65))
@@ -222,10 +226,10 @@ def _hair_colours(
     *,
     masculine: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the colour that hair had first, and the one it has, grey or dyed."""
+    """Return the natural colour of the hair, and its present colour, which may be grey or dyed."""
     names = list(HAIR_COLOURS)[:10]
     weight = np.array([0.20, 0.16, 0.20, 0.16, 0.10, 0.06, 0.05, 0.02, 0.03, 0.02])
-    # With each step in darkness, hair lighter than dark brown becomes rarer.
+    # The darker the skin, the rarer is hair lighter than dark brown.
     fairness = np.array([0, 0, 0.5, 1.5, 2.5, 4, 5, 6, 3, 4.0])
     weight = weight * np.exp(-fairness * np.clip(2 * darkness - 0.4, 0, 2) * 1.2)
     own = np.array(HAIR_COLOURS[names[rng.choice(len(names), p=weight / weight.sum())]])

@@ -19,7 +19,7 @@ class Pyramids:
     """Texels of all pictures at all sizes."""
 
     texels: Float[Tensor, "P 2"]
-    """Luminance times opacity, and opacity; row by row."""
+    """Luminance times opacity, and opacity, row by row."""
     start: Int[Tensor, "L"]
     """First texel of each level of each picture."""
     height: Int[Tensor, "L"]
@@ -61,7 +61,7 @@ def pyramids(pictures: Sequence[Levels], device: torch.device) -> Pyramids:
 
 
 def halved(picture: Float[Tensor, "2 h w"]) -> Levels:
-    """Return a picture of luminance and opacity at all sizes, as they are sampled."""
+    """Return a picture of luminance and opacity at all sizes, for sampling."""
     level = torch.stack([picture[0] * picture[1], picture[1]])
     levels = [level]
     for _ in range(_LEVELS - 1):

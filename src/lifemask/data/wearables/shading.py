@@ -1,4 +1,4 @@
-"""Light on hair, cloth, skin and glass at the vertices of what is worn."""
+"""Computes the light on hair, cloth, skin and glass at the vertices of wearables."""
 
 import torch
 import torch.nn.functional as F
@@ -13,15 +13,15 @@ from lifemask.geometry.meshes import vertex_normals
 MIDDLE = (0.0, 0.01, -0.07)
 """Middle of a head of hair, head space, metres."""
 SOFTNESS = 0.6
-"""How much the normals of hair are those of a sphere around `MIDDLE`, 0 to 1."""
+"""Weight in hair's normals of those of a sphere around `MIDDLE`, 0 to 1."""
 PASSED = 0.2
-"""Part of the light that passes through hair."""
+"""Share of the light that passes through hair."""
 FIBRE = (0.0, -1.0, -0.25)
 """Direction of hair fibres, head space."""
 # Hair scatters light forward.
 _WRAP = {HAIR: 0.25, CLOTH: 0.05, SKIN: 0.12, GLASS: 0.0}
 WRAP = tuple(_WRAP[kind] for kind in sorted(_WRAP))
-"""How far light reaches around each kind of surface."""
+"""How far light reaches around each kind of surface; 0 is Lambert's law."""
 
 
 def vertex_colours(
@@ -32,15 +32,15 @@ def vertex_colours(
     direction: Float[Tensor, "3"],
     lamp: Float[Tensor, "3"],
 ) -> Float[Tensor, "V 3"]:
-    """Return linear RGB that leaves each vertex towards the camera where luminance is 1.
+    """Return the linear RGB light from each vertex to the camera where the luminance is 1.
 
-    Hair reflects as fibres do (Kajiya and Kay, "Rendering fur with three dimensional textures",
-    1989); its fibres run down from the crown. Glass mirrors the surrounding light.
+    Hair reflects light like fibres (Kajiya and Kay, "Rendering fur with three dimensional
+    textures", 1989) that go down from the crown. Glass mirrors the surrounding light.
 
     Args:
-        dressed: what is worn.
-        camera: that looks, without batch axes.
-        soft: harmonics of the surrounding light's irradiance over pi.
+        dressed: the wearables.
+        camera: of the image, without batch axes.
+        soft: harmonics of the surrounding light's irradiance over pi, light axes.
         direction: unit vector to the lamp, light axes.
         lamp: linear RGB shading that the lamp gives a surface facing it.
     """
@@ -48,7 +48,7 @@ def vertex_colours(
     middle = vertices.new_tensor(MIDDLE)
     hairy = (dressed.surface == HAIR)[:, None]
     own = vertex_normals(vertices, dressed.triangles)
-    # Hair cards are flat and two-sided: they are lit like the whole head of hair.
+    # Hair cards are flat and two-sided; therefore they are lit like the whole hair.
     away = F.normalize(vertices - middle, dim=-1)
     outward = torch.where((own * away).sum(-1, keepdim=True) < 0, -own, own)
     blended = F.normalize((1 - SOFTNESS) * outward + SOFTNESS * away, dim=-1)

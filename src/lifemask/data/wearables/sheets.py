@@ -1,4 +1,4 @@
-"""All triangles of what is worn in some images, in pixels: the input of both drawing backends."""
+"""All triangles of the wearables in some images, in pixels: the input of both drawing backends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ class Sheets:
     points: Float[Tensor, "V 3"]
     """x, y in pixels and depth in metres."""
     triangles: Tensor
-    """(T, 3) int64."""
+    """(T, 3) int64: vertex indices."""
     image: Tensor
-    """(T,) int64: the picture each triangle is drawn in, ascending."""
+    """(T,) int64: the image of each triangle, ascending."""
     uv: Float[Tensor, "V 2"]
     """Texture coordinates."""
     colour: Float[Tensor, "V 3"]
-    """Light that leaves each vertex where luminance is 1."""
+    """Linear RGB light that leaves each vertex where the luminance is 1."""
     opacity: Float[Tensor, "V"]
     """Factor on the pictures' opacity."""
     lift: Float[Tensor, "T"]
-    """Metres towards the camera."""
+    """Metres by which each triangle is moved towards the camera."""
     one_sided: Tensor
-    """(T,) bool: not drawn where the camera sees the inside."""
+    """(T,) bool: whether the inside is not drawn."""
     page: Tensor
-    """(T,) int64: row of `pyramids`, of the level that suits the triangle's size."""
+    """(T,) int64: row of `pyramids` for the level that fits the triangle's size."""
     pyramids: Pyramids
     """All pictures."""
 
@@ -41,13 +41,13 @@ class Sheets:
 def gather(
     dressed: Sequence[Dressed], cameras: Sequence[PerspectiveCamera], lit: Sequence[Tensor]
 ) -> Sheets:
-    """Return all that is worn in all images as one set of triangles."""
+    """Return the wearables of all images as one set of triangles."""
     points, triangles, lift, sides, image, pages = [], [], [], [], [], []
     pictures: list[Levels] = []
     start = 0
     for k, (one, camera) in enumerate(zip(dressed, cameras, strict=True)):
         projected = camera.project(one.vertices)
-        # Roughly from front to back, so that what is hidden can be left out early.
+        # Order roughly from front to back, so that hidden surfaces can be skipped early.
         order = projected[:, 2][one.triangles].amin(1).argsort(stable=True)
         points.append(projected)
         triangles.append(one.triangles[order] + start)

@@ -1,6 +1,6 @@
-"""The wearables that ship: meshes that follow the default head, their pictures, and how to load them.
+"""Loads the shipped wearables: meshes that follow the default head, and their pictures.
 
-Made from MakeHuman's accessories (CC0; the glasses CC BY 3.0) by `tools/build_wearables.py`.
+`tools/build_wearables.py` makes them from MakeHuman's accessories (CC0; the glasses CC BY 3.0).
 """
 
 import io
@@ -24,39 +24,39 @@ _LUMINANCE_LIMIT = 2.5
 
 @dataclass(frozen=True)
 class Wearable:
-    """A textured mesh near the head, each vertex of which follows four vertices of the head."""
+    """A textured mesh near the head; each vertex follows four vertices of the head."""
 
     name: str
-    """Kind and style, as `hair_short01`."""
+    """Kind and style, for example `hair_short01`."""
     position: Float[Tensor, "V 3"]
-    """On the mean head, head space, metres."""
+    """Vertices on the mean head, head space, metres."""
     triangles: Int[Tensor, "T 3"]
-    """Seen from both sides."""
+    """Vertex indices; both sides are visible."""
     uv: Float[Tensor, "V 2"]
     """Texture coordinates, v down."""
     anchor: Int[Tensor, "V 4"]
-    """Vertices of the head that it follows."""
+    """Vertices of the head that each vertex follows."""
     anchor_weight: Float[Tensor, "V 4"]
-    """How much it follows each; they sum to one."""
+    """Weight of each of these head vertices, sum one."""
     ambient_visibility: Float[Tensor, "V"]
-    """How much of the surrounding light reaches the vertex, 0 to 1."""
+    """Share of the surrounding light that reaches the vertex, 0 to 1."""
     picture: Levels
     """Luminance relative to its mean, and opacity in [0, 1], at all sizes."""
     cover: Float[Tensor, "V_head"] | None
-    """How surely it hides the head's skin, 0 to 1; None where it hides none."""
+    """How far it hides the head's skin, 0 to 1; None if it hides no skin."""
     shade: Float[Tensor, "V_head"] | None
-    """How much of the surrounding light it lets through to the head's skin; None for all."""
+    """Share of the surrounding light that it lets through to the head's skin; None is all."""
     casts: Bool[Tensor, "T"]
-    """Which triangles throw shadows: opaque ones of what stands off the skin of the face."""
+    """Which triangles cast shadows: opaque ones at a distance from the skin of the face."""
 
     @property
     def kind(self) -> str:
-        """`hair`, `brow`, `lashes`, `glasses`, `hat`, `torso` or `cloth`."""
+        """Kind of wearable: `hair`, `brow`, `lashes`, `glasses`, `hat`, `torso` or `cloth`."""
         return self.name.split("_")[0]
 
     @property
     def follows_expression(self) -> bool:
-        """Whether it moves with the face, as brows and lashes do; the others sit on the skull."""
+        """Whether it moves with the expression, like brows and lashes; others follow the skull."""
         return self.kind in ("brow", "lashes")
 
 
@@ -65,34 +65,34 @@ class Wardrobe:
     """All wearables of one head."""
 
     wearables: dict[str, Wearable]
-    """By name."""
+    """The wearables by name."""
 
     @classmethod
     def from_pretrained(cls, model: MorphableModel) -> "Wardrobe":
-        """Load what ships, for the default head on its device.
+        """Load the shipped wearables, for the default head on its device.
 
         Raises:
-            ValueError: the model is another head, which these do not fit.
+            ValueError: the model is not the default head.
         """
         stored = _stored()
         names = dict.fromkeys(name.split(".")[0] for name in stored)
         if "lashes" not in model.vertex_parts:
             raise ValueError(
-                "Wearables fit the default head alone: use MorphableModel.from_pretrained()."
+                "Wearables fit only the default head: use MorphableModel.from_pretrained()."
             )
         device = model.mean.device
         wearables = {name: _wearable(name, stored, model) for name in names}
         return cls({name: _moved(item, device) for name, item in wearables.items()})
 
     def of_kind(self, kind: str) -> tuple[str, ...]:
-        """Return the names of one kind."""
+        """Return the names of all wearables of one kind."""
         return tuple(name for name, item in self.wearables.items() if item.kind == kind)
 
     def __getitem__(self, name: str) -> Wearable:
         """Return one wearable.
 
         Raises:
-            KeyError: there is none of that name.
+            KeyError: there is no wearable of that name.
         """
         if name not in self.wearables:
             raise KeyError(f"There is no wearable {name!r}. Known: {sorted(self.wearables)}.")
@@ -138,7 +138,7 @@ _CASTING = ("hair", "hat", "glasses")
 
 
 def _opacity(alpha: Float[Tensor, "H W"], uv: Float[Tensor, "T 3 2"]) -> Float[Tensor, "T"]:
-    """Return the mean opacity of triangles, from seven places on each."""
+    """Return the mean opacity of triangles, from seven points on each."""
     near, far = 0.7, 0.15
     weight = torch.tensor(
         [
@@ -152,7 +152,7 @@ def _opacity(alpha: Float[Tensor, "H W"], uv: Float[Tensor, "T 3 2"]) -> Float[T
 
 
 def _picture(luminance: Tensor | None, alpha: Tensor | None) -> Float[Tensor, "2 H W"]:
-    """Return the decoded picture; what is not stored is 1 everywhere."""
+    """Return the decoded picture; a channel that is not stored is 1 everywhere."""
     planes = [None if data is None else _decoded(data) for data in (luminance, alpha)]
     sizes = [plane.shape for plane in planes if plane is not None]
     size = sizes[0] if sizes else torch.Size((1, 1))
@@ -169,7 +169,10 @@ def _decoded(data: Tensor) -> Float[Tensor, "H W"]:
 def _on_all_vertices(
     control: Float[Tensor, "S"], model: MorphableModel, empty: float
 ) -> Float[Tensor, "V_head"]:
-    """Return values of the control vertices on the head, in which each quad has one of them."""
+    """Return values of the control vertices, extended to all vertices of the head.
+
+    Each quad of the head has one control vertex.
+    """
     count = len(model.mean)
     first, last = model.vertex_parts["skin"]
     quads = model.quads[(model.quads < last).all(1)].cpu()

@@ -1,1 +1,1 @@
-"""The benchmarks: each asks every system about one data set and returns one table."""
+"""The benchmarks: each runs all systems on one data set and returns its tables."""

@@ -1,4 +1,4 @@
-"""`aflw21`: landmarks on 899 crops from frontal to beyond profile, a prediction for every crop."""
+"""`aflw21`: landmarks on 899 crops, from frontal faces to more than profile; all crops count."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     """Return landmark errors by absolute yaw, percent of the annotated box.
 
     Raises:
-        EvaluationError: a system that runs on photos gives no prediction for a crop.
+        EvaluationError: a system that runs on photos has no prediction for a crop.
     """
     crops = read_aflw21(development_folder(config.data))
     crops = draw(crops, config.limit, seed=config.seed)

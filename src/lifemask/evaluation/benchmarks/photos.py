@@ -1,4 +1,4 @@
-"""`photos`: identity by neutral shape, overlay, plausibility and likeness on the dev photos."""
+"""`photos`: identity by neutral shape, overlay, plausibility and likeness on development photos."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +27,7 @@ from lifemask.evaluation.tables import Cell, Column, Row, Table
 from lifemask.morphable.model import MorphableModel
 
 PHOTO_COUNT = 60
-"""Photos drawn by seed unless all are asked for."""
+"""Number of photos that are drawn by seed, unless all are evaluated."""
 
 _KEEP = (
     "vertices_camera",
@@ -54,7 +54,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class _Scene:
-    """What is known about a photo, the same for all systems."""
+    """A photo with the data that are the same for all systems."""
 
     photo: DevelopmentPhoto
     skin: Bool[np.ndarray, "H W"]
@@ -62,13 +62,13 @@ class _Scene:
 
 
 class _Figures:
-    """Figures of one row by column, each with the person it belongs to."""
+    """The figures of one row by column, each with its person."""
 
     def __init__(self) -> None:
         self._values: dict[str, list[tuple[str, float]]] = {}
 
     def add(self, column: str, scene: _Scene, value: float) -> None:
-        """Add a figure of one photo; each photo of an unknown person counts as a person."""
+        """Add a figure of one photo; a photo of an unknown person counts as one person."""
         person = scene.photo.identity or scene.photo.key
         self._values.setdefault(column, []).append((person, value))
 
@@ -214,7 +214,7 @@ def _overlay_cells(
 def _reference_rows(
     scenes: list[_Scene], predictions: dict[str, Prediction | None], seed: int
 ) -> list[Row]:
-    """Return the figures of the photo itself as albedo, and of its mean skin colour."""
+    """Return two rows: the photo itself as albedo, and its mean skin colour as albedo."""
     copied, constant = _Figures(), _Figures()
     for scene in scenes:
         pixels = scene.photo.pixels()

@@ -17,22 +17,22 @@ from lifemask.evaluation.tables import Cell, Column, Row, Table
 from lifemask.perception.observation import FaceObservation
 
 FACES = 60
-"""Stills of `synthetic`, yaw bins in turn."""
+"""Number of stills of `synthetic`, evenly from all yaw bins."""
 
 _PARTS = {"": slice(None), ", without jaw": INNER}
-"""What is compared, by what it adds to the name of a row."""
+"""The compared points by suffix of the row's name."""
 _UNKNOWN_PERCENT = 20.0
-"""How far a missing landmark is moved; its sigma is infinite."""
+"""Motion of a missing landmark in % of the landmarks' box; its sigma is infinite."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """What happens to the landmarks."""
+    """One kind of damage to the landmarks."""
 
     name: str
     """Heading of its column."""
     jitter_percent: float = 0.0
-    """Standard deviation of each coordinate in % of the landmarks' box; sigma stays."""
+    """Standard deviation of noise on each coordinate, % of the landmarks' box; sigma is unchanged."""
     missing_share: float = 0.0
     """Share of the landmarks that are unknown: moved, and with infinite sigma."""
     missing_side: bool = False
@@ -48,7 +48,7 @@ DAMAGES = (
 
 
 def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
-    """Return the error of the 68 points, and of those without the jaw, by damage done to the dense landmarks."""
+    """Return the errors of the 68 points, with and without the jaw, by damage of dense landmarks."""
     count = FACES if config.limit is None else min(FACES, config.limit)
     faces = test_faces(config).stills(count, lambda a, b: progress("drawing stills", a, b))
     rows: list[Row] = []
@@ -99,9 +99,9 @@ def damaged(
     """Return the observation with damaged landmarks.
 
     Args:
-        observation: as perception returned it.
-        damage: what to do.
-        generator: seed it alike for every damage, so that they differ in strength alone.
+        observation: the observation from perception.
+        damage: kind and strength.
+        generator: use the same seed for every damage, so that only the strength differs.
     """
     points = observation.landmarks478.double().numpy().copy()
     size = box_size(points[:468, :2])

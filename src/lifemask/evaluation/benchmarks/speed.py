@@ -18,10 +18,10 @@ from lifemask.evaluation.systems.registry import load_system
 from lifemask.evaluation.tables import Cell, Column, Row, Table
 
 _PHOTOS: dict[Quality, int] = {"fast": 12, "full": 6}
-"""Photos timed after the first."""
+"""Number of photos that are timed after the first."""
 
 _POINTS = ("landmarks68", "aflw21")
-"""Asked for alone, a fit is made without drawing anything or unwrapping a texture."""
+"""Fields that need only a fit, without drawing and without a texture."""
 
 _COLUMNS = (
     Column("fast cold s", 1, "< 8"),
@@ -36,22 +36,22 @@ _COLUMNS = (
 
 @dataclass(frozen=True)
 class Timing:
-    """How long one system takes in a process of its own."""
+    """Times and memory of one system in its own process."""
 
     cold_seconds: float
     """From the start of the process to the first prediction, imports and loading included."""
     warm_milliseconds: tuple[float, ...]
-    """Each further photo, all fields of the prediction."""
+    """Time of each further photo, with all fields of the prediction."""
     fit_milliseconds: tuple[float, ...]
-    """The same photos, landmarks alone: finding, observing and fitting the face."""
+    """The same photos, only landmarks: detecting, observing and fitting the face."""
     peak_megabytes: float
-    """Most resident memory of the process, in 10^6 bytes."""
+    """Peak resident memory of the process, in 10^6 bytes."""
     threads: int
-    """Threads that torch used."""
+    """Number of threads of torch."""
 
 
 def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
-    """Return timings of every system that looks at photos; each in a fresh process."""
+    """Return timings of every system that runs on photos, each in a fresh process."""
     development = development_folder(config.data)
     photos = draw(read_photos(development), 1 + max(_PHOTOS.values()), seed=config.seed)
     pixels = [photo.pixels() for photo in photos]
@@ -146,7 +146,7 @@ def _time_in_process(
 
 
 def _peak_megabytes() -> float:
-    """Return the most memory this process held; its parent's does not count."""
+    """Return the peak resident memory of this process, without that of its parent."""
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():

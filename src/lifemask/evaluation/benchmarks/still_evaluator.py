@@ -1,4 +1,4 @@
-"""The figures of one test face: errors of points, surface, normals, albedo and light."""
+"""The errors of one test face: points, surface, normals, albedo and light."""
 
 import numpy as np
 import torch
@@ -22,20 +22,20 @@ from lifemask.geometry.lighting import spherical_harmonics
 from lifemask.registration import TriangleSurface
 
 FEWEST_HIDDEN = 30
-"""With fewer hidden points their albedo is not measured."""
+"""With fewer hidden points, the albedo of hidden points is not measured."""
 
 _NOSE_TIP, _REACH_METRES, _EVERY = 30, 0.095, 3
 
 
 class StillEvaluator:
-    """Compares predictions with the truth; keeps what depends on a mesh's topology alone."""
+    """Compares predictions with the truth; keeps data that depend only on a mesh's topology."""
 
     def __init__(self, partners: HeadToIct) -> None:
         self.partners = partners
         self._surface: tuple[bytes, TriangleSurface] | None = None
 
     def __call__(self, prediction: Prediction, truth: FaceTruth) -> dict[str, float]:
-        """Return every figure for which the prediction has the arrays."""
+        """Return all figures for which the prediction has arrays."""
         result: dict[str, float] = {}
         if prediction.landmarks68 is not None:
             true = truth.landmarks68
@@ -127,7 +127,7 @@ def appearance(
 
 
 def light_on_sphere(light_sh: Float[np.ndarray, "9 3"]) -> Float[np.ndarray, "N 3"]:
-    """Return the shading of a white sphere where the viewer sees it."""
+    """Return the shading of the visible half of a white sphere."""
     smooth = spherical_harmonics(torch.from_numpy(sphere_normals())).numpy()
     return np.maximum(smooth @ light_sh.astype(np.float64), 0)
 

@@ -1,4 +1,4 @@
-"""`synthetic`: photos of heads that no system was made from, with complete truth; three tables."""
+"""`synthetic`: photos of heads that are independent of all systems, with truth; three tables."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> tuple[Table
     """Return the tables of stills, clips and relit faces.
 
     Raises:
-        EvaluationError: ICT-FaceKit is missing, or a system failed.
+        EvaluationError: ICT-FaceKit is missing, or a system fails.
     """
     sets = test_faces(config)
     stills, clips, relit = _counts(config)
@@ -35,7 +35,7 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> tuple[Table
 def write_photos(
     config: EvaluationConfig, folder: Path, *, progress: Progress = silent
 ) -> list[Path]:
-    """Write all test photos as `synthetic/KEY.png` for programs that are run elsewhere.
+    """Write all test photos as `synthetic/KEY.png` for programs that run elsewhere.
 
     Their predictions are read from `FOLDER/synthetic/KEY.npz`.
     """
@@ -55,7 +55,7 @@ def write_photos(
 
 
 def test_faces(config: EvaluationConfig) -> TestFaces:
-    """Return the sets of this data folder and seed."""
+    """Return the test sets of this data folder and seed."""
     return TestFaces(_model(config), seed=config.seed, cache=config.cache)
 
 
@@ -64,7 +64,7 @@ def _model(config: EvaluationConfig) -> Path:
 
 
 def _counts(config: EvaluationConfig) -> tuple[int, int, int]:
-    """Return how many stills, clips and relit faces; a limit is one on the photos of each set."""
+    """Return the numbers of stills, clips and relit faces; a limit applies to each set's photos."""
     if config.limit is None:
         return STILLS, CLIPS, RELIT
     clips = max(2, config.limit // FRAMES)

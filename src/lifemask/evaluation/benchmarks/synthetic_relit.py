@@ -1,4 +1,4 @@
-"""The relit faces of `synthetic`: a person's photo predicted under other lights."""
+"""The relit faces of `synthetic`: predictions of a person's photo under other lights."""
 
 import numpy as np
 from jaxtyping import Float
@@ -30,7 +30,7 @@ _COLUMNS = (
 
 
 def relit_table(faces: list[RelitFace], config: EvaluationConfig, progress: Progress) -> Table:
-    """Return how close each system's albedo and geometry, shaded by the true lights, come to the photos."""
+    """Return the similarity of photos and each system's albedo and geometry under the true lights."""
     quality: Quality = "fast" if config.fast else "full"
     requests = [Request(f.key, f.pixels, True, quality, _KEEP) for f in faces]
     rows: list[Row] = []
@@ -89,7 +89,7 @@ def _add(values: dict[str, list[float]], prediction: Prediction, face: RelitFace
 def _surface_points(
     prediction: Prediction, size: tuple[int, int]
 ) -> Float[np.ndarray, "H W 3"] | None:
-    """Return the point of the surface in each pixel, light axes, metres; None without a mesh."""
+    """Return the surface point of each pixel in light axes, metres; None without a mesh."""
     depth, camera = prediction.map("depth", size), camera_of_prediction(prediction, size)
     if depth is None or camera is None:
         return None
@@ -119,7 +119,7 @@ def _lit(
 
 
 def _references(faces: list[RelitFace], seed: int) -> list[Row]:
-    """Return the figures of the photo unchanged, and of the true normals with two albedos."""
+    """Return rows of references: the unchanged photo, and true normals with two albedos."""
     named: dict[str, dict[str, list[float]]] = {
         "photo unchanged": {},
         "true normals, constant albedo": {},

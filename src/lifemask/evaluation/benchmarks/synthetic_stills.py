@@ -57,7 +57,7 @@ _COLUMNS = (
 
 @dataclass
 class _Figures:
-    """The figures of one row for each still; NaN where the program gives none."""
+    """The figures of one row for each still; NaN where the program has none."""
 
     count: int
     values: dict[str, Float[np.ndarray, "N"]] = field(default_factory=dict)
@@ -122,7 +122,7 @@ def stills_table(
 
 
 def _references(faces: list[TestFace], partners: HeadToIct) -> tuple[_Figures, _Figures]:
-    """Return the figures of the photo itself as albedo, and of one skin colour for everybody."""
+    """Return the figures of two albedos: the photo itself, and one skin colour for everybody."""
     photo, constant = _Figures(len(faces)), _Figures(len(faces))
     truths: list[np.ndarray] = []
     for index, face in enumerate(faces):
@@ -159,7 +159,7 @@ def _rows(
     *,
     reference: bool = False,
 ) -> list[Row]:
-    """Return one row for each bin and one for the mean of the bins; one empty row without figures."""
+    """Return a row for each bin and a row for the mean of bins; without figures, one empty row."""
     if not figures.values:
         return [Row(name, {}, reference)]
     cells: list[dict[str, Cell]] = [{} for _ in range(len(_BIN_NAMES) + 1)]

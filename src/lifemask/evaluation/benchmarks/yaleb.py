@@ -46,7 +46,7 @@ _COLUMNS = (
 
 
 def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
-    """Return all figures that known lights and photometric stereo allow, in one table."""
+    """Return one table with all figures that use known lights and photometric stereo."""
     truth = read_truth(development_folder(config.data))
     rows = [_system_row(s, truth, config, progress) for s in config.systems]
     return Table(

@@ -29,23 +29,23 @@ from lifemask.io.colour import srgb_from_linear
 
 FRONTAL, SIDE = "A+000E+00", "A+035E+15"
 SOURCES = {"frontal": FRONTAL, "side": SIDE}
-"""Lights of the photos that are given alone, by their name in the columns."""
+"""Lights of the input photos, by their name in the columns."""
 
 
 @dataclass(frozen=True)
 class YaleTruth:
-    """The people, what photometric stereo measured, and where it can be trusted."""
+    """The people, the measurements of photometric stereo, and where they are reliable."""
 
     people: list[YalePerson]
     """All people, in the order of the first axis below."""
     normals: Float[np.ndarray, "N H W 3"]
     """True unit normals."""
     skin: Bool[np.ndarray, "N H W"]
-    """Where they are trusted and show skin."""
+    """True on skin with reliable normals."""
     others: Float[np.ndarray, "N H W 3"]
     """Unit mean normals of the other people."""
     trusted: Bool[np.ndarray, "N H W"]
-    """Skin where that mean may be used."""
+    """True on skin where that mean is reliable."""
 
 
 def read_truth(development: Path) -> YaleTruth:
@@ -60,7 +60,7 @@ def read_truth(development: Path) -> YaleTruth:
 def predicted_normals(
     people: list[YalePerson], predictions: dict[str, Prediction | None], light: str
 ) -> Float[np.ndarray, "N H W 3"] | None:
-    """Return unit normals for all people, zero where empty; None if no answer has any."""
+    """Return unit normals for all people, zero where empty; None if no prediction has normals."""
     maps: list[np.ndarray] = []
     found = False
     for person in people:
@@ -79,10 +79,10 @@ def predicted_normals(
 def predicted_albedos(
     people: list[YalePerson], predictions: dict[str, Prediction | None], light: str
 ) -> list[Float[np.ndarray, "H W"]] | None:
-    """Return grey albedos in the photos' own values, 0 to 255; None if an answer has none.
+    """Return grey albedos in the photos' own values, 0 to 255; None if a prediction has none.
 
-    The photos' values are taken as sRGB by a program, so its linear albedo is encoded again: it
-    is what the photo would show under shading 1.
+    A program reads the photos' values as sRGB, so its linear albedo is encoded in sRGB again. The
+    result is the photo's value under shading 1.
     """
     maps: list[np.ndarray] = []
     for person in people:
@@ -99,7 +99,7 @@ def predicted_albedos(
 def normal_cells(
     truth: YaleTruth, frontal: Float[np.ndarray, "N H W 3"], seed: int
 ) -> dict[str, Cell]:
-    """Return the error of all people's normals, that of the others' mean, and individuality."""
+    """Return the errors of all people's normals and of the others' mean, and individuality."""
     angles, floor = _angles(truth, frontal), _angles(truth, truth.others)
     count = len(truth.people)
     cells = {
@@ -130,12 +130,12 @@ def _angles(truth: YaleTruth, normals: Float[np.ndarray, "N H W 3"]) -> Float[np
 def stability_cells(
     truth: YaleTruth, by_light: dict[str, Float[np.ndarray, "N H W 3"] | None], seed: int
 ) -> dict[str, Cell]:
-    """Return the stability; nothing where a light has no normals.
+    """Return the stability; no cell if a light has no normals.
 
     Args:
-        truth: of all people.
-        by_light: predicted unit normals, the frontal light first.
-        seed: of the bootstrap.
+        truth: the truth of all people.
+        by_light: predicted unit normals by light, the frontal light first.
+        seed: seed of the bootstrap.
     """
     maps = [m for m in by_light.values() if m is not None]
     frontal = by_light[FRONTAL]
@@ -159,7 +159,7 @@ def stability_cells(
 def relit_by_division_cell(
     truth: YaleTruth, source: str, normals: Float[np.ndarray, "N H W 3"], seed: int
 ) -> Cell:
-    """Return the relighting error where the albedo is the photo over the shading of the normals."""
+    """Return the relighting error, with the photo over the shading of the normals as albedo."""
     albedos = [
         albedo_by_division(p.photo(source), n, p.light_directions[source])
         for p, n in zip(truth.people, normals, strict=True)
@@ -191,7 +191,7 @@ def relit_cell(
 
 
 def albedo_cell(truth: YaleTruth, albedos: list[Float[np.ndarray, "H W"]], seed: int) -> Cell:
-    """Return the error of grey albedos to photometric stereo after one scale each, percent."""
+    """Return the difference of grey albedos from photometric stereo after one scale each, percent."""
     values = [
         albedo_error(albedo, person.albedo, person.skin)
         for albedo, person in zip(albedos, truth.people, strict=True)
@@ -205,9 +205,9 @@ def albedo_variation_cell(
     """Return how much grey albedos vary with the light, percent.
 
     Args:
-        truth: of all people.
+        truth: the truth of all people.
         by_light: for each light the albedos of all people.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
     """
     values = [
         albedo_variation(np.stack([maps[i] for maps in by_light]), person.skin)

@@ -1,6 +1,6 @@
 """Errors of the head's geometry on ICT-FaceKit's identities and on a scan, in metres.
 
-The vertex-to-vertex error notices sliding along the surface; the closest-point error does not.
+The vertex-to-vertex error includes sliding along the surface; the closest-point error does not.
 """
 
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Correspondence:
-    """The head registered to ICT's mean: which point of the head is which ICT vertex."""
+    """The head registered to ICT's mean: the point of the head for each ICT vertex."""
 
     vertices: Int[Array, "N"]
     """Measured ICT vertices."""
     weights: Float[Array, "N"]
-    """Area around each."""
+    """Area around each vertex, square metres."""
     surface: SurfacePoints
     """Their partners on the head."""
     registration: Registration
@@ -68,7 +68,7 @@ def vertex_errors(
 ) -> dict[int, float]:
     """Return the mean vertex-to-vertex distance in metres over people, by number of modes.
 
-    Each person is fitted in fixed correspondence: rigid pose and identity, size kept.
+    Each person is fitted in fixed correspondence: rigid pose and identity, without scale.
     """
     chosen = correspondence.vertices
     corners = shape.triangles[correspondence.surface.triangle_index]
@@ -92,9 +92,9 @@ def closest_point_error(
     *,
     iterations: int = 6,
 ) -> float:
-    """Return the mean distance in metres of people's vertices to the fitted head's surface.
+    """Return the mean distance in metres from people's vertices to the fitted head's surface.
 
-    It is too small by what the surface slides under the vertices.
+    It is smaller than the true error, because it ignores sliding along the surface.
     """
     surface = TriangleSurface(shape.triangles, len(shape.mean), neighbours=4)
     config = RegistrationConfig(iterations=iterations, prior=1.0, free_scale=False)
@@ -120,7 +120,7 @@ def closest_point_error(
 def scan_registration(
     shape: LinearShape, own: SurfaceLandmarks, scan: ScanTarget
 ) -> tuple[Registration, float]:
-    """Return the head fitted to a scan, size free, and the mean distance of its face, metres."""
+    """Return the head fitted to a scan, with scale, and the mean distance of its face, metres."""
     weights = scan.weights[scan.face]
     fitted = register(
         shape,
@@ -136,7 +136,11 @@ def scan_registration(
 def ibug_errors(
     model: MorphableModel, correspondence: Correspondence, ict: IctTarget
 ) -> Float[Array, "68"]:
-    """Return the distance of the head's iBUG points, on ICT's mean, to ICT's own, metres."""
+    """Return the distances between the head's iBUG points on ICT's mean and ICT's own, metres.
+
+    Raises:
+        ValueError: the model has no 68 landmarks.
+    """
     embedding = model.landmarks68
     if embedding is None:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The default head made ready for registration: its outer skin, its modes, its dense landmarks."""
+"""The default head for registration: its outer skin, its modes, its dense landmarks."""
 
 import numpy as np
 from jaxtyping import Int
@@ -11,7 +11,7 @@ Array = np.ndarray
 
 
 def outer_triangles(model: MorphableModel) -> Int[Array, "O"]:
-    """Return the indices of triangles of the outer skin: no sockets, mouth bag, eyeballs, teeth."""
+    """Return the triangles of the outer skin: no sockets, mouth cavity, eyeballs or teeth."""
     start, stop = model.triangle_parts["skin"]
     skin = model.regions["skin"].numpy() > 0.5
     triangles = model.triangles.numpy()
@@ -20,7 +20,7 @@ def outer_triangles(model: MorphableModel) -> Int[Array, "O"]:
 
 
 def face_shape(model: MorphableModel) -> LinearShape:
-    """Return the model's identity on its outer skin, ready for registration."""
+    """Return the model's identity modes on its outer skin, for registration."""
     return LinearShape(
         mean=model.mean.double().numpy(),
         basis=model.identity_basis.double().numpy(),
@@ -47,7 +47,11 @@ def landmark_pairs(
 
 
 def dense_landmarks(model: MorphableModel) -> SurfaceLandmarks:
-    """Return the dense points that ship with the head; their spread follows from their weights."""
+    """Return the dense points that ship with the head; their spread follows from their weights.
+
+    Raises:
+        ValueError: the model has no dense landmarks.
+    """
     embedding = model.dense478
     if embedding is None:
         raise ValueError(
@@ -56,6 +60,6 @@ def dense_landmarks(model: MorphableModel) -> SurfaceLandmarks:
     position = embedding.points(model.mean, model.triangles).double().numpy()
     weight = embedding.weight.double().numpy().clip(1e-3, 1)
     spread = STABLE_SPREAD_METRES * np.sqrt(-np.log(weight))
-    # The weight of a completed point does not come from views of it.
+    # The weight of a completed point was not measured in views.
     spread[weight <= 0.3] = np.inf
     return SurfaceLandmarks(position, spread, np.ones(len(weight), np.int64))

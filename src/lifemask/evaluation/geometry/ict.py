@@ -1,6 +1,6 @@
-"""ICT-FaceKit as a target: its skin, its identities, and what of them is measured.
+"""ICT-FaceKit as a target: its skin, its identities, and the measured vertices.
 
-All identities are in full correspondence with each other: after one registration of the head to
+All identities are in full correspondence with each other. After one registration of the head to
 ICT's mean, every vertex of every identity has a known partner.
 """
 
@@ -26,7 +26,7 @@ from lifemask.registration.surface_landmarks import (
 Array = np.ndarray
 
 ICT_SKIN_VERTICES = 11248
-"""Face, head and neck come first in ICT's vertex order."""
+"""Number of vertices of face, head and neck, which come first in ICT's vertex order."""
 
 _FACE_VIEWS = ((-45, 0), (-20, 10), (0, 0), (0, 20), (0, -25), (20, 10), (45, 0))
 _HEAD_VIEWS = tuple((yaw, pitch) for yaw in range(-180, 180, 30) for pitch in (-40, 0, 40))
@@ -37,7 +37,7 @@ _SCLERA_COLOUR = (0.85, 0.85, 0.85)
 
 @dataclass(frozen=True)
 class IctTarget:
-    """ICT-FaceKit's skin and what of it counts."""
+    """ICT-FaceKit's skin, with the vertices that are measured."""
 
     mean: Float[Array, "N 3"]
     """Mean vertices, metres, head axes."""
@@ -50,21 +50,21 @@ class IctTarget:
     weights: Float[Array, "N"]
     """Area around each vertex of the mean, square metres."""
     face: Int[Array, "F"]
-    """Vertices that are measured: the narrow face, seen from the front, without the eyes."""
+    """Vertices that are measured: the narrow face visible from the front, without the eyes."""
     head: Int[Array, "H"]
-    """Vertices of the outside of the head above the neck, the face among them."""
+    """Vertices on the outside of the head above the neck, including the face."""
     landmarks68: Float[Array, "68 3"]
     """ICT's own iBUG points."""
     landmarks: SurfaceLandmarks
-    """The dense points on the mean."""
+    """The dense landmarks on the mean."""
 
     def identities(self, seed: int, count: int) -> Float[Array, "count I"]:
-        """Return coefficients of random people; another seed draws other people."""
+        """Return coefficients of random people; other seeds give other people."""
         return np.random.default_rng(seed).normal(size=(count, len(self.identity_basis)))
 
 
 def ict_target(path: Path, perception: FacePerception) -> IctTarget:
-    """Read ICT-FaceKit Light and find the dense points on its mean and some people of it."""
+    """Read ICT-FaceKit Light and find the dense landmarks on its mean and on random people."""
     model = load_ict(path)
     mean = model.mean[:ICT_SKIN_VERTICES]
     triangles = model.triangles[(model.triangles < ICT_SKIN_VERTICES).all(1)]

@@ -1,4 +1,4 @@
-"""The James scan as a target: a textured scan of a real person, who is in no model."""
+"""The James scan as a target: a textured scan of a real person who is in no model."""
 
 import json
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from lifemask.registration.surface_landmarks import (
 
 Array = np.ndarray
 
-# MediaPipe's face oval and lid rims, in walking order.
+# MediaPipe's face oval and lid rims, in order along the line.
 # fmt: off
 _OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
@@ -42,19 +42,19 @@ class ScanTarget:
     vertices: Float[Array, "N 3"]
     """Vertices in metres, in the scan's own axes (+Y up, +Z out of the face)."""
     triangles: Int[Array, "T 3"]
-    """Its triangles."""
+    """Vertex indices."""
     normals: Float[Array, "N 3"]
     """Unit normals."""
     weights: Float[Array, "N"]
     """Area around each vertex, square metres."""
     face: Int[Array, "F"]
-    """Vertices that are measured: inside the face's oval, turned to the front, without the eyes."""
+    """Vertices that are measured: inside the face's oval, facing the front, without the eyes."""
     landmarks: SurfaceLandmarks
-    """The dense points."""
+    """The dense landmarks."""
 
 
 def james_target(folder: Path, perception: FacePerception) -> ScanTarget:
-    """Read the James scan (menpo3d, BSD-3) and find the dense points on it."""
+    """Read the James scan (menpo3d, BSD-3) and find the dense landmarks on it."""
     vertices, uv, triangles, uv_triangles = _read_scan(folder / "james.obj")
     points = json.loads((folder / "james.ljson").read_text(encoding="utf-8"))
     marked = np.array(points["groups"]["LJSON"]["landmarks"]["points"]) * 1e-3
@@ -87,7 +87,7 @@ def james_target(folder: Path, perception: FacePerception) -> ScanTarget:
 def _inside_oval(
     vertices: Float[Array, "N 3"], normals: Float[Array, "N 3"], dense: Float[Array, "478 3"]
 ) -> Int[Array, "F"]:
-    """Return vertices inside the face's oval seen from the front, but not inside the lids."""
+    """Return vertices that are, from the front, inside the face's oval but not inside the lids."""
     inside = inside_polygon(vertices[:, :2], dense[list(_OVAL), :2])
     for lids in _LIDS:
         rim = dense[list(lids), :2]

@@ -1,4 +1,4 @@
-"""Which vertices of a mesh some views see."""
+"""Which vertices of a mesh are visible from some views."""
 
 import numpy as np
 import torch
@@ -15,12 +15,12 @@ def visible_vertices(
     triangles: Int[Array, "T 3"],
     views_degrees: tuple[tuple[float, float], ...],
 ) -> Bool[Array, "V"]:
-    """Return which vertices at least one of the views (yaw, pitch) sees, from all around the head.
+    """Return which vertices are visible from at least one view.
 
     Args:
         vertices: head space, metres.
-        triangles: seen from outside.
-        views_degrees: (yaw, pitch) of each view.
+        triangles: counter-clockwise from outside.
+        views_degrees: (yaw, pitch) of each view, in any direction around the head.
     """
     points = torch.from_numpy(vertices).float()
     corners = torch.from_numpy(triangles)

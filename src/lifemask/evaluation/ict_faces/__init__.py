@@ -1,1 +1,1 @@
-"""Test photos of heads from ICT-FaceKit with complete truth, which no method here was made from."""
+"""Test photos of ICT-FaceKit heads with complete truth; no method here was made from them."""

@@ -1,4 +1,4 @@
-"""ICT-FaceKit's head as the test photos need it: parts, eyes that turn, hairline, shadows."""
+"""ICT-FaceKit's head for test photos: parts, rotating eyes, hairline, shadows."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,9 +18,9 @@ from lifemask.rendering.rasterization import rasterize
 Array = np.ndarray
 
 FACE = VERTEX_RANGES["face"][1]
-"""The face's vertices come first."""
+"""Number of vertices of the face, which come first."""
 SKIN = VERTEX_RANGES["head_and_neck"][1]
-"""Face, head and neck."""
+"""Number of vertices of face, head and neck."""
 
 _TEXTURED = ("face", "head_and_neck", "mouth_bag", "eye_socket_left", "eye_socket_right")
 _COLOURED = ("gums_and_tongue", "teeth", "eyeball_left", "eyeball_right")
@@ -30,33 +30,33 @@ _HAIRLINE_Z = (-0.16, -0.13, -0.105, -0.085, -0.068, -0.05, -0.03, 0.0)
 _HAIRLINE_Y = (-0.10, -0.075, -0.02, 0.026, 0.0, 0.022, 0.055, 0.068)
 
 
-# Compared by identity: arrays do not compare to one truth value.
+# Heads are compared by identity, because comparing arrays gives no single truth value.
 @dataclass(frozen=True, eq=False)
 class IctHead:
-    """What all test people share."""
+    """The data that all test people share."""
 
     model: ImportedModel
     """Mean, modes and expressions; metres, head axes."""
     triangles: Int[Array, "T 3"]
-    """What is drawn of the model: no lashes, tear films or other cards that need transparency."""
+    """The triangles that are drawn: no lashes, tear films or other transparent parts."""
     uv: Float[Array, "U 2"]
     """Texture coordinates of skin, mouth and sockets in [0, 1], v down."""
     uv_triangles: Int[Array, "T 3"]
     """Indices into `uv`, one per corner."""
     textured: Bool[Array, "T"]
-    """Whether a triangle takes its colour from the texture (else from its vertices)."""
+    """Whether a triangle's colour comes from the texture (else from its vertices)."""
     skin_triangles: Int[Array, "S 3"]
     """Triangles of face, head and neck."""
     eyeballs: tuple[Int[Array, "L"], Int[Array, "R"]]
     """Vertices of the subject's left and right eyeball."""
     eye_centres: Float[Array, "2 3"]
-    """Their centres on the mean head."""
+    """Their centres on the mean head, metres."""
     hairline: Float[Array, "N"]
-    """How far each skin vertex of the mean lies above the hairline, metres; negative is skin."""
+    """Distance of each skin vertex of the mean above the hairline, metres; negative is skin."""
     hair_margin: Float[Array, "N"]
-    """How far each skin vertex of the mean lies from skin without hair, metres; 0 on that skin."""
+    """Distance of each skin vertex of the mean from skin without hair, metres; 0 on that skin."""
     sky_visibility: Float[Array, "V"]
-    """Share of the sky that a vertex of the mean head sees, weighted by the cosine, in [0, 1]."""
+    """Share of the sky whose light reaches a vertex of the mean head, cosine-weighted, in [0, 1]."""
 
     @property
     def landmarks(self) -> Int[Array, "68"]:
@@ -100,7 +100,7 @@ def load_head(path: Path) -> IctHead:
     """Read ICT-FaceKit Light (a release folder or the repacked .npz) and prepare it.
 
     Raises:
-        EvaluationError: it is missing, damaged, or not the whole head.
+        EvaluationError: the model is missing, damaged, or not the whole head.
     """
     try:
         model = load_ict(path)
@@ -118,7 +118,7 @@ def load_head(path: Path) -> IctHead:
     textured = _whole(model.triangles, *(VERTEX_RANGES[name] for name in _TEXTURED))
     coloured = _whole(model.triangles, *(VERTEX_RANGES[name] for name in _COLOURED))
     drawn = textured | coloured
-    # The skin lies in two tiles side by side; v is flipped within the first row of tiles.
+    # The skin has two tiles side by side; v is flipped within the first row of tiles.
     uv = model.uv * [0.5, 1.0]
     sides = [VERTEX_RANGES["eyeball_left"], VERTEX_RANGES["eyeball_right"]]
     balls = [np.arange(*span) for span in sides]
@@ -152,7 +152,7 @@ def _whole(triangles: Array, *spans: tuple[int, int]) -> Bool[Array, "T"]:
 
 def _hairline(points: Float[Array, "N 3"]) -> Float[Array, "N"]:
     above = points[:, 1] - np.interp(points[:, 2], _HAIRLINE_Z, _HAIRLINE_Y)
-    # Ears stand out sideways and are bare.
+    # The ears lie farther from the middle and have no hair.
     ear = (np.abs(points[:, 0]) > 0.079) & (points[:, 1] < 0.03) & (points[:, 1] > -0.07)
     return np.where(ear, -0.02, above)
 
@@ -160,7 +160,7 @@ def _hairline(points: Float[Array, "N 3"]) -> Float[Array, "N"]:
 def _sky_visibility(
     vertices: Float[Array, "V 3"], triangles: Int[Array, "T 3"]
 ) -> Float[Array, "V"]:
-    """Return how much of a uniform sky reaches each vertex, by looking from 60 directions."""
+    """Return the share of a uniform sky's light that reaches each vertex, from 60 directions."""
     count, size = 60, 256
     k = np.arange(count) + 0.5
     height, angle = 1 - 2 * k / count, np.pi * (1 + 5**0.5) * k
@@ -186,18 +186,18 @@ def light_reaches(
     size: int = 512,
     bias_metres: float = 0.003,
 ) -> Float[Array, "P"]:
-    """Return how much of a distant lamp reaches points past a mesh, 0 to 1, by a shadow map.
+    """Return the share of a distant lamp's light that a mesh lets pass to points, by a shadow map.
 
     Williams, "Casting curved shadows on curved surfaces", 1978, with the edge softened over
-    3 x 3 pixels.
+    3 x 3 pixels. The share is 0 to 1.
 
     Args:
         vertices: the mesh that casts shadows, any axes, metres.
-        triangles: seen from both sides.
-        points: where to ask, same axes.
+        triangles: both sides cast shadows.
+        points: points in the same axes.
         direction: unit vector towards the lamp.
         size: pixels along each side of the map.
-        bias_metres: how far behind the first surface a point still counts as lit.
+        bias_metres: distance behind the first surface up to which a point counts as lit.
     """
     across = np.cross(direction, [0.0, 1.0, 0.0] if abs(direction[1]) < 0.9 else [1.0, 0.0, 0.0])
     across /= np.linalg.norm(across)
@@ -205,7 +205,7 @@ def light_reaches(
     turned = vertices @ axes.T
     low, high = turned.min(0), turned.max(0)
     scale = (size - 4) / max(high[0] - low[0], high[1] - low[1])
-    distant = 100.0  # Far enough that perspective does not matter for depth interpolation.
+    distant = 100.0  # So far that perspective does not matter for depth interpolation.
 
     def on_map(p: Float[Array, "N 3"]) -> Float[Array, "N 3"]:
         xy = (p[:, :2] - low[:2]) * scale + 2

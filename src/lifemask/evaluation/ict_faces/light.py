@@ -16,13 +16,13 @@ class TestLight:
     """Distant light in light axes: +x image right, +y up, +z to the viewer."""
 
     environment: Float[Array, "9 3"]
-    """Irradiance over pi of everything but the lamp, as in `lifemask.geometry.lighting`."""
+    """Irradiance over pi of all light except the lamp, as in `lifemask.geometry.lighting`."""
     direction: Float[Array, "3"]
     """Unit vector towards the lamp."""
     lamp: Float[Array, "3"]
     """Linear RGB shading of the lamp alone on a surface that faces it."""
 
-    __test__ = False  # Not a test class, whatever its name begins with.
+    __test__ = False  # Despite its name, pytest must not collect this class.
 
     def shading(
         self,
@@ -31,12 +31,12 @@ class TestLight:
         lit: Float[Array, "*batch"] | float = 1.0,
         open_sky: Float[Array, "*batch"] | float = 1.0,
     ) -> Float[Array, "*batch 3"]:
-        """Return linear RGB shading: what a white surface shows.
+        """Return linear RGB shading, which is the colour of a white surface.
 
         Args:
             normals: unit vectors, light axes.
-            lit: share of the lamp that is not in shadow.
-            open_sky: share of the environment that is not hidden.
+            lit: share of the lamp's light that reaches the point.
+            open_sky: share of the environment's light that reaches the point.
         """
         smooth = spherical_harmonics(torch.from_numpy(normals.astype(np.float64))).numpy()
         environment = np.maximum(smooth @ self.environment, 0) * np.asarray(open_sky)[..., None]
@@ -49,7 +49,7 @@ def random_light(generator: np.random.Generator, *, lamp_share: float | None = N
 
     Args:
         generator: source of randomness.
-        lamp_share: how much of the light is the lamp's, 0 to 1; None: random.
+        lamp_share: the lamp's share of the light, 0 to 1; None: random.
     """
     share = 0.75 * generator.beta(1.3, 1.3) if lamp_share is None else lamp_share
     azimuth = np.radians(generator.uniform(-70, 70))
@@ -64,7 +64,7 @@ def random_light(generator: np.random.Generator, *, lamp_share: float | None = N
     warmth = generator.normal(0, 0.12, 2)
     tints = np.exp(warmth[:, None] * np.array([0.6, 0.0, -0.8]))
     environment = np.zeros((9, 3))
-    # A flat part, then slopes (light mostly from above) and curvatures of decreasing strength.
+    # First the constant, then degree 1 (light mostly from above), then weaker degree 2.
     white = 2 * np.sqrt(np.pi)
     environment[0] = white
     slopes = np.array([0.3, 0.1, 0.0]) + generator.normal(0, 0.32, 3)
@@ -80,7 +80,7 @@ def random_light(generator: np.random.Generator, *, lamp_share: float | None = N
 
 
 def sphere_normals(count: int = 400) -> Float[Array, "N 3"]:
-    """Return evenly spread unit vectors on the half of a sphere that faces the viewer."""
+    """Return evenly spread unit vectors, light axes, on the half sphere that faces the viewer."""
     k = np.arange(2 * count) + 0.5
     height, angle = 1 - k / count, np.pi * (1 + 5**0.5) * k
     ring = np.sqrt(1 - height**2)

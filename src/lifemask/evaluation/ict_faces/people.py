@@ -1,4 +1,4 @@
-"""Random test people and moments: identities, expressions, poses."""
+"""Random test people and shots: identities, expressions, poses."""
 
 import numpy as np
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from lifemask.evaluation.ict_faces.skin import random_appearance
 
 Array = np.ndarray
 
-# Expressions as people make them: what moves together, both sides at once, and how far.
+# Usual expressions: the ICT weights that are used together, for both sides.
 _MOODS: tuple[dict[str, float], ...] = (
     {},
     {"mouthSmile": 0.6, "cheekSquint": 0.4, "eyeSquint": 0.2},
@@ -26,13 +26,13 @@ _MOODS: tuple[dict[str, float], ...] = (
 
 
 def random_person(head: IctHead, generator: np.random.Generator) -> Person:
-    """Return a random identity, all modes drawn as often as they occur, with random colours."""
+    """Return a person with normally distributed identity coefficients and random colours."""
     identity = generator.normal(0, 0.8, len(head.model.identity_basis)).clip(-2.5, 2.5)
     return Person(identity, random_appearance(head, generator))
 
 
 def random_expression(head: IctHead, generator: np.random.Generator) -> Float[Array, "E"]:
-    """Return a mood of random strength, not quite symmetric, and a few weak movements more."""
+    """Return a usual expression of random strength, slightly asymmetric, plus weak movements."""
     names = head.model.expression_names
     weights = np.zeros(len(names))
     mood = _MOODS[generator.choice(len(_MOODS), p=_chances())]
@@ -43,7 +43,7 @@ def random_expression(head: IctHead, generator: np.random.Generator) -> Float[Ar
     for index in generator.choice(len(names), 4, replace=False):
         if not names[index].startswith(("eyeLook", "jaw", "mouthClose")):
             weights[index] += generator.uniform(0, 0.25)
-    # Between wide open and a blink, which is rare.
+    # Partly closed eyes; a complete blink is rare.
     if "eyeBlink" not in mood and generator.random() < 0.4:
         lids = [i for i, name in enumerate(names) if name.startswith("eyeBlink")]
         weights[lids] = generator.uniform(0, 0.25)
@@ -62,13 +62,13 @@ def random_shot(
     *,
     yaw_range_degrees: tuple[float, float],
 ) -> Shot:
-    """Return a random moment: expression, gaze, pose, camera and light.
+    """Return a random shot: expression, gaze, pose, camera and light.
 
     Args:
-        head: what the person is made of.
-        person: whom to photograph.
+        head: the model of the person.
+        person: the person in the photo.
         generator: source of randomness.
-        yaw_range_degrees: absolute yaw, uniform between these; either side.
+        yaw_range_degrees: range of absolute yaw, uniform; the side is random.
     """
     expression = random_expression(head, generator)
     gaze = generator.normal(0, [0.12, 0.08]).clip(-0.35, 0.35)

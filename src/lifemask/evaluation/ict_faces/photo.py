@@ -1,8 +1,8 @@
 """Photos of test people with their complete truth.
 
 They are drawn at twice their size with the project's rasteriser, which is not evaluated. Shadows,
-specular light, ambient occlusion and camera degradations are added, so that the image model of no
-evaluated method is repeated.
+specular light, ambient occlusion and camera degradations are added, so the image model differs from
+that of every evaluated method.
 """
 
 import io
@@ -36,7 +36,7 @@ _SUPERSAMPLING = 2
 
 @dataclass(frozen=True)
 class FaceTruth:
-    """All that is known about one test photo. Maps are in its pixels, zero beside the face."""
+    """The truth of one test photo. Maps are in its pixels, zero outside the face."""
 
     yaw_degrees: float
     """Absolute yaw of the head."""
@@ -51,11 +51,11 @@ class FaceTruth:
     vertices_neutral: Float[Array, "F 3"]
     """The same person without expression, head axes, metres."""
     visible: Bool[Array, "F"]
-    """Which of them the camera sees."""
+    """Whether each face vertex is visible to the camera."""
     albedo_points: Float[Array, "F 3"]
-    """Their linear RGB reflectance."""
+    """Linear RGB reflectance of the face vertices."""
     skin: Bool[Array, "H W"]
-    """Where the skin of the face, not of ears and neck, is seen: no hair, nothing before it."""
+    """True on visible skin of the face, without ears and neck; not on hair."""
     normals: Float[Array, "H W 3"]
     """Unit normals (+x image right, +y up, +z to the viewer)."""
     albedo: Float[Array, "H W 3"]
@@ -75,14 +75,14 @@ def photograph(
 def photograph_lit(
     head: IctHead, person: Person, shot: Shot, light: TestLight
 ) -> UInt8[Array, "H W 3"]:
-    """Return the same moment under another light, without specular light and camera degradations."""
+    """Return the shot under another light, sRGB, without specular light and camera degradations."""
     colour = _Scene.build(head, person, shot).colour(light, specular=False)
     return pixels_from_image(torch.from_numpy(colour.transpose(2, 0, 1)))
 
 
 @dataclass(frozen=True)
 class _Scene:
-    """One moment, drawn at twice the photo's size except for its light."""
+    """One shot, drawn at twice the photo's size, without light."""
 
     head: IctHead
     person: Person
@@ -91,9 +91,9 @@ class _Scene:
     """Vertices of head, hair and torso, camera axes."""
     triangles: Array
     normals: Float[Array, "A 3"]
-    """Of the vertices, light axes."""
+    """Unit normals of the vertices, light axes."""
     fragments: Fragments
-    """At twice the size."""
+    """The rasterised triangles, at twice the size."""
     albedo: Float[Array, "h w 3"]
     skin_triangles: Bool[Array, "T"]
     """Triangles of the face without ears and neck."""
@@ -116,8 +116,8 @@ class _Scene:
         corners = torch.from_numpy(triangles)
         in_camera = camera.to_camera(points)
         normals = light_axes_from_camera(vertex_normals(in_camera, corners))
-        # Hair and torso share no vertex with the head, but the skin has its own normals anyway:
-        # lips and lids would otherwise bend towards mouth bag and sockets.
+        # The skin has normals of its own triangles only. Otherwise, the normals of lips and lids would
+        # bend towards mouth cavity and sockets. Hair and torso share no vertex with the head.
         own = light_axes_from_camera(
             vertex_normals(in_camera, torch.from_numpy(head.skin_triangles))
         )
@@ -139,7 +139,7 @@ class _Scene:
         return drawn.permute(1, 2, 0).numpy()
 
     def normal_image(self) -> Float[Array, "h w 3"]:
-        """Return unit normals, light axes, zero where nothing is seen."""
+        """Return unit normals, light axes, zero where nothing is drawn."""
         normals = self._image(self.normals)
         return normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
 
@@ -155,7 +155,7 @@ class _Scene:
         weight = self.fragments.barycentric.numpy()[covered][..., None]
         points = (in_light_axes[corner] * weight).sum(1)
         lit = np.zeros(covered.shape)
-        # A point a little outside its surface does not shade itself where light grazes.
+        # The point is moved a little outwards, so that its surface does not shadow it in grazing light.
         outside = points + 0.0025 * normals[covered]
         lit[covered] = light_reaches(in_light_axes, self.triangles, outside, light.direction)
         visibility = np.ones(len(self.in_camera))

@@ -1,4 +1,4 @@
-"""What surrounds a test face in its photo: hair, shoulders and a background out of focus."""
+"""The surroundings of a test face in its photo: hair, shoulders and a blurred background."""
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ TORSO_VERTICES = _RINGS * _SPOKES
 def hair_shell(
     head: IctHead, person: Person, vertices: Float[Array, "V 3"]
 ) -> tuple[Float[Array, "H 3"], Int[Array, "T 3"]]:
-    """Return a copy of the scalp lifted off the head; nothing for the bald and the shorn."""
+    """Return a copy of the scalp, moved outwards as hair; empty for people without hair."""
     if person.appearance.hair_metres == 0:
         return np.zeros((0, 3)), np.zeros((0, 3), np.int64)
     triangles = head.skin_triangles[(head.hairline[head.skin_triangles] > -0.003).all(1)]
@@ -34,7 +34,7 @@ def hair_shell(
 
 
 def torso(vertices: Float[Array, "V 3"]) -> tuple[Float[Array, "N 3"], Int[Array, "T 3"]]:
-    """Return plain shoulders below the neck."""
+    """Return simple shoulders below the neck: vertices in metres, and triangles."""
     bottom = vertices[:SKIN].min(0)[1]
     angle, ring = np.meshgrid(
         np.linspace(0, 2 * np.pi, _SPOKES, endpoint=False),
@@ -55,7 +55,7 @@ def background(size: int, generator: np.random.Generator) -> Float[Array, "h w 3
     """Return blurred bars on one colour, linear RGB.
 
     Args:
-        size: pixels on a side.
+        size: pixels per side.
         generator: source of randomness.
     """
     image = np.tile(generator.uniform(0.02, 0.7) * generator.uniform(0.7, 1.3, 3), (size, size, 1))

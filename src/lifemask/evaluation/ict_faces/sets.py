@@ -1,4 +1,4 @@
-"""The three sets of test faces, each drawn once and kept: stills, clips of one person, relit people."""
+"""The three sets of test faces, drawn once and kept: stills, clips of a person, relit people."""
 
 import zipfile
 from collections.abc import Callable
@@ -19,10 +19,10 @@ from lifemask.evaluation.ict_faces.photo import FaceTruth, photograph, photograp
 Array = np.ndarray
 
 STILLS, CLIPS, FRAMES, RELIT, LIGHTS = 300, 60, 4, 60, 3
-"""How many faces, clips and frames of each, and people with how many unseen lights."""
+"""Numbers of stills, clips, frames per clip, relit people, and unseen lights per person."""
 
 YAW_BINS_DEGREES = ((0.0, 30.0), (30.0, 60.0), (60.0, 90.0))
-"""The stills take them in turn, so that any first few are balanced."""
+"""Consecutive stills alternate between these bins, so the first few are balanced too."""
 
 _HALF = ("normals", "albedo", "albedo_points")
 _YAW = "yaw_degrees"
@@ -34,9 +34,9 @@ class TestFace:
     """One test photo on disk."""
 
     key: str
-    """Name within its set."""
+    """Name of the photo."""
     folder: Path
-    """Holds KEY.png and KEY.npz."""
+    """Folder of KEY.png and KEY.npz."""
 
     __test__ = False  # Not a test class, whatever its name begins with.
 
@@ -45,7 +45,7 @@ class TestFace:
         return _read_png(self.folder / f"{self.key}.png")
 
     def truth(self) -> FaceTruth:
-        """Return its truth."""
+        """Return the photo's truth."""
         with np.load(self.folder / f"{self.key}.npz", allow_pickle=False) as arrays:
             values = {f.name: arrays[f.name] for f in fields(FaceTruth) if f.name != _YAW}
             yaw = float(arrays[_YAW])
@@ -56,10 +56,10 @@ class TestFace:
 
 @dataclass(frozen=True)
 class RelitFace(TestFace):
-    """A test photo, and the same moment under lights that no program gets."""
+    """A test photo, and the same shot under lights that no program gets."""
 
     def relit(self) -> list[tuple[TestLight, UInt8[Array, "H W 3"]]]:
-        """Return the lights, and what a perfect camera sees under each."""
+        """Return the lights, each with its sRGB photo of a perfect camera."""
         with np.load(self.folder / f"{self.key}_lights.npz", allow_pickle=False) as arrays:
             parts = zip(arrays["environment"], arrays["direction"], arrays["lamp"], strict=True)
             lights = [TestLight(*part) for part in parts]
@@ -84,7 +84,7 @@ class TestFaces:
 
     @property
     def head(self) -> IctHead:
-        """The head that all people are made of.
+        """The head model of all people.
 
         Raises:
             EvaluationError: the model is missing or damaged.
@@ -94,7 +94,7 @@ class TestFaces:
     def stills(
         self, count: int = STILLS, progress: Callable[[int, int], None] | None = None
     ) -> list[TestFace]:
-        """Return photos of different people whose yaw takes the bins in turn."""
+        """Return photos of different people; consecutive photos alternate between the yaw bins."""
         faces = [TestFace(f"still_{i:03d}", self.folder) for i in range(count)]
 
         def draw(index: int) -> None:
@@ -110,7 +110,7 @@ class TestFaces:
     def clips(
         self, count: int = CLIPS, progress: Callable[[int, int], None] | None = None
     ) -> list[list[TestFace]]:
-        """Return frames of one person each: pose, expression, camera and light differ."""
+        """Return clips, each with frames of one person: pose, expression, camera and light differ."""
         clips = [
             [TestFace(f"clip_{i:02d}_{frame}", self.folder) for frame in range(FRAMES)]
             for i in range(count)
@@ -129,7 +129,7 @@ class TestFaces:
     def relit(
         self, count: int = RELIT, progress: Callable[[int, int], None] | None = None
     ) -> list[RelitFace]:
-        """Return photos of different people with three more lights each."""
+        """Return photos of different people, each with three more lights."""
         faces = [RelitFace(f"relit_{i:02d}", self.folder) for i in range(count)]
 
         def draw(index: int) -> None:
@@ -163,7 +163,7 @@ class TestFaces:
         draw: Callable[[int], None],
         progress: Callable[[int, int], None] | None,
     ) -> None:
-        """Draw what is not there yet; the truth is written last and so tells what is finished."""
+        """Draw the missing photos; the truth is written last, so its file marks a finished photo."""
         for index, key in enumerate(last_keys):
             if not _is_whole(self.folder / f"{key}.npz"):
                 draw(index)

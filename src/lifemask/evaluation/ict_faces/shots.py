@@ -1,4 +1,4 @@
-"""A test person and a moment: expression, gaze, pose, camera and light."""
+"""A test person and a shot: expression, gaze, pose, camera and light."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA, PerspectiveCamera,
 Array = np.ndarray
 
 PHOTO_SIZE = 256
-"""Pixels on a side; the photo is the face."""
+"""Pixels per side; the face fills the photo."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """Who is photographed."""
+    """The person in a photo."""
 
     identity: Float[Array, "I"]
     """ICT's coefficients, standard deviations."""
@@ -29,16 +29,16 @@ class Person:
 
 @dataclass(frozen=True)
 class Shot:
-    """How a person is photographed."""
+    """The conditions of one photo of a person."""
 
     expression: Float[Array, "E"]
     """ICT's weights, 0 to 1."""
     gaze: Float[Array, "2"]
     """(yaw towards +X, pitch up), radians."""
     camera: PerspectiveCamera
-    """Its world is the head's space."""
+    """The camera; its world space is head space."""
     yaw_degrees: float
-    """Turn of the head about its vertical axis; positive shows the subject's right side."""
+    """Rotation of the head about its vertical axis; positive shows the subject's right side."""
     light: TestLight
     """Environment and lamp."""
     camera_seed: int
@@ -53,7 +53,7 @@ def look_at_face(
     *,
     yaw_degrees: float,
 ) -> PerspectiveCamera:
-    """Return a camera at a random distance, pitch, roll and framing for a face turned by a yaw."""
+    """Return a camera with random distance, pitch, roll and framing for a head with a given yaw."""
     pitch, roll = np.radians(np.clip(generator.normal(0, [9, 7]), -25, 25))
     yaw = np.radians(yaw_degrees)
     turn_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
@@ -69,7 +69,7 @@ def look_at_face(
     in_camera = points @ rotation.T + [0, 0, distance]
     slopes = in_camera[:, :2] / in_camera[:, 2:]
     low, high = slopes.min(0), slopes.max(0)
-    # The points end at the brows; the face goes on.
+    # The points end at the brows, but the face continues above.
     up = rotation @ [0.0, 0.075, 0.02] + [0, 0, distance]
     low, high = np.minimum(low, up[:2] / up[2]), np.maximum(high, up[:2] / up[2])
     focal = PHOTO_SIZE / ((high - low).max() * generator.uniform(1.1, 1.4))

@@ -1,8 +1,8 @@
 """Procedural skin for test people: tones, lips, brows, beard shadow, freckles and moles.
 
-Nothing here comes from the project's albedo basis. Skin tone follows two pigments, melanin and
-haemoglobin, that absorb in the logarithm (Tsumura et al., "Image-based skin color and texture
-analysis/synthesis by extracting hemoglobin and melanin information", 2003); a third of the
+This module does not use the project's albedo basis. Skin tone depends on two pigments, melanin and
+haemoglobin, whose effects add up in the logarithm (Tsumura et al., "Image-based skin color and
+texture analysis/synthesis by extracting hemoglobin and melanin information", 2003); a third of the
 variation is not symmetric.
 """
 
@@ -24,9 +24,9 @@ from lifemask.rendering.uv import rasterize_uv
 Array = np.ndarray
 
 RESOLUTION = 640
-"""Texels along each side; the face has the left half."""
+"""Texels along each side; the face is in the left half."""
 
-# Log-reflectance of skin without pigment and what one unit of each pigment takes away (R, G, B).
+# Log reflectance of skin without pigment, and its decrease per unit of each pigment (R, G, B).
 _PALE = np.log([0.66, 0.50, 0.42])
 _MELANIN = np.array([0.66, 0.90, 1.08])
 _HAEMOGLOBIN = np.array([0.06, 0.34, 0.29])
@@ -34,10 +34,10 @@ _HAEMOGLOBIN = np.array([0.06, 0.34, 0.29])
 
 @dataclass(frozen=True)
 class _Texels:
-    """Where the texels lie on the mean head, and which features they belong to, 0 to 1."""
+    """Places of the texels on the mean head, and weights 0 to 1 of the features there."""
 
     inside: Bool[Array, "R R"]
-    """Texels that some triangle covers; the rest of the arrays holds these alone."""
+    """Texels that a triangle covers; the other arrays hold only these."""
     position: Float[Array, "P 3"]
     hairline: Float[Array, "P"]
     lips: Float[Array, "P"]
@@ -47,7 +47,7 @@ class _Texels:
     beard: Float[Array, "P"]
     flush: Float[Array, "P"]
     inner: Float[Array, "P"]
-    """Mouth bag and eye sockets."""
+    """Mouth cavity and eye sockets."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Appearance:
     """The colours of one test person."""
 
     texture: Float[Array, "3 R R"]
-    """Linear RGB of skin, mouth bag and sockets."""
+    """Linear RGB of skin, mouth cavity and sockets."""
     vertex_colours: Float[Array, "V 3"]
-    """Linear RGB of eyeballs, teeth, gums and tongue; anything elsewhere."""
+    """Linear RGB of eyeballs, teeth, gums and tongue; undefined elsewhere."""
     hair_colour: Float[Array, "3"]
     """Linear RGB."""
     hair_metres: float
-    """How far the hair stands off the scalp; 0 is bald or shorn."""
+    """Thickness of the hair above the scalp; 0 means no hair."""
 
 
 def random_appearance(head: IctHead, generator: np.random.Generator) -> Appearance:
@@ -70,7 +70,7 @@ def random_appearance(head: IctHead, generator: np.random.Generator) -> Appearan
     melanin = generator.beta(1.1, 1.5) * 2.1
     haemoglobin = generator.uniform(0.3, 0.95)
     position = texels.position
-    # Fields of the two pigments: a symmetric share, and a share that is not.
+    # The field of each pigment has a symmetric and an asymmetric share.
     mirrored = position * np.where(position[:, :1] < 0, [-1.0, 1.0, 1.0], 1.0)
     melanin_field = 0.10 * _noise(mirrored, 0.05, generator) + 0.05 * _noise(
         position, 0.03, generator
@@ -133,7 +133,7 @@ def _mix(
 def _hair_colour(melanin: float, generator: np.random.Generator) -> Float[Array, "3"]:
     if generator.random() < 0.18:
         return np.full(3, generator.uniform(0.18, 0.5)) * [1.0, 0.98, 0.95]
-    # The darker the skin, the rarer fair hair.
+    # Fair hair is rarer if the skin is darker.
     dark = generator.beta(2.0, 1.0 + 1.2 * max(0.0, 1.2 - melanin))
     fair, brown, black = np.array([[0.38, 0.25, 0.12], [0.10, 0.05, 0.028], [0.018, 0.014, 0.013]])
     return fair * 2 ** (-4 * dark) * (1 - dark) + brown * 2 * dark * (1 - dark) + black * dark**2
@@ -228,7 +228,7 @@ def _measure_texels(head: IctHead) -> _Texels:
 
 
 def _inside_lips(position: Float[Array, "P 3"], points: Float[Array, "68 3"]) -> Float[Array, "P"]:
-    """Return how surely texels lie within the outer outline of the lips, seen from the front."""
+    """Return weights, 0 to 1, of texels inside the outer outline of the lips, from the front."""
     outline = points[[*range(48, 60), 48]]
     steps = np.linspace(0, 1, 24, endpoint=False)[:, None]
     rim = np.concatenate([a + steps * (b - a) for a, b in pairwise(outline)])
@@ -239,14 +239,14 @@ def _inside_lips(position: Float[Array, "P 3"], points: Float[Array, "68 3"]) ->
 
 
 def _distance(position: Float[Array, "P 3"], curve: Float[Array, "N 3"]) -> Float[Array, "P"]:
-    """Return the distance to a polyline, sampled densely."""
+    """Return the distance to a polyline, which is sampled densely."""
     steps = np.linspace(0, 1, 40)[:, None]
     samples = np.concatenate([a + steps * (b - a) for a, b in pairwise(curve)])
     return np.asarray(KDTree(samples).query(position)[0])
 
 
 def _bleed(texture: Float[Array, "3 R R"], inside: Bool[Array, "R R"]) -> Float[Array, "3 R R"]:
-    """Return the texture with its colours carried past the borders of its charts."""
+    """Return the texture with its colours extended beyond the borders of its charts."""
     filled, known = texture.copy(), inside.copy()
     for _ in range(4):
         total, count = np.zeros_like(filled), np.zeros(known.shape)

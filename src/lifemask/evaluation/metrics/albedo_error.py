@@ -1,4 +1,4 @@
-"""Predicted albedo against photometric stereo, and how much it changes with the light."""
+"""Difference of predicted albedo from photometric stereo, and its change with the light."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -16,7 +16,7 @@ def albedo_error(
     Args:
         predicted: grey albedo in any unit; zero means no prediction.
         true: grey albedo in the photos' grey values.
-        mask: where to measure.
+        mask: the pixels to measure.
     """
     return relative_error(predicted, true, mask)
 
@@ -27,7 +27,7 @@ def albedo_variation(
     """Return the median over the mask of the standard deviation over lights / mean, percent.
 
     Each map is first divided by its own median over the mask. A constant albedo has 0, so
-    the figure has a meaning only beside the error.
+    the figure is meaningful only together with the error.
     """
     values = under_lights[:, mask]
     values = values / np.maximum(np.median(values, axis=1, keepdims=True), 1e-9)

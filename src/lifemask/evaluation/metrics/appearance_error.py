@@ -1,4 +1,4 @@
-"""Errors of albedo and light that share one free scale, and of a photo predicted under new light."""
+"""Errors of albedo and light, which share one free scale, and of photos predicted in new light."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from lifemask.io.colour import srgb_from_linear
 
 
 def best_scale(predicted: Float[np.ndarray, "*N"], true: Float[np.ndarray, "*N"]) -> float:
-    """Return the factor that takes predicted to true with the least squared error; 0 for nothing."""
+    """Return k with the least squared error of k predicted - true; 0 if all predictions are 0."""
     predicted = predicted.astype(np.float64)
     energy = float((predicted**2).sum())
     return float((predicted * true).sum()) / energy if energy > 0 else 0.0
@@ -20,10 +20,10 @@ def best_scale(predicted: Float[np.ndarray, "*N"], true: Float[np.ndarray, "*N"]
 def nearest_filled(
     values: Float[np.ndarray, "H W C"], given: Bool[np.ndarray, "H W"]
 ) -> Float[np.ndarray, "H W C"]:
-    """Return a map whose empty pixels repeat the nearest given one, as a compositor fills a rim.
+    """Return a map with the value of the nearest given pixel in each empty pixel.
 
-    Otherwise the black pixels beside a mesh that ends one pixel too early would outweigh the errors
-    of all the others.
+    Without this, the black pixels beside a mesh that ends one pixel too early would dominate the
+    error.
     """
     if not given.any():
         return values
@@ -52,9 +52,9 @@ def relit_psnr(
     """Return the PSNR in decibels over the mask, sRGB values, after one scale in linear light.
 
     Args:
-        predicted: linear RGB; black where the program gives nothing.
+        predicted: linear RGB; black where there is no prediction.
         true: linear RGB.
-        mask: where to measure.
+        mask: the pixels to measure.
     """
     p, t = predicted[mask].astype(np.float64), true[mask].astype(np.float64)
     scaled = torch.from_numpy((best_scale(p, t) * p).clip(0, 1))

@@ -1,4 +1,4 @@
-"""How sure a figure is: 95 % intervals by resampling what could have been drawn differently."""
+"""Uncertainty of figures: 95 % intervals by resampling people or photos."""
 
 from collections.abc import Callable, Sequence
 
@@ -30,7 +30,7 @@ def bootstrap_half_width(
         The half width; NaN for fewer than three items.
     """
     if count < 3:
-        return float("nan")  # Draws from one or two say nothing about those that were not drawn.
+        return float("nan")  # One or two items are too few for an interval.
     generator = np.random.default_rng(seed)
     classes = np.zeros(count, np.int64) if strata is None else strata
     members = [np.flatnonzero(classes == c) for c in np.unique(classes)]
@@ -59,8 +59,8 @@ def mean_and_half_width(
     Args:
         values: one for each photo.
         seed: seed of the draws.
-        people: who is on each photo; a draw takes all photos of a person or none, because they
-            err together. None: each photo shows somebody else.
+        people: the person on each photo; a draw takes all photos of a person or none, because their
+            errors are correlated. None: each photo shows another person.
         samples: number of draws.
     """
     if people is None:

@@ -1,14 +1,14 @@
-"""Distance between points in the image relative to the face's size: NME."""
+"""Normalised mean error (NME): distance between image points relative to the face's size."""
 
 import numpy as np
 from jaxtyping import Float
 
 INNER = slice(17, 68)
-"""iBUG points without the jaw; jaw points are defined on the skin by some, on its outline by others."""
+"""iBUG points without the jaw; some programs fix jaw points on the skin, others on its outline."""
 
 
 def box_size(points: Float[np.ndarray, "N 2"]) -> float:
-    """Return the square root of the area of the points' tight box, pixels."""
+    """Return the square root of the area of the points' bounding box, pixels."""
     return float(np.sqrt(np.prod(points.max(0) - points.min(0))))
 
 
@@ -22,7 +22,7 @@ def box_error(
     Args:
         predicted: pixels.
         true: the same points, hidden ones too.
-        landmarks68: the true iBUG points, whose box is the unit for sparse and dense errors alike.
+        landmarks68: the true iBUG points; their box is the unit for sparse and for dense errors.
     """
     distance = np.linalg.norm(predicted.astype(np.float64) - true, axis=-1)
     return 100 * float(distance.mean()) / box_size(landmarks68)

@@ -1,13 +1,13 @@
-"""Whether neutral shapes tell people apart: distances after rigid alignment, and their AUC."""
+"""Whether neutral shapes distinguish people: distances after rigid alignment, and their AUC."""
 
 import numpy as np
 from jaxtyping import Float, Int
 
 
 def shape_distances(shapes: Float[np.ndarray, "N V 3"]) -> Float[np.ndarray, "N N"]:
-    """Return the RMS distance of corresponding vertices after the best rigid motion, by pairs.
+    """Return for each pair the RMS distance of corresponding vertices after the best rigid motion.
 
-    In the unit of the shapes. Kabsch, "A solution for the best rotation to relate two sets of
+    The unit is that of the shapes. Kabsch, "A solution for the best rotation to relate two sets of
     vectors", 1976; the residual follows from the singular values alone.
     """
     centred = shapes.astype(np.float64) - shapes.mean(1, keepdims=True, dtype=np.float64)
@@ -29,14 +29,14 @@ def same_person_auc(
     people: Int[np.ndarray, "N"],
     photos: Int[np.ndarray, "N"] | None = None,
 ) -> float:
-    """Return the chance that two photos of one person are nearer than two of different people.
+    """Return the probability that two photos of one person are nearer than two of different people.
 
-    Ties count one half. NaN without both kinds of pairs.
+    Ties count one half. The result is NaN without both kinds of pairs.
 
     Args:
-        distances: between photos.
-        people: which person each photo shows.
-        photos: what each row is, where a bootstrap repeats rows: a photo is never paired with
+        distances: distances between photos.
+        people: the person on each photo.
+        photos: the photo of each row, if a bootstrap repeats rows; a photo is never paired with
             itself. None: all rows are different photos.
     """
     photos = np.arange(len(people)) if photos is None else photos

@@ -1,4 +1,4 @@
-"""Whether predicted normals differ from the average person's in the way the true ones do."""
+"""Whether predicted normals deviate from those of the average person like the true normals."""
 
 from typing import Literal
 
@@ -14,8 +14,8 @@ def masked_blur(
     """Return Gaussian means over the masked pixels around each pixel.
 
     Args:
-        values: what to blur; pixels outside the mask have no influence.
-        mask: which pixels count.
+        values: the map to blur; pixels outside the mask have no influence.
+        mask: the pixels that count.
         sigma: pixels; the kernel ends at three sigma.
     """
     radius = max(1, round(3 * sigma))
@@ -36,17 +36,17 @@ def individuality(
     *,
     sigma: float = 5.0,
 ) -> dict[Literal["low", "high"], Float[np.ndarray, "N N"]]:
-    """Return how well each person's predicted deviation correlates with each person's true one.
+    """Return the correlations of each person's predicted deviation and each person's true one.
 
     A deviation is the normals minus the mean normals of the other people, predicted or true, each
     minus its own mean over the pixels. Entry [i, j] is the correlation of person i's prediction
-    with person j's truth over pixels and components: the diagonal is the score, and the right
-    person fits best where it holds the row's maximum.
+    with person j's truth over pixels and components. The diagonal is the score; where it is the
+    row's maximum, the right person fits best.
 
     Args:
         predicted: unit normals, zero where there is no prediction.
         true: unit normals.
-        skin: where the truth is trusted.
+        skin: pixels with reliable truth.
         sigma: pixels; "low" is the masked Gaussian mean, "high" the rest.
     """
     count = len(predicted)
@@ -72,7 +72,7 @@ def individuality(
 
 
 def _correlation(a: Float[np.ndarray, "P 3"], b: Float[np.ndarray, "P 3"]) -> float:
-    """Return the correlation of all components; 0 where one side does not vary or is empty."""
+    """Return the correlation of all components; 0 if one side does not vary or is empty."""
     if not len(a):
         return 0.0
     a, b = a - a.mean(0), b - b.mean(0)

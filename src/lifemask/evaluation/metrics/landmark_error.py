@@ -4,13 +4,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 EAR_LOBES = (12, 16)
-"""AFLW points that count in the box but are not scored."""
+"""AFLW points that count for the box but not for the error."""
 
 YAW_BINS_DEGREES = ((0, 30), (30, 60), (60, 180))
 """Bins of absolute yaw, upper ends included."""
 
-# The nineteen scored points from the 68 iBUG points, one table for every program; the ear lobes
-# get a placeholder, jaw points 2 and 14.
+# iBUG points for AFLW's points, the same table for every program; the ear lobes, which are not
+# scored, get jaw points 2 and 14 as placeholders.
 _AFLW21_FROM_IBUG68 = (
     *((17,), (19,), (21,), (22,), (24,), (26,)),
     *((36,), (36, 37, 38, 39, 40, 41), (39,), (42,), (42, 43, 44, 45, 46, 47), (45,)),
@@ -31,8 +31,8 @@ def aflw21_error(
 ) -> Float[np.ndarray, "N"]:
     """Return each photo's error in percent.
 
-    The mean distance over the annotated points without the ear lobes, divided by the square root
-    of the area of the tight box of all annotated points, ear lobes included.
+    It is the mean distance over the annotated points without the ear lobes, divided by the square
+    root of the area of the bounding box of all annotated points, ear lobes included.
 
     Args:
         predicted: pixels.

@@ -1,4 +1,4 @@
-"""How much landmarks move when the photo changes in ways that do not move the face."""
+"""Movement of landmarks when the photo changes without a movement of the face."""
 
 import io
 
@@ -12,10 +12,10 @@ from lifemask.io.colour import image_from_pixels, pixels_from_image
 def perturb(
     pixels: UInt8[np.ndarray, "H W 3"], generator: np.random.Generator
 ) -> tuple[UInt8[np.ndarray, "H W 3"], Float[np.ndarray, "2 3"]]:
-    """Return the photo shifted, scaled, brightened and compressed, and how to map points back.
+    """Return the shifted, scaled, brightened and compressed photo, and the map of points back.
 
-    Shift within 2 pixels, scale within 1 % about the centre, gain within 3 % of linear light,
-    JPEG quality 80 to 95; all uniform.
+    The shift is within 2 pixels, the scale within 1 % about the centre, the gain within 3 % of
+    linear light, and the JPEG quality 80 to 95; all uniform.
 
     Returns:
         The photo, of the same size, and the affine map from its pixels to the original's.

@@ -1,4 +1,4 @@
-"""How similar a render and its photo are to networks: LPIPS over skin, and identity embeddings."""
+"""Similarity of a render and its photo by networks: LPIPS over skin, and identity embeddings."""
 
 from functools import cache
 
@@ -21,12 +21,12 @@ def skin_lpips(
     pixels: UInt8[np.ndarray, "H W 3"],
     skin: Bool[np.ndarray, "H W"],
 ) -> float | None:
-    """Return LPIPS over skin on the square around it at 224 pixels; None without the weights.
+    """Return LPIPS over skin, on the square around the skin at 224 pixels; None without weights.
 
     Args:
         composite: sRGB, 0 to 1.
         pixels: the photo, sRGB.
-        skin: not empty.
+        skin: the pixels to compare; not empty.
     """
     network = _lpips()
     if network is None:
@@ -49,13 +49,13 @@ def identity_similarity(
     pixels: UInt8[np.ndarray, "H W 3"],
     landmarks68: Float[np.ndarray, "68 2"],
 ) -> float | None:
-    """Return the cosine of SFace's embeddings of photo and render; None without the weights.
+    """Return the cosine of SFace's embeddings of photo and render; None without weights.
 
     Args:
         render: linear RGB; its mean colour fills the rest of the image.
-        mask: where the render is; None is returned where it is empty.
+        mask: the pixels of the render; if empty, the result is None.
         pixels: the photo, sRGB.
-        landmarks68: iBUG points in the photo's pixels, by which both are aligned.
+        landmarks68: iBUG points in the photo's pixels, which align both images.
     """
     network = _sface()
     if network is None or not mask.any():
@@ -75,7 +75,7 @@ def identity_similarity(
 
 
 def _square(array: Float[np.ndarray, "H W C"], left: int, top: int, side: int) -> Tensor:
-    """Return a square of an image, zero outside, resized to the size LPIPS gets."""
+    """Return a square of an image, zero outside, resized to the input size of LPIPS."""
     height, width = array.shape[:2]
     square = np.zeros((side, side, array.shape[2]), np.float32)
     y0, y1, x0, x1 = max(top, 0), min(top + side, height), max(left, 0), min(left + side, width)

@@ -20,9 +20,9 @@ def angle_degrees(
 def mean_of_others(
     maps: Float[np.ndarray, "N H W C"], masks: Bool[np.ndarray, "N H W"]
 ) -> tuple[Float[np.ndarray, "N H W C"], Bool[np.ndarray, "N H W"]]:
-    """Return for each person the mean map of the other people, and where it may be trusted.
+    """Return for each person the mean map of the other people, and where it is reliable.
 
-    It may be trusted where at least half as many others as there are people have a value.
+    It is reliable where the number of other people with a value is at least half that of all people.
     """
     weights = masks[..., None].astype(np.float64)
     count = masks.sum(0) - masks.astype(np.int64)
@@ -40,7 +40,7 @@ def median_normal_angle(
     Args:
         predicted: normals of any length; shorter than one half means no prediction.
         true: unit normals.
-        mask: where to measure.
+        mask: the pixels to measure.
     """
     answered = np.linalg.norm(predicted, axis=-1) > 0.5
     angles = np.where(answered, angle_degrees(unit(predicted), true), 90.0)

@@ -1,4 +1,4 @@
-"""How much normals change with the light, relative to how much they differ between people."""
+"""Change of normals with the light, relative to their difference between people."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -11,12 +11,12 @@ def changes_with_light(
     others: list[Float[np.ndarray, "H W 3"]],
     skin: Bool[np.ndarray, "H W"],
 ) -> list[float]:
-    """Return the median angle over skin to the normals under frontal light, one per other light.
+    """Return the median angle in degrees over skin to the normals under frontal light, by light.
 
     Args:
         frontal: unit normals, zero where there is no prediction: such a pixel counts 90 degrees.
         others: the same person's normals under other lights.
-        skin: where to measure.
+        skin: the pixels to measure.
     """
     return [float(np.median(angle_degrees(o, frontal)[skin])) for o in others]
 
@@ -24,7 +24,7 @@ def changes_with_light(
 def difference_between_people(
     frontal: Float[np.ndarray, "N H W 3"], skin: Bool[np.ndarray, "N H W"]
 ) -> Float[np.ndarray, "N N"]:
-    """Return the median angle over common skin between each two people; NaN on the diagonal."""
+    """Return the median angle in degrees over common skin of each pair; NaN on the diagonal."""
     count = len(frontal)
     result = np.full((count, count), np.nan)
     for i in range(count):
@@ -40,8 +40,8 @@ def stability(
 ) -> float:
     """Return the median change over the median difference between people; 0 is perfect.
 
-    NaN where everyone gets the same normals. Rows and columns may repeat people (as a bootstrap
-    does): a person is never compared to themselves, because that entry is NaN.
+    It is NaN if all people have the same normals. Rows and columns may repeat people, as in a
+    bootstrap: a person is never compared to themselves, because that entry is NaN.
     """
     pairs = between_people[np.tril_indices(len(between_people), -1)]
     difference = np.nanmedian(pairs) if np.isfinite(pairs).any() else 0.0

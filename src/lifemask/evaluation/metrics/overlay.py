@@ -1,4 +1,4 @@
-"""How close the render is to the photo over skin."""
+"""Difference between the render and the photo over skin."""
 
 import numpy as np
 import torch
@@ -15,14 +15,14 @@ def composite_over_skin(
 ) -> Float[np.ndarray, "H W 3"]:
     """Return the photo with its skin replaced by the render, sRGB in [0, 1].
 
-    Skin that the program leaves empty takes the mean colour of the photo's skin, so that a program
-    gains nothing by leaving difficult pixels out.
+    Skin that the program leaves empty gets the mean colour of the photo's skin, so that leaving out
+    difficult pixels brings no advantage.
 
     Args:
         render: linear RGB.
-        rendered: where the program renders something.
+        rendered: the pixels that the program renders.
         photo: sRGB.
-        skin: which pixels to replace.
+        skin: the pixels to replace.
     """
     target = photo.astype(np.float64) / 255
     result = target.copy()

@@ -1,4 +1,4 @@
-"""How much of a predicted albedo no combination of the albedo basis can explain."""
+"""The part of a predicted albedo that no combination of the albedo modes explains."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -17,14 +17,14 @@ def unexplained_log_albedo(
     *,
     sigma_pixels: float,
 ) -> float:
-    """Return the RMS of the log-albedo that the best combination of all modes leaves.
+    """Return the RMS residual of log albedo after the best combination of all modes.
 
     Albedo, mean and modes are first blurred over the skin, so that finer structure (pores, moles,
-    beard) neither counts nor helps.
+    beard) has no influence.
 
     Args:
         albedo: linear reflectance on the photo's pixels.
-        mean_log: the basis' mean log-albedo at the same pixels.
+        mean_log: the model's mean log albedo at the same pixels.
         basis_log: its modes at the same pixels.
         skin: the visible skin.
         sigma_pixels: sigma of the blur: 4 mm on the face.

@@ -1,14 +1,14 @@
-"""Error of a photo predicted under another light as albedo times the cosine to the lamp."""
+"""Error of photos predicted under another light, as albedo times the cosine to the lamp."""
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 DARKEST = 8.0
-"""Grey value below which a photo is too dark to divide by."""
+"""Smallest grey value by which errors are divided."""
 
 
 def weighted_median(values: Float[np.ndarray, "N"], weights: Float[np.ndarray, "N"]) -> float:
-    """Return the value that half of the weight lies below."""
+    """Return the weighted median: half of the weight lies below it."""
     order = np.argsort(values)
     cumulative = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
@@ -21,12 +21,12 @@ def relative_error(
 ) -> float:
     """Return the median over the mask of |k predicted - photo| / max(photo, 8), percent.
 
-    The scale k minimises the sum of |k predicted - photo| over what the prediction lights.
+    The scale k minimises the sum of |k predicted - photo| over pixels with a positive prediction.
 
     Args:
         predicted: any unit; zero means no light or no prediction.
         photo: grey values 0 to 255.
-        mask: where to measure.
+        mask: the pixels to measure.
     """
     p, truth = predicted[mask], photo[mask]
     lit = p > 1e-3 * max(p.max(initial=0.0), 1e-12)
@@ -39,7 +39,7 @@ def lambertian(
     normals: Float[np.ndarray, "H W 3"],
     direction: Float[np.ndarray, "3"],
 ) -> Float[np.ndarray, "H W"]:
-    """Return albedo times max(0, n . l): what a lamp in this direction shows."""
+    """Return albedo times max(0, n . l), the picture with a lamp in this direction."""
     return albedo * np.maximum(normals @ direction, 0)
 
 
@@ -48,5 +48,5 @@ def albedo_by_division(
     normals: Float[np.ndarray, "H W 3"],
     direction: Float[np.ndarray, "3"],
 ) -> Float[np.ndarray, "H W"]:
-    """Return the photo divided by the cosine to its known lamp, which is taken as at least 0.1."""
+    """Return the photo divided by the cosine to its known lamp, or by 0.1 if that is larger."""
     return photo / np.maximum(normals @ direction, 0.1)

@@ -1,4 +1,4 @@
-"""Error of a predicted surface in metres, after the scale, rotation and translation that fit best."""
+"""Error of a predicted surface in metres, after the best similarity transform."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ Motion = Callable[[Float[np.ndarray, "N 3"]], Float[np.ndarray, "N 3"]]
 
 
 def similarity(source: Float[np.ndarray, "N 3"], target: Float[np.ndarray, "N 3"]) -> Motion:
-    """Return the motion with scale that takes source to target best (Umeyama, 1991)."""
+    """Return the best motion with scale from source to target (Umeyama, 1991)."""
     scale, rotation, shift = (
         part.numpy()
         for part in align_points(
@@ -28,7 +28,7 @@ def similarity(source: Float[np.ndarray, "N 3"], target: Float[np.ndarray, "N 3"
 def corresponding_error(
     predicted: Float[np.ndarray, "N 3"], true: Float[np.ndarray, "N 3"]
 ) -> float:
-    """Return the mean distance of corresponding points after the best similarity.
+    """Return the mean distance of corresponding points after the best similarity transform.
 
     It includes sliding along the surface, unlike the distance to the closest point.
     """
@@ -44,16 +44,16 @@ def surface_error(
     start: Motion,
     iterations: int = 5,
 ) -> float:
-    """Return the RMS distance from true points to a predicted surface placed by ICP with scale.
+    """Return the RMS distance from true points to a predicted surface, aligned by ICP with scale.
 
     Besl and McKay, "A method for registration of 3-D shapes", 1992.
 
     Args:
-        vertices: of the predicted surface.
+        vertices: vertices of the predicted surface, metres.
         surface: its triangles.
-        true: points of the true surface.
+        true: points of the true surface, metres.
         start: motion of the surface before the first search for closest points, from landmarks.
-        iterations: how often the surface is placed anew.
+        iterations: number of alignments.
     """
     placed = start(vertices.astype(np.float64))
     found = surface.closest(placed, true)

@@ -1,1 +1,1 @@
-"""What can be evaluated: systems that run on photos, and predictions stored by other programs."""
+"""Systems that can be evaluated: they run on photos, or read predictions of other programs."""

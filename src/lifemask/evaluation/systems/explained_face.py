@@ -1,4 +1,4 @@
-"""An explained face as the arrays that benchmarks read: its mesh, points, normals, depth, colours."""
+"""An explained face as arrays for benchmarks: its mesh, points, normals, depth and colours."""
 
 from dataclasses import replace
 
@@ -12,18 +12,18 @@ from lifemask.morphable.contour import visible_landmarks68
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.head_surface import vertex_uv
 from lifemask.morphable.model import MorphableModel
-from lifemask.rendering.heads import HeadSurface, head_surface, render_head
+from lifemask.rendering.heads import HeadSurface, head_surface, head_vertices, render_head
 from lifemask.rendering.texture import sample_texture
 
 POINTS = ("landmarks68", "landmarks68_camera", "aflw21")
-"""Fields for which nothing is drawn."""
+"""Fields that need no drawing."""
 
 SHAPE = (
     *POINTS,
     *("vertices_camera", "vertices_head", "vertices_neutral", "triangles", "face_vertices"),
     *("normals", "mask", "depth"),
 )
-"""Fields that say nothing of colour and light."""
+"""Fields without colour and light."""
 
 
 @torch.no_grad()
@@ -37,11 +37,11 @@ def face_prediction(
     """Return one explained face as arrays.
 
     Args:
-        model: the head of the face; on the CPU, as everything here.
-        face: in the photo's pixels.
-        landmarks68: iBUG points in head space; by default those on the outline that the camera sees
+        model: the head of the face; on the CPU, like all tensors here.
+        face: the face, in the photo's pixels.
+        landmarks68: iBUG points in head space; by default with the jaw on the visible outline
             (`visible_landmarks68`).
-        fields: what will be read; where that is landmarks alone, nothing is drawn. None: all.
+        fields: the fields to return; if they are only landmarks, nothing is drawn. None: all.
 
     Raises:
         EvaluationError: the head has no 68 or no 21 landmarks.
@@ -51,7 +51,7 @@ def face_prediction(
             "The head has no 68 or no 21 landmarks, so it cannot be evaluated. Use the default head."
         )
     camera, triangles = face.camera, model.triangles
-    vertices = model.vertices(face.coefficients)
+    vertices = head_vertices(model, face)
     if landmarks68 is None:
         landmarks68 = visible_landmarks68(model, vertices, camera)
     aflw21 = model.aflw21.points(vertices, triangles)
@@ -64,13 +64,12 @@ def face_prediction(
         return Prediction(**points)
     surface = head_surface(model, face)
     drawn = render_head(surface, camera, face.light, depth=face.depth).fine
-    moved = surface.mesh.vertices
     neutral = replace(model.neutral(), identity=face.coefficients.identity)
     return Prediction(
         **points,
-        vertices_camera=camera.to_camera(moved).numpy(),
-        vertices_head=moved.numpy(),
-        vertices_neutral=model.vertices(neutral).numpy(),
+        vertices_camera=camera.to_camera(vertices).numpy(),
+        vertices_head=vertices.numpy(),
+        vertices_neutral=head_vertices(model, face, neutral).numpy(),
         triangles=triangles.numpy(),
         face_vertices=(model.regions["face"] > 0.5).numpy(),
         vertices_albedo=_vertex_albedo(model, surface),

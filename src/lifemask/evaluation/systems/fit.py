@@ -22,10 +22,10 @@ from lifemask.pipeline.predictor import SystemPredictor
 from lifemask.pipeline.reconstructor import FaceReconstructor
 
 _SMALL_PHOTO = 256
-"""Pixels along the longer side up to which a texture of 512 texels holds every detail."""
+"""A texture of 512 texels is enough for photos of at most this many pixels a side."""
 
 _POINTS = ("landmarks68", "aflw21")
-"""What follows from the coarse fit without any texture."""
+"""Fields that the coarse fit gives without a texture."""
 
 
 class FitSystem:
@@ -42,10 +42,10 @@ class FitSystem:
         """Fit this head with these networks.
 
         Args:
-            name: what the row is called.
+            name: name of the row.
             perception: finds and measures faces.
             model: the head.
-            predictor: predicts where the fit starts; None: from landmarks alone.
+            predictor: predicts the start of the fit; None: the fit starts from landmarks alone.
             version: changes whenever predictions may change.
         """
         self.name = name
@@ -63,7 +63,7 @@ class FitSystem:
         """Load the networks and the head that ship with the package.
 
         Args:
-            system: a registered system whose predictions the fit starts from; None: no system.
+            system: a registered system that predicts the start of the fit; None: no system.
             weights: a file that a training wrote; by default those that ship with the package.
 
         Raises:
@@ -96,14 +96,14 @@ class FitSystem:
         return prediction_from_arrays(faces[0].arrays(), source="the fit") if faces else None
 
     def observe(self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool) -> FaceObservation | None:
-        """Return what the coarse fit is given about the largest face."""
+        """Return the observation of the largest face, the input of the coarse fit."""
         return observe_largest(self._perception, pixels, crop=crop, quality="fast")
 
     @torch.no_grad()
     def predict_from(
         self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
     ) -> Prediction:
-        """Return the points of the coarse fit to this observation; a texture would not move them."""
+        """Return the points of the coarse fit to this observation; they do not need a texture."""
         reconstructor = self._reconstructors["fast"]
         fit = reconstructor.explain(pixels, observation)
         return face_prediction(reconstructor.model, fit.face, fields=_POINTS)

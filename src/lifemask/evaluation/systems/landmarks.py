@@ -1,4 +1,4 @@
-"""The dense landmarks alone, without any face model: the fit starts from them."""
+"""The dense landmarks alone, without a face model; they are the input of the fit."""
 
 import numpy as np
 from jaxtyping import UInt8
@@ -11,7 +11,7 @@ from lifemask.perception.face_perception import FacePerception
 
 
 class LandmarkSystem:
-    """The 68 and 21 points taken from FaceMesh-V2's dense ones; the quality makes no difference."""
+    """The 68 and 21 points from FaceMesh-V2's dense landmarks; the quality has no effect."""
 
     name = "landmarks"
 
@@ -33,6 +33,6 @@ class LandmarkSystem:
         quality: Quality,
         fields: tuple[str, ...] | None = None,
     ) -> Prediction | None:
-        """Return the 68 and the 21 points, or None where no face is found."""
+        """Return the 68 and the 21 points, or None if no face is found."""
         observation = observe_largest(self._perception, pixels, crop=crop, quality="full")
         return None if observation is None else landmark_prediction(observation)

@@ -1,4 +1,4 @@
-"""The mean head, posed by the dense landmarks: every fit must do better."""
+"""The mean head in the pose of the dense landmarks; every fit must have smaller errors."""
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ class MeanFaceSystem:
     name = "mean_face"
 
     def __init__(self, perception: FacePerception, model: MorphableModel, version: str) -> None:
-        """Pose the mean of `model`, which needs dense landmarks; `version` names code and weights."""
+        """Use the mean of `model`, which needs dense landmarks; `version` names code and weights."""
         self.version = version
         self._perception = perception
         self._model = model
@@ -45,7 +45,7 @@ class MeanFaceSystem:
         quality: Quality,
         fields: tuple[str, ...] | None = None,
     ) -> Prediction | None:
-        """Return the posed mean head, its points and normals, or None where no face is found."""
+        """Return the posed mean head, its points and normals, or None if no face is found."""
         observation = self.observe(pixels, crop=crop)
         return None if observation is None else self.predict_from(pixels, observation)
 
@@ -57,7 +57,11 @@ class MeanFaceSystem:
     def predict_from(
         self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
     ) -> Prediction:
-        """Return the head posed by these landmarks; one of infinite sigma does not count."""
+        """Return the head posed by these landmarks; landmarks with infinite sigma do not count.
+
+        Raises:
+            EvaluationError: the head has no dense or no 68 landmarks.
+        """
         model = self._model
         if model.dense478 is None or model.landmarks68 is None:
             raise EvaluationError(
@@ -73,5 +77,5 @@ class MeanFaceSystem:
         )
         mean = ExplainedFace(model.neutral(), camera, SphericalHarmonicsLight.ambient())
         points = model.landmarks68.points(vertices, triangles)
-        # The mean face knows nothing of the person's colours and light.
+        # Colours and light of the mean face do not come from the photo.
         return face_prediction(model, mean, landmarks68=points).keep(SHAPE)

@@ -1,4 +1,4 @@
-"""How every evaluated system of this project finds and observes a face."""
+"""Detection and observation of a face for all evaluated systems of this project."""
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -18,13 +18,13 @@ def observe_largest(
     quality: Quality,
     segment: bool = False,
 ) -> FaceObservation | None:
-    """Return the observation of the largest face, or None where none is found.
+    """Return the observation of the largest face, or None if none is found.
 
     Args:
         perception: the networks.
         pixels: sRGB.
         crop: the whole photo is the face: nothing is detected, and there is always an observation.
-        quality: "full" takes the mean of jittered and mirrored crops.
+        quality: "full" uses the mean of jittered and mirrored crops.
         segment: whether the skin is segmented.
     """
     if crop:
@@ -36,7 +36,7 @@ def observe_largest(
 
 
 def landmark_prediction(observation: FaceObservation) -> Prediction:
-    """Return the 68 and the 21 points that the dense landmarks give."""
+    """Return the 68 and the 21 points from the dense landmarks."""
     points: Float[np.ndarray, "478 2"] = observation.landmarks478[:, :2].numpy()
     return Prediction(
         landmarks68=points[list(IBUG68_FROM_DENSE478)],

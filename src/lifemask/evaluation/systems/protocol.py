@@ -1,4 +1,4 @@
-"""What evaluation requires of a system."""
+"""The interfaces of systems that can be evaluated."""
 
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -13,12 +13,12 @@ from lifemask.perception.observation import FaceObservation
 
 @runtime_checkable
 class System(Protocol):
-    """Something that predicts a face from a photo."""
+    """A program that predicts a face from a photo."""
 
     name: str
-    """What its row is called."""
+    """Name of its row."""
     version: str
-    """Changes whenever its predictions may change; finished predictions are kept by it."""
+    """Changes whenever predictions may change; finished predictions are kept by version."""
 
     def predict(
         self,
@@ -34,7 +34,7 @@ class System(Protocol):
             pixels: sRGB.
             crop: the whole photo is the face, so there is always a prediction.
             quality: "fast" is the coarse fit.
-            fields: what will be read of the prediction; the rest may be left out. None: all.
+            fields: the fields that will be read; others may be missing. None: all.
         """
         ...
 
@@ -44,7 +44,7 @@ class StoredOutputs(Protocol):
     """Predictions of a program that ran before, by the name of the photo."""
 
     name: str
-    """What its row is called."""
+    """Name of its row."""
 
     def stored(self, benchmark: str, key: str) -> Prediction | None:
         """Return the prediction for a photo of a benchmark, or None if none is stored."""
@@ -53,10 +53,10 @@ class StoredOutputs(Protocol):
 
 @runtime_checkable
 class FitsLandmarks(Protocol):
-    """A system whose dense landmarks can be changed before it fits them."""
+    """A system with dense landmarks that can be changed before the fit."""
 
     name: str
-    """What its row is called."""
+    """Name of its row."""
 
     def observe(self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool) -> FaceObservation | None:
         """Return the observation of the largest face, or None if there is none."""
@@ -70,5 +70,5 @@ class FitsLandmarks(Protocol):
 
 
 def is_folder(name: str) -> bool:
-    """Tell whether a system is named by a folder of predictions rather than by its name."""
+    """Return whether the name of a system is a folder of predictions."""
     return "/" in name or "\\" in name or Path(name).is_dir()

@@ -1,4 +1,4 @@
-"""Any registered system: what it predicts, without a fit."""
+"""Any registered system: its predictions, without a fit."""
 
 from pathlib import Path
 
@@ -21,12 +21,12 @@ from lifemask.systems.registry import load_system
 
 
 class RegisteredSystem:
-    """What a system predicts of the framed face; the quality makes no difference."""
+    """The predictions of a system for the framed face; the quality has no effect."""
 
     def __init__(
         self, name: str, perception: FacePerception, predictor: SystemPredictor, version: str
     ) -> None:
-        """Evaluate this predictor, whose predictions change with `version`."""
+        """Evaluate this predictor; `version` changes whenever its predictions may change."""
         self.name = name
         self.version = version
         self._perception = perception
@@ -56,7 +56,7 @@ class RegisteredSystem:
         quality: Quality,
         fields: tuple[str, ...] | None = None,
     ) -> Prediction | None:
-        """Return the head that the system predicts, or None where no face is found."""
+        """Return the head that the system predicts, or None if no face is found."""
         observation = self.observe(pixels, crop=crop)
         if observation is None:
             return None
@@ -64,14 +64,14 @@ class RegisteredSystem:
         return face_prediction(self._predictor.model, face, fields=fields)
 
     def observe(self, pixels: UInt8[np.ndarray, "H W 3"], *, crop: bool) -> FaceObservation | None:
-        """Return the dense landmarks of the largest face, by which it is framed."""
+        """Return the dense landmarks of the largest face, which define its frame."""
         return observe_largest(self._perception, pixels, crop=crop, quality="fast")
 
     @torch.no_grad()
     def predict_from(
         self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
     ) -> Prediction:
-        """Return the points of a face that is framed by these landmarks."""
+        """Return the predicted points of the face with the frame of these landmarks."""
         face = self._predictor(pixels, observation)
         return face_prediction(self._predictor.model, face, fields=POINTS)
 
@@ -80,7 +80,7 @@ def load_predictor(name: str, weights: Path | None = None) -> SystemPredictor:
     """Return the predictor of a registered system on the default head.
 
     Args:
-        name: of the system.
+        name: name of the system.
         weights: a file that a training wrote; by default those that ship with the package.
 
     Raises:
@@ -90,7 +90,7 @@ def load_predictor(name: str, weights: Path | None = None) -> SystemPredictor:
         system = load_system(name, weights=weights)
     except (AssetError, OSError, ValueError, RuntimeError) as error:
         raise EvaluationError(
-            f"The weights of {name} cannot be used: {error} Evaluate another system, train this one "
-            f"with `lifemask train {name}`, or name a file of weights: {name}=weights.safetensors."
+            f"The weights of {name} cannot be used: {error} A system with weights of its own is "
+            f"evaluated as {name}=weights.safetensors."
         ) from error
     return SystemPredictor(system, MorphableModel.from_pretrained())

@@ -1,4 +1,4 @@
-"""What can be evaluated, by name: programs of this project, registered systems, stored outputs."""
+"""Systems to evaluate, by name: programs of this project, registered systems, stored outputs."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -8,7 +8,7 @@ from lifemask.evaluation.config import EvaluationError
 from lifemask.evaluation.systems.protocol import StoredOutputs, System, is_folder
 
 _FIT = "_fit"
-"""Ending of a system's name that means the fit which starts from its predictions."""
+"""Suffix of a system's name for the fit that starts from its predictions."""
 
 
 def _landmarks(development: Path) -> System:
@@ -48,12 +48,12 @@ _BUILDERS: dict[str, Callable[[Path], System | StoredOutputs]] = {
     "3ddfa_v2": _three_ddfa,
 }
 
-# What the evaluation itself needs to know about a photo; not a system to be evaluated.
+# Systems that the evaluation itself uses; they are not evaluated.
 _HELPERS: dict[str, Callable[[Path], System | StoredOutputs]] = {"skin": _skin}
 
 
 def system_names() -> list[str]:
-    """Return the names that `load_system` knows."""
+    """Return the names that `load_system` accepts."""
     from lifemask.systems.registry import system_names as registered
 
     return sorted([*_BUILDERS, *(name + end for name in registered() for end in ("", _FIT))])
@@ -61,16 +61,17 @@ def system_names() -> list[str]:
 
 @lru_cache(maxsize=8)
 def load_system(name: str, development: Path) -> System | StoredOutputs:
-    """Return a system by name, or the stored outputs in a folder; built once per process.
+    """Return a system by name, or the stored outputs in a folder; each is built once per process.
 
     Args:
         name: one of `system_names()`; a registered system with a file of weights, such as
             "direct_regression=weights.safetensors" or "direct_regression_fit=weights.safetensors";
             or a folder of predictions.
-        development: the folder `dev` of the data, where peers' outputs are stored.
+        development: the folder `dev` of the data, with stored outputs of other programs.
 
     Raises:
-        EvaluationError: unknown name, weights that do not fit, or a folder without predictions.
+        EvaluationError: the name is unknown, the weights do not fit, or the folder has no
+            predictions.
     """
     builder = (_BUILDERS | _HELPERS).get(name)
     if builder is not None:

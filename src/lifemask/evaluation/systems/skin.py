@@ -1,4 +1,4 @@
-"""Where a photo shows the skin of its largest face, by perception alone: the same for all systems."""
+"""The skin pixels of the largest face, by perception alone: the same for all systems."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ _NOT_SKIN = (
 
 
 class SkinSystem:
-    """Gives the skin as `mask` and the perceived landmarks; benchmarks use it, nobody evaluates it."""
+    """Returns the skin as `mask`, and landmarks; benchmarks use it, but it is not evaluated."""
 
     name = "skin"
 
@@ -86,7 +86,7 @@ def _face_probability(
 def _filled(
     polygons: list[Float[np.ndarray, "N 2"]], image_size: tuple[int, int]
 ) -> Bool[np.ndarray, "H W"]:
-    """Return which pixels lie in one of the polygons, given by photo points."""
+    """Return which pixels lie in one of the polygons, which have corners in photo pixels."""
     height, width = image_size
     image = Image.new("1", (width, height))
     draw = ImageDraw.Draw(image)

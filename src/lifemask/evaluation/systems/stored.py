@@ -1,4 +1,4 @@
-"""Predictions of programs that ran before: 3DDFA_V2 in the data, or a folder of `.npz` files."""
+"""Stored predictions of other programs: 3DDFA_V2 in the data, or a folder of `.npz` files."""
 
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ class StoredThreeDDFA:
     name = "3ddfa_v2"
 
     def __init__(self, development: Path) -> None:
-        """Read from `development/peers/3ddfa_v2_mb05`; without it nothing is stored."""
+        """Read from `development/peers/3ddfa_v2_mb05`; without it there are no predictions."""
         self._folder = development / "peers" / "3ddfa_v2_mb05"
 
     def stored(self, benchmark: str, key: str) -> Prediction | None:
@@ -64,7 +64,7 @@ class PredictionFolder:
         """Read from an existing folder.
 
         Raises:
-            EvaluationError: no such folder, or it holds no `.npz`.
+            EvaluationError: there is no such folder, or it holds no `.npz`.
         """
         if not folder.is_dir():
             raise EvaluationError(

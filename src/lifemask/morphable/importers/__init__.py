@@ -1,7 +1,7 @@
-"""Readers of other people's morphable models, each in the format its users can download.
+"""Readers of other people's morphable models, in the formats in which they are published.
 
-Every reader follows a cited public loader, says what is missing or wrong in a file, and returns an
-`ImportedModel` in metres and head axes. Nothing is unpickled without an explicit opt-in.
+Every reader follows a cited public loader, reports what is missing or wrong in a file, and returns
+an `ImportedModel` in metres and head axes. Pickles are read only if the caller allows it.
 """
 
 from lifemask.morphable.importers.bfm import load_bfm

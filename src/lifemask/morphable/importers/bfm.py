@@ -1,9 +1,9 @@
-"""Basel Face Models 2009 (.mat), 2017 and 2019 (.h5): for research, with registration.
+"""Basel Face Models 2009 (.mat), 2017 and 2019 (.h5): for research, after registration.
 
-Follows `share/scripts/convert-bfm2009-to-eos.py` and `convert-bfm2017-to-eos.py` of
+The reader follows `share/scripts/convert-bfm2009-to-eos.py` and `convert-bfm2017-to-eos.py` of
 github.com/patrikhuber/eos. 2009: `shapeMU`, `shapePC` with unit columns, `shapeEV` standard
-deviations, micrometres, triangles `tl` from one and wound the other way round. 2017 and 2019
-(Statismo HDF5): `GROUP/model/{mean,pcaBasis,pcaVariance}` for shape and expression, millimetres,
+deviations, micrometres; triangles `tl` count from one and are clockwise. 2017 and 2019
+(Statismo HDF5): `GROUP/model/{mean,pcaBasis,pcaVariance}` for shape and expression, millimetres;
 triangles `shape/representer/cells` (3, T), named points in `metadata/landmarks/json`.
 """
 
@@ -27,7 +27,7 @@ from lifemask.morphable.importers.imported import (
 )
 
 _WHERE = "https://faces.dmi.unibas.ch/bfm (registration)"
-_UV_NOTE = "Texture coordinates are a cylindrical projection: the file brings none."
+_UV_NOTE = "Texture coordinates are a cylindrical projection: the file contains none."
 _COLOUR_NOTE = "The colour model is left out: it is stored per vertex, not as a texture."
 _EYE_CORNERS = (
     "right.eye.corner_outer",
@@ -38,17 +38,17 @@ _EYE_CORNERS = (
 
 
 def load_bfm(path: str | Path, *, landmarks: Array | None = None) -> ImportedModel:
-    """Read a Basel Face Model; the file's suffix says which.
+    """Read a Basel Face Model; the file's suffix decides which one.
 
     Args:
         path: `01_MorphableModel.mat`, `model2017-1_*.h5` or `model2019_*.h5`.
         landmarks: vertex indices of the 68 iBUG points, for instance from eos's
-            `ibug_to_bfm2009.txt`; the files bring none.
+            `ibug_to_bfm2009.txt`; the model files contain none.
 
     Raises:
-        FileNotFoundError: when the file is not there.
-        ModelFileError: when it is damaged, a pointer, or of another kind.
-        ImportError: for an .h5 file when h5py is not installed.
+        FileNotFoundError: the file does not exist.
+        ModelFileError: the file is damaged, a pointer, or of another kind.
+        ImportError: the file is an .h5 file and h5py is not installed.
     """
     path = checked_path(path, what="a Basel Face Model", where=_WHERE)
     if path.suffix == ".mat":
@@ -66,7 +66,7 @@ def _load_2009(path: Path, landmarks: Array | None) -> ImportedModel:
     from scipy.io.matlab import MatReadError
 
     try:
-        # Opened here, because scipy leaves the file open when it is damaged.
+        # Scipy does not close a damaged file, so it is opened here.
         with path.open("rb") as stream:
             arrays: dict[str, Any] = loadmat(stream)
     except (MatReadError, ValueError, TypeError, OSError, NotImplementedError) as error:

@@ -1,13 +1,13 @@
 """FLAME 2020 and 2023 (Max Planck; 2023 Open is CC BY 4.0): the official pickle, or a safe copy.
 
-Follows `smplx/body_models.py` (class FLAME) and `smplx/lbs.py` of github.com/vchoutas/smplx:
-`v_template`, `shapedirs` whose first 300 modes are identity and the next 100 expression,
-`posedirs` over rotation entries minus one, `J_regressor`, `kintree_table`, `weights`, `f`; joints
-root, neck, jaw, left eye, right eye; metres, +Y up, +Z out of the face. A safe copy holds the same
-names as plain arrays in .npz or .safetensors.
+The reader follows `smplx/body_models.py` (class FLAME) and `smplx/lbs.py` of
+github.com/vchoutas/smplx: `v_template`, `shapedirs` (first 300 modes identity, next 100
+expression), `posedirs` (for the entries of rotation minus identity), `J_regressor`,
+`kintree_table`, `weights`, `f`; joints root, neck, jaw, left eye, right eye; metres, +Y up, +Z out
+of the face. A safe copy holds the same names as plain arrays in .npz or .safetensors.
 
-A pickle can run any code when it is opened, so it is read only on request, and then through an
-unpickler that knows nothing but numpy arrays, scipy's sparse matrices and chumpy's array wrapper.
+A pickle can run any code when it is opened, so it is read only on request. The unpickler then
+accepts only numpy arrays, scipy's sparse matrices and chumpy's array wrapper.
 """
 
 import pickle
@@ -37,7 +37,7 @@ _KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "kintree_table", 
 _IDENTITY_MODES = 300
 _JAW, _EYE_LEFT, _EYE_RIGHT = 2, 3, 4
 
-# The jaw's rotation vectors, radians, that become expression modes under ARKit's names.
+# Rotation vectors of the jaw (radians) that become expression modes with ARKit's names.
 _JAW_MODES = {
     "jawOpen": (0.40, 0.0, 0.0),
     "jawLeft": (0.0, 0.10, 0.0),
@@ -51,18 +51,18 @@ def load_flame(
     """Read FLAME.
 
     The jaw becomes three linear modes, `jawOpen` (0.40 rad), `jawLeft` and `jawRight` (0.10 rad),
-    pose correctives included; halfway they are up to a few tenths of a millimetre off the arc.
+    pose correctives included. At half weight their error is at most a few tenths of a millimetre.
     The expression modes are standard deviations, not weights from 0 to 1.
 
     Args:
         path: `generic_model.pkl`, `flame2023.pkl`, or the same arrays as .npz or .safetensors.
-        allow_pickle: read the official pickle. Say yes only to a file from the official site.
+        allow_pickle: read the official pickle. Allow it only for a file from the official site.
         landmarks: `flame_static_embedding_68*.npz` with `lmk_face_idx` and `lmk_b_coords`.
 
     Raises:
-        FileNotFoundError: when a file is not there.
-        ModelFileError: for a pickle without `allow_pickle`, or with anything but arrays inside; a
-            damaged file; a pointer; unexpected shapes.
+        FileNotFoundError: a file does not exist.
+        ModelFileError: the file is a pickle without `allow_pickle`, a pickle with other contents
+            than arrays, damaged, a pointer, or has unexpected shapes.
     """
     path = checked_path(path, what="FLAME (generic_model.pkl, flame2023.pkl)", where=_WHERE)
     arrays = _checked_arrays(_read_arrays(path, allow_pickle=allow_pickle), file=path.name)
@@ -96,7 +96,7 @@ def load_flame(
         notes=(
             "The neck joint is left out: the head moves as one with the camera's pose.",
             "The jaw's rotation is linear in its weight.",
-            "Texture coordinates are a cylindrical projection: the file brings none.",
+            "Texture coordinates are a cylindrical projection: the file contains none.",
         ),
     )
 
@@ -138,10 +138,10 @@ def _checked_arrays(stored: dict[str, Any], *, file: str) -> dict[str, Array]:
 def _jaw_offsets(
     mean: Array, joint: Array, weight: Array, posedirs: Array, vector: tuple[float, float, float]
 ) -> Array:
-    """Return vertex offsets of the jaw turned by a rotation vector: correctives, then skinning."""
+    """Return vertex offsets for a rotation vector of the jaw: correctives, then skinning."""
     turn = matrix_from_rotation_vector(torch.tensor(vector, dtype=torch.float64)).numpy()
     feature = np.zeros(posedirs.shape[-1])
-    # Entries of (R - I) for joints 1.. one after another, so the jaw's are the second nine.
+    # The entries of (R - I) follow joint by joint from joint 1; the jaw has the second nine.
     feature[9 * (_JAW - 1) : 9 * _JAW] = (turn - np.eye(3)).reshape(-1)
     corrected = mean + posedirs @ feature
     turned = (corrected - joint) @ turn.T + joint
@@ -171,7 +171,7 @@ def _dense(array: Any) -> Any:
 
 
 class _Chumpy:
-    """Stands in for chumpy's classes in a pickle: holds what they held, computes nothing."""
+    """Replaces chumpy's classes in a pickle: keeps their fields and computes nothing."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.state = state
@@ -189,7 +189,7 @@ class _Chumpy:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Builds arrays only; any other class in the file is refused before it can run."""
+    """Builds only arrays; it refuses any other class in the file before its code can run."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         root = module_name.split(".")[0]
@@ -217,12 +217,12 @@ class _ArrayUnpickler(pickle.Unpickler):
             return object
         raise ModelFileError(
             f"The pickle asks for {module_name}.{global_name}, which a FLAME model does not need. "
-            "It was not opened."
+            "The file was not opened."
         )
 
 
 def _reconstruct_array(kind: type, shape: tuple[int, ...], code: bytes | str) -> Array:
-    # What numpy's own function does; its array is filled by __setstate__, which only copies bytes.
+    # As in numpy's own function; __setstate__ fills the array and only copies bytes.
     if kind is not np.ndarray:
         raise ModelFileError(f"The pickle rebuilds a {kind.__name__} as an array.")
     return np.ndarray(shape, np.dtype(code.decode() if isinstance(code, bytes) else code))
@@ -252,7 +252,7 @@ def _read_pickle(path: Path) -> dict[str, Any]:
     except ModelFileError:
         raise
     except Exception as error:
-        # Damaged pickles raise whatever the next byte happens to mean.
+        # Damaged pickles raise errors of any type.
         raise ModelFileError(f"{path.name} is a damaged pickle: {error!r}.") from error
     if not isinstance(content, dict):
         raise ModelFileError(f"{path.name} holds a {type(content).__name__}, not FLAME's fields.")

@@ -1,6 +1,6 @@
 """GNM Head v3 (Google, Apache-2.0): `gnm_head.npz` of github.com/google/GNM or its weights page.
 
-Follows the official loader: field names and shapes of `gnm/shape/gnm_data_loader.py` and
+The reader follows the official loader: field names and shapes of `gnm/shape/gnm_data_loader.py` and
 `gnm/shape/gnm_xnp.py`, evaluation of `gnm/shape/gnm_common.py` (template + identity + expression,
 metres, +X to the subject's left, +Y up, +Z forward), and the landmark text format of
 `gnm/shape/data/landmarks/head_sparse_68.txt` (rows of vertex and weight, three times).
@@ -46,11 +46,11 @@ def load_gnm(path: str | Path, *, landmarks: str | Path | None = None) -> Import
 
     Args:
         path: `gnm_head.npz`.
-        landmarks: `head_sparse_68.txt` of the same repository, if there.
+        landmarks: `head_sparse_68.txt` of the same repository, if available.
 
     Raises:
-        FileNotFoundError: when a file is not there.
-        ModelFileError: when a file is damaged, a pointer, or of unexpected shape.
+        FileNotFoundError: a file does not exist.
+        ModelFileError: a file is damaged, a pointer, or of unexpected shape.
     """
     path = checked_path(path, what="GNM Head (gnm_head.npz)", where=_WHERE)
     arrays = open_arrays(path, what="GNM Head")
@@ -87,7 +87,7 @@ def load_gnm(path: str | Path, *, landmarks: str | Path | None = None) -> Import
         ]
     points = None if landmarks is None else _read_landmarks(landmarks, mean, triangles)
     origin, note = head_origin(mean, eyeball_centres=eyes)
-    notes = ["Neck and head joints and their pose correctives are left out; gaze turns the eyes."]
+    notes = ["Neck and head joints and their pose correctives are left out; gaze rotates the eyes."]
     return ImportedModel(
         name=f"GNM Head {arrays.get('version', '')}".strip(),
         mean=mean - origin,
@@ -113,7 +113,7 @@ def _regions(groups: dict[str, Array]) -> dict[str, Array]:
 
 
 def _one_square(corner_uv: Array) -> Array:
-    """Return coordinates in one unit square, v down: UDIM tiles are laid side by side."""
+    """Return coordinates in one unit square, v down, with the UDIM tiles side by side."""
     tile = np.floor(corner_uv.min(axis=1) + 1e-6)
     inside = np.clip(corner_uv - tile[:, None], 0, 1)
     _, column = np.unique(tile, axis=0, return_inverse=True)
@@ -131,7 +131,7 @@ def _read_landmarks(path: str | Path, mean: Array, triangles: Array) -> PointEmb
         raise ModelFileError(f"{path.name} is not a table of numbers: {error}.") from error
     require_shape(rows, (68, 6), name="landmark rows", file=path.name)
     index, weight = rows[:, ::2].astype(np.int64), rows[:, 1::2]
-    # The released file stores jaw points 2 to 6 backwards; the shorter walk is the true order.
+    # The released file stores jaw points 2 to 6 in reverse; the true order gives the shorter line.
     swapped = np.arange(68)
     swapped[2:7] = swapped[2:7][::-1]
     points = (mean[index] * weight[..., None]).sum(1)

@@ -1,9 +1,9 @@
 """ICT-FaceKit Light (USC ICT, MIT licence): the release folder of OBJ files, or one .npz of it.
 
-Follows `Scripts/face_model_io.py` of github.com/ICT-VGL/ICT-FaceKit: `vertex_indices.json` names
-the expressions, each OBJ is a whole mesh in centimetres whose difference to
-`generic_neutral_mesh.obj` is one mode; identity modes are already scaled to one standard
-deviation. The .npz holds the same in millimetres: `vertices_mean`, `identity`, `expression`,
+The reader follows `Scripts/face_model_io.py` of github.com/ICT-VGL/ICT-FaceKit:
+`vertex_indices.json` names the expressions; each OBJ is a whole mesh in centimetres, and its
+difference from `generic_neutral_mesh.obj` is one mode; identity modes are already scaled to one
+standard deviation. The .npz holds the same in millimetres: `vertices_mean`, `identity`, `expression`,
 `expression_names`, `triangles`, `uv`, `uv_triangles`, `landmarks68`.
 """
 
@@ -41,7 +41,7 @@ VERTEX_RANGES: dict[str, tuple[int, int]] = {
 }
 VERTEX_COUNT = 26719
 NARROW_FACE = 6706
-"""The face without ears and neck comes first of all."""
+"""Number of vertices of the face without ears and neck, which come first."""
 
 
 def load_ict(path: str | Path) -> ImportedModel:
@@ -51,8 +51,8 @@ def load_ict(path: str | Path) -> ImportedModel:
         path: the folder `FaceXModel`, or the .npz file.
 
     Raises:
-        FileNotFoundError: when it, or one of the folder's OBJ files, is not there.
-        ModelFileError: when a file is damaged, a pointer, or of unexpected shape.
+        FileNotFoundError: the path, or one of the folder's OBJ files, does not exist.
+        ModelFileError: a file is damaged, a pointer, or of unexpected shape.
     """
     path = checked_path(path, what="ICT-FaceKit Light", where=_WHERE)
     arrays = _read_folder(path) if path.is_dir() else _read_npz(path)
@@ -114,7 +114,7 @@ def _read_npz(path: Path) -> dict[str, Array]:
     millimetres = ("vertices_mean", "identity", "expression")
     result = dict(arrays)
     result.update({key: arrays[key].astype(np.float32) * np.float32(1e-3) for key in millimetres})
-    # Stored as in the OBJ files: v up.
+    # The file stores v upwards, as the OBJ files do.
     result["uv"] = _flipped(arrays["uv"])
     return result
 

@@ -1,4 +1,4 @@
-"""What every importer returns: the parts of a morphable model in metres and our head axes.
+"""The result of every importer: the parts of a morphable model, in metres and head axes.
 
 Head axes: +X to the subject's left, +Y up, +Z out of the face, origin midway between the centres
 of the two eyeballs of the mean head.
@@ -16,12 +16,12 @@ from jaxtyping import Float, Int
 
 Array = np.ndarray
 
-# From the lid corners to the centre of an eyeball of 24 mm, straight into the head.
+# Distance from the lid corners straight back to the centre of an eyeball of 24 mm.
 EYE_DEPTH_METRES = 0.013
 
 
 class ModelFileError(ValueError):
-    """A model file that cannot be read, with what came, what is expected and what to do next."""
+    """A model file cannot be read; the message says what was found, expected and what to do."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ImportedModel:
     """A morphable model read from someone else's file, not yet a torch module."""
 
     name: str
-    """What the model is called by its makers, with its version."""
+    """The authors' name of the model, with its version."""
     mean: Float[Array, "V 3"]
     """Mean vertices, metres, head axes."""
     identity_basis: Float[Array, "I V 3"]
@@ -37,7 +37,7 @@ class ImportedModel:
     expression_basis: Float[Array, "E V 3"]
     """Expression modes, metres at weight one."""
     expression_names: tuple[str, ...]
-    """Names as the file has them."""
+    """Names from the file."""
     triangles: Int[Array, "T 3"]
     """Vertex indices, counter-clockwise from outside."""
     uv: Float[Array, "U 2"]
@@ -45,13 +45,13 @@ class ImportedModel:
     uv_triangles: Int[Array, "T 3"]
     """Indices into `uv`."""
     landmarks68: "PointEmbedding | None" = None
-    """iBUG points, when the format carries them."""
+    """iBUG points, if the format contains them."""
     mirror: Int[Array, "V"] | None = None
-    """For every vertex its partner on the other side, when the format carries it."""
+    """For every vertex its partner on the other side, if the format contains it."""
     regions: Mapping[str, Float[Array, "V"]] = field(default_factory=dict)
-    """Vertex weights 0 to 1 by region name, those the format carries."""
+    """Vertex weights from 0 to 1 by region name, if the format contains them."""
     notes: tuple[str, ...] = ()
-    """What the file holds that is left out or approximated, in sentences."""
+    """Sentences about contents of the file that are left out or approximated."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class PointEmbedding:
 
 
 def embed_vertices(vertices: Int[Array, "N"], triangles: Int[Array, "T 3"]) -> PointEmbedding:
-    """Return vertices as barycentric points of the first triangle that uses each.
+    """Return each vertex as a barycentric point of the first triangle that uses it.
 
     Raises:
-        ValueError: when a vertex belongs to no triangle.
+        ValueError: a vertex belongs to no triangle.
     """
     chosen = vertices.astype(np.int64)
     flat = triangles.reshape(-1)
@@ -95,21 +95,21 @@ def head_origin(
     eyeball_centres: Float[Array, "2 3"] | None = None,
     landmarks68: Float[Array, "68 3"] | None = None,
 ) -> tuple[Float[Array, "3"], str | None]:
-    """Return the point midway between the eyeball centres and a note when it is a guess.
+    """Return the point midway between the eyeball centres, and a note if it is estimated.
 
     Args:
         mean: vertices in metres, +Z out of the face.
-        eyeball_centres: known centres; the best source.
-        landmarks68: iBUG points; the middle of the lids, moved into the head.
+        eyeball_centres: (left, right) in metres; used if given.
+        landmarks68: iBUG points in metres; otherwise the eyes are 13 mm behind their lid corners.
     """
     if eyeball_centres is not None:
         return np.asarray(eyeball_centres, dtype=np.float64).mean(0), None
     if landmarks68 is not None:
         corners = landmarks68[[36, 39, 42, 45]].mean(0)
-        note = "The eyeball centres are guessed 13 mm behind the corners of the eyes."
+        note = "The eyeball centres are assumed 13 mm behind the corners of the eyes."
         return corners - np.array([0.0, 0.0, EYE_DEPTH_METRES]), note
     note = (
-        "The file names no eyes, so the origin is the centre of the mean face; poses differ from "
+        "The file marks no eyes, so the origin is the centre of the mean face; poses differ from "
         "those of the default head by a translation."
     )
     return (mean.min(0) + mean.max(0)) / 2, note
@@ -118,7 +118,7 @@ def head_origin(
 def cylindrical_uv(
     mean: Float[Array, "V 3"], triangles: Int[Array, "T 3"]
 ) -> tuple[Float[Array, "U 2"], Int[Array, "T 3"]]:
-    """Return texture coordinates around the vertical axis for a model that brings none.
+    """Return texture coordinates around the vertical axis, for a model without its own.
 
     The seam is at the back of the head; vertices of triangles that cross it get a second
     coordinate.
@@ -151,16 +151,16 @@ def corner_uv_to_shared(
 
 
 def checked_path(path: str | Path, *, what: str, where: str) -> Path:
-    """Return the path of a model file after looking for the usual broken downloads.
+    """Return the path of a model file after a check for the usual broken downloads.
 
     Args:
-        path: what the user gave.
-        what: what the file should be, for messages.
-        where: where people get it, for messages.
+        path: the user's path.
+        what: description of the expected file, for messages.
+        where: address of the download, for messages.
 
     Raises:
-        FileNotFoundError: when there is nothing.
-        ModelFileError: for an empty file, a Git LFS or git-annex pointer, or a web page.
+        FileNotFoundError: the file does not exist.
+        ModelFileError: the file is empty, a Git LFS or git-annex pointer, or a web page.
     """
     path = Path(path)
     if not path.exists():
@@ -190,10 +190,10 @@ def checked_path(path: str | Path, *, what: str, where: str) -> Path:
 
 
 def open_arrays(path: Path, *, what: str) -> dict[str, Array]:
-    """Return all arrays of an .npz or .safetensors file; never unpickles.
+    """Return all arrays of an .npz or .safetensors file; pickled objects are never read.
 
     Raises:
-        ModelFileError: when the file is damaged or holds pickled objects.
+        ModelFileError: the file is damaged or holds pickled objects.
     """
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
@@ -204,7 +204,7 @@ def open_arrays(path: Path, *, what: str) -> dict[str, Array]:
         except SafetensorError as error:
             raise ModelFileError(f"{path.name} is not a readable {what}: {error}.") from error
     try:
-        # Opened here, because numpy leaves the file open when it is damaged.
+        # Numpy does not close a damaged file, so it is opened here.
         with path.open("rb") as stream:
             file = np.load(stream, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
@@ -212,7 +212,7 @@ def open_arrays(path: Path, *, what: str) -> dict[str, Array]:
             return {key: file[key] for key in file.files}
     except (zipfile.BadZipFile, EOFError, OSError) as error:
         raise ModelFileError(
-            f"{path.name} is damaged or cut short ({error}). Download it again."
+            f"{path.name} is damaged or incomplete ({error}). Download it again."
         ) from error
     except ValueError as error:
         raise ModelFileError(
@@ -221,7 +221,7 @@ def open_arrays(path: Path, *, what: str) -> dict[str, Array]:
 
 
 def require(arrays: Mapping[str, Any], keys: Iterable[str], *, file: str) -> None:
-    """Raise ModelFileError naming every key that is missing from the file."""
+    """Raise a ModelFileError that names all keys that the file lacks, if there are any."""
     missing = [key for key in keys if key not in arrays]
     if missing:
         raise ModelFileError(
@@ -231,7 +231,7 @@ def require(arrays: Mapping[str, Any], keys: Iterable[str], *, file: str) -> Non
 
 
 def require_shape(array: Array, expected: tuple[int | None, ...], *, name: str, file: str) -> Array:
-    """Return the array if its shape fits; None allows any length."""
+    """Return the array, or raise a ModelFileError if its shape is wrong; None allows any length."""
     fits = array.ndim == len(expected) and all(
         want is None or have == want for have, want in zip(array.shape, expected, strict=True)
     )
@@ -242,19 +242,19 @@ def require_shape(array: Array, expected: tuple[int | None, ...], *, name: str, 
 
 
 def require_triangles(triangles: Array, vertex_count: int, *, file: str) -> Int[Array, "T 3"]:
-    """Return triangles as int64 after checking that they name existing vertices."""
+    """Return triangles as int64, or raise a ModelFileError if a vertex does not exist."""
     triangles = np.asarray(triangles).astype(np.int64)
     require_shape(triangles, (None, 3), name="triangles", file=file)
     if len(triangles) == 0 or triangles.min() < 0 or triangles.max() >= vertex_count:
         raise ModelFileError(
-            f"{file}: triangles name vertices outside 0..{vertex_count - 1}; the file is damaged "
+            f"{file}: triangles use vertices outside 0..{vertex_count - 1}; the file is damaged "
             "or of another version."
         )
     return triangles
 
 
 def read_json(path: Path) -> Any:
-    """Return parsed JSON, or raise ModelFileError saying where it breaks."""
+    """Return parsed JSON, or raise a ModelFileError that says where it is invalid."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

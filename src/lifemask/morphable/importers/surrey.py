@@ -1,6 +1,6 @@
 """Surrey Face Model (registration needed; the 3,448-vertex shape is Apache-2.0): eos .bin files.
 
-Follows github.com/patrikhuber/eos, `include/eos/morphablemodel/`: `MorphableModel.hpp` and
+The reader follows github.com/patrikhuber/eos, `include/eos/morphablemodel/`: `MorphableModel.hpp` and
 `PcaModel.hpp` give the order of fields, `io/eigen_cerealisation.hpp` the matrices (int32 rows,
 int32 columns, float32 column by column), `Blendshape.hpp` the expression file; sequences start
 with a uint64 length (cereal's portable default). Vertices are in millimetres, +Y up, +Z out of
@@ -40,7 +40,7 @@ class _Reader:
         if size < 0 or end > len(self.data):
             raise ModelFileError(
                 f"{self.name} ends after {len(self.data)} bytes where {end} are needed: the "
-                "download was cut short, or it is not an eos binary of this kind."
+                "download is incomplete, or it is not an eos binary of this kind."
             )
         self.offset, start = end, self.offset
         return self.data[start:end]
@@ -74,23 +74,23 @@ def load_surrey(
 
     Args:
         path: `sfm_shape_3448.bin` or another eos model.
-        blendshapes: `expression_blendshapes_3448.bin`; without it there is no expression.
+        blendshapes: `expression_blendshapes_3448.bin`; without it the model has no expressions.
         landmarks: `ibug_to_sfm.txt`; vertices for the iBUG points.
 
     Raises:
-        FileNotFoundError: when a file is not there.
-        ModelFileError: when a file is damaged, a pointer, or too old.
+        FileNotFoundError: a file does not exist.
+        ModelFileError: a file is damaged, a pointer, or too old.
     """
     path = checked_path(path, what="a Surrey Face Model (sfm_shape_3448.bin)", where=_WHERE)
     shape = _read_shape(path)
     positions, triangles = shape.positions, shape.triangles
     notes = ["The colour model is left out: it is stored per vertex, not as a texture."]
     if shape.version > 1:
-        notes.append("Expressions stored inside the file are left out; give blendshapes=.")
+        notes.append("Expressions stored in the file are left out; pass blendshapes=.")
     uv, uv_triangles = shape.uv, triangles
     if len(uv) != len(positions):
         uv, uv_triangles = cylindrical_uv(shape.millimetres, triangles)
-        notes.append("Texture coordinates are a cylindrical projection: the file brings none.")
+        notes.append("Texture coordinates are a cylindrical projection: the file contains none.")
     names: tuple[str, ...] = ()
     expression = np.zeros((0, len(positions), 3), np.float32)
     if blendshapes is not None:
@@ -161,7 +161,7 @@ def _embedded(
     Args:
         known: vertex by iBUG point 0 to 67.
         positions: mean vertices, metres.
-        triangles: of the mesh.
+        triangles: triangles of the mesh.
     """
     if len(known) == 68:
         embedding = embed_vertices(np.array([known[k] for k in range(68)]), triangles)
@@ -170,7 +170,7 @@ def _embedded(
     notes = [f"Landmarks are left out: the mapping lacks iBUG points {dropped}."]
     if not {36, 39, 42, 45} <= set(known):
         return None, None, notes
-    # The corners of the eyes are there: they are all that the origin needs.
+    # The mapping has the corners of the eyes, and the origin needs no other points.
     points = np.zeros((68, 3))
     for point, vertex in known.items():
         points[point] = positions[vertex]

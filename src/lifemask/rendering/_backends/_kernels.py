@@ -1,9 +1,9 @@
 """Numba kernels over rows of one image, which `numba.py` calls and makes differentiable.
 
-Arithmetic is in float64 whatever the arrays hold; only the reading and writing is float32.
+Arithmetic is in float64 for arrays of any type; only reading and writing are in float32.
 """
 
-# Numba infers the types of kernels from the arrays they are called with.
+# Numba infers the types of kernels from the arrays that they get.
 # pyright: reportMissingParameterType=false, reportUnknownParameterType=false
 
 import numpy as np
@@ -17,7 +17,7 @@ from lifemask.rendering.triangle_kernels import normalized_weights, texel_pair
 def _start(points, i0, i1, i2, x, y):
     """Return the weights at a point of the image before they are divided by their sum.
 
-    Each is followed by its change for one pixel to the right, which is constant on a triangle.
+    After each comes its change for one pixel to the right, which is constant on a triangle.
     """
     ax, ay = np.float64(points[i0, 0]) - x, np.float64(points[i0, 1]) - y
     bx, by = np.float64(points[i1, 0]) - x, np.float64(points[i1, 1]) - y
@@ -180,8 +180,8 @@ def interpolate(attributes, triangles, index, barycentric, first_row, last_row, 
     """Write image (C,H,W); return False if a triangle index is out of range."""
     channels = attributes.shape[1]
     count = triangles.shape[0]
-    # Pixel by pixel with the channels together, then turned into planes row by row: writing to
-    # many planes at once would evict one plane's cache lines with another's.
+    # First pixel by pixel with the channels together, then row by row into planes: writing to many
+    # planes at once would remove the planes' lines from the cache.
     pixels = np.zeros((index.shape[1], channels), attributes.dtype)
     for row in range(first_row, last_row):
         first, last = _span(index[row])
@@ -263,7 +263,7 @@ def interpolate_backward(
 
 @kernel()
 def _fill_normal(normals, i0, i1, i2, u, v, w, normal):
-    """Write the interpolated unit normal and return one over its length before."""
+    """Write the interpolated unit normal; return one over its length before normalisation."""
     for c in range(3):
         normal[c] = u * normals[i0, c] + v * normals[i1, c] + w * normals[i2, c]
     length = np.sqrt(normal[0] ** 2 + normal[1] ** 2 + normal[2] ** 2)
@@ -281,7 +281,7 @@ def shade(
     """Write the images of some rows: weights, texture or vertex colours, and light in one pass.
 
     With an empty `texture` the albedo comes from `colours`. Without `everything` only `colour` is
-    written. The images must be zero before.
+    written. The images must contain zeros before the call.
     """
     textured = texture.shape[0] > 0
     basis, n, a = np.empty(9), np.empty(3), np.empty(3)

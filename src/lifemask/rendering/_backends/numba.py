@@ -1,6 +1,6 @@
 """The fast path on the CPU: numba kernels, one image or band of rows per thread, differentiable.
 
-Gives the triangle indices of the plain PyTorch version exactly and its numbers up to rounding.
+Its triangle indices equal those of the plain PyTorch version; its numbers agree up to rounding.
 """
 
 from collections.abc import Callable
@@ -30,9 +30,9 @@ def interpolate(
 
 
 class _Plan:
-    """Which worker does which rows of which image.
+    """The division of images and rows among workers.
 
-    With as many images as threads each worker takes whole images; otherwise every worker takes a
+    If there are as many images as threads, each worker takes whole images; otherwise each takes a
     band of rows of every image.
     """
 
@@ -42,7 +42,7 @@ class _Plan:
         self.by_image = batch >= self.workers
 
     def run(self, task: Callable[[int, int, int, int], None]) -> None:
-        """Call task(image, first row, last row, worker) for everything."""
+        """Call task(image, first row, last row, worker) for all rows of all images."""
 
         def work(worker: int) -> None:
             if self.by_image:
@@ -58,7 +58,7 @@ class _Plan:
 
 
 class _Sum:
-    """The gradient of one input of shape (B or 1, ...), added up without two workers colliding."""
+    """The gradient of one input of shape (B or 1, ...); no two workers add to the same array."""
 
     def __init__(self, value: Tensor, plan: _Plan, *, wanted: bool = True) -> None:
         self.shared = value.shape[0] == 1
@@ -79,7 +79,7 @@ class _Sum:
 def _nearest_triangle(
     points: Tensor, triangles: Tensor, height: int, width: int, cull: str, plan: _Plan
 ) -> Tensor:
-    """Return the index (B,H,W) of the nearest triangle at each pixel, -1 where none."""
+    """Return the index (B,H,W) of the nearest triangle at each pixel, -1 without a triangle."""
     batch, vertex_count, _ = points.shape
     x = torch.empty(batch, vertex_count, dtype=torch.int64).numpy()
     y = torch.zeros(batch, vertex_count, dtype=torch.int64).numpy()
@@ -91,7 +91,7 @@ def _nearest_triangle(
     keep = (cull != "front", cull != "back")
     corners, out = triangles.numpy(), index.numpy()
 
-    # y points down: counter-clockwise to the viewer is negative area, the "front".
+    # y points down: the "front" is counter-clockwise to the viewer and has negative area.
     def task(image: int, first: int, last: int, _: int) -> None:
         triangle_kernels.cover(
             x[image],
@@ -220,9 +220,9 @@ class _Interpolate(torch.autograd.Function):
 def _of_images(
     values: Tensor | None, like: Tensor | None = None, axes: int = 0
 ) -> Callable[[int], Any]:
-    """Return a function from image number to its array, which all share if there is but one.
+    """Return a function from image number to its array; all images share a single one.
 
-    Without values it gives an empty array of so many axes, which kernels take as "none".
+    Without values it returns an empty array with `axes` axes, which means "none" to kernels.
     """
     if values is None:
         assert like is not None
@@ -246,12 +246,12 @@ def shade(
     cull: str,
     everything: bool,
 ) -> tuple[Tensor, ...]:
-    """Rasterise, interpolate, texture and light in one pass each way.
+    """Rasterise, interpolate, texture and light in one pass forward and one backward.
 
     Args:
         points: (B,V,3) image points.
         normals: (B,V,3) vertex normals in light axes.
-        colours: (B or 1,V,3), or none with a texture.
+        colours: (B or 1,V,3), or None with a texture.
         uv, uv_triangles: (U,2), (T,3) with a texture; no gradient flows to them.
         texture: (B or 1,3,Ht,Wt).
         light: (B or 1,9,3).
@@ -324,7 +324,7 @@ class _Shade(torch.autograd.Function):
         *inputs, triangles, index, uv, uv_triangles = ctx.saved_tensors
         wanted: list[bool] = list(ctx.needs_input_grad[:5])
         plan = _Plan(index.shape[0], index.shape[1])
-        # Only the texture's gradient is worth leaving out: it is large.
+        # Only the texture's gradient is left out if not needed, because it is large.
         to_inputs = [
             _Sum(value, plan, wanted=wanted[k] or k != 3) for k, value in enumerate(inputs)
         ]

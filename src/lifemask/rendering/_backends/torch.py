@@ -1,8 +1,8 @@
-"""Rasterisation and interpolation in plain PyTorch, on any device: the definition of correct.
+"""Rasterisation and interpolation in plain PyTorch, on any device: the reference for all backends.
 
-Corners are snapped to 1/256 pixel and a top-left rule decides which of two triangles owns a pixel
-centre on their common edge. All edge arithmetic is exact (whole numbers held in float64), and the
-depth of a pixel is computed with the same operations in the same order by every backend, so all
+Corners are snapped to 1/256 pixel, and a top-left rule decides which of two triangles covers a
+pixel centre on their common edge. All edge arithmetic is exact (whole numbers in float64). Every
+backend computes the depth of a pixel with the same operations in the same order, and therefore all
 backends agree on every triangle index.
 """
 
@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# A corner further out drops its triangle; within, edge functions are exact in float64.
+# Triangles with a corner farther outside are left out; nearer, edge functions are exact in float64.
 GUARD_BAND_PIXELS = 65536.0
 SUBPIXELS = 256.0
-# Corners so near or so far are outside the range of float32 inverse depth.
+# Depths outside this range are outside the range of float32 inverse depth.
 DEPTH_RANGE = (1e-30, 1e30)
-# A barycentric weight this far outside [0, 1] means a triangle as thin as the snap: its weights are
-# clamped and carry no gradient, which would be huge and meaningless.
+# A triangle with a barycentric weight this far outside [0, 1] is as thin as the snap: its weights
+# are clamped and have no gradient, because it would be huge and meaningless.
 SLIVER = 1 / 16
 
 _EMPTY = 2**63 - 1
-# Pixels enumerated at once, which bounds the memory.
+# Pixels that are processed at once; this limits the memory.
 _CHUNK = 4_000_000
 
 
@@ -32,7 +32,7 @@ def rasterize(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return triangle index (B,H,W), barycentric (B,H,W,3) and depth (B,H,W)."""
     batch, vertex_count, _ = points.shape
-    # Detached: which triangle wins is a step function, so its gradient is zero almost everywhere.
+    # Detached: the nearest triangle is a step function with gradient zero almost everywhere.
     index = _nearest_triangle(points.detach(), triangles, height, width, cull)
     pixel = (index >= 0).nonzero()[:, 0]
     image = torch.div(pixel, height * width, rounding_mode="floor")
@@ -90,9 +90,9 @@ def interpolate(
 
 
 class _WeightedSum(torch.autograd.Function):
-    """The sum over k of weights[p, k] * values[rows[p, k]], some ten times faster than spelled out.
+    """The sum over k of weights[p, k] * values[rows[p, k]], ten times faster than by indexing.
 
-    `embedding_bag` is fast forward but slow backward, so the backward is written here.
+    `embedding_bag` is fast forward but slow backward; therefore the backward is written here.
     """
 
     @staticmethod
@@ -132,10 +132,10 @@ def _clamped(weights: Tensor) -> Tensor:
 def _nearest_triangle(
     points: Tensor, triangles: Tensor, height: int, width: int, cull: str
 ) -> Tensor:
-    """Return the index of the nearest triangle at each pixel, (B*H*W), -1 where none.
+    """Return the index of the nearest triangle at each pixel, (B*H*W), -1 without a triangle.
 
-    Triangles are cut into rows and rows into pixels; each pixel's inverse depth and triangle index
-    are packed into one int64 whose minimum wins. Of equally near triangles the first one wins.
+    Triangles are cut into rows and rows into pixels. Inverse depth and triangle index of each pixel
+    are packed into one int64, and the minimum is kept. Of equally near triangles the first is kept.
     """
     batch, vertex_count, _ = points.shape
     device, count = points.device, triangles.shape[0]
@@ -152,9 +152,9 @@ def _nearest_triangle(
 
 
 def _snap(points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return x, y in whole 1/256 pixels from the first pixel centre, and inverse depth: float64.
+    """Return x, y in whole 1/256 pixels from the first pixel centre, and inverse depth, as float64.
 
-    NaN where the point cannot be drawn.
+    All are NaN for points that cannot be drawn.
     """
     x, y, depth = points.double().unbind(-1)
     usable = (depth > DEPTH_RANGE[0]) & (depth < DEPTH_RANGE[1])
@@ -168,11 +168,11 @@ class _Triangles:
     """Triangles that cover pixels, clockwise on the image; x and y in 1/256 pixels, float64."""
 
     x: tuple[Tensor, Tensor, Tensor]
-    """(D,) of each corner."""
+    """(D,) x of each corner."""
     y: tuple[Tensor, Tensor, Tensor]
-    """(D,) of each corner."""
+    """(D,) y of each corner."""
     closeness: Tensor
-    """(D,) one over the depth of the first corner; `slope_x` and `slope_y` are its changes."""
+    """(D,) one over the depth of the first corner; `slope_x` and `slope_y` are its derivatives."""
     slope_x: Tensor
     slope_y: Tensor
     left: Tensor
@@ -183,7 +183,7 @@ class _Triangles:
     index: Tensor
     """(D,) row of the triangles."""
     origin: Tensor
-    """(D,) first pixel of the image in the buffer."""
+    """(D,) position of the image's first pixel in the buffer."""
 
 
 def _draw(
@@ -209,7 +209,7 @@ def _drawn(
     width: int,
     cull: str,
 ) -> _Triangles | None:
-    """Return the triangles whose box holds a pixel centre and that are not culled."""
+    """Return the triangles that are not culled and have a pixel centre in their box."""
     (x0, y0, _), (x1, y1, _), (x2, y2, _) = corners
     left = torch.minimum(torch.minimum(x0, x1), x2).div_(SUBPIXELS).ceil_().clamp_(min=0)
     right = torch.maximum(torch.maximum(x0, x1), x2).div_(SUBPIXELS).floor_().clamp_(max=width - 1)
@@ -220,7 +220,7 @@ def _drawn(
     area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
     # y points down, so a triangle that is counter-clockwise to the viewer has negative area.
     wanted = {"back": area < 0, "front": area > 0, "none": area != 0}[cull]
-    # A NaN corner makes every comparison false except `!=`, hence the box test as well.
+    # With a NaN corner every comparison is false except `!=`; therefore the box is tested too.
     drawn = (wanted & (right >= left) & (bottom >= top)).nonzero()[:, 0]
     if drawn.numel() == 0:
         return None
@@ -246,7 +246,7 @@ def _row_spans(triangles: _Triangles) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the spans of pixels that triangles cover, one for each row they touch.
 
     Returns:
-        number of pixels, row of the triangle in `triangles`, y and first x, in whole pixels.
+        Number of pixels, row of the triangle in `triangles`, y and first x, in whole pixels.
     """
     device = triangles.index.device
     rows = (triangles.bottom - triangles.top).long() + 1
@@ -260,7 +260,7 @@ def _row_spans(triangles: _Triangles) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         xa, ya = triangles.x[a], triangles.y[a]
         dx, dy = triangles.x[b] - xa, triangles.y[b] - ya
         own_edge = (dy < 0) | ((dy == 0) & (dx > 0))
-        # Inside where dx (256 y - ya) - dy (256 x - xa) is positive, or zero on an own edge.
+        # Inside, dx (256 y - ya) - dy (256 x - xa) is positive, or zero on an own edge.
         offset, steepness = (dy * xa - dx * ya).index_select(0, owner), dy.index_select(0, owner)
         reach = dx.index_select(0, owner) * (y * SUBPIXELS) + offset
         own = own_edge.index_select(0, owner)
@@ -289,7 +289,7 @@ def _fill(
     first: Tensor,
     width: int,
 ) -> None:
-    """Write the keys of spans into the buffer where they are the smallest so far."""
+    """Write the keys of spans into the buffer if they are smaller than the keys there."""
     q_row = triangles.closeness.index_select(0, owner) + triangles.slope_y.index_select(
         0, owner
     ) * (y * SUBPIXELS - triangles.y[0].index_select(0, owner))
@@ -309,7 +309,7 @@ def _fill(
         q = q_row.index_select(0, row) + slope_row.index_select(0, row) * (
             x_row.index_select(0, row) + step * SUBPIXELS
         )
-        # The bits of positive floats are ordered as the floats are; nearest has the largest q.
+        # The bits of positive floats have the order of the floats; the nearest has the largest q.
         bits = q.float().clamp_(min=1e-37).view(torch.int32).long()
         key = (0x7FFFFFFF - bits).bitwise_left_shift_(32).bitwise_or_(triangle_row[row])
         buffer.scatter_reduce_(0, start_pixel.index_select(0, row) + step, key, "amin")

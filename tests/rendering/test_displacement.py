@@ -1,0 +1,95 @@
+"""Displacement becomes slopes, slopes become normals; checked on planes and by differences."""
+
+import math
+
+import torch
+from rendering.dome import texels
+
+from lifemask.rendering.displacement import (
+    displaced_normals,
+    displacement_slopes,
+    tangent_normals,
+    texture_gradients,
+)
+
+
+def test_slopes_of_a_ramp_are_constant_inside() -> None:
+    uv = texels(32)
+    slopes = displacement_slopes((0.03 * uv[..., 0] - 0.02 * uv[..., 1])[None])
+    assert slopes.shape == (1, 2, 32, 32)
+    inner = slopes[0, :, 1:-1, 1:-1]
+    torch.testing.assert_close(inner[0], torch.full_like(inner[0], 0.03))
+    torch.testing.assert_close(inner[1], torch.full_like(inner[1], -0.02))
+
+
+def test_gradients_of_the_texture_are_those_of_a_scaled_plane() -> None:
+    # A sheet of 0.2 x 0.1 m, u along x and v along -y, turned about z.
+    corners = torch.tensor([[0.0, 0.0, 0.0], [0.2, 0.0, 0.0], [0.0, -0.1, 0.0], [0.2, -0.1, 0.0]])
+    angle = 0.4
+    turn = torch.tensor(
+        [
+            [math.cos(angle), -math.sin(angle), 0.0],
+            [math.sin(angle), math.cos(angle), 0.0],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+    uv = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    triangles = torch.tensor([[0, 2, 1], [1, 2, 3]])
+    along_u, along_v = texture_gradients(corners @ turn.T, triangles, uv, triangles)
+    for triangle in range(2):
+        torch.testing.assert_close(along_u[triangle], turn @ torch.tensor([5.0, 0.0, 0.0]))
+        torch.testing.assert_close(along_v[triangle], turn @ torch.tensor([0.0, -10.0, 0.0]))
+
+
+def test_a_triangle_without_area_has_finite_gradients() -> None:
+    points = torch.zeros(3, 3, requires_grad=True)
+    corners = torch.tensor([[0, 1, 2]])
+    gradients = texture_gradients(points, corners, torch.rand(3, 2), corners)
+    torch.stack(gradients).sum().backward()
+    assert all(bool(torch.isfinite(g).all()) for g in gradients)
+    assert points.grad is not None
+    assert bool(torch.isfinite(points.grad).all())
+
+
+def test_normals_of_a_wave_are_those_of_its_formula() -> None:
+    width, size = 0.1, 256
+    uv = texels(size)
+    waves = 6 * math.pi
+    height = 1e-3 * (waves * uv[..., 0]).sin()
+    found = tangent_normals(height, width_metres=width)
+    slope = 1e-3 * waves / width * (waves * uv[..., 0]).cos()
+    expected = torch.stack([-slope, torch.zeros_like(slope), torch.ones_like(slope)])
+    expected = expected / expected.norm(dim=0)
+    torch.testing.assert_close(found[..., 1:-1], expected[..., 1:-1], atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.norm(dim=0), torch.ones(size, size))
+
+
+def test_v_goes_down_and_y_up() -> None:
+    # Higher towards the lower border: the surface leans up.
+    found = tangent_normals(0.01 * texels(16)[..., 1], width_metres=0.1)
+    assert float(found[1, 8, 8]) > 0.05
+
+
+def test_the_steepest_slope_is_held() -> None:
+    found = tangent_normals(texels(16)[..., 0], width_metres=0.1, steepest=0.5)
+    torch.testing.assert_close(
+        found[0, 8, 8] / found[2, 8, 8], torch.tensor(-0.5), atol=1e-5, rtol=0
+    )
+
+
+def test_a_share_of_nothing_leaves_the_smooth_normal() -> None:
+    generator = torch.Generator().manual_seed(0)
+    normals = torch.nn.functional.normalize(torch.randn(3, 5, generator=generator), dim=0)
+    slopes = torch.randn(2, 5, generator=generator)
+    gradients = [torch.randn(3, 5, generator=generator) for _ in range(2)]
+    torch.testing.assert_close(displaced_normals(normals, slopes, *gradients, share=0.0), normals)
+    full = displaced_normals(normals, slopes, *gradients)
+    assert float((full - normals).abs().max()) > 0.1
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    generator = torch.Generator().manual_seed(0)
+    height = (torch.randn(6, 6, generator=generator) * 1e-3).double().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda h: tangent_normals(h, width_metres=0.1), (height,), eps=1e-7, atol=1e-3
+    )
