@@ -27,7 +27,13 @@ from lifemask.io.files import OutputError
 from lifemask.io.images import decode_photo
 from lifemask.perception.framing import face_frame
 from lifemask.systems.registry import build_system, find_recipe
-from lifemask.training.config import PhotoSource, RerenderedSource, SyntheticSource, TrainingError
+from lifemask.training.config import (
+    BankSource,
+    PhotoSource,
+    RerenderedSource,
+    SyntheticSource,
+    TrainingError,
+)
 from lifemask.training.packed import PART_BYTES, job_recipe
 
 LIMIT_BYTES = 55_000_000
@@ -108,6 +114,12 @@ def pack(
         raise TrainingError(
             f"The weights need {weights / 1e6:.0f} MB as float16; at most "
             f"{PART_BYTES / 1e6:.0f} MB are allowed. Make the system smaller."
+        )
+    banks = [n for n, s in recipe.sources.items() if isinstance(s, BankSource) and s.share > 0]
+    if banks:
+        raise TrainingError(
+            f"Source {banks[0]!r} is a bank, which is too large to be packed. Set its share to 0, or "
+            "copy the bank to the other machine and train there with `lifemask train`."
         )
     code = Path(__file__).resolve().parents[1] / "src" / "lifemask"
     _copy_code(code, output / "code" / "lifemask")

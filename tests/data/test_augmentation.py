@@ -53,6 +53,7 @@ def projected(batch: FaceBatch, head: MorphableModel) -> Tensor:
 
 def shading(batch: FaceBatch) -> Tensor:
     assert batch.truth is not None
+    assert batch.truth.normals is not None
     return shade_normals(batch.truth.normals, batch.truth.face.light)
 
 

@@ -137,6 +137,8 @@ def test_no_background_shows_between_a_head_and_what_touches_it() -> None:
 def test_normals_are_unit_where_there_is_depth_and_zero_elsewhere(batch: FaceBatch) -> None:
     truth = batch.truth
     assert truth is not None
+    assert truth.normals is not None
+    assert truth.albedo is not None
     length = truth.normals.norm(dim=1)
     there = truth.face.depth > 0
     assert torch.allclose(length[there], torch.ones_like(length[there]), atol=1e-4)

@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 import lifemask
+from lifemask.cli.draw import Draw
 from lifemask.cli.evaluate import Evaluate
 from lifemask.cli.exit_codes import DONE, FAILED, INTERRUPTED, TERMINATED
 from lifemask.cli.licenses import Licenses
@@ -30,6 +31,7 @@ Command = (
     | Annotated[Licenses, tyro.conf.subcommand("licenses")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Draw, tyro.conf.subcommand("draw")]
 )
 
 
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        command: Reconstruct | Relight | Models | Licenses | Evaluate | Train = tyro.cli(
+        command: Reconstruct | Relight | Models | Licenses | Evaluate | Train | Draw = tyro.cli(
             Command,  # pyright: ignore[reportArgumentType] - a union of annotated types
             prog="lifemask",
             description=_DESCRIPTION,

@@ -70,11 +70,12 @@ class Train:
         if self.show:
             print(*allowed_paths(recipe), sep="\n")
             return DONE
+        from lifemask.data.bank.plan import BankError
         from lifemask.io.files import OutputError
 
         try:
             return self._prove(recipe) if self.smoke else self._train(recipe)
-        except (TrainingError, OutputError) as error:
+        except (TrainingError, OutputError, BankError) as error:
             print(error, file=sys.stderr)
             return FAILED
 

@@ -27,8 +27,15 @@ from lifemask.perception.landmarks import turn
 from lifemask.perception.regions import square_regions, to_photo
 
 
-def augmented(batch: FaceBatch, strength: Augmentation, generator: torch.Generator) -> FaceBatch:
-    """Return a varied batch; it depends only on the batch and the state of the generator.
+def augmented(
+    batch: FaceBatch,
+    strength: Augmentation,
+    generator: torch.Generator,
+    *,
+    side: int | None = None,
+    size: int | None = None,
+) -> FaceBatch:
+    """Return a varied batch; it depends only on the arguments and the state of the generator.
 
     The frames of a clip are mirrored together; every other variation is drawn for each frame.
 
@@ -36,8 +43,14 @@ def augmented(batch: FaceBatch, strength: Augmentation, generator: torch.Generat
         batch: crops on any device.
         strength: of all variations.
         generator: of random numbers; always on the CPU.
+        side: pixels on a side of the frame in the middle of each crop; default: the whole crop.
+        size: pixels on a side of the varied crops; default: those of the frame.
     """
-    if strength == Augmentation.none():
+    given = batch.photo.shape[-1]
+    side = given if side is None else side
+    size = side if size is None else size
+    resized = (side, size) != (given, given)
+    if strength == Augmentation.none() and not resized:
         return batch
     shape = batch.photo.shape[:-3]
     flip = (torch.rand(shape[0], generator=generator) < strength.mirror).to(batch.photo.device)
@@ -45,10 +58,10 @@ def augmented(batch: FaceBatch, strength: Augmentation, generator: torch.Generat
     flat = map_tensors(lambda t: t.flatten(0, len(shape) - 1), batch)
     if flip.any():
         flat = _where(flip, mirrored_batch(flat), flat)
-    if strength.shift or strength.scale or strength.turn_degrees:
-        size = flat.photo.shape[-1]
-        frames = random_frames(len(flip), size, strength, generator)
-        flat = reframed(flat, map_tensors(lambda t: t.to(flip.device), frames))
+    if strength.shift or strength.scale or strength.turn_degrees or resized:
+        frames = random_frames(len(flip), side, strength, generator)
+        frames = replace(frames, centre=frames.centre + (given - side) / 2)
+        flat = reframed(flat, map_tensors(lambda t: t.to(flip.device), frames), size)
     if strength.occlusion:
         flat = occluded(flat, strength.occlusion, generator)
     if strength.cut:
@@ -72,15 +85,16 @@ def random_frames(
     )
 
 
-def reframed(batch: FaceBatch, frame: FaceFrame) -> FaceBatch:
+def reframed(batch: FaceBatch, frame: FaceFrame, size: int | None = None) -> FaceBatch:
     """Return crops of other frames; cameras are changed exactly.
 
     Args:
         batch: with one batch axis.
         frame: one for each crop, in crop pixels.
+        size: pixels along each side of the results; default: those of the crops.
     """
-    size = batch.photo.shape[-1]
-    grid = _grid(frame, size)
+    size = batch.photo.shape[-1] if size is None else size
+    grid = _grid(frame, size, batch.photo.shape[-1])
     return replace(
         batch,
         photo=crop_photo(batch.photo, frame, size),
@@ -254,16 +268,17 @@ def _reframed_truth(
     truth: FaceTruth, frame: FaceFrame, grid: Float[Tensor, "N S S 2"]
 ) -> FaceTruth:
     # Values on both sides of an outline must not mix.
-    maps = _sampled(torch.cat([truth.normals, truth.albedo], 1), grid, nearest=True)
-    normals, albedo = maps.split([3, 3], 1)
-    # The frame's x axis points along +roll in the picture, where y is down; light axes have y up.
-    xy = turn(normals[:, :2].flatten(2).transpose(1, 2), frame.roll)
-    turned = xy.transpose(1, 2).unflatten(2, normals.shape[-2:])
+    normals, albedo = truth.normals, truth.albedo
+    if normals is not None:
+        normals = _sampled(normals, grid, nearest=True)
+        # The frame's x axis points along +roll in the picture, where y is down; light axes have y up.
+        xy = turn(normals[:, :2].flatten(2).transpose(1, 2), frame.roll)
+        turned = xy.transpose(1, 2).unflatten(2, normals.shape[-2:])
+        normals = torch.cat([turned, normals[:, 2:]], 1)
+    if albedo is not None:
+        albedo = _sampled(albedo, grid, nearest=True)
     return replace(
-        truth,
-        face=_reframed_face(truth.face, frame, grid),
-        normals=torch.cat([turned, normals[:, 2:]], 1),
-        albedo=albedo,
+        truth, face=_reframed_face(truth.face, frame, grid), normals=normals, albedo=albedo
     )
 
 
@@ -288,13 +303,13 @@ def _reframed_face(
     )
 
 
-def _grid(frame: FaceFrame, size: int) -> Float[Tensor, "N size size 2"]:
-    """Return the positions of the frames' pixels in crops of `size`, in units of half a side."""
+def _grid(frame: FaceFrame, size: int, given: int) -> Float[Tensor, "N size size 2"]:
+    """Return the positions of the frames' `size` pixels in crops of `given`, in units of half a side."""
     regions = square_regions(frame.centre, frame.side, frame.roll)
     steps = (torch.arange(size, dtype=regions.dtype, device=regions.device) + 0.5) / size
     unit = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).flatten(0, 1)
     points = to_photo(regions, unit.expand(len(regions), -1, -1))
-    return (points * 2 / size - 1).unflatten(1, (size, size))
+    return (points * 2 / given - 1).unflatten(1, (size, size))
 
 
 def _sampled(

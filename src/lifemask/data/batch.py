@@ -13,15 +13,17 @@ class FaceTruth:
     """The exact truth of a drawn or re-rendered face."""
 
     face: ExplainedFace
-    """The default head in the crop's pixels, with albedo map, displacement map and depth.
+    """The default head in the crop's pixels, with albedo map, displacement map and depth if the
+    source has them.
 
     The light is the nearest distant light without shadows and specular reflection. The depth is
     that of the bare head in metres, 0 beside it.
     """
-    normals: Float[Tensor, "*batch 3 H W"]
-    """Unit normals of the displaced head in light axes; 0 beside it."""
-    albedo: Float[Tensor, "*batch 3 H W"]
-    """Linear RGB of the bare head without light, in the crop; 0 beside it."""
+    normals: Float[Tensor, "*batch 3 H W"] | None
+    """Unit normals of the displaced head in light axes; 0 beside it. None if the source has none."""
+    albedo: Float[Tensor, "*batch 3 H W"] | None
+    """Linear RGB of the bare head without light, in the crop; 0 beside it. None if the source has
+    none."""
     visible68: Bool[Tensor, "*batch 68"]
     """Whether each iBUG point faces the camera and nothing hides it."""
     visible478: Bool[Tensor, "*batch 478"]

@@ -55,11 +55,13 @@ def mirrored_batch(batch: FaceBatch) -> FaceBatch:
 
 def mirrored_truth(truth: FaceTruth, width: int) -> FaceTruth:
     """Return the truth of crops `width` pixels wide after they were flipped left to right."""
-    normals = truth.normals.flip(-1)
+    normals, albedo = truth.normals, truth.albedo
+    if normals is not None:
+        normals = normals.flip(-1) * normals.new_tensor([-1.0, 1.0, 1.0])[:, None, None]
     return FaceTruth(
         face=mirrored_face(truth.face, width),
-        normals=normals * normals.new_tensor([-1.0, 1.0, 1.0])[:, None, None],
-        albedo=truth.albedo.flip(-1),
+        normals=normals,
+        albedo=None if albedo is None else albedo.flip(-1),
         visible68=truth.visible68[..., list(MIRROR68)],
         visible478=truth.visible478[..., mirror478().to(truth.visible478.device)],
     )

@@ -110,7 +110,9 @@ class RerenderedFaces:
         coefficients = map_tensors(lambda value: value.to(device), coefficients)
         vertices = model.vertices(coefficients)
         points = face_points(model, vertices)
-        camera = frame_camera([view], world_to_camera.to(device), points.dense478, config.size)
+        camera = frame_camera(
+            [view], world_to_camera.to(device), points.dense478, config.size, config.margin
+        )
         light, gain = _new_light(fit, rng, config)
         light = map_tensors(lambda value: value.to(device), light)
         skin = _resized(fit.albedo.to(device)[None], len(faces.material.skin))
@@ -123,7 +125,8 @@ class RerenderedFaces:
         head = picture.colour / picture.alpha.clamp(min=1e-3).unsqueeze(1)
         composed = torch.lerp(behind, head, covers.unsqueeze(1))
         composed = composed * (1 - over.opacity.unsqueeze(1)) + over.colour
-        photo = photograph(composed[0], photo_degradations(sample_degradations(rng, config)))[None]
+        degradations = photo_degradations(sample_degradations(rng, config))
+        photo = photograph(composed[0], degradations, margin=config.margin)[None]
         drawn = DrawnPeople(
             coefficients,
             points,

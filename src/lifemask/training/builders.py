@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 
+from lifemask.data.bank.plan import BankError
 from lifemask.data.clips import open_clips
 from lifemask.data.mixture import FaceSource, Mixture, batch_sizes, seed_for
 from lifemask.data.photo_faces import FaceCrops, open_photos
 from lifemask.data.photos import ShardError, find_files
 from lifemask.data.stored_fits import StoredFitError
 from lifemask.training.config import (
+    BankSource,
     ClipSource,
     PhotoSource,
     Recipe,
@@ -27,6 +29,7 @@ from lifemask.training.sources import (
     RerenderedFaceSource,
     SyntheticFaceSource,
     VariedSource,
+    open_bank_source,
     synthetic_config,
 )
 from lifemask.training.sources import SyntheticClipSource as SyntheticClipFaces
@@ -76,7 +79,7 @@ def build_parts(
             training[name], held_out[name], about[name] = _sources(
                 name, recipe.sources[name], recipe, system, data, workers, generator
             )
-        except (ShardError, StoredFitError) as error:
+        except (ShardError, StoredFitError, BankError) as error:
             raise TrainingError(f"Source {name!r}: {error}") from error
     return TrainingParts(
         system,
@@ -130,6 +133,8 @@ def _sources(
             )
             about = {"kind": "synthetic clips", "tiers": []}
             return training, held_out, {**about, "stores": [store.name for store in stores]}
+        case BankSource():
+            return open_bank_source(source, data, system.crop_size, (training_seed, held_out_seed))
         case PhotoSource():
             training, held_out, about = open_photos(
                 data,

@@ -120,7 +120,29 @@ class ClipSource:
     """Variations of the crops."""
 
 
-Source = SyntheticSource | SyntheticClipSource | RerenderedSource | PhotoSource | ClipSource
+@dataclass(frozen=True)
+class BankSource:
+    """Faces or clips of a bank that `lifemask draw` has drawn."""
+
+    share: float
+    """Part of each batch, relative to the other sources' shares."""
+    folder: str = "banks/stills"
+    """Folder of the bank, under the data folder."""
+    parts: tuple[int, ...] = ()
+    """Numbers of the parts to use; empty: all."""
+    held_out: float = 0.02
+    """Share of each part kept for validation; at least one still or clip."""
+    any_version: bool = False
+    """Accept a bank that another version of the generator drew."""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    """Variations; frames are moved and turned within the margin of the crops."""
+    repeats: int = 1
+    """Variations of each face in a training batch; validations use one."""
+
+
+Source = (
+    SyntheticSource | SyntheticClipSource | RerenderedSource | PhotoSource | ClipSource | BankSource
+)
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,20 @@ def with_overrides(recipe: Recipe, assignments: Iterable[str]) -> Recipe:
     return recipe
 
 
+def with_options(config: Config, assignments: Iterable[str]) -> Config:
+    """Return any configuration with `name=value` assignments applied in order.
+
+    Raises:
+        TrainingError: no such name, or a value of the wrong kind; says what is allowed.
+    """
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path:
+            raise TrainingError(f"Cannot read {assignment!r}. Options look like uniform_yaw=0.7.")
+        config = _changed(config, path.split("."), text, path)
+    return config
+
+
 def _present_path(recipe: Recipe, path: str) -> str:
     """Return a path as it is named now, with a note in the log if that is another one."""
     present = path

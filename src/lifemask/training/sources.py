@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from lifemask.data.augmentation import augmented
 from lifemask.data.augmentation_config import Augmentation
+from lifemask.data.bank.faces import BankFaces, open_bank
 from lifemask.data.batch import FaceBatch
 from lifemask.data.mixture import generator_for
 from lifemask.data.stored_fits import FitStore
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
 from lifemask.geometry.tensors import map_tensors
 from lifemask.morphable.assets import read_card
-from lifemask.training.config import TrainingError, Value
+from lifemask.training.config import BankSource, TrainingError, Value
 
 if TYPE_CHECKING:
     from lifemask.data.rerendered import RerenderedFaces
@@ -89,12 +90,16 @@ class VariedSource:
     new faces (Hoffer et al., "Augment your batch", CVPR 2020).
     """
 
-    source: SyntheticFaceSource | SyntheticClipSource | RerenderedFaceSource
+    source: SyntheticFaceSource | SyntheticClipSource | RerenderedFaceSource | BankFaces
     """Where faces come from."""
     augmentation: Augmentation
     """Strengths of the variations."""
     repeats: int
     """Variations of each face in a batch."""
+    side: int | None = None
+    """Pixels on a side of the frame in the middle of the source's crops; None: the whole crop."""
+    size: int | None = None
+    """Pixels on a side of the varied crops; None: those of the frame."""
 
     @property
     def device(self) -> str:
@@ -106,8 +111,59 @@ class VariedSource:
         drawn = self.source.batch(index, math.ceil(size / self.repeats))
         faces = map_tensors(lambda t: t.repeat_interleave(self.repeats, 0)[:size], drawn)
         return augmented(
-            faces, self.augmentation, generator_for(self.source.seed, "augmentation", index)
+            faces,
+            self.augmentation,
+            generator_for(self.source.seed, "augmentation", index),
+            side=self.side,
+            size=self.size,
         )
+
+
+def open_bank_source(
+    source: BankSource, data: Path | None, crop_size: int, seeds: tuple[int, int]
+) -> tuple[VariedSource, VariedSource, dict[str, Any]]:
+    """Return a bank to train on, its held-out faces, and what the log says of them.
+
+    Args:
+        source: which bank, and how it is varied.
+        data: folder to which the bank's folder is relative; None: the current folder.
+        crop_size: pixels on a side of the crops that the system gets.
+        seeds: of the faces to train on, and of those held out.
+
+    Raises:
+        BankError: the bank or a part is missing, damaged, or not the right one.
+        TrainingError: the crops of the bank are too small, or `repeats` is wrong.
+    """
+    if source.repeats < 1:
+        raise TrainingError(f"repeats is {source.repeats}; allowed are 1 and more.")
+    folder = Path(source.folder).expanduser()
+    training, held_out = open_bank(
+        folder if data is None else data / folder,
+        parts=source.parts,
+        held_out=source.held_out,
+        seeds=seeds,
+        any_version=source.any_version,
+    )
+    plan = training.plan
+    if plan.side < crop_size:
+        raise TrainingError(
+            f"The bank {training.folder} has frames of {plan.side} pixels; the system needs "
+            f"{crop_size}. Draw a bank with --size {crop_size}, or use a system with smaller crops."
+        )
+    about: dict[str, Any] = {
+        "kind": f"bank of {plan.kind}",
+        "tiers": [],
+        "stores": sorted(plan.stores),
+        "generator": plan.generator,
+        "parts": len(training.parts),
+        "training": len(training),
+        "held_out": len(held_out),
+    }
+    varied, held = (
+        VariedSource(faces, source.augmentation, repeats, side=plan.side, size=crop_size)
+        for faces, repeats in ((training, source.repeats), (held_out, 1))
+    )
+    return varied, held, about
 
 
 RENAMED_OPTIONS = {"faults": "degradations"}

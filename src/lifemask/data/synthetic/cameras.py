@@ -99,6 +99,7 @@ def frame_camera(
     world_to_camera: Float[Tensor, "N 4 4"],
     points478: Float[Tensor, "N 478 3"],
     size: int,
+    margin: float = 1.0,
 ) -> PerspectiveCamera:
     """Return the cameras of crops framed by the dense points, with each view's own errors.
 
@@ -107,6 +108,7 @@ def frame_camera(
         world_to_camera: from `head_to_camera`, on the device of the points.
         points478: dense points in head space, metres.
         size: pixels along each side of the crops.
+        margin: side of the crops, in units of the frames' sides.
     """
     count, device = len(views), points478.device
     photo = PerspectiveCamera(
@@ -117,4 +119,4 @@ def frame_camera(
     errors = torch.tensor([[*v.shift, v.scale, v.turn] for v in views], device=device)
     side = frame.side * errors[:, 2]
     centre = frame.centre + errors[:, :2] * side[:, None]
-    return crop_camera(photo, FaceFrame(centre, side, frame.roll + errors[:, 3]), size)
+    return crop_camera(photo, FaceFrame(centre, side * margin, frame.roll + errors[:, 3]), size)

@@ -105,6 +105,7 @@ def photograph(
     scene: Float[Tensor, "3 H W"],
     degradations: CameraDegradations,
     *,
+    margin: float = 1.0,
     backend: BackendName = "auto",
 ) -> Float[Tensor, "3 H W"]:
     """Return the picture that a camera stores: linear RGB in [0, 1] of 8-bit sRGB values.
@@ -112,11 +113,12 @@ def photograph(
     Args:
         scene: linear RGB after exposure, at least 0.
         degradations: of the camera.
+        margin: side of the picture, in units of the side of the frame to which `degradations` refers.
         backend: "numba" uses compiled kernels.
     """
     compiled = is_compiled(backend, scene.device)
     size = scene.shape[-1]
-    unit = size / 224
+    unit = size / margin / 224
     image = _blurred(scene, degradations.blur * unit, compiled=compiled)
     if degradations.sharpening > 0:
         lost = image - _blurred(image, 0.9 * unit, compiled=compiled)

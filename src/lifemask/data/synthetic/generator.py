@@ -238,7 +238,7 @@ class SyntheticFaces:
         points = face_points(model, vertices)
         views = [m.view for m in moments]
         world_to_camera = head_to_camera(views).to(self.device)
-        camera = frame_camera(views, world_to_camera, points.dense478, config.size)
+        camera = frame_camera(views, world_to_camera, points.dense478, config.size, config.margin)
         light = self._light(moments, albedo)
         skin_specular = self._tensor([p.skin_specular for p in people for _ in range(frames)])
         dressed = self._dressed(
@@ -380,7 +380,7 @@ class SyntheticFaces:
         composed = composite(picture, worn, both, background, backend=self._backend)
         return torch.stack(
             [
-                photograph(c, m.degradations, backend=self._backend)
+                photograph(c, m.degradations, margin=self.config.margin, backend=self._backend)
                 for c, m in zip(composed, moments, strict=True)
             ]
         )

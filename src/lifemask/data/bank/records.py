@@ -1,0 +1,125 @@
+"""Batches of faces as compact arrays, and back."""
+
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from lifemask.data.batch import FaceBatch, FaceTruth
+from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.io.colour import linear_from_srgb, srgb_from_linear
+from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.explained_face import ExplainedFace, UVMap
+
+Records = Mapping[str, np.ndarray]
+"""Arrays by name; all have the same leading batch axes."""
+
+_POINTS = {"landmarks68": 68, "landmarks478": 478, "aflw21": 21}
+_COEFFICIENTS = ("identity", "expression", "gaze", "albedo")
+
+
+def records_of(batch: FaceBatch, *, maps: bool) -> dict[str, np.ndarray]:
+    """Return a drawn batch as arrays.
+
+    Colours become 8-bit sRGB, masks become bits, displacement becomes float16. Normals, albedo and
+    depth in the crop are left out. All landmarks of drawn faces have weight 1, so weights are too.
+
+    Args:
+        batch: with truth.
+        maps: keep albedo and displacement in UV.
+
+    Raises:
+        ValueError: the batch has no truth, or no maps where they are wanted.
+    """
+    truth = batch.truth
+    if truth is None:
+        raise ValueError("Only drawn faces, whose truth is known, can be stored in a bank.")
+    face = truth.face
+    records = {
+        "photo": _bytes(batch.photo),
+        "skin": _bits(batch.skin.flatten(-2) >= 0.5),
+        "person": batch.person,
+        "visible68": _bits(truth.visible68),
+        "visible478": _bits(truth.visible478),
+        "focal_pixels": face.camera.focal_pixels,
+        "principal_point": face.camera.principal_point,
+        "world_to_camera": face.camera.world_to_camera,
+        "light": face.light.coefficients,
+        **{name: getattr(batch, name) for name in _POINTS},
+        **{f"coefficients.{name}": getattr(face.coefficients, name) for name in _COEFFICIENTS},
+    }
+    if maps:
+        if face.albedo_map is None or face.displacement_map is None:
+            raise ValueError("These faces have no maps of albedo and displacement.")
+        records["albedo_map"] = _bytes(face.albedo_map.values)
+        records["displacement_map"] = face.displacement_map.values.half()
+        records["coverage"] = _bits(face.albedo_map.coverage.flatten(-2) > 0.5)
+    return {
+        name: np.ascontiguousarray(value.cpu().numpy() if isinstance(value, Tensor) else value)
+        for name, value in records.items()
+    }
+
+
+def batch_of(records: Records) -> FaceBatch:
+    """Return arrays as a batch again; what is not stored is None."""
+    read = {
+        name: torch.from_numpy(records[name])
+        for name in records
+        if name not in ("photo", "skin", "visible68", "visible478", "coverage")
+    }
+    photo = _linear(records["photo"])
+    size = photo.shape[-1]
+    albedo_map = displacement_map = None
+    if "albedo_map" in records:
+        albedo = _linear(records["albedo_map"])
+        texels = albedo.shape[-1]
+        coverage = _flags(records["coverage"], texels**2).unflatten(-1, (texels, texels)).float()
+        albedo_map = UVMap(albedo, coverage)
+        displacement_map = UVMap(read["displacement_map"].float(), coverage)
+    face = ExplainedFace(
+        FaceCoefficients(**{name: read[f"coefficients.{name}"] for name in _COEFFICIENTS}),
+        PerspectiveCamera(
+            read["focal_pixels"], read["principal_point"], read["world_to_camera"], (size, size)
+        ),
+        SphericalHarmonicsLight(read["light"]),
+        albedo_map=albedo_map,
+        displacement_map=displacement_map,
+    )
+    truth = FaceTruth(
+        face,
+        normals=None,
+        albedo=None,
+        visible68=_flags(records["visible68"], _POINTS["landmarks68"]),
+        visible478=_flags(records["visible478"], _POINTS["landmarks478"]),
+    )
+    points: dict[str, Tensor] = {}
+    for name in _POINTS:
+        points[name] = read[name]
+        points[f"{name}_weight"] = torch.ones_like(read[name][..., 0])
+    skin = _flags(records["skin"], size**2).unflatten(-1, (size, size)).float()
+    return FaceBatch(photo=photo, skin=skin, person=read["person"], truth=truth, **points)
+
+
+def _bytes(image: Float[Tensor, "*batch H W"]) -> UInt8[Tensor, "*batch H W"]:
+    return srgb_from_linear(image.clamp(0, 1)).mul(255).round().to(torch.uint8)
+
+
+def _linear(pixels: UInt8[np.ndarray, "*batch H W"]) -> Float[Tensor, "*batch H W"]:
+    return torch.from_numpy(_light_of_byte().take(pixels))
+
+
+@cache
+def _light_of_byte() -> Float[np.ndarray, "256"]:
+    return linear_from_srgb(torch.arange(256) / 255).numpy()
+
+
+def _bits(flags: Bool[Tensor, "*batch K"]) -> UInt8[np.ndarray, "*batch k"]:
+    return np.packbits(flags.cpu().numpy(), axis=-1)
+
+
+def _flags(bits: UInt8[np.ndarray, "*batch k"], count: int) -> Bool[Tensor, "*batch K"]:
+    return torch.from_numpy(np.unpackbits(bits, axis=-1, count=count)).bool()
