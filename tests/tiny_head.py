@@ -19,11 +19,7 @@ def tiny_head() -> MorphableModel:
     mean = torch.stack([x, y, z], -1).reshape(-1, 3) * 0.08
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(IDENTITY + len(ARKIT_EXPRESSIONS), SIDE**2, 3, generator=generator) * 1e-3
-    rows, columns = torch.meshgrid(torch.arange(SIDE - 1), torch.arange(SIDE - 1), indexing="ij")
-    corner = (rows * SIDE + columns).flatten()
-    first = torch.stack([corner, corner + SIDE, corner + 1], -1)
-    second = torch.stack([corner + 1, corner + SIDE, corner + SIDE + 1], -1)
-    triangles = torch.cat([first, second])
+    triangles = grid_triangles(SIDE)
     uv = torch.stack([(x + 1) / 2, (1 - y) / 2], -1).reshape(-1, 2)
     return MorphableModel(
         mean=mean,
@@ -39,6 +35,15 @@ def tiny_head() -> MorphableModel:
             torch.ones(ALBEDO, 3, TEXTURE, TEXTURE) * 0.2,
         ),
     )
+
+
+def grid_triangles(side: int) -> torch.Tensor:
+    """Return the triangles of a square grid of points, (T, 3), counter-clockwise seen from +z."""
+    rows, columns = torch.meshgrid(torch.arange(side - 1), torch.arange(side - 1), indexing="ij")
+    corner = (rows * side + columns).flatten()
+    first = torch.stack([corner, corner + side, corner + 1], -1)
+    second = torch.stack([corner + 1, corner + side, corner + side + 1], -1)
+    return torch.cat([first, second])
 
 
 def tiny_camera(size: int, batch: tuple[int, ...] = ()) -> PerspectiveCamera:

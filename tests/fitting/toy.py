@@ -1,6 +1,7 @@
 """A small deformable dome, for tests of fits that need no real head."""
 
 import torch
+from tiny_head import grid_triangles
 
 from lifemask.fitting.landmark_fit import FittingPriors, LinearPoints, PoseAndShape
 from lifemask.fitting.photometric import SurfacePatch
@@ -22,11 +23,7 @@ def dome(
     waves = torch.stack([torch.ones_like(x), x, y, x * y, x**2, y**2, (3 * x).sin(), (3 * y).cos()])
     mix = torch.randn(8, 3, IDENTITY + EXPRESSION, generator=generator, dtype=dtype)
     basis = torch.einsum("wn,wcp->ncp", waves.reshape(8, -1), mix) * 0.002
-    rows, columns = torch.meshgrid(torch.arange(side - 1), torch.arange(side - 1), indexing="ij")
-    corner = (rows * side + columns).flatten()
-    first = torch.stack([corner, corner + side, corner + 1], -1)
-    second = torch.stack([corner + 1, corner + side, corner + side + 1], -1)
-    return LinearPoints(mean, basis, IDENTITY), torch.cat([first, second])
+    return LinearPoints(mean, basis, IDENTITY), grid_triangles(side)
 
 
 def dome_patch(side: int = 15) -> SurfacePatch:

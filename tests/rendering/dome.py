@@ -2,7 +2,7 @@
 
 import torch
 from jaxtyping import Float
-from tiny_head import ALBEDO, IDENTITY, TEXTURE
+from tiny_head import ALBEDO, IDENTITY, TEXTURE, grid_triangles
 from torch import Tensor
 
 from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA, PerspectiveCamera, rigid_transform
@@ -30,11 +30,7 @@ def grid(side: int) -> tuple[Float[Tensor, "V 2"], Tensor]:
     """Return texture coordinates and triangles of a grid of points."""
     steps = torch.linspace(0, 1, side)
     v, u = torch.meshgrid(steps, steps, indexing="ij")
-    rows, columns = torch.meshgrid(torch.arange(side - 1), torch.arange(side - 1), indexing="ij")
-    corner = (rows * side + columns).flatten()
-    first = torch.stack([corner, corner + side, corner + 1], -1)
-    second = torch.stack([corner + 1, corner + side, corner + side + 1], -1)
-    return torch.stack([u, v], -1).reshape(-1, 2), torch.cat([first, second])
+    return torch.stack([u, v], -1).reshape(-1, 2), grid_triangles(side)
 
 
 def dome_head(side: int = 31) -> MorphableModel:
