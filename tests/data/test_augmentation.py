@@ -14,6 +14,7 @@ from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch
 from lifemask.data.compression import compressed
 from lifemask.data.mirroring import (
+    MIRROR200,
     MIRROR21,
     MIRROR68,
     mirror478,
@@ -115,7 +116,8 @@ def test_reframed_landmarks_are_those_of_the_frame(faces: FaceBatch) -> None:
 
 
 def test_mirror_tables_swap_sides_of_the_mean_face(head: MorphableModel) -> None:
-    for embedding, order in ((head.landmarks68, MIRROR68), (head.aflw21, MIRROR21)):
+    sets = ((head.landmarks68, MIRROR68), (head.aflw21, MIRROR21), (head.surface200, MIRROR200))
+    for embedding, order in sets:
         assert embedding is not None
         points = embedding.points(head.mean, head.triangles)
         swapped = points[list(order)] * torch.tensor([-1.0, 1.0, 1.0])

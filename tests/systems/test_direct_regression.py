@@ -70,8 +70,9 @@ def batch_of(system: DirectRegression, faces: ExplainedFace, *, with_truth: bool
     weights = [torch.ones_like(p[..., 0]) for p in points]
     plane, ones = torch.zeros(count, SIZE, SIZE), torch.ones(count, 478, dtype=torch.bool)
     truth = FaceTruth(
-        faces, normals=image * 0, albedo=image, visible68=ones[:, :68], visible478=ones
-    )
+        faces, normals=image * 0, albedo=image, visible68=ones[:, :68], visible478=ones,
+        surface200=points[1][:, :200], visible200=ones[:, :200],
+    )  # fmt: skip
     return FaceBatch(
         image, points[0], weights[0], points[1], weights[1], points[2], weights[2],
         skin=plane, person=torch.arange(count), truth=truth if with_truth else None,

@@ -28,6 +28,10 @@ class FaceTruth:
     """Whether each iBUG point faces the camera and nothing hides it."""
     visible478: Bool[Tensor, "*batch 478"]
     """As `visible68`, for the dense points."""
+    surface200: Float[Tensor, "*batch 200 2"]
+    """Crop pixels (x, y) of the surface points (`MorphableModel.surface200`)."""
+    visible200: Bool[Tensor, "*batch 200"]
+    """As `visible68`, for the surface points."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,9 @@ MIRROR21: tuple[int, ...] = (
 )  # fmt: skip
 """Index of the mirror image of each of AFLW's 21 points."""
 
+MIRROR200: tuple[int, ...] = tuple(index ^ 1 for index in range(200))
+"""Index of the mirror image of each of the 200 surface points."""
+
 _ODD_IN_X = (1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0, -1.0, 1.0)
 
 
@@ -64,6 +67,8 @@ def mirrored_truth(truth: FaceTruth, width: int) -> FaceTruth:
         albedo=None if albedo is None else albedo.flip(-1),
         visible68=truth.visible68[..., list(MIRROR68)],
         visible478=truth.visible478[..., mirror478().to(truth.visible478.device)],
+        surface200=_mirrored_points(truth.surface200, MIRROR200, width),
+        visible200=truth.visible200[..., list(MIRROR200)],
     )
 
 

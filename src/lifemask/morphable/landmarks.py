@@ -42,6 +42,9 @@ class FaceLandmarks:
     """21 points of AFLW, in the order of that data set, ear lobes included."""
     dense478: LandmarkEmbedding | None = None
     """478 points of MediaPipe's face mesh with irises."""
+    surface200: LandmarkEmbedding | None = None
+    """200 points on forehead, temples, cheeks, jaw, nose and ears, where the dense points have gaps;
+    points 2k and 2k + 1 are mirror images."""
     contours: Int[Tensor, "17 L"] | None = None
     """Vertices among which iBUG points 0 to 16 slide when the head rotates; -1 pads."""
 
@@ -49,7 +52,7 @@ class FaceLandmarks:
 def landmarks_from_tensors(tensors: dict[str, Tensor]) -> FaceLandmarks:
     """Return the landmark sets stored as `NAME.triangle_index`, `NAME.barycentric`, `NAME.weight`.
 
-    NAME is `landmarks68`, `aflw21` or `dense478`; `contours` is one tensor.
+    NAME is `landmarks68`, `aflw21`, `dense478` or `surface200`; `contours` is one tensor.
     """
 
     def embedding(name: str) -> LandmarkEmbedding | None:
@@ -66,5 +69,6 @@ def landmarks_from_tensors(tensors: dict[str, Tensor]) -> FaceLandmarks:
         embedding("landmarks68"),
         embedding("aflw21"),
         embedding("dense478"),
+        embedding("surface200"),
         None if contours is None else contours.long(),
     )

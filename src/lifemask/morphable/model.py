@@ -162,6 +162,11 @@ class MorphableModel(nn.Module):
         return self._embedding("dense478")
 
     @property
+    def surface200(self) -> LandmarkEmbedding | None:
+        """200 points where the dense points have gaps, in mirrored pairs; None if not known."""
+        return self._embedding("surface200")
+
+    @property
     def contours(self) -> Int[Tensor, "17 L"] | None:
         """Vertices among which the jaw points slide; -1 pads; None if they are not known."""
         return getattr(self, "_contours", None)
