@@ -66,7 +66,9 @@ def some_faces(system: DirectRegression, count: int) -> ExplainedFace:
 def batch_of(system: DirectRegression, faces: ExplainedFace, *, with_truth: bool) -> FaceBatch:
     count = len(faces.camera.focal_pixels)
     image = torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
-    points = [faces.camera.project(p)[..., :2] for p in system.points(faces.coefficients)[:3]]
+    points = [
+        faces.camera.project(p)[..., :2] for p in system.face_losses.points(faces.coefficients)[:3]
+    ]
     weights = [torch.ones_like(p[..., 0]) for p in points]
     plane, ones = torch.zeros(count, SIZE, SIZE), torch.ones(count, 478, dtype=torch.bool)
     truth = FaceTruth(
@@ -127,7 +129,7 @@ def test_every_named_loss_comes_up(system: DirectRegression):
 
 def test_linear_points_are_the_models_but_for_the_eyes(system: DirectRegression):
     model, coefficients = system.model, some_faces(system, 2).coefficients
-    points68, points478, points21, _ = system.points(coefficients)
+    points68, points478, points21, _ = system.face_losses.points(coefficients)
     vertices = model.vertices(coefficients)
     for points, embedding in (
         (points68, model.landmarks68), (points478, model.dense478), (points21, model.aflw21)
@@ -258,7 +260,7 @@ def test_only_networks_run_in_half_precision(samples: Path):
         tensors = named_tensors(face).values()
         assert {tensor.dtype for tensor in tensors} == {torch.float32}
     points = [
-        face.camera.project(system.points(face.coefficients)[1])[..., :2]
+        face.camera.project(system.face_losses.points(face.coefficients)[1])[..., :2]
         for face in (exact, rounded)
     ]
     error = (points[0] - points[1]).norm(dim=-1)
