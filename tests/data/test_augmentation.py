@@ -14,9 +14,9 @@ from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch
 from lifemask.data.compression import compressed
 from lifemask.data.mirroring import (
-    MIRROR200,
     MIRROR21,
     MIRROR68,
+    MIRROR200,
     mirror478,
     mirrored_batch,
     mirrored_coefficients,

@@ -15,7 +15,7 @@ from lifemask.data.mirroring import mirrored_batch
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.tensors import map_tensors, named_tensors
 from lifemask.io.colour import linear_from_srgb, srgb_from_linear
-from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.perception.framing import (
     FaceFrame,
     crop_camera,
@@ -316,8 +316,10 @@ def _reframed_face(
         depth = _sampled(depth.unsqueeze(1), grid, nearest=True).squeeze(1)
     if landmarks is not None:
         enlarged = (size / frame.side)[:, None]
-        landmarks = PredictedLandmarks(
-            crop_points(landmarks.points, frame, size), landmarks.sigma * enlarged
+        landmarks = replace(
+            landmarks,
+            points=crop_points(landmarks.points, frame, size),
+            sigma=landmarks.sigma * enlarged,
         )
     return replace(
         face,

@@ -79,9 +79,11 @@ def mirrored_face(face: ExplainedFace, width: int) -> ExplainedFace:
     """
     landmarks = face.landmarks
     if landmarks is not None:
-        order = tuple(mirror478().tolist())
+        order = mirror_of_dense(landmarks.points.shape[-2])
         landmarks = PredictedLandmarks(
-            _mirrored_points(landmarks.points, order, width), landmarks.sigma[..., list(order)]
+            _mirrored_points(landmarks.points, tuple(order), width),
+            landmarks.sigma[..., order],
+            None if landmarks.visible is None else landmarks.visible[..., order],
         )
     return ExplainedFace(
         mirrored_coefficients(face.coefficients),
@@ -129,6 +131,20 @@ def mirrored_light(light: SphericalHarmonicsLight) -> SphericalHarmonicsLight:
 def mirror478() -> Int[Tensor, "478"]:
     """Return the index of each dense point's mirror image."""
     return FaceMeshTopology.from_pretrained().mirror
+
+
+def mirror_of_dense(count: int) -> list[int]:
+    """Return the mirror images of the 478 dense points, or of these and the 200 surface points.
+
+    Raises:
+        ValueError: another count.
+    """
+    dense = mirror478().tolist()
+    if count == len(dense):
+        return dense
+    if count == len(dense) + len(MIRROR200):
+        return dense + [len(dense) + index for index in MIRROR200]
+    raise ValueError(f"Got {count} predicted landmarks; allowed are 478 and 678.")
 
 
 @cache
