@@ -67,8 +67,7 @@ class DenseLandmarks(System):
             optimiser=Optimiser(
                 learning_rate=1e-3,
                 learning_rate_factors={
-                    "network.stem": 0.3,
-                    "network.stages": 0.3,
+                    "network.st": 0.3,  # stem and stages
                     "network.frontal": 0.3,
                     "network.profile": 0.3,
                 },
