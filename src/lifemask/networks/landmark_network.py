@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lifemask.networks.face_mesh_backbone import CHUNK
 from lifemask.perception.face_mesh import FaceMeshBackbone as SharedStages
 from lifemask.perception.face_mesh import FaceMeshHead, FaceMeshNetwork
 from lifemask.perception.weights import load_network
@@ -21,6 +22,9 @@ INPUT_SIZE = 192
 
 BRANCH_STAGES = 3
 """Stages of each of FaceMesh's two branches; the last one is left out. The last map is 3 x 3."""
+
+FINE_STAGES = 2
+"""Stages before the fine map, which has a quarter of the image's size."""
 
 REFINEMENTS = 2
 """How often each point corrects itself."""
@@ -64,7 +68,7 @@ class LandmarkNetwork(nn.Module):
         layout: Float[Tensor, "K 2"],
         *,
         hidden: int = 384,
-        channels: int = 32,
+        channels: int = 24,
         local: int = 96,
         frozen_stages: int = 0,
     ) -> None:
@@ -75,7 +79,7 @@ class LandmarkNetwork(nn.Module):
             hidden: features of the whole face.
             channels: features at each place of the fine map.
             local: hidden features of each point.
-            frozen_stages: first stages, with the stem, that keep their weights, 0 to 3.
+            frozen_stages: first stages, with the stem, that keep their weights, 0 to 2.
         """
         super().__init__()
         backbone = SharedStages()
@@ -128,7 +132,7 @@ class LandmarkNetwork(nn.Module):
         for _ in range(REFINEMENTS):
             # A sampled place has no gradient: only what is read there tells where to go.
             seen = _sampled(map_, points.detach())
-            rest = self.correction(F.gelu(self.around(seen) + told))
+            rest = self.correction(F.relu(self.around(seen) + told))
             points = points + torch.tanh(rest[..., :2]) * LARGEST_STEP
         first_log = torch.log(torch.tensor(FIRST_SIGMA)).to(rest)
         log_sigma = (rest[..., 2] + first_log).clamp(*LOG_SIGMA_RANGE)
@@ -136,19 +140,28 @@ class LandmarkNetwork(nn.Module):
 
     def _features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the maps after the second and the third stage, and the summary."""
+        if self.frozen_stages and images.device.type == "cpu":
+            fine = torch.cat([self._fine(part) for part in images.split(CHUNK)])
+        else:
+            fine = self._fine(images)
+        coarse = fine
+        for blocks in list(self.stages)[FINE_STAGES:]:
+            coarse = blocks(coarse)
+        last = torch.cat([self.frontal(coarse), self.profile(coarse)], 1)
+        return fine, coarse, self.summary(self.level(last.flatten(1)))
+
+    def _fine(self, images: Tensor) -> Tensor:
+        """Return the map after the first stages."""
+        stages = list(self.stages)[:FINE_STAGES]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_stages):
             x = images.contiguous(memory_format=torch.channels_last)
             # TensorFlow's SAME padding of a stride-two convolution is on the far side only.
             x = self.activation(self.stem(F.pad(x, (0, 1, 0, 1))))
-            for blocks in list(self.stages)[: self.frozen_stages]:
+            for blocks in stages[: self.frozen_stages]:
                 x = blocks(x)
-        maps: list[Tensor] = []
-        for number, blocks in enumerate(self.stages):
-            if number >= self.frozen_stages:
-                x = blocks(x)
-            maps.append(x)
-        last = torch.cat([self.frontal(x), self.profile(x)], 1)
-        return maps[1], maps[2], self.summary(self.level(last.flatten(1)))
+        for blocks in stages[self.frozen_stages :]:
+            x = blocks(x)
+        return x
 
 
 def _sampled(

@@ -121,7 +121,7 @@ class DenseLandmarks(System):
         Args:
             crop_size: pixels on a side of the crops.
             hidden: features of the whole face.
-            frozen_stages: first stages of FaceMesh's convolutions that keep their weights, 0 to 3.
+            frozen_stages: first stages of FaceMesh's convolutions that keep their weights, 0 to 2.
             pretrained: start from FaceMesh's weights; else from random ones, which a file replaces.
         """
         model = MorphableModel.from_pretrained()
