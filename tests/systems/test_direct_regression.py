@@ -132,7 +132,7 @@ def test_linear_points_are_the_models_but_for_the_eyes(system: DirectRegression)
     points68, points478, points21, _ = system.face_losses.points(coefficients)
     vertices = model.vertices(coefficients)
     for points, embedding in (
-        (points68, model.landmarks68), (points478, model.dense478), (points21, model.aflw21)
+        (points68, model.landmarks68_outline), (points478, model.dense478), (points21, model.aflw21)
     ):  # fmt: skip
         assert embedding is not None
         exact = embedding.points(vertices, model.triangles)

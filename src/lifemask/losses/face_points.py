@@ -14,7 +14,8 @@ IRIS_FROM = 468
 SURFACE_STRIDE = 8
 """Losses use one of this many vertices of the face."""
 
-# Points that are not fixed on the skin: they slide along the outline in the image.
+# The jaw of `landmarks68_outline` slides along the outline in the image. Photos label it there, so
+# neither its place on a frontal face nor the fixed one of `landmarks68` agrees with those labels.
 _JAW = tuple(i for i in range(17) if i != 8)
 _EAR_LOBES = (12, 16)
 
@@ -40,7 +41,7 @@ class FacePoints(nn.Module):
             ValueError: the model lacks one of the three sets of landmarks.
         """
         super().__init__()
-        embeddings = (model.landmarks68, model.dense478, model.aflw21)
+        embeddings = (model.landmarks68_outline, model.dense478, model.aflw21)
         if any(embedding is None for embedding in embeddings):
             raise ValueError(
                 "This model lacks 68, 478 or 21 landmarks, so nothing can be trained on it. Use "

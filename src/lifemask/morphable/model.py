@@ -148,8 +148,13 @@ class MorphableModel(nn.Module):
 
     @property
     def landmarks68(self) -> LandmarkEmbedding | None:
-        """The 68 iBUG points; None if they are not known."""
-        return self._embedding("ibug68")
+        """The 68 points that are fixed on the surface; None if they are not known."""
+        return self._embedding("landmarks68")
+
+    @property
+    def landmarks68_outline(self) -> LandmarkEmbedding | None:
+        """The 68 iBUG points of a frontal face, whose jaw slides; None if they are not known."""
+        return self._embedding("landmarks68_outline")
 
     @property
     def aflw21(self) -> LandmarkEmbedding | None:

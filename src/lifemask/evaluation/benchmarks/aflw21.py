@@ -33,9 +33,8 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     crops = draw(crops, config.limit, seed=config.seed)
     annotated = np.stack([c.landmarks for c in crops])
     bins = yaw_bin(np.array([c.yaw_degrees for c in crops]))
-    requests = [
-        Request(c.key, lambda c=c: c.pixels, True, "fast", ("landmarks68", "aflw21")) for c in crops
-    ]
+    fields = ("landmarks68", "landmarks68_outline", "aflw21")
+    requests = [Request(c.key, lambda c=c: c.pixels, True, "fast", fields) for c in crops]
     rows: list[Row] = []
     for system in config.systems:
         predictions = collect(system, "aflw21", requests, config, progress=progress)
@@ -74,9 +73,8 @@ def _points(prediction: Prediction | None, kind: str) -> np.ndarray | None:
         return None
     if kind == "native":
         return prediction.aflw21
-    return (
-        None if prediction.landmarks68 is None else aflw21_from_landmarks68(prediction.landmarks68)
-    )
+    points = prediction.ibug_points()
+    return None if points is None else aflw21_from_landmarks68(points)
 
 
 def _cells(kind: str, errors: np.ndarray, bins: np.ndarray, *, seed: int) -> dict[str, Cell]:
