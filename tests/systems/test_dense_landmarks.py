@@ -4,15 +4,18 @@ import pytest
 import torch
 
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
-from lifemask.systems.dense_landmarks import DenseLandmarks, point_layout
-from lifemask.systems.registry import build_system
+from lifemask.systems.dense_landmarks import DenseLandmarks
+from lifemask.systems.registry import build_system, load_system
 from lifemask.training.system import FramedFaces
 
 
 @pytest.fixture(scope="module")
 def system() -> DenseLandmarks:
     torch.manual_seed(0)
-    built = build_system("dense_landmarks", {"pretrained": False, "hidden": 32, "crop_size": 64})
+    built = build_system(
+        "dense_landmarks",
+        {"pretrained": False, "hidden": 32, "crop_size": 64, "input_size": 128, "frozen_stages": 0},
+    )
     assert isinstance(built, DenseLandmarks)
     return built
 
@@ -53,8 +56,13 @@ def test_all_losses_fall_on_one_batch(system: DenseLandmarks):
     assert not learned
 
 
-def test_the_layout_is_symmetric(system: DenseLandmarks):
-    layout = point_layout(system.model)
-    surface = layout[478:]
-    flipped = torch.stack([1 - surface[:, 0], surface[:, 1]], -1)[torch.arange(200) ^ 1]
-    assert float((flipped - surface).abs().max()) < 0.01
+def test_it_starts_from_the_direct_regressor():
+    system, known = build_system("dense_landmarks"), load_system("direct_regression")
+    assert isinstance(system, DenseLandmarks)
+    photo = torch.rand(1, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    images = torch.nn.functional.interpolate(photo, (192, 192), mode="bilinear")
+    face, expected = system(FramedFaces(images)), known(FramedFaces(photo))
+    away = face.coefficients.expression - expected.coefficients.expression
+    assert away.abs().max().item() < 0.1
+    for name, value in known.state_dict().items():
+        assert torch.equal(system.state_dict()[name], value), name

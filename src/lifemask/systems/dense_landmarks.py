@@ -2,11 +2,12 @@
 
 As in Wood et al., "3D face reconstruction with dense landmarks" (ECCV 2022), a network that has seen
 only faces with exact truth predicts many points of the head, hidden ones too, each with a standard
-deviation. Differences: points correct themselves from the features around them; visibility and the
-coefficients, pose and light of the face are predicted too; the convolutions start from FaceMesh-V2.
+deviation. Differences: the points start on a predicted head, that of the direct regressor, whose
+weights this system starts from; each point corrects itself from the features around it; visibility
+is predicted too; and the corrections of the points correct the head.
 
-Losses: the likelihood of the points, the distance of their first estimate, and visibility; for the
-face those of `lifemask.systems.face_losses`.
+Losses: the likelihood of the points, and visibility; for the face those of
+`lifemask.systems.face_losses`.
 """
 
 from collections.abc import Sequence
@@ -21,14 +22,16 @@ from torch import Tensor, nn
 from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch
 from lifemask.geometry.tensors import map_tensors
-from lifemask.geometry.viewpoints import camera_of
-from lifemask.losses.landmarks import landmark_loss
 from lifemask.losses.likelihood import point_likelihood_loss
 from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks
 from lifemask.morphable.model import MorphableModel
+from lifemask.networks.face_mesh_backbone import FaceMeshBackbone
 from lifemask.networks.inputs import network_input
-from lifemask.networks.landmark_network import INPUT_SIZE, LandmarkNetwork, LandmarkOutput
-from lifemask.networks.parameters import ParameterDecoder, framed_mean_face
+from lifemask.networks.parameters import ParameterDecoder
+from lifemask.networks.point_refiner import PointRefiner, RefinedPoints
+from lifemask.networks.regression_head import RegressionHead
+from lifemask.networks.released import read_released
+from lifemask.systems.direct_regression import DirectRegression
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
 from lifemask.training.config import (
     MAIN,
@@ -40,15 +43,16 @@ from lifemask.training.config import (
     SystemChoice,
 )
 from lifemask.training.system import FramedFaces, Losses, System
+from lifemask.training.weights import present_name
 
 CROP_SIZE = 192
 """Pixels on a side of the crops of the recipes below."""
 
-_PERCENT = 4.605170185988092
+_LOG_PERCENT = 4.605170185988092
 """Logarithm of 100: standard deviations of the likelihood are in percent of the frame's side."""
 
-_POINT_SCALE = 10.0
-"""Factor on the corrected points where the face is read from them."""
+_OFFSET_SCALE = 50.0
+"""Factor on the corrections of points where the head is corrected by them: they are about 0.02."""
 
 
 @final
@@ -59,81 +63,94 @@ class DenseLandmarks(System):
     phases: ClassVar = {
         MAIN: Phase(
             weights={
-                "points": 0.2,
-                "first_points": 5.0,
-                "visible": 0.1,
+                "points": 0.5,
+                "visible": 0.3,
                 **{name: weight / 2 for name, weight in FACE_LOSS_WEIGHTS.items()},
             },
             optimiser=Optimiser(
-                learning_rate=1e-3,
-                learning_rate_factors={
-                    "network.st": 0.3,  # stem and stages
-                    "network.frontal": 0.3,
-                    "network.profile": 0.3,
-                },
+                learning_rate=1e-3, learning_rate_factors={"backbone": 0.1, "head": 0.3}
             ),
         )
     }
-    first_weights: ClassVar = ("perception/face_mesh", "perception/face_mesh_profile")
+    first_weights: ClassVar = ("systems/direct_regression",)
 
     def __init__(
         self,
         model: MorphableModel,
-        network: LandmarkNetwork,
+        backbone: FaceMeshBackbone,
         *,
         crop_size: int = CROP_SIZE,
-        hidden: int = 384,
+        hidden: int = 512,
         from_points: int = 128,
     ) -> None:
         """Assemble the untrained system, which predicts the framed mean face.
 
         Args:
             model: the head, with 68, 478, 21 and 200 landmarks.
-            network: predicts the 478 dense and the 200 surface points.
+            backbone: the convolutions; it reads three channels.
             crop_size: pixels on a side of the crops.
-            hidden: features of the whole face that `network` summarises it in.
-            from_points: features that are read from the positions of the points.
+            hidden: width of the head's hidden layer, as in the direct regressor.
+            from_points: features that are read from the corrections of the points.
+
+        Raises:
+            ValueError: the model lacks landmarks.
         """
         super().__init__()
+        if model.surface200 is None:
+            raise ValueError("This head has no surface points. Use the default head.")
         self.crop_size = crop_size
         self.model = model
         self.face_losses = FaceLosses(model, crop_size=crop_size)
-        self.network = network
+        self.backbone = backbone
         self.decoder = ParameterDecoder.for_model(model, crop_size=crop_size)
-        self.point_features = nn.Sequential(
-            nn.Linear(2 * len(network.layout), from_points), nn.PReLU(from_points)
+        self.head = RegressionHead(backbone.features, self.decoder.outputs, hidden=hidden)
+        count = 478 + 200
+        self.refiner = PointRefiner(
+            count, fine_channels=32, coarse_channels=64, features=backbone.features
         )
-        self.head = nn.Linear(hidden + from_points, self.decoder.outputs)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.corrections = nn.Sequential(
+            nn.Linear(2 * count, from_points),
+            nn.PReLU(from_points),
+            nn.Linear(from_points, self.decoder.outputs),
+        )
+        last = self.corrections[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     @classmethod
     def build(
         cls,
         *,
         crop_size: int = CROP_SIZE,
-        hidden: int = 384,
-        frozen_stages: int = 2,
+        input_size: int = 256,
+        frozen_stages: int = 3,
+        hidden: int = 512,
         pretrained: bool = True,
     ) -> "DenseLandmarks":
         """Assemble the untrained system on the default head.
 
         Args:
             crop_size: pixels on a side of the crops.
-            hidden: features of the whole face.
-            frozen_stages: first stages of FaceMesh's convolutions that keep their weights, 0 to 2.
-            pretrained: start from FaceMesh's weights; else from random ones, which a file replaces.
+            input_size: pixels on a side to which the network resizes them.
+            frozen_stages: first stages of FaceMesh's convolutions that keep their weights, 0 to 7.
+            hidden: width of the head's hidden layer; 512 for the direct regressor's weights.
+            pretrained: start from the direct regressor's weights; else from random ones, which a
+                file replaces.
         """
-        model = MorphableModel.from_pretrained()
-        network = LandmarkNetwork(point_layout(model), hidden=hidden, frozen_stages=frozen_stages)
+        backbone = FaceMeshBackbone(input_size=input_size, frozen_stages=frozen_stages)
+        system = cls(MorphableModel.from_pretrained(), backbone, crop_size=crop_size, hidden=hidden)
         if pretrained:
-            network.start_from_face_mesh()
-        return cls(model, network, crop_size=crop_size, hidden=hidden)
+            given = read_released("direct_regression").tensors
+            known = {present_name(DirectRegression, name): value for name, value in given.items()}
+            kept = {k: v for k, v in system.state_dict().items() if k not in known}
+            system.load_state_dict({**kept, **{k: v.float() for k, v in known.items()}})
+        return system
 
     def forward(self, faces: FramedFaces) -> ExplainedFace:
         """Explain faces in one pass; see `System.forward`."""
         batch = faces.photo.shape[:-3]
-        found = self._explained(self._points(faces.photo.flatten(0, -4)))
+        found = self._explained(*self._refined(faces.photo.flatten(0, -4))[:3])
         return map_tensors(lambda t: t.unflatten(0, batch), found)
 
     def losses(self, phase: str, batches: Sequence[FaceBatch]) -> list[Losses]:
@@ -142,34 +159,47 @@ class DenseLandmarks(System):
             map_tensors(lambda t, n=batch.photo.ndim - 3: t.flatten(0, n - 1), batch)
             for batch in batches
         ]
-        output = self._points(torch.cat([batch.photo for batch in flat]))
-        face = self._explained(output)
+        raw, first, refined = self._refined(torch.cat([batch.photo for batch in flat]))
+        face = self._explained(raw, first, refined)
         counts = [len(batch.photo) for batch in flat]
         starts = [sum(counts[:index]) for index in range(len(counts))]
         results: list[Losses] = []
         for batch, own, start in zip(batches, flat, starts, strict=True):
             rows = slice(start, start + len(own.photo))
-            part = LandmarkOutput(*(value[rows] for value in output))
+            part = RefinedPoints(*(value[rows] for value in refined))
             found = {**self._point_losses(own, part), **self.face_losses(own, face[rows])}
             shape = batch.photo.shape[:-3]
             results.append({name: value.unflatten(0, shape) for name, value in found.items()})
         return results
 
-    def _points(self, photo: Float[Tensor, "N 3 S S"]) -> LandmarkOutput:
-        return self.run_network(self.network, network_input(photo, INPUT_SIZE))
+    def _refined(
+        self, photo: Float[Tensor, "N 3 S S"]
+    ) -> tuple[Float[Tensor, "N R"], Float[Tensor, "N K 2"], RefinedPoints]:
+        """Return the raw outputs of the regressor, the points of its head, and their refinement."""
+        images = network_input(photo, self.backbone.input_size)
+        fine, coarse, last = self.run_network(self.backbone.maps, images)
+        raw = self.head(last)
+        face = self.decoder(raw)
+        side = float(self.crop_size)
+        first = (
+            face.camera.project(self.face_losses.points.dense(face.coefficients))[..., :2] / side
+        )
+        features = self.head.level(last.flatten(1))
+        return raw, first, self.refiner(first, fine, coarse, features)
 
-    def _explained(self, output: LandmarkOutput) -> ExplainedFace:
-        # The points need not help the face: they keep to what the photo shows.
-        offsets = (output.points - self.network.layout).detach() * _POINT_SCALE
-        told = torch.cat([output.summary, self.point_features(offsets.flatten(1))], -1)
-        face = self.decoder(self.head(told))
+    def _explained(
+        self, raw: Float[Tensor, "N R"], first: Float[Tensor, "N K 2"], refined: RefinedPoints
+    ) -> ExplainedFace:
+        # The points need not help the head: they keep to what the photo shows.
+        offsets = (refined.points - first).detach() * _OFFSET_SCALE
+        face = self.decoder(raw + self.corrections(offsets.flatten(1)))
         side = float(self.crop_size)
         landmarks = PredictedLandmarks(
-            output.points * side, output.log_sigma.exp() * side, output.visible_logit.sigmoid()
+            refined.points * side, refined.log_sigma.exp() * side, refined.visible_logit.sigmoid()
         )
         return replace(face, landmarks=landmarks)
 
-    def _point_losses(self, batch: FaceBatch, output: LandmarkOutput) -> Losses:
+    def _point_losses(self, batch: FaceBatch, refined: RefinedPoints) -> Losses:
         points, weight = batch.landmarks478, batch.landmarks478_weight
         truth = batch.truth
         if truth is None:
@@ -182,34 +212,15 @@ class DenseLandmarks(System):
             weight = torch.cat([weight, torch.ones_like(truth.surface200[..., 0])], 1)
             visible = torch.cat([truth.visible478, truth.visible200], 1).to(weight)
             visible_loss = F.binary_cross_entropy_with_logits(
-                output.visible_logit, visible, reduction="none"
+                refined.visible_logit, visible, reduction="none"
             ).mean(-1)
-        side = float(self.crop_size)
+        percent = points * (100 / self.crop_size)
         return {
             "points": point_likelihood_loss(
-                output.points * 100, output.log_sigma + _PERCENT, points * (100 / side), weight
+                refined.points * 100, refined.log_sigma + _LOG_PERCENT, percent, weight
             ),
-            "first_points": landmark_loss(output.first * side, points, weight, frame_side=side),
             "visible": visible_loss,
         }
-
-
-def point_layout(model: MorphableModel) -> Float[Tensor, "678 2"]:
-    """Return where a frame shows the 478 dense and 200 surface points of the mean face.
-
-    Units are the frame's side.
-
-    Raises:
-        ValueError: the model lacks these points.
-    """
-    if model.dense478 is None or model.surface200 is None:
-        raise ValueError("This head has no dense and surface points. Use the default head.")
-    points = torch.cat(
-        [e.points(model.mean, model.triangles) for e in (model.dense478, model.surface200)]
-    )
-    middle = points.new_full((2,), CROP_SIZE / 2)
-    camera = camera_of(framed_mean_face(model, CROP_SIZE), middle, (CROP_SIZE, CROP_SIZE))
-    return camera.project(points)[:, :2] / CROP_SIZE
 
 
 def dense_landmarks() -> Recipe:
