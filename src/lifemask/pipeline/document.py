@@ -41,7 +41,8 @@ def face_document(face: ReconstructedHead) -> dict[str, Any]:
             "focal_pixels": round(float(camera.focal_pixels), 3),
             "principal_point": _rounded(camera.principal_point, 3),
             "head_to_camera": _rounded(camera.world_to_camera, 6),
-            "focal_known": face.photo.focal_pixels is not None,
+            "focal_known": face.photo.focal_pixels is not None and not face.fit.focal_dropped,
+            "focal_dropped": face.fit.focal_dropped,
         },
         "coefficients": {
             "identity": _rounded(coefficients.identity),
