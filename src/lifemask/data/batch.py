@@ -41,7 +41,8 @@ class FaceBatch:
     photo: Float[Tensor, "*batch 3 H W"]
     """Linear RGB in [0, 1]."""
     landmarks68: Float[Tensor, "*batch 68 2"]
-    """Crop pixels (x, y); any value if the weight is 0."""
+    """Crop pixels (x, y) of iBUG's points; any value if the weight is 0. Drawn faces have the jaw of
+    `MorphableModel.landmarks68_outline`."""
     landmarks68_weight: Float[Tensor, "*batch 68"]
     """0 (unknown) to 1."""
     landmarks478: Float[Tensor, "*batch 478 2"]
