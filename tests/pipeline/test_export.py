@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from scipy.spatial import cKDTree
 
-from lifemask.io.gltf import read_glb
+from lifemask.io.gltf_reader import read_glb
 from lifemask.io.scenes import Scene
 from lifemask.morphable import ARKIT_EXPRESSIONS
 from lifemask.pipeline import export

@@ -44,6 +44,8 @@ class MorphableModel(nn.Module):
     """Indices into `uv` of the corners of `quads`."""
     mirror: Int[Tensor, "V"] | None
     """The vertex on the other side."""
+    is_pretrained: bool = False
+    """Whether it is the head that ships with the package."""
 
     def __init__(
         self,
@@ -124,7 +126,9 @@ class MorphableModel(nn.Module):
         Raises:
             ValueError: the head has fewer modes.
         """
-        return cls(**vars(read_head(identity_modes=identity_modes)))
+        model = cls(**vars(read_head(identity_modes=identity_modes)))
+        model.is_pretrained = True
+        return model
 
     @property
     def regions(self) -> dict[str, Float[Tensor, "V"]]:

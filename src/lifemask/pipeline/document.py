@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def face_document(face: ReconstructedHead) -> dict[str, Any]:
         },
         "box_xyxy": _rounded(face.observation.box_xyxy, 2),
         "confidence": round(face.confidence, 4),
+        "warnings": [asdict(warning) for warning in face.warnings],
         "presence": round(float(face.observation.presence), 4),
         "landmark_error": round(face.fit.landmark_error, 5),
         "landmarks68": _rounded(camera.project(face.landmarks68())[:, :2], 2),
