@@ -41,6 +41,7 @@ from lifemask.fitting.prediction import blend_landmarks, state_from_prediction
 from lifemask.fitting.surface import photo_crop, surface_patch, visibility
 from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.precision import single_precision
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.landmarks import LandmarkEmbedding
@@ -332,6 +333,7 @@ class _FitTask:
         return torch.as_tensor(self.observation.landmarks478).double()
 
 
+@single_precision()
 def fit(
     pixels: UInt8[np.ndarray, "H W 3"],
     observation: FaceObservation,
