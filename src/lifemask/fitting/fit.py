@@ -50,6 +50,7 @@ from lifemask.fitting.stated_focal import NEAREST_METRES, focal_contradiction
 from lifemask.fitting.surface import photo_crop, surface_patch, visibility
 from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.precision import single_precision
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.landmarks import LandmarkEmbedding
@@ -422,6 +423,7 @@ class _FitTask:
         return residuals.root_mean_square * self.sigma
 
 
+@single_precision()
 def fit(
     pixels: UInt8[np.ndarray, "H W 3"],
     observation: FaceObservation,

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lifemask.geometry.meshes import Mesh
+from lifemask.geometry.precision import single_precision
 from lifemask.morphable.albedo import AlbedoModel
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.eyeballs import Eyeballs, gaze_rotation, push_outside
@@ -117,6 +118,7 @@ class MorphableModel(nn.Module):
                 self.register_buffer(f"_{name}", value, persistent=False)
 
     @classmethod
+    @single_precision()
     def from_pretrained(cls, *, identity_modes: int = 100) -> "MorphableModel":
         """Load the head that ships with this package.
 

@@ -24,13 +24,15 @@ Reason = Literal["small", "blurred", "turned", "landmarks", "hidden", "unsure"]
 
 SMALLEST_FACE = 80.0
 """Longer side of the face in pixels, below which it is small."""
-LEAST_SHARPNESS = 0.15
+LEAST_SHARPNESS = 0.55
 """Sharpness below which a face is blurred."""
 LARGEST_TURN = 60.0
 """Degrees between the axis of the face and the view, above which it is turned away."""
-LARGEST_LANDMARK_ERROR = 0.03
+LARGEST_LANDMARK_ERROR = 0.015
 """Landmark error above which the landmarks do not agree with any head."""
-LARGEST_HIDDEN_SHARE = 0.35
+LARGEST_LANDMARK_SPREAD = 0.02
+"""Spread of the landmarks above which the passes of the landmark network do not agree."""
+LARGEST_HIDDEN_SHARE = 0.3
 """Share of the face that may be covered or outside the photo."""
 LEAST_PRESENCE = 0.5
 """Presence below which this may be no face."""
@@ -53,6 +55,8 @@ class FaceSignals:
     """Angle between the axis of the face and the direction to the camera."""
     landmark_error: float
     """That of the fit."""
+    landmark_spread: float
+    """Mean standard deviation of a landmark between the passes of its network, over the face's size."""
     hidden_share: float
     """Share of the face towards the camera that is outside the photo, or not skin in it."""
     presence: float
@@ -78,7 +82,9 @@ def warnings_of(signals: FaceSignals) -> tuple[FaceWarning, ...]:
                 "unsure", f"this may be no face (presence {signals.presence:.2f}); look at it"
             )
         )
-    if signals.hidden_share > LARGEST_HIDDEN_SHARE:
+    blurred = signals.sharpness < LEAST_SHARPNESS
+    # The segmentation finds no skin in blurred faces.
+    if signals.hidden_share > LARGEST_HIDDEN_SHARE and not blurred:
         text = f"{100 * signals.hidden_share:.0f} % of the face is covered or outside the photo"
         found.append(FaceWarning("hidden", f"{text}; the rest is a guess"))
     if signals.turn_degrees > LARGEST_TURN:
@@ -86,15 +92,19 @@ def warnings_of(signals: FaceSignals) -> tuple[FaceWarning, ...]:
         found.append(
             FaceWarning("turned", f"{text}; a photo from the front gives a better likeness")
         )
-    if signals.landmark_error > LARGEST_LANDMARK_ERROR:
-        text = f"the landmarks fit no head well ({100 * signals.landmark_error:.1f} % of the face)"
+    if (
+        signals.landmark_error > LARGEST_LANDMARK_ERROR
+        or signals.landmark_spread > LARGEST_LANDMARK_SPREAD
+    ):
+        worst = max(signals.landmark_error, signals.landmark_spread)
+        text = f"the landmarks do not agree ({100 * worst:.1f} % of the face)"
         found.append(FaceWarning("landmarks", f"{text}; shape and pose may be wrong"))
     if signals.pixels < SMALLEST_FACE:
         text = f"the face is {signals.pixels:.0f} pixels large"
         found.append(
             FaceWarning("small", f"{text}; {SMALLEST_FACE:.0f} or more give a better likeness")
         )
-    if signals.sharpness < LEAST_SHARPNESS:
+    if blurred:
         found.append(
             FaceWarning("blurred", "the face is blurred; a sharper photo gives a better likeness")
         )
@@ -115,6 +125,7 @@ def face_signals(
         sharpness=sharpness(_around(pixels, low, high)),
         turn_degrees=_turn_degrees(fit),
         landmark_error=float(fit.landmark_error),
+        landmark_spread=float(observation.landmark_sigma.mean() / (high - low).max()),
         hidden_share=_hidden_share(pixels, observation, fit, model, vertices),
         presence=float(observation.presence),
     )
@@ -123,8 +134,8 @@ def face_signals(
 def sharpness(pixels: UInt8[np.ndarray, "H W 3"]) -> float:
     """Return the detail of a picture of one pixel, relative to its detail of two pixels.
 
-    It is the ratio of two neighbouring octaves of a difference of Gaussians: about 0.5 for a photo
-    in focus, and less the wider the blur. Exposure and contrast do not change it; noise raises it.
+    It is the ratio of two neighbouring octaves of a difference of Gaussians: about 0.7 to 1.1 for a
+    photo in focus, and 0.45 if it is blurred by 2.5 % of its size. Exposure and contrast do not change it; noise raises it.
     """
     factor = max(1, round(max(pixels.shape[:2]) / _SHARPNESS_SIZE))
     grey = srgb_from_linear(block_means(pixels, factor)).mean(0, keepdim=True)
