@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from fitting.toy import project
@@ -73,6 +74,56 @@ def test_a_known_focal_length_is_kept(face: FaceReconstruction, fitter: FaceFitt
     for focal in (900.0, 2500.0):
         found = fitter(face.photo.pixels, face.observation, focal_pixels=focal)
         assert abs(float(found.face.camera.focal_pixels) / focal - 1) < 0.1
+        assert found.focal_dropped is None
+        height, width = face.photo.pixels.shape[:2]
+        assert found.face.camera.principal_point.tolist() == [width / 2, height / 2]
+
+
+def test_a_face_is_the_same_wherever_it_lies_in_a_larger_photo(
+    face: FaceReconstruction, fitter: FaceFitter, fast: FaceFit
+) -> None:
+    height, width = face.photo.pixels.shape[:2]
+    left, top = 1900, 40
+    canvas = np.full((height + 300, width + 2000, 3), 128, np.uint8)
+    canvas[top : top + height, left : left + width] = face.photo.pixels
+    seen, shift = face.observation, torch.tensor([left, top, 0.0])
+    moved = dataclasses.replace(
+        seen,
+        landmarks478=seen.landmarks478 + shift,
+        segmentation_to_photo=seen.segmentation_to_photo
+        + torch.tensor([[0.0, 0.0, left], [0.0, 0.0, top]]),
+    )
+    found = fitter(canvas, moved).face
+    expected = fast.face
+    for name in ("identity", "expression", "gaze"):
+        a, b = (getattr(other.coefficients, name) for other in (found, expected))
+        torch.testing.assert_close(a, b, atol=0.01, rtol=0)
+    a, b = (f.camera.project(face.model.vertices(f.coefficients)) for f in (found, expected))
+    torch.testing.assert_close(a[:, :2] - shift[:2], b[:, :2], atol=0.2, rtol=0)
+    torch.testing.assert_close(
+        found.camera.principal_point - shift[:2],
+        expected.camera.principal_point,
+        atol=0.01,
+        rtol=0,
+    )
+
+
+def test_a_focal_length_that_the_face_contradicts_is_dropped(
+    face: FaceReconstruction, fitter: FaceFitter, fast: FaceFit
+) -> None:
+    """As on a photo that was cropped, but kept the focal length of the whole."""
+    free = float(fast.face.camera.focal_pixels)
+    assert fast.focal_dropped is None
+    for factor, reason in (
+        (0.27, "fits much better"),
+        (0.15, "nearer than 20 cm"),
+        (0.02, "nearer"),
+    ):
+        found = fitter(face.photo.pixels, face.observation, focal_pixels=factor * free)
+        assert found.focal_dropped is not None
+        assert reason in found.focal_dropped
+        assert torch.equal(found.face.coefficients.identity, fast.face.coefficients.identity)
+        assert torch.equal(found.face.camera.world_to_camera, fast.face.camera.world_to_camera)
 
 
 def test_twice_the_photo_is_the_same_head(

@@ -18,6 +18,13 @@ class FitConfig:
     """Standard deviation of a dense landmark, as a share of the face's size."""
     expression_sigma: float = 0.5
     """Standard deviation of expression weights around the blendshape scores."""
+    predicted_sigma_factor: float = 4.0
+    """Factor on predicted standard deviations: neighbouring points err in common, so together they
+    say less than their number suggests."""
+    predicted_least_sigma: float = 0.004
+    """Least standard deviation of a predicted point, as a share of the face's size."""
+    predicted_expression_sigma: float = 0.2
+    """Standard deviation of expression weights around predicted ones."""
     identity_precision: float = 1.0
     """Strength of the prior on identity."""
     distance_metres: float = 0.9

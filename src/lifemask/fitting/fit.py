@@ -18,6 +18,7 @@ from lifemask.fitting.gaze import gaze_from_iris
 from lifemask.fitting.landmark_fit import (
     FittingPriors,
     LandmarkTargets,
+    LinearPoints,
     PoseAndShape,
     add_geometry_priors,
     add_landmark_term,
@@ -26,6 +27,7 @@ from lifemask.fitting.landmark_fit import (
     landmark_residuals,
     linear_points,
     moved,
+    shape_cost,
     solve_bounded,
 )
 from lifemask.fitting.normal_equations import NormalEquations, ParameterLayout
@@ -37,7 +39,14 @@ from lifemask.fitting.photometric import (
     initial_appearance,
     make_level,
 )
-from lifemask.fitting.prediction import blend_landmarks, state_from_prediction
+from lifemask.fitting.prediction import (
+    blend_landmarks,
+    predicted_embedding,
+    predicted_targets,
+    state_from_prediction,
+    with_predicted_landmarks,
+)
+from lifemask.fitting.stated_focal import NEAREST_METRES, focal_contradiction
 from lifemask.fitting.surface import photo_crop, surface_patch, visibility
 from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
@@ -47,6 +56,7 @@ from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.face_perception import single_thread
+from lifemask.perception.framing import face_frame
 from lifemask.perception.observation import FaceObservation
 
 # The outline of the dense face mesh, in order. These points slide along the contour of the face.
@@ -70,6 +80,9 @@ LIGHT_STEPS = 4
 """Steps for light and albedo in a fast fit, which has no other photometric steps. In tests, the
 result was nearer to that of a full fit than with two steps."""
 
+POOR_LANDMARK_ERROR = 0.02
+"""Landmark error, as a share of the face's size, above which a fit is tried from another start too."""
+
 COARSE_BLUR, FINE_BLUR = 3.0, 1.5
 """Standard deviation of the photo's blur in the first and in the last steps, millimetres on the
 face."""
@@ -87,6 +100,8 @@ class FaceFit:
     If the fit started from a prediction, the targets are the blended landmarks."""
     colour_error: float | None
     """Robust root mean square of the log-colour residuals; None without an albedo."""
+    focal_dropped: str | None = None
+    """Why the focal length that the photo states was not used; None if it was, or if none is stated."""
 
 
 class FaceFitter:
@@ -119,8 +134,20 @@ class FaceFitter:
         self.dense478 = dense478
         self.config = config or FitConfig()
         self.points = linear_points(model, dense478, identity_modes=self.config.identity_modes)
+        self._predicted_points: LinearPoints | None = None
         self.point_weight = dense478.weight.double()
         self._patch: SurfacePatch | None = None
+
+    @property
+    def predicted_points(self) -> LinearPoints:
+        """The 678 points that a network may predict, built on first use."""
+        if self._predicted_points is None:
+            self._predicted_points = linear_points(
+                self.model,
+                predicted_embedding(self.model),
+                identity_modes=self.config.identity_modes,
+            )
+        return self._predicted_points
 
     @property
     def patch(self) -> SurfacePatch:
@@ -144,26 +171,35 @@ class FaceFitter:
             observation: one of its faces, from `FacePerception`.
             start: a predictor's face in the photo's pixels. The fit starts there, and its landmarks
                 are blended with the predicted ones. Without it, the fit starts from the mean face.
-            focal_pixels: the camera's focal length if it is known from the photo's EXIF data.
+            focal_pixels: the camera's focal length if the photo's EXIF data states it. It is used
+                unless the face contradicts it.
+
+        With a focal length, the principal point of the face's camera is the photo's middle. Without
+        one, it is the middle of the face, so the face is the same wherever it lies in the photo.
         """
         with single_thread(self.model.mean.device):
             if start is not None:
-                observation = blend_landmarks(observation, start, self.model, self.dense478)
-            task = self._task(pixels, observation, focal_pixels)
-            state = fit_landmarks(
-                self.points,
-                task.targets,
-                task.priors,
-                self._start(task, start),
-                task.principal_point,
-            )
+                observation = self._with_prediction(observation, start)
+            task = self._task(pixels, observation, None, start)
+            state = self._fit_landmarks(task, start)
+            focal_dropped = None
+            if focal_pixels is not None:
+                stated = self._task(pixels, observation, focal_pixels, start)
+                known = self._start(stated, start)
+                # From a much nearer start, a part of the head would lie behind the camera.
+                if float(known.translation[2]) > NEAREST_METRES / 2:
+                    known = self._fit_landmarks(stated, start)
+                focal_dropped = focal_contradiction(
+                    known, cost=self._cost(stated, known), free_cost=self._cost(task, state)
+                )
+                if focal_dropped is None:
+                    task, state = stated, known
             appearance, colour_error = None, None
             if self.config.quality == "full" or self.model.albedo is not None:
                 state, appearance, colour_error = self._fit_colours(task, state)
-            residuals = landmark_residuals(state, self.points, task.targets, task.principal_point)
-            landmark_error = residuals.root_mean_square * self.config.landmark_sigma
+            landmark_error = task.landmark_error(state)
             face = self._explained(task, state, appearance)
-            return FaceFit(face, landmark_error, colour_error)
+            return FaceFit(face, landmark_error, colour_error, focal_dropped)
 
     def unrefined(
         self,
@@ -178,36 +214,81 @@ class FaceFitter:
             observation: one of its faces, from `FacePerception`.
             face: the predicted face, in the photo's pixels.
         """
-        task = self._task(pixels, observation, None)
-        state = self._start(task, face)
-        residuals = landmark_residuals(state, self.points, task.targets, task.principal_point)
-        return FaceFit(face, residuals.root_mean_square * self.config.landmark_sigma, None)
+        task = replace(
+            self._task(pixels, observation, None, None),
+            principal_point=face.camera.principal_point.double(),
+        )
+        return FaceFit(face, task.landmark_error(self._start(task, face)), None)
+
+    def _with_prediction(
+        self, observation: FaceObservation, start: ExplainedFace
+    ) -> FaceObservation:
+        """Return an observation that knows the prediction: its landmarks, or a blend with its mesh."""
+        if start.landmarks is not None:
+            return with_predicted_landmarks(observation, start, self.model, self.dense478)
+        return blend_landmarks(observation, start, self.model, self.dense478)
 
     def _task(
         self,
         pixels: UInt8[np.ndarray, "H W 3"],
         observation: FaceObservation,
         focal_pixels: float | None,
+        start: ExplainedFace | None,
     ) -> "_FitTask":
         config = self.config
         height, width = pixels.shape[:2]
+        middle = torch.tensor([width / 2, height / 2], dtype=torch.float64)
+        if focal_pixels is None:
+            middle = face_frame(torch.as_tensor(observation.landmarks478).double()).centre
         size = face_size(torch.as_tensor(observation.landmarks478).double())
+        expression_sigma = config.expression_sigma
+        if start is not None and start.landmarks is not None:
+            points, expression_sigma = self.predicted_points, config.predicted_expression_sigma
+            targets = predicted_targets(
+                start.landmarks,
+                factor=config.predicted_sigma_factor,
+                least_sigma=size * config.predicted_least_sigma,
+            )
+            certainty = targets.whitening[:, 0, 0]
+            sigma = 1 / (float(certainty[certainty > 0].median()) * size)
+        else:
+            points = self.points
+            targets = landmark_targets(observation, self.point_weight, size * config.landmark_sigma)
+            sigma = config.landmark_sigma
         return _FitTask(
             pixels=pixels,
             observation=observation,
-            principal_point=torch.tensor([width / 2, height / 2], dtype=torch.float64),
-            targets=landmark_targets(observation, self.point_weight, size * config.landmark_sigma),
+            sigma=sigma,
+            principal_point=middle,
+            points=points,
+            targets=targets,
             priors=FittingPriors(
                 expression_mean=torch.as_tensor(observation.blendshapes).double(),
-                expression_sigma=torch.full(
-                    (self.points.layout.expression,), config.expression_sigma
-                ),
+                expression_sigma=torch.full((points.layout.expression,), expression_sigma),
                 identity_precision=config.identity_precision,
                 distance_metres=config.distance_metres,
                 distance_log_sigma=config.distance_log_sigma,
                 focal_pixels=focal_pixels,
             ),
         )
+
+    def _fit_landmarks(self, task: "_FitTask", prediction: ExplainedFace | None) -> PoseAndShape:
+        """Return the fit from the prediction; if it is poor, the best one of several starts."""
+
+        def fitted(start: PoseAndShape) -> PoseAndShape:
+            return fit_landmarks(
+                task.points, task.targets, task.priors, start, task.principal_point
+            )
+
+        state = fitted(self._start(task, prediction))
+        if prediction is None or task.landmark_error(state) < POOR_LANDMARK_ERROR:
+            return state
+        again = fitted(self._start(task, None))
+        return min(state, again, key=lambda found: self._cost(task, found))
+
+    def _cost(self, task: "_FitTask", state: PoseAndShape) -> float:
+        """Return the `shape_cost` of a state."""
+        return shape_cost(state, task.points, task.targets, task.priors, task.principal_point)
 
     def _start(self, task: "_FitTask", prediction: ExplainedFace | None) -> PoseAndShape:
         """Return the state of the prediction, or the mean face in the pose of the landmarks."""
@@ -260,7 +341,7 @@ class FaceFitter:
         moves_shape: bool,
     ) -> tuple[PoseAndShape, Appearance, float]:
         """Take one Gauss-Newton step on landmarks and colours; also return the colour error."""
-        points = self.points
+        points = task.points
         layout = ParameterLayout(
             points.layout.identity, points.layout.expression, len(appearance.albedo)
         )
@@ -320,8 +401,12 @@ class _FitTask:
     """The photo, sRGB."""
     observation: FaceObservation
     """The face, blended with its prediction if there is one."""
+    sigma: float
+    """The usual standard deviation of a target, as a share of the face's size."""
     principal_point: Float[Tensor, "2"]
-    """The middle of the photo, pixels."""
+    """Principal point of the camera, pixels."""
+    points: LinearPoints
+    """The points of the head that are fitted."""
     targets: LandmarkTargets
     """Image points that the dense landmarks should reach."""
     priors: FittingPriors
@@ -331,6 +416,11 @@ class _FitTask:
     def landmarks(self) -> Float[Tensor, "478 3"]:
         """Dense landmarks in double precision."""
         return torch.as_tensor(self.observation.landmarks478).double()
+
+    def landmark_error(self, state: PoseAndShape) -> float:
+        """Return the robust root mean square distance to the targets, in units of the face's size."""
+        residuals = landmark_residuals(state, self.points, self.targets, self.principal_point)
+        return residuals.root_mean_square * self.sigma
 
 
 @single_precision()

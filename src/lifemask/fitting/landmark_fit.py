@@ -184,6 +184,28 @@ def landmark_residuals(
     return _residuals(projected, targets, principal_point)
 
 
+def shape_cost(
+    state: PoseAndShape,
+    points: LinearPoints,
+    targets: LandmarkTargets,
+    priors: FittingPriors,
+    principal_point: Float[Tensor, "2"],
+) -> float:
+    """Return how unlikely the landmarks and the person are, without the priors on the camera.
+
+    It is the robust sum of the squared residuals, plus the squared deviations of identity and
+    expression from their priors, all in standard deviations.
+    """
+    squared = (landmark_residuals(state, points, targets, principal_point).whitened ** 2).sum(-1)
+    robust = squared / (1 + squared / ROBUST_SIGMAS**2)  # The loss of Geman-McClure's weights.
+    identity = state.coefficients[: points.identity_modes]
+    expression = state.coefficients[points.identity_modes :]
+    away = (expression - priors.expression_mean) / priors.expression_sigma
+    return float(robust.sum() + priors.identity_precision * identity.square().sum()) + float(
+        away.square().sum()
+    )
+
+
 def add_landmark_term(
     equations: NormalEquations,
     state: PoseAndShape,

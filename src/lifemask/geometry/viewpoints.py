@@ -59,13 +59,6 @@ def camera_of(
     )
 
 
-def recentred(
-    camera: PerspectiveCamera, principal_point: Float[Tensor, "*batch 2"]
-) -> PerspectiveCamera:
-    """Return the camera with another principal point and the same viewpoint."""
-    return camera_of(viewpoint_of(camera), principal_point, camera.image_size)
-
-
 def sight_rotation(direction: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Return the smallest rotation from +Z to a direction; undefined for -Z."""
     x, y, z = torch.nn.functional.normalize(direction, dim=-1).unbind(-1)

@@ -109,7 +109,7 @@ def read_photo(
         raise PhotoError(f"There is no file {str(path)!r}. Check the name.") from error
     except IsADirectoryError as error:
         raise PhotoError(
-            f"{str(path)!r} is a folder. Name the photos in it, for example {str(path / '*.jpg')!r}."
+            f"{str(path)!r} is a folder. Name the photos in it, for example {str(Path(path) / '*.jpg')!r}."
         ) from error
     except OSError as error:
         raise PhotoError(

@@ -154,8 +154,13 @@ class MorphableModel(nn.Module):
 
     @property
     def landmarks68(self) -> LandmarkEmbedding | None:
-        """The 68 iBUG points; None if they are not known."""
-        return self._embedding("ibug68")
+        """The 68 points that are fixed on the surface; None if they are not known."""
+        return self._embedding("landmarks68")
+
+    @property
+    def landmarks68_outline(self) -> LandmarkEmbedding | None:
+        """The 68 iBUG points of a frontal face, whose jaw slides; None if they are not known."""
+        return self._embedding("landmarks68_outline")
 
     @property
     def aflw21(self) -> LandmarkEmbedding | None:
@@ -166,6 +171,11 @@ class MorphableModel(nn.Module):
     def dense478(self) -> LandmarkEmbedding | None:
         """The 478 points of MediaPipe's face mesh; None if they are not known."""
         return self._embedding("dense478")
+
+    @property
+    def surface200(self) -> LandmarkEmbedding | None:
+        """200 points where the dense points have gaps, in mirrored pairs; None if not known."""
+        return self._embedding("surface200")
 
     @property
     def contours(self) -> Int[Tensor, "17 L"] | None:

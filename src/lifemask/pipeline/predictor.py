@@ -11,9 +11,8 @@ from torch import Tensor
 from lifemask.data.mirroring import mirror478, mirrored_face
 from lifemask.data.observed import landmark_weights
 from lifemask.geometry.tensors import joined, map_tensors
-from lifemask.geometry.viewpoints import recentred
 from lifemask.morphable.averaging import average_faces
-from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.framing import (
     FaceFrame,
@@ -56,7 +55,7 @@ class SystemPredictor:
     def __call__(
         self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
     ) -> ExplainedFace:
-        """Return the face in the photo's pixels; the principal point is the photo's middle.
+        """Return the face in the photo's pixels; the camera looks at the middle of its frame.
 
         Args:
             pixels: the photo, sRGB.
@@ -115,7 +114,9 @@ class SystemPredictor:
 def face_in_photo(
     face: ExplainedFace, frame: FaceFrame, size: int, image_size: tuple[int, int]
 ) -> ExplainedFace:
-    """Return the face of a crop in photo pixels; the principal point is the photo's middle.
+    """Return the face of a crop in photo pixels; the principal point stays where the crop has it.
+
+    Thus the face looks the same wherever the crop lies in the photo.
 
     Args:
         face: of one crop of `size` x `size` pixels.
@@ -123,32 +124,23 @@ def face_in_photo(
         size: pixels on a side of the crop.
         image_size: (height, width) of the photo.
     """
-    middle = frame.centre.new_tensor([image_size[1] / 2, image_size[0] / 2])
-    camera = recentred(photo_camera(face.camera, frame, size, image_size), middle)
+    camera = photo_camera(face.camera, frame, size, image_size)
     moved = replace(face, camera=camera, light=photo_light(face.light, frame))
     if face.depth is not None:
-        moved = replace(moved, depth=_depth_in_photo(face, moved, frame, size))
+        moved = replace(moved, depth=_depth_in_photo(face.depth, frame, image_size))
     if face.landmarks is not None:
         points = photo_points(face.landmarks.points, frame, size)
         sigma = face.landmarks.sigma * frame.side / size
-        moved = replace(moved, landmarks=PredictedLandmarks(points, sigma))
+        moved = replace(moved, landmarks=replace(face.landmarks, points=points, sigma=sigma))
     return moved
 
 
 def _depth_in_photo(
-    face: ExplainedFace, moved: ExplainedFace, frame: FaceFrame, size: int
+    depth: Float[Tensor, "S S"], frame: FaceFrame, image_size: tuple[int, int]
 ) -> Float[Tensor, "H W"]:
-    """Return the depth of a crop for the camera of the photo, 0 outside of the crop."""
-    assert face.depth is not None
-    steps = torch.arange(size) + 0.5
-    columns, rows = torch.meshgrid(steps, steps, indexing="xy")
-    x, y = face.camera.principal_point
-    seen = torch.stack([(columns - x), (rows - y)], -1) / face.camera.focal_pixels
-    in_crop = torch.cat([seen * face.depth[..., None], face.depth[..., None]], -1)
-    turn, shift = face.camera.world_to_camera[:3, :3], face.camera.world_to_camera[:3, 3]
-    head = (in_crop - shift) @ turn
-    depth = moved.camera.to_camera(head.flatten(0, 1))[:, 2].view(size, size) * (face.depth > 0)
-    height, width = moved.camera.image_size
+    """Return the depth of a crop at the pixels of the photo, 0 outside of the crop."""
+    size = depth.shape[-1]
+    height, width = image_size
     places = torch.stack(
         torch.meshgrid(torch.arange(width) + 0.5, torch.arange(height) + 0.5, indexing="xy"), -1
     )

@@ -15,7 +15,7 @@ from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.meshes import Mesh
 from lifemask.io.images import Photo
 from lifemask.morphable.coefficients import FaceCoefficients
-from lifemask.morphable.contour import visible_landmarks68
+from lifemask.morphable.contour import fixed_landmarks68, outline_landmarks68
 from lifemask.morphable.explained_face import ExplainedFace, UVMap
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
@@ -90,8 +90,12 @@ class ReconstructedHead:
         return self.surface.mesh
 
     def landmarks68(self) -> Float[Tensor, "68 3"]:
-        """Return the iBUG points in head space, the jaw's on the outline that the camera sees."""
-        return visible_landmarks68(self.model, self.mesh.vertices, self.camera)
+        """Return the 68 points that are fixed on the surface, hidden or not, in head space, metres."""
+        return fixed_landmarks68(self.model, self.mesh.vertices)
+
+    def landmarks68_outline(self) -> Float[Tensor, "68 3"]:
+        """Return iBUG's points in head space, metres, the jaw's on the outline that the camera sees."""
+        return outline_landmarks68(self.model, self.mesh.vertices, self.camera)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return a few megabytes for pickle; the texture keeps 8 bits for each colour."""

@@ -155,7 +155,7 @@ def _described_camera(path: Path) -> PerspectiveCamera:
         photo = document["photo"]
         sides = [photo[name].value for name in ("height", "width")]
         camera = document["camera"]
-        whole = camera.members() | {"image_size": sides}
+        whole = {**camera.members(), "image_size": sides}
         return _camera(JsonValue(whole, camera.place))
     except OSError as error:
         raise SavedHeadError(

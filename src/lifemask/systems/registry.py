@@ -18,6 +18,7 @@ from lifemask.training.weights import load_weights
 logger = logging.getLogger(__name__)
 
 SYSTEMS: dict[str, str] = {
+    "dense_landmarks": "lifemask.systems.dense_landmarks",
     "direct_regression": "lifemask.systems.direct_regression",
 }
 """The module of each system; a module is imported when its system is used. It holds one `System` of
