@@ -141,7 +141,7 @@ def _resampled(pixels: UInt8[np.ndarray, "H W 3"], view: SightView) -> UInt8[np.
     right, bottom = (
         int(max(min(high[k] + 3, (width, height)[k]), (left, top)[k] + 1)) for k in range(2)
     )
-    part = torch.from_numpy(np.ascontiguousarray(pixels[top:bottom, left:right]))
+    part = torch.from_numpy(np.array(pixels[top:bottom, left:right]))
     image = part.permute(2, 0, 1).float()
     if block > 1:
         rows, columns = -image.shape[1] % block, -image.shape[2] % block
