@@ -92,6 +92,18 @@ def test_a_head_beside_the_axis_is_the_head_on_it(
     assert float((there - here).norm(dim=-1).mean()) < 1.5
 
 
+def test_a_wrong_focal_length_does_not_matter_beside_the_axis(
+    face: FaceReconstruction, fast: FaceReconstructor
+) -> None:
+    """As on a photo that was cropped, but kept the focal length of the whole."""
+    pixels, camera = drawn(face, distance=0.8, degrees=35)
+    found = explained(fast, pixels, focal_pixels=0.2 * float(camera.focal_pixels))
+    free = explained(fast, pixels, focal_pixels=None)
+    assert found.focal_dropped is not None
+    assert difference(found, free) == 0
+    assert torch.equal(found.face.camera.principal_point, free.face.camera.principal_point)
+
+
 @pytest.mark.parametrize("distance", [0.25, 3.0])
 def test_the_shape_does_not_depend_on_the_distance(
     face: FaceReconstruction, fast: FaceReconstructor, ahead: FaceFit, distance: float

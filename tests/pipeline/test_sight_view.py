@@ -130,3 +130,11 @@ def test_the_detection_of_the_view_lies_around_the_face(
 def test_faces_near_the_middle_need_no_view(face: FaceReconstruction, photo: np.ndarray) -> None:
     beside = WIDTH / 2 + FOCAL * math.tan(math.radians(7))
     assert sight_view(photo, observation_at(face, (beside, HEIGHT / 2), 40.0), FOCAL) is None
+
+
+def test_a_focal_length_much_too_short_gives_no_view(
+    face: FaceReconstruction, photo: np.ndarray
+) -> None:
+    seen = observation_at(face, (400.0, 200.0), 120.0)
+    assert sight_view(photo, seen, 80.0) is not None
+    assert sight_view(photo, seen, 8.0) is None

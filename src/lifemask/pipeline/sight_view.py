@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
 from lifemask.geometry.viewpoints import sight_rotation
+from lifemask.io.colour import block_means, pixels_from_image
 from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks
 from lifemask.perception.framing import face_frame
 from lifemask.perception.observation import FaceDetection, FaceObservation
@@ -24,6 +25,8 @@ LEAST_ANGLE_DEGREES = 10.0
 
 _EXTENT = 3.0
 """Side of a view, in units of the face's extent; the whole head with its hair must be visible."""
+_WIDEST_COSINE = 0.5
+"""Faces that reach further than 60° from their middle get no view: the focal length is wrong."""
 _LARGEST_SIDE = 1024
 """Pixels on a side of a view; no stage that reads views needs more."""
 
@@ -98,7 +101,7 @@ class SightView:
 def sight_view(
     pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation, focal_pixels: float
 ) -> SightView | None:
-    """Return the view of an observed face, or None if the face lies near the middle of its photo.
+    """Return the view of an observed face; None if it lies near the middle or is impossibly wide.
 
     Args:
         pixels: the photo, sRGB.
@@ -114,7 +117,10 @@ def sight_view(
     if angle < math.radians(LEAST_ANGLE_DEGREES):
         return None
     rotation = sight_rotation(direction)
-    seen = _seen(rays[:468] @ rotation, 1.0)
+    turned = rays[:468] @ rotation
+    if float((turned[:, 2] / turned.norm(dim=-1)).min()) < _WIDEST_COSINE:
+        return None
+    seen = _seen(turned, 1.0)
     side = float(2 * seen.abs().max()) * _EXTENT * focal_pixels
     scale = min(1.0, _LARGEST_SIDE / side)
     size = max(2, round(side * scale))
@@ -141,18 +147,13 @@ def _resampled(pixels: UInt8[np.ndarray, "H W 3"], view: SightView) -> UInt8[np.
     right, bottom = (
         int(max(min(high[k] + 3, (width, height)[k]), (left, top)[k] + 1)) for k in range(2)
     )
-    part = torch.from_numpy(np.array(pixels[top:bottom, left:right]))
-    image = part.permute(2, 0, 1).float()
-    if block > 1:
-        rows, columns = -image.shape[1] % block, -image.shape[2] % block
-        image = torch.nn.functional.pad(image[None], (0, columns, 0, rows), mode="replicate")
-        image = torch.nn.functional.avg_pool2d(image, block)[0]
+    image = block_means(pixels[top:bottom, left:right], block)
     extent = points.new_tensor([image.shape[2], image.shape[1]]) * block
     grid = (points - points.new_tensor([left, top])) / extent * 2 - 1
     sampled = torch.nn.functional.grid_sample(
         image[None], grid.view(1, size, size, 2), padding_mode="border", align_corners=False
     )[0]
-    return sampled.round().to(torch.uint8).permute(1, 2, 0).numpy()
+    return pixels_from_image(sampled)
 
 
 def _rays(points: Float[Tensor, "N 2"], focal: float) -> Float[Tensor, "N 3"]:
