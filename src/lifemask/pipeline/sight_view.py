@@ -16,7 +16,7 @@ from torch import Tensor
 from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
 from lifemask.geometry.viewpoints import sight_rotation
 from lifemask.io.colour import block_means, pixels_from_image
-from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.perception.framing import face_frame
 from lifemask.perception.observation import FaceDetection, FaceObservation
 
@@ -90,7 +90,8 @@ class SightView:
             return moved
         points = self.photo_points(face.landmarks.points)
         scale = _spread(points) / _spread(face.landmarks.points)
-        return replace(moved, landmarks=PredictedLandmarks(points, face.landmarks.sigma * scale))
+        landmarks = replace(face.landmarks, points=points, sigma=face.landmarks.sigma * scale)
+        return replace(moved, landmarks=landmarks)
 
     @property
     def _photo_middle(self) -> Float[Tensor, "2"]:
