@@ -8,7 +8,8 @@ points slide, are derived from these.
 
     python tools/build_landmarks.py --data ../shared/data [--figure landmarks.png]
 
-Run `tools/fix_aflw_points.py` afterwards: it moves AFLW's points to the positions of their annotations.
+Run afterwards: `tools/refine_landmarks.py`; `tools/fix_aflw_points.py`, which moves AFLW's points to the
+positions of their annotations; and `tools/fit_fixed_jaw.py`, which adds the 68 fixed points.
 """
 
 import argparse
@@ -120,9 +121,9 @@ def main() -> None:
     ibug_weight = np.ones(68)
     ibug_weight[:17], ibug_weight[17:27] = 0.5, 0.7
     tensors = {
-        "landmarks68.triangle_index": ibug_index,
-        "landmarks68.barycentric": ibug_barycentric,
-        "landmarks68.weight": ibug_weight,
+        "landmarks68_outline.triangle_index": ibug_index,
+        "landmarks68_outline.barycentric": ibug_barycentric,
+        "landmarks68_outline.weight": ibug_weight,
         "aflw21.triangle_index": aflw_index,
         "aflw21.barycentric": aflw_barycentric,
         "aflw21.weight": np.ones(21),
@@ -360,7 +361,7 @@ def draw(model: MorphableModel, tensors: dict[str, NDArray[np.generic]], path: P
             model.uv,
             model.uv_triangles[:solid],
         )
-        for row, names in enumerate((("dense478",), ("contours", "landmarks68", "aflw21"))):
+        for row, names in enumerate((("dense478",), ("contours", "landmarks68_outline", "aflw21"))):
             picture = Image.fromarray(pixels)
             pen = ImageDraw.Draw(picture)
             for name in names:
@@ -377,7 +378,12 @@ def _draw_points(
     camera: PerspectiveCamera,
     tensors: dict[str, NDArray[np.generic]],
 ) -> None:
-    colours = {"dense478": "yellow", "contours": "blue", "landmarks68": "red", "aflw21": "lime"}
+    colours = {
+        "dense478": "yellow",
+        "contours": "blue",
+        "landmarks68_outline": "red",
+        "aflw21": "lime",
+    }
     if name == "contours":
         rows = tensors[name]
         points = vertices[torch.from_numpy(rows[rows >= 0])]
@@ -391,7 +397,7 @@ def _draw_points(
         r = 1.5 if name == "contours" else 3
         colour = "orange" if weight[number] < 0.2 else colours[name]
         pen.ellipse((x - r, y - r, x + r, y + r), fill=colour)
-        if name in ("landmarks68", "aflw21"):
+        if name in ("landmarks68_outline", "aflw21"):
             pen.text((x + 4, y - 5), str(number), fill=colour)
 
 

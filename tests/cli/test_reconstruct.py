@@ -24,6 +24,7 @@ class FakeFace:
 
     colour: list[int]
     confidence: float = 0.9
+    warnings: tuple[str, ...] = ()
 
     def save(self, path: Path) -> None:
         path.write_text(f"mesh {self.colour}")
@@ -32,14 +33,16 @@ class FakeFace:
         return np.zeros((20, 120, 3), np.uint8)
 
     def to_json_dict(self) -> dict[str, Any]:
-        return {"photo": {"width": 64}, "colour": self.colour}
+        warnings = [{"reason": name, "message": f"It is {name}."} for name in self.warnings]
+        return {"photo": {"width": 64}, "colour": self.colour, "warnings": warnings}
 
     def save_arrays(self, path: Path) -> None:
         np.savez(path, vertices_head=np.zeros((4, 3), np.float32))
 
 
 class FakeReconstructor:
-    """Finds as many faces as the value of green in the photo; it fails if red is 255."""
+    """Finds as many faces as the value of green in the photo; it fails if red is 255, and
+    doubts its result if blue is 99."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
@@ -49,7 +52,8 @@ class FakeReconstructor:
         colour = photo.pixels[0, 0].tolist()
         if colour[0] == 255:
             raise ZeroDivisionError("division by zero")
-        return [FakeFace(colour)] * colour[1]
+        doubts = ("small", "blurred") if colour[2] == 99 else ()
+        return [FakeFace(colour, warnings=doubts)] * colour[1]
 
 
 @pytest.fixture
@@ -195,12 +199,137 @@ def test_equal_names_from_two_folders_never_overwrite_each_other(
     }
 
 
-def test_files_of_other_programs_are_not_overwritten(
+@pytest.mark.parametrize(
+    "own",
+    ["ada.glb", "ada.json", "ada_preview.png", "ADA.npz", "ada_2_preview.png", "ada.mtl",
+     "ada_Skin_colour.jpg", "ada_Lashes_colour.png"],
+)  # fmt: skip
+def test_no_file_of_the_user_is_replaced(
+    tmp_path: Path, reconstructor: FakeReconstructor, capsys: pytest.CaptureFixture[str], own: str
+) -> None:
+    """The photo is refused before its reconstruction; another photo is not."""
+    (tmp_path / own).write_text("precious")
+    photos = [photo(tmp_path / "ada.png"), photo(tmp_path / "bob.png")]
+    options = ["--output", tmp_path, "--format", "glb,obj", "--arrays"]
+    assert run(*photos, *options) == 1
+    assert (tmp_path / own).read_text() == "precious"
+    assert f"{own}' exists and is not an earlier result" in capsys.readouterr().err
+    assert len(reconstructor.calls) == 1
+    assert not (tmp_path / "ada.ply").exists()
+    assert (tmp_path / "bob.glb").exists()
+    assert run(*photos, *options, "--overwrite") == 0
+    assert (tmp_path / "ada.glb").read_text() == "mesh [0, 1, 0]"
+
+
+def test_results_of_the_same_photo_are_replaced(
     tmp_path: Path, reconstructor: FakeReconstructor
 ) -> None:
-    (tmp_path / "ada.glb").write_text("precious")
-    assert run(photo(tmp_path / "ada.png"), "--output", tmp_path) == 0
-    assert (tmp_path / "ada.glb").read_text() == "precious"
+    """Each run writes other files; the files of all runs belong to the photo."""
+    picture = photo(tmp_path / "ada.png", faces=2)
+    for formats in ("glb", "obj", "glb,obj"):
+        assert run(picture, "--output", tmp_path, "--format", formats) == 0
+    assert json.loads((tmp_path / "ada_1.json").read_text())["files"] == sorted(
+        set(files(tmp_path)) - {"ada.png"}
+    )
+    (tmp_path / "ada_1.ply").write_text("of another program")
+    assert run(picture, "--output", tmp_path, "--format", "ply") == 1
+
+
+def test_photos_are_never_replaced(
+    tmp_path: Path, reconstructor: FakeReconstructor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = [photo(tmp_path / name) for name in ("ada.png", "ada_preview.png")]
+    before = Path(photos[1]).read_bytes()
+    assert run(*photos, "--output", tmp_path, "--overwrite") == 1
+    assert Path(photos[1]).read_bytes() == before
+    assert "ada_preview.png' is one of the photos" in capsys.readouterr().err
+
+
+def test_files_that_appear_during_the_work_are_not_replaced(
+    tmp_path: Path,
+    reconstructor: FakeReconstructor,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+
+    def slow(self: FakeFace, path: Path) -> None:
+        path.write_text("mesh")
+        (out / "ada.glb").write_text("precious")
+
+    monkeypatch.setattr(FakeFace, "save", slow)
+    assert run(photo(tmp_path / "ada.png"), "--output", out) == 1
+    assert (out / "ada.glb").read_text() == "precious"
+    assert files(out) == ["ada.glb"]
+    assert "ada.glb' exists" in capsys.readouterr().err
+
+
+def test_patterns_that_the_shell_leaves_are_replaced_by_names(
+    tmp_path: Path, reconstructor: FakeReconstructor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = photo(tmp_path / "b[1].png")
+    photo(tmp_path / "a.png")
+    (tmp_path / "c.png").mkdir()
+    assert run(tmp_path / "*.png", "--output", tmp_path / "out") == 0
+    assert [name for name in files(tmp_path / "out") if name.endswith("glb")] == [
+        *("a.glb", "b[1].glb")
+    ]
+    assert run(odd, "--output", tmp_path / "odd") == 0
+    assert run(tmp_path / "*.jpg", "--output", tmp_path / "none") == 1
+    assert f"no file in {str(tmp_path)!r} matches" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [os.fsdecode(b"caf\xe9"), "a" * 250, "\u5bcc" * 83, "two\nlines"],
+    ids=["not UTF-8", "long", "long in bytes", "control"],
+)
+def test_any_name_of_a_photo_gives_results(
+    tmp_path: Path,
+    reconstructor: FakeReconstructor,
+    capsys: pytest.CaptureFixture[str],
+    stem: str,
+) -> None:
+    picture = tmp_path / f"{stem}.png"
+    try:
+        photo(picture)
+    except OSError:
+        pytest.skip("this file system does not take the name")
+    out = tmp_path / "out"
+    options = ["--output", out, "--format", "obj", "--arrays", "--json"]
+    assert run(picture, *options) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["photo"] == str(picture)
+    assert sorted(Path(file).name for file in report["faces"][0]["files"]) == files(out)
+    assert all(len(os.fsencode(name)) <= 230 for name in files(out))
+    (document,) = (name for name in files(out) if name.endswith(".json"))
+    assert json.loads((out / document).read_text("utf-8"))["photo"]["file"].endswith(".png")
+    assert run(picture, *options) == 0, "the results of the same photo are replaced"
+
+
+def test_doubtful_results_have_warnings(
+    tmp_path: Path, reconstructor: FakeReconstructor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = photo(tmp_path / "good.png"), photo(tmp_path / "bad.png", blue=99)
+    out = tmp_path / "out"
+    assert run(good, bad, "--output", out) == 0
+    errors = capsys.readouterr().err.splitlines()
+    assert errors == [f"{bad}: warning for bad: It is {name}." for name in ("small", "blurred")]
+    assert run(good, bad, "--output", out, "--json") == 0
+    reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [len(report["faces"][0]["warnings"]) for report in reports] == [0, 2]
+    assert reports[1]["faces"][0]["warnings"][0] == {"reason": "small", "message": "It is small."}
+
+
+def test_strict_exits_with_4_unless_something_is_worse(
+    tmp_path: Path, reconstructor: FakeReconstructor
+) -> None:
+    good, bad = photo(tmp_path / "good.png"), photo(tmp_path / "bad.png", blue=99)
+    options = ["--output", tmp_path / "out", "--strict"]
+    assert run(good, *options) == 0
+    assert run(good, bad, *options) == 4
+    assert run(bad, photo(tmp_path / "sky.png", faces=0), *options) == 3
+    assert run(bad, tmp_path / "missing.png", *options) == 1
 
 
 def test_output_that_is_a_file_stops_before_anything_is_done(

@@ -16,6 +16,7 @@ from lifemask.data.compression import compressed
 from lifemask.data.mirroring import (
     MIRROR21,
     MIRROR68,
+    MIRROR200,
     mirror478,
     mirrored_batch,
     mirrored_coefficients,
@@ -115,7 +116,8 @@ def test_reframed_landmarks_are_those_of_the_frame(faces: FaceBatch) -> None:
 
 
 def test_mirror_tables_swap_sides_of_the_mean_face(head: MorphableModel) -> None:
-    for embedding, order in ((head.landmarks68, MIRROR68), (head.aflw21, MIRROR21)):
+    sets = ((head.landmarks68, MIRROR68), (head.landmarks68_outline, MIRROR68))
+    for embedding, order in (*sets, (head.aflw21, MIRROR21), (head.surface200, MIRROR200)):
         assert embedding is not None
         points = embedding.points(head.mean, head.triangles)
         swapped = points[list(order)] * torch.tensor([-1.0, 1.0, 1.0])

@@ -102,7 +102,7 @@ def test_truth_agrees_with_itself(store: FitStore, faces: SyntheticFaces) -> Non
     batch = RerenderedFaces(store, faces).batch(0, 0, 4)
     truth = batch.truth
     assert truth is not None
-    embedding = faces.model.landmarks68
+    embedding = faces.model.landmarks68_outline
     assert embedding is not None
     vertices = faces.model.vertices(truth.face.coefficients)
     points = truth.face.camera.project(embedding.points(vertices, faces.model.triangles))

@@ -69,9 +69,10 @@ def test_other_seeds_and_numbers_are_other_people(faces: SyntheticFaces, batch: 
 def test_landmarks_are_the_projected_head(faces: SyntheticFaces, batch: FaceBatch) -> None:
     truth, model = batch.truth, faces.model
     assert truth is not None
-    assert model.landmarks68 is not None
+    assert model.landmarks68_outline is not None
     vertices = model.vertices(truth.face.coefficients)
-    points = truth.face.camera.project(model.landmarks68.points(vertices, model.triangles))
+    points = model.landmarks68_outline.points(vertices, model.triangles)
+    points = truth.face.camera.project(points)
     assert torch.allclose(points[..., :2], batch.landmarks68, atol=1e-3)
 
 

@@ -25,9 +25,7 @@ def predict(model: MorphableModel, fields: tuple[str, ...] | None = None) -> Pre
         (80, 96),
     )
     face = ExplainedFace(model.neutral(), camera, SphericalHarmonicsLight.ambient(0.7))
-    assert model.landmarks68 is not None
-    points = model.landmarks68.points(model.mean, model.triangles)
-    return face_prediction(model, face, landmarks68=points, fields=fields)
+    return face_prediction(model, face, fields=fields)
 
 
 def test_landmarks_lie_where_the_drawn_surface_is(model: MorphableModel) -> None:

@@ -84,20 +84,21 @@ def test_vertex_error_of_the_head_on_its_own_people_is_what_its_modes_leave_out(
     assert errors[2] == pytest.approx(expected, rel=0.1)
 
 
-def test_landmarks_are_symmetric_and_on_the_outside(model: MorphableModel) -> None:
-    assert model.landmarks68 is not None
-    points = model.landmarks68.points(model.mean, model.triangles)
+@pytest.mark.parametrize("name", ["landmarks68", "landmarks68_outline"])
+def test_landmarks_are_symmetric_and_on_the_outside(model: MorphableModel, name: str) -> None:
+    embedding = getattr(model, name)
+    points = embedding.points(model.mean, model.triangles)
     for right, left in IBUG_PAIRS:
         mirrored = points[left] * torch.tensor([-1.0, 1.0, 1.0])
         assert torch.linalg.norm(points[right] - mirrored) < 1e-3, (right, left)
     outer = set(outer_triangles(model).tolist())
-    assert set(model.landmarks68.triangle_index.tolist()) <= outer
+    assert set(embedding.triangle_index.tolist()) <= outer
 
 
-def test_landmarks_lie_where_their_names_say(model: MorphableModel) -> None:
-    assert model.landmarks68 is not None
+@pytest.mark.parametrize("name", ["landmarks68", "landmarks68_outline"])
+def test_landmarks_lie_where_their_names_say(model: MorphableModel, name: str) -> None:
     assert model.dense478 is not None
-    ibug = model.landmarks68.points(model.mean, model.triangles)
+    ibug = getattr(model, name).points(model.mean, model.triangles)
     dense = model.dense478.points(model.mean, model.triangles)
     # Subject's right is -X; nose tip foremost; brows over eyes over nose over mouth over chin.
     assert ibug[36, 0] < ibug[39, 0] < 0 < ibug[42, 0] < ibug[45, 0]
@@ -106,7 +107,7 @@ def test_landmarks_lie_where_their_names_say(model: MorphableModel) -> None:
     assert all(upper > lower for upper, lower in itertools.pairwise(heights))
     # The network's own numbers: 33 and 263 outer corners of the eyes, 1 nose, 61 and 291 mouth.
     for number, point in ((33, 36), (263, 45), (61, 48), (291, 54)):
-        assert torch.linalg.norm(dense[number] - ibug[point]) < 0.004, number
+        assert torch.linalg.norm(dense[number] - ibug[point]) < 0.006, number
     centres = model.eyeball_centres(model.neutral().identity)
     for iris, side in ((468, 1), (473, 0)):
         assert torch.linalg.norm(dense[iris, :2] - centres[side, :2]) < 1e-3
@@ -114,8 +115,8 @@ def test_landmarks_lie_where_their_names_say(model: MorphableModel) -> None:
 
 def test_jaw_points_slide_on_skin_from_their_own_place(model: MorphableModel) -> None:
     assert model.contours is not None
-    assert model.landmarks68 is not None
-    points = model.landmarks68.points(model.mean, model.triangles)
+    assert model.landmarks68_outline is not None
+    points = model.landmarks68_outline.points(model.mean, model.triangles)
     assert len(model.contours) == 17
     for row, point in zip(model.contours, points[:17], strict=True):
         line = row[row >= 0]

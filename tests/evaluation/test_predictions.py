@@ -103,3 +103,27 @@ def test_unknown_systems_and_empty_folders_say_what_is_allowed(tmp_path: Path) -
         assert name in str(error.value)
     with pytest.raises(EvaluationError, match=r"holds no .npz"):
         load_system(str(tmp_path), tmp_path)
+
+
+def test_arrays_before_schema_2_have_the_outline(tmp_path: Path) -> None:
+    names = {"landmarks68": (68, 2), "landmarks68_camera": (68, 3), "vertices_neutral": (4, 3)}
+    names |= {"vertices_albedo": (4, 3), "light_sh": (9, 3), "offset": (2,)}
+    arrays = {name: np.ones(shape) for name, shape in names.items()}
+    np.savez(tmp_path / "first.npz", **arrays)
+    first = read_prediction(tmp_path / "first.npz")
+    assert first.landmarks68 is None
+    assert first.landmarks68_camera is None
+    assert first.landmarks68_outline is not None
+    assert first.landmarks68_outline_camera is not None
+    np.savez(tmp_path / "second.npz", **arrays, schema=np.array(2))
+    assert read_prediction(tmp_path / "second.npz").landmarks68 is not None
+    # Other programs give fewer arrays, and their points are what they say.
+    np.savez(tmp_path / "other.npz", landmarks68=np.ones((68, 2)))
+    assert read_prediction(tmp_path / "other.npz").landmarks68 is not None
+
+
+def test_points_nearest_to_annotations_are_those_on_the_outline() -> None:
+    fixed, outline = np.zeros((68, 2)), np.ones((68, 2))
+    assert Prediction().ibug_points() is None
+    assert Prediction(landmarks68=fixed).ibug_points() is fixed
+    assert Prediction(landmarks68=fixed, landmarks68_outline=outline).ibug_points() is outline

@@ -1,6 +1,7 @@
 """A fit starts from a prediction, which has more weight if the head faces away."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,11 @@ from fitting.toy import project
 from lifemask.fitting.config import FitConfig
 from lifemask.fitting.fit import FaceFitter
 from lifemask.fitting.prediction import (
+    IRISES,
     SHARES,
     blend_landmarks,
+    predicted_embedding,
+    predicted_targets,
     prediction_share,
     state_from_prediction,
 )
@@ -18,7 +22,7 @@ from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.rotations import matrix_from_yaw_pitch_roll
 from lifemask.geometry.viewpoints import Viewpoint, camera_of, viewpoint_of
-from lifemask.morphable.explained_face import ExplainedFace
+from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
 from lifemask.pipeline.reconstruction import FaceReconstruction
@@ -120,3 +124,48 @@ def test_a_good_prediction_corrects_a_fit_to_wrong_landmarks(
     started = fitter(pixels, seen, start=truth)
     before, after = (error(found.face.camera, found.face) for found in (alone, started))
     assert after < 0.6 * before
+
+
+def predicted(face: FaceReconstruction, truth: ExplainedFace) -> PredictedLandmarks:
+    """Return all points of a face, each with a deviation of half a pixel."""
+    vertices = face.model.vertices(truth.coefficients)
+    points = predicted_embedding(face.model).points(vertices, face.model.triangles)
+    seen = truth.camera.project(points)[:, :2]
+    return PredictedLandmarks(seen, torch.full((len(seen),), 0.5))
+
+
+def test_predicted_landmarks_count_by_their_own_certainty() -> None:
+    landmarks = PredictedLandmarks(torch.rand(678, 2), torch.full((678,), 2.0))
+    landmarks.sigma[:3] = torch.tensor([0.1, 1.0, 4.0])
+    targets = predicted_targets(landmarks, factor=3.0, least_sigma=1.5)
+    torch.testing.assert_close(targets.points, landmarks.points.double())
+    certainty = torch.tensor([1 / 1.5, 1 / 3.0, 1 / 12.0], dtype=torch.float64)
+    torch.testing.assert_close(targets.whitening[:3, 0, 0], certainty)
+    torch.testing.assert_close(targets.whitening[:3, 1, 1], certainty)
+    assert not targets.whitening[IRISES].any()
+
+
+def test_a_fit_follows_predicted_landmarks_and_ignores_uncertain_ones(
+    face: FaceReconstruction, fitter: FaceFitter
+) -> None:
+    truth = turned(face, 50)
+    landmarks = predicted(face, truth)
+    wrong = torch.zeros(678, dtype=torch.bool)
+    wrong[torch.randperm(678, generator=torch.Generator().manual_seed(0))[:200]] = True
+    size = float(landmarks.points.std())
+    landmarks = replace(
+        landmarks,
+        points=landmarks.points + wrong[:, None] * 0.5 * size,
+        sigma=torch.where(wrong, 0.5 * size, landmarks.sigma),
+    )
+    start = replace(turned(face, 30), landmarks=landmarks)
+    found = fitter(face.photo.pixels, observed(face), start=start).face
+    away = predicted(face, found).points - predicted(face, truth).points
+    assert float(away.norm(dim=-1).median()) < 0.02 * size
+
+
+def test_predicted_landmarks_need_a_head_that_has_them(face: FaceReconstruction) -> None:
+    bare = MorphableModel.from_pretrained()
+    bare._landmark_fields["surface200"] = False
+    with pytest.raises(ValueError, match="surface points"):
+        predicted_embedding(bare)

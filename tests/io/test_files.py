@@ -127,6 +127,10 @@ def test_messages_do_not_name_the_hidden_folder(tmp_path: Path) -> None:
         (["x/a.jpg", "x/a_1.jpg"], ["a", "x_a_1"]),
         (["x/a_1.jpg", "x/a.jpg"], ["a_1", "x_a"]),
         (["IMG_1.jpg", "IMG_2.jpg"], ["IMG_1", "IMG_2"]),
+        (["x/a b.jpg", "x/a_b.jpg"], ["a b", "x_a_b"]),
+        (["x/a\udce9.jpg"], ["a_"]),
+        ([f"{'n' * 150}/{'é' * 120}.jpg"], ["é" * 100]),
+        (["x/" + "a" * 220 + "1.jpg", "x/" + "a" * 220 + "2.jpg"], ["a" * 200, "x_" + "a" * 198]),
     ],
 )
 def test_names_of_results_never_collide(photos: list[str], names: list[str]) -> None:
@@ -137,3 +141,21 @@ def test_names_avoid_what_is_taken() -> None:
     photos = [Path("/x/a.jpg"), Path("/x/b.jpg")]
     taken = {(0, "a"), (0, "x_a")}
     assert unique_names(photos, taken=lambda index, name: (index, name) in taken) == ["a-2", "b"]
+
+
+def test_files_that_may_not_be_replaced_stay(tmp_path: Path) -> None:
+    (tmp_path / "b.txt").write_text("precious")
+    with (
+        pytest.raises(OutputError, match=r"b\.txt' exists and is not an earlier result"),
+        staged(tmp_path, may_replace=lambda name: name != "b.txt") as folder,
+    ):
+        for name in ("a.txt", "b.txt"):
+            (folder / name).write_text("new")
+    assert (tmp_path / "b.txt").read_text() == "precious"
+    assert os.listdir(tmp_path) == ["b.txt"]
+
+
+def test_hidden_files_have_short_names(tmp_path: Path) -> None:
+    """Each of these signs takes three bytes, and a name has at most 255."""
+    write_bytes(tmp_path / ("\u5bcc" * 83 + ".glb"), b"")
+    assert len(os.listdir(tmp_path)) == 1

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lifemask.io.gltf import GltfError, decode_glb, encode_glb, read_glb, write_glb
+from lifemask.io.gltf import encode_glb, write_glb
+from lifemask.io.gltf_reader import GltfError, decode_glb, read_glb
 from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
 from lifemask.io.surfaces import split_at_seams, with_tangents
 
@@ -113,22 +114,6 @@ def test_required_extensions_are_named() -> None:
     data += struct.pack("<I4s", len(text), b"JSON") + text
     with pytest.raises(GltfError, match="EXT_meshopt_compression"):
         decode_glb(data)
-
-
-def test_damaged_files_never_raise_anything_else(scene: Scene) -> None:
-    """Random changes of single characters of the JSON give a scene or a GltfError, nothing else."""
-    data = encode_glb(scene)
-    (length,) = struct.unpack_from("<I", data, 12)
-    random = np.random.default_rng(0)
-    refused = 0
-    for _ in range(300):
-        broken = bytearray(data)
-        broken[random.integers(20, 20 + length)] = random.choice(list(b'0129-"x[{.'))
-        try:
-            decode_glb(bytes(broken))
-        except GltfError:
-            refused += 1
-    assert refused > 50
 
 
 def test_tangents_of_a_flat_square_follow_the_texture() -> None:

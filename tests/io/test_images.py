@@ -3,12 +3,15 @@
 import io
 import logging
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import ExifTags, Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from lifemask.io.images import (
     Photo,
@@ -307,14 +310,141 @@ def test_damaged_files_never_raise_anything_else(tmp_path: Path, picture: np.nda
                 assert "broken" in str(error)
 
 
+def bytes_of(picture: np.ndarray, format: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format, **options)
+    return buffer.getvalue()
+
+
 def test_photos_from_memory(tmp_path: Path, picture: np.ndarray) -> None:
-    Image.fromarray(picture).save(tmp_path / "a.png")
-    photo = as_photo(tmp_path / "a.png")
+    path = tmp_path / "a.png"
+    data = bytes_of(picture)
+    path.write_bytes(data)
+    photo = as_photo(path)
     assert as_photo(photo) is photo
-    for source in (str(tmp_path / "a.png"), picture, Image.fromarray(picture)):
+    sources = [
+        str(path),
+        picture,
+        Image.fromarray(picture),
+        data,
+        bytearray(data),
+        io.BytesIO(data),
+    ]
+    sources += [picture / 255, (picture / 255).astype(np.float32)]
+    for source in sources:
         np.testing.assert_array_equal(as_photo(source).pixels, picture)
-    with pytest.raises(PhotoError, match=r"float64 of shape \(4, 4\)"):
-        as_photo(np.zeros((4, 4)))
+    with path.open("rb") as file:
+        assert as_photo(file).name == "a"
+    with path.open("rb") as file, zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.png", file.read())
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive, archive.open("a.png") as member:
+        np.testing.assert_array_equal(as_photo(member).pixels, picture)
+
+
+def test_tensors_say_the_order_of_their_axes(picture: np.ndarray) -> None:
+    rows_first = torch.from_numpy(picture)
+    channels_first = rows_first.permute(2, 0, 1)
+    for tensor, layout in ((rows_first, "HWC"), (channels_first, "CHW")):
+        for values in (tensor, tensor / 255, (tensor / 255).double().requires_grad_()):
+            np.testing.assert_array_equal(as_photo(values, layout=layout).pixels, picture)
+        with pytest.raises(PhotoError, match="layout='CHW' or layout='HWC'"):
+            as_photo(tensor)
+    planes = np.ascontiguousarray(picture.transpose(2, 0, 1))
+    np.testing.assert_array_equal(as_photo(planes, layout="CHW").pixels, picture)
+    with pytest.raises(PhotoError, match=r"shape \(3, height, width\)"):
+        as_photo(rows_first, layout="CHW")
+
+
+def test_pixels_are_copied(picture: np.ndarray) -> None:
+    """A camera writes each frame into the same array."""
+    for make in (as_photo, Photo):
+        frame = picture.copy()
+        photo = make(frame)
+        frame[:] = 0
+        np.testing.assert_array_equal(photo.pixels, picture)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, "Got NoneType, which is no photo"),
+        (["a.jpg", "b.jpg"], "Got list, which is no photo.*one by one"),
+        (np.zeros((4, 4)), r"float64 of shape \(4, 4\)"),
+        (np.zeros((40, 40, 3), np.int32), r"int32 of shape \(40, 40, 3\)"),
+        (np.zeros((4, 4, 3), np.uint8), "4 x 4 pixels"),
+        (np.full((40, 40, 3), np.nan), "from nan to nan"),
+        (np.full((40, 40, 3), 128.0), r"from 128 to 128; sRGB in \[0, 1\].*by 255"),
+        (b"", "empty"),
+        (b"hello, I am a photo", "the photo in memory is not a photo"),
+        (io.StringIO("text"), "gave str instead of bytes.*'rb'"),
+        ("a\0b", "is not the name of a file"),
+    ],
+    ids=["none", "list", "grey", "int32", "tiny", "nan", "0 to 255", "empty", "text", "text file",
+         "null"],
+)  # fmt: skip
+def test_what_is_no_photo_gives_a_clear_error(source: object, message: str) -> None:
+    with pytest.raises(PhotoError, match=message):
+        as_photo(source)
+
+
+def test_lazy_errors_of_pillow_are_photo_errors(picture: np.ndarray) -> None:
+    """Pillow reads only the header when it opens a file."""
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    with pytest.raises(PhotoError, match="the image is damaged"):
+        as_photo(Image.open(io.BytesIO(bytes_of(noise)[:5000])))
+    closed = Image.open(io.BytesIO(bytes_of(picture)))
+    closed.close()
+    with pytest.raises(PhotoError, match="the image is damaged"):
+        as_photo(closed)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}], ids=["baseline", "progressive"])
+def test_a_jpeg_that_lacks_only_its_end_is_read(options: dict[str, object]) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 80, 3), np.uint8)
+    data = bytes_of(noise, "JPEG", quality=80, **options)
+    whole = as_photo(data).pixels
+    for lost in (1, 2):
+        np.testing.assert_array_equal(as_photo(data[:-lost]).pixels, whole)
+    for lost in (10, 40, len(data) // 2):
+        with pytest.raises(PhotoError, match="damaged"):
+            as_photo(data[:-lost])
+
+
+def png_with_gamma(picture: np.ndarray, gamma: float, *, srgb: bool = False) -> bytes:
+    """Return a PNG file with the chunk gAMA, and sRGB if wanted, before its pixels."""
+    info = PngInfo()
+    info.add(b"gAMA", struct.pack(">I", round(gamma * 100_000)))
+    if srgb:
+        info.add(b"sRGB", b"\0")
+    return bytes_of(picture, pnginfo=info)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1 / 1.8])
+def test_gamma_of_png_files_is_converted_to_srgb(picture: np.ndarray, gamma: float) -> None:
+    """The file stores light ** gamma; each colour may differ by the rounding of the stored values."""
+    light = np.where(
+        picture / 255 <= 0.04045, picture / 255 / 12.92, ((picture / 255 + 0.055) / 1.055) ** 2.4
+    )
+    stored = np.round(light**gamma * 255).astype(np.uint8)
+    bright = picture >= 100
+    found = as_photo(png_with_gamma(stored, gamma)).pixels.astype(int)
+    assert np.abs(found - picture)[bright].max() <= 3
+    layers = np.dstack([stored, np.full(stored.shape[:2], 255, np.uint8)])
+    np.testing.assert_array_equal(as_photo(png_with_gamma(layers, gamma)).pixels, found)
+    deep = Image.fromarray((light[..., 0] ** gamma * 65535).astype(np.uint16))
+    buffer, info = io.BytesIO(), PngInfo()
+    info.add(b"gAMA", struct.pack(">I", round(gamma * 100_000)))
+    deep.save(buffer, "PNG", pnginfo=info)
+    np.testing.assert_allclose(as_photo(buffer.getvalue()).pixels[..., 0], picture[..., 0], atol=1)
+
+
+@pytest.mark.parametrize(("gamma", "srgb"), [(1 / 2.2, False), (1.0, True), (0.0001, False)])
+def test_gamma_that_says_nothing_new_is_ignored(
+    picture: np.ndarray, gamma: float, srgb: bool
+) -> None:
+    """It is that of sRGB, the chunk sRGB is there too, or no screen has it."""
+    data = png_with_gamma(picture, gamma, srgb=srgb)
+    np.testing.assert_array_equal(as_photo(data).pixels, picture)
 
 
 def test_written_images_read_back(tmp_path: Path, picture: np.ndarray) -> None:

@@ -18,6 +18,7 @@ from lifemask.losses.coefficients import (
 from lifemask.losses.gaze import gaze_direction, gaze_loss
 from lifemask.losses.landmarks import landmark_loss
 from lifemask.losses.light import facing_directions, light_loss
+from lifemask.losses.likelihood import point_likelihood_loss
 from lifemask.losses.means import weighted_mean
 from lifemask.losses.photometric import photometric_loss
 from lifemask.losses.pose import ratio_loss, rotation_loss, translation_loss
@@ -188,3 +189,40 @@ def test_modes_that_move_nothing_have_no_importance():
     torch.testing.assert_close(importance, torch.tensor([1.0, 1 / 16, 0.0]))
     far_in_the_third = coefficient_loss(torch.tensor([0.0, 0.0, 9.0]), torch.zeros(3), importance)
     assert float(far_in_the_third) == 0.0
+
+
+def test_the_likelihood_is_best_at_the_spread_of_the_points():
+    points = noise(1, 4000, 2) * 3.0
+    weight = torch.ones(1, 4000, dtype=torch.float64)
+
+    def loss(sigma: float, balance: float = 0.0) -> float:
+        log_sigma = torch.full_like(weight, math.log(sigma))
+        return float(
+            point_likelihood_loss(points * 0, log_sigma, points, weight, balance=balance)[0]
+        )
+
+    assert loss(3.0) < min(loss(2.5), loss(3.5))
+    # -log density of two Gaussian coordinates, without the constant log(2 pi).
+    assert loss(3.0) == pytest.approx(1 + 2 * math.log(3.0), abs=0.05)
+
+
+def test_a_balanced_likelihood_moves_uncertain_points_as_much_as_certain_ones():
+    log_sigma = torch.tensor([[math.log(0.1), math.log(10.0)]], dtype=torch.float64)
+    predicted = torch.zeros(1, 2, 2, dtype=torch.float64, requires_grad=True)
+    seen = torch.ones(1, 2, 2, dtype=torch.float64)
+    weight = torch.ones(1, 2, dtype=torch.float64)
+    point_likelihood_loss(predicted, log_sigma, seen, weight, balance=1.0).sum().backward()
+    assert predicted.grad is not None
+    torch.testing.assert_close(predicted.grad[0, 0], predicted.grad[0, 1])
+
+
+def test_the_likelihood_ignores_unknown_points():
+    predicted = noise(1, 3, 2).requires_grad_()
+    seen = torch.full((1, 3, 2), float("nan"), dtype=torch.float64)
+    seen[0, 0] = 1.0
+    weight = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64)
+    value = point_likelihood_loss(predicted, torch.zeros_like(weight), seen, weight)
+    value.sum().backward()
+    assert predicted.grad is not None
+    assert torch.isfinite(predicted.grad).all()
+    assert value.item() == pytest.approx((predicted[0, 0] - 1).square().sum().item() / 2)

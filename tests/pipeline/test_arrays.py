@@ -70,11 +70,12 @@ def test_light_times_albedo_is_the_drawn_head(face: FaceReconstruction, arrays: 
 def test_landmarks_in_the_image_and_in_space_are_the_same(
     face: FaceReconstruction, arrays: Arrays
 ) -> None:
-    x, y, z = arrays["landmarks68_camera"].T.astype(float)
     x0, y0 = face.camera.principal_point.tolist()
     focal = float(face.camera.focal_pixels)
-    seen = np.stack([focal * x / z + x0, focal * y / z + y0], -1)
-    np.testing.assert_allclose(arrays["landmarks68"], seen, atol=0.01)
+    for name in ("landmarks68", "landmarks68_outline"):
+        x, y, z = arrays[f"{name}_camera"].T.astype(float)
+        seen = np.stack([focal * x / z + x0, focal * y / z + y0], -1)
+        np.testing.assert_allclose(arrays[name], seen, atol=0.01)
 
 
 def test_colours_of_vertices_are_those_of_the_pixels_they_fall_on(

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from scipy.spatial import cKDTree
 
-from lifemask.io.gltf import read_glb
+from lifemask.io.gltf_reader import read_glb
 from lifemask.io.scenes import Scene
 from lifemask.morphable import ARKIT_EXPRESSIONS
 from lifemask.pipeline import export
+from lifemask.pipeline.outputs import face_files
 from lifemask.pipeline.reconstruction import FaceReconstruction
 
 
@@ -77,6 +78,15 @@ def test_the_validator_finds_no_error(
 ) -> None:
     issues = validate_glb(glb)
     assert issues["numErrors"] == 0, issues["messages"]
+
+
+def test_all_files_of_a_face_are_listed(face: FaceReconstruction, tmp_path: Path) -> None:
+    """The guard against overwriting relies on the list."""
+    for suffix in ("glb", "obj", "ply"):
+        face.save(tmp_path / f"a b.{suffix}")
+    listed = face_files("a b", ("glb", "obj", "ply"), arrays=False)
+    assert {file.name for file in tmp_path.iterdir()} <= set(listed)
+    assert {"a b.obj", "a_b.mtl", "a_b_Skin_normal.png"} <= {f.name for f in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize("suffix", [".obj", ".ply"])

@@ -1,13 +1,15 @@
 """Heads that are read from GLB files look like the saved heads in any light."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lifemask.geometry.lighting import SphericalHarmonicsLight
-from lifemask.io.gltf import read_glb, write_glb
+from lifemask.io.gltf import write_glb
+from lifemask.io.gltf_reader import read_glb
 from lifemask.io.images import encode_image
 from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
 from lifemask.pipeline.saved import SavedHeadError, read_head
@@ -107,13 +109,70 @@ def test_surfaces_behind_lashes_are_visible(head_file: Path) -> None:
     assert picture[32, 3, 3] == 0, "the clear half covers nothing"
 
 
-def test_json_beside_the_head_names_it_too(head_file: Path) -> None:
-    assert read_head(head_file.with_suffix(".json")).camera.image_size == (300, 400)
+def document(**changes: object) -> dict[str, object]:
+    """Return the parts of NAME.json that say which head it describes."""
+    camera = {name: CAMERA[name] for name in ("focal_pixels", "principal_point", "head_to_camera")}
+    return {"photo": {"width": 400, "height": 300}, "camera": camera | changes}
+
+
+def test_json_names_the_head_beside_it_only_if_it_describes_it(head_file: Path) -> None:
+    named = head_file.with_suffix(".json")
+    named.write_text(json.dumps(document(focal_pixels=1000.0004)))
+    assert read_head(named).camera.image_size == (300, 400)
+    named.write_text(json.dumps(document(focal_pixels=1010.0)))
+    with pytest.raises(SavedHeadError, match="not from the same head: their cameras differ"):
+        read_head(named)
+    for text in ("{}", "[]", "not JSON", '{"photo": null}'):
+        named.write_text(text)
+        with pytest.raises(SavedHeadError, match=r"ada\.json' does not describe a head"):
+            read_head(named)
 
 
 def test_other_files_are_refused_with_a_reason(tmp_path: Path, head_file: Path) -> None:
-    with pytest.raises(SavedHeadError, match="lifemask reconstruct"):
-        read_head(tmp_path / "missing.json")
+    for name in ("missing.json", "missing.glb"):
+        with pytest.raises(SavedHeadError, match=f"{name}.*lifemask reconstruct"):
+            read_head(tmp_path / name)
     write_glb(head_file, Scene(read_glb(head_file).nodes))
     with pytest.raises(SavedHeadError, match="holds no camera"):
         read_head(head_file)
+
+
+FRONT = [[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 1], [0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"focal_pixels": 0}, r"focal_pixels is 0; a number from 1 to"),
+        ({"focal_pixels": None}, r"focal_pixels is null; a number"),
+        ({"image_size": [2, 2]}, r"image_size\[0\] is 2; a whole number from 16 to"),
+        ({"image_size": [300]}, r"image_size is a list of 1; a height and a width"),
+        ({"principal_point": []}, r"principal_point is a list of 0; a list of 2 numbers"),
+        ({"head_to_camera": [[1, 0], [0, 1]]}, r"head_to_camera is a list of 2; a list of 4 x 4"),
+        ({"head_to_camera": np.zeros((4, 4)).tolist()}, "a rotation, a translation and the row"),
+        ({"head_to_camera": np.eye(4).tolist()}, "camera is in the head or turned away"),
+        ({"head_to_camera": [*FRONT[:2], [0, 0, -1, -5], FRONT[3]]}, "turned away"),
+    ],
+)
+def test_cameras_that_cannot_see_the_head_are_refused(
+    head_file: Path, changes: dict[str, object], message: str
+) -> None:
+    scene = read_glb(head_file)
+    write_glb(head_file, dataclasses.replace(scene, extras={"camera": CAMERA | changes}))
+    with pytest.raises(SavedHeadError, match=message):
+        read_head(head_file)
+
+
+def test_files_without_surfaces_are_refused(tmp_path: Path) -> None:
+    write_glb(tmp_path / "a.glb", Scene((), {"camera": CAMERA}))
+    with pytest.raises(SavedHeadError, match="no surfaces"):
+        read_head(tmp_path / "a.glb")
+
+
+def test_a_head_that_shows_only_its_inside_gives_no_empty_picture(head_file: Path) -> None:
+    scene = read_glb(head_file)
+    (ball_surface,) = scene.nodes[0].surfaces
+    inside_out = dataclasses.replace(ball_surface, triangles=ball_surface.triangles[:1, ::-1])
+    write_glb(head_file, Scene((Node("Head", (inside_out,)),), scene.extras))
+    with pytest.raises(SavedHeadError, match="Nothing of the head is visible"):
+        read_head(head_file).draw(SphericalHarmonicsLight.ambient(), size=16)

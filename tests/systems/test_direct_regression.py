@@ -66,12 +66,15 @@ def some_faces(system: DirectRegression, count: int) -> ExplainedFace:
 def batch_of(system: DirectRegression, faces: ExplainedFace, *, with_truth: bool) -> FaceBatch:
     count = len(faces.camera.focal_pixels)
     image = torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
-    points = [faces.camera.project(p)[..., :2] for p in system.points(faces.coefficients)[:3]]
+    points = [
+        faces.camera.project(p)[..., :2] for p in system.face_losses.points(faces.coefficients)[:3]
+    ]
     weights = [torch.ones_like(p[..., 0]) for p in points]
     plane, ones = torch.zeros(count, SIZE, SIZE), torch.ones(count, 478, dtype=torch.bool)
     truth = FaceTruth(
-        faces, normals=image * 0, albedo=image, visible68=ones[:, :68], visible478=ones
-    )
+        faces, normals=image * 0, albedo=image, visible68=ones[:, :68], visible478=ones,
+        surface200=points[1][:, :200], visible200=ones[:, :200],
+    )  # fmt: skip
     return FaceBatch(
         image, points[0], weights[0], points[1], weights[1], points[2], weights[2],
         skin=plane, person=torch.arange(count), truth=truth if with_truth else None,
@@ -126,10 +129,10 @@ def test_every_named_loss_comes_up(system: DirectRegression):
 
 def test_linear_points_are_the_models_but_for_the_eyes(system: DirectRegression):
     model, coefficients = system.model, some_faces(system, 2).coefficients
-    points68, points478, points21, _ = system.points(coefficients)
+    points68, points478, points21, _ = system.face_losses.points(coefficients)
     vertices = model.vertices(coefficients)
     for points, embedding in (
-        (points68, model.landmarks68), (points478, model.dense478), (points21, model.aflw21)
+        (points68, model.landmarks68_outline), (points478, model.dense478), (points21, model.aflw21)
     ):  # fmt: skip
         assert embedding is not None
         exact = embedding.points(vertices, model.triangles)
@@ -257,7 +260,7 @@ def test_only_networks_run_in_half_precision(samples: Path):
         tensors = named_tensors(face).values()
         assert {tensor.dtype for tensor in tensors} == {torch.float32}
     points = [
-        face.camera.project(system.points(face.coefficients)[1])[..., :2]
+        face.camera.project(system.face_losses.points(face.coefficients)[1])[..., :2]
         for face in (exact, rounded)
     ]
     error = (points[0] - points[1]).norm(dim=-1)

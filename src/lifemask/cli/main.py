@@ -1,5 +1,7 @@
 """Entry point of the `lifemask` command: parse, run one subcommand, return its exit code."""
 
+import codecs
+import io
 import os
 import signal
 import sys
@@ -22,7 +24,7 @@ from lifemask.cli.train import Train
 _DESCRIPTION = """One photo in; a detailed, relightable, animatable 3D head out.
 
 `lifemask --version` prints the version. Exit codes: 0 done, 1 something failed, 2 wrong usage,
-3 no face found, 130 interrupted."""
+3 no face found, 4 doubtful result (with --strict), 130 interrupted."""
 
 Command = (
     Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
@@ -41,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if list(arguments) == ["--version"]:
         print(f"lifemask {lifemask.__version__}")
         return DONE
+    _print_any_name()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -63,6 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Another program has closed the output. Without this, Python reports the error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+
+
+def _print_any_name() -> None:
+    """Let names of files be printed that are no text or have letters which the output lacks."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+        # In UTF-8, the bytes of a name pass unchanged, so that other programs find the file.
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
 
 
 def _terminate(*_: object) -> None:

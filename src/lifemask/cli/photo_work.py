@@ -5,22 +5,17 @@ import json
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from lifemask.cli.exit_codes import DONE, FAILED, NO_FACE
+from lifemask.cli.exit_codes import DONE, DOUBTFUL, FAILED, NO_FACE
+from lifemask.cli.photo_plan import PlannedPhoto, plan_photos
 from lifemask.cli.reconstruct_options import ReconstructOptions
-from lifemask.io.files import (
-    OutputError,
-    make_folder,
-    staged,
-    unique_names,
-    write_json,
-)
+from lifemask.io.files import OutputError, make_folder, printable, staged, write_json
 from lifemask.io.images import Photo, PhotoError, read_photo, write_image
 
 _NO_FACE_ADVICE = (
@@ -80,22 +75,25 @@ def reconstruct_photos(
     except OutputError as error:
         print(error, file=sys.stderr)
         return FAILED
-    photos = options.photos
-    names = unique_names(photos, taken=lambda index, name: _is_foreign(folder, name, photos[index]))
+    photos = plan_photos(options, folder)
     work = _Work(options, folder)
     statuses: set[str] = set()
-    for index, (photo, name) in enumerate(zip(photos, names, strict=True)):
+    for index, photo in enumerate(photos):
         try:
-            with _progress(f"[{index + 1}/{len(photos)}] {photo}"):
-                result = work.photo(photo, name)
+            with _progress(f"[{index + 1}/{len(photos)}] {photo.path}"):
+                result = work.photo(photo)
         except SetupError as error:
             print(f"The reconstructor cannot be loaded. {error}", file=sys.stderr)
             return FAILED
         result.report(as_json=options.json)
         statuses.add(result.status)
+        if any(face["warnings"] for face in result.faces):
+            statuses.add("doubtful")
     if "failed" in statuses:
         return FAILED
-    return NO_FACE if "no face" in statuses else DONE
+    if "no face" in statuses:
+        return NO_FACE
+    return DOUBTFUL if options.strict and "doubtful" in statuses else DONE
 
 
 @dataclass
@@ -110,22 +108,20 @@ class _Result:
 
     def report(self, *, as_json: bool) -> None:
         if as_json:
-            print(
-                json.dumps(
-                    {
-                        "photo": str(self.photo),
-                        "status": self.status,
-                        "message": self.message,
-                        "faces": self.faces,
-                        "seconds": round(self.seconds, 3),
-                    },
-                    ensure_ascii=False,
-                ),
-                flush=True,
-            )
+            report = {
+                "photo": str(self.photo),
+                "status": self.status,
+                "message": self.message,
+                "faces": self.faces,
+                "seconds": round(self.seconds, 3),
+            }
+            print(_json_line(report), flush=True)
             return
         for face in self.faces:
             print(*face["files"], sep="\n", flush=True)
+            head = next(Path(file).stem for file in face["files"] if file.endswith(".json"))
+            for warning in face["warnings"]:
+                print(f"{self.photo}: warning for {head}: {warning['message']}", file=sys.stderr)
         if self.message:
             print(f"{self.photo}: {self.message.removesuffix('.')}.", file=sys.stderr)
 
@@ -146,15 +142,17 @@ class _Work:
                 raise SetupError(f"{type(error).__name__}: {error}") from error
         return self.reconstructor
 
-    def photo(self, path: Path, name: str) -> _Result:
-        result = _Result(path)
+    def photo(self, planned: PlannedPhoto) -> _Result:
+        result = _Result(planned.path)
         started = time.perf_counter()
         try:
-            photo = read_photo(path)
+            if planned.refusal:
+                raise OutputError(planned.refusal)
+            photo = read_photo(planned.path)
             options = self.options
             faces = self.ready()(photo, faces=options.faces, crop=options.crop)
             if faces:
-                result.faces = list(self._write(path, name, faces))
+                result.faces = list(self._write(planned, faces))
             else:
                 result.status, result.message = "no face", _NO_FACE_ADVICE
         except (PhotoError, OutputError) as error:
@@ -168,27 +166,31 @@ class _Work:
         result.seconds = time.perf_counter() - started
         return result
 
-    def _write(self, path: Path, name: str, faces: Sequence[Face]) -> Iterator[dict[str, Any]]:
+    def _write(self, planned: PlannedPhoto, faces: Sequence[Face]) -> Iterator[dict[str, Any]]:
+        name = planned.name
         names = [name] if len(faces) == 1 else [f"{name}_{k + 1}" for k in range(len(faces))]
-        source = {"file": path.name, "sha256": _sha256(path)}
-        written: list[list[str]] = []
-        with staged(self.folder) as hidden:
+        source = {"file": printable(planned.path.name), "sha256": _sha256(planned.path)}
+        written: list[tuple[list[str], list[Any]]] = []
+        with staged(self.folder, may_replace=planned.may_replace) as hidden:
             known: set[str] = set()
             for label, face in zip(names, faces, strict=True):
-                self._write_face(hidden, label, face, source)
-                files = sorted({file.name for file in hidden.iterdir()} - known)
+                document = face.to_json_dict()
+                self._write_face(hidden, label, face)
+                files = sorted({file.name for file in hidden.iterdir()} - known | {f"{label}.json"})
                 known.update(files)
-                written.append(files)
-        for files, face in zip(written, faces, strict=True):
+                document["photo"] = document.get("photo", {}) | source
+                # The next run replaces the files that are listed here, and no others.
+                listed = sorted({*files, *planned.earlier})
+                write_json(hidden / f"{label}.json", document | {"files": listed})
+                written.append((files, document.get("warnings", [])))
+        for (files, warnings), face in zip(written, faces, strict=True):
             yield {
                 "files": [str(self.folder / file) for file in files],
                 "confidence": round(face.confidence, 4),
+                "warnings": warnings,
             }
 
-    def _write_face(self, folder: Path, name: str, face: Face, source: dict[str, str]) -> None:
-        document = face.to_json_dict()
-        document["photo"] = document.get("photo", {}) | source
-        write_json(folder / f"{name}.json", document)
+    def _write_face(self, folder: Path, name: str, face: Face) -> None:
         for suffix in self.options.formats:
             face.save(folder / f"{name}.{suffix}")
         write_image(folder / f"{name}_preview.png", face.preview())
@@ -209,21 +211,14 @@ def _progress(text: str) -> Generator[None]:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
-def _is_foreign(folder: Path, name: str, photo: Path) -> bool:
-    """Return whether the folder has files of that name that are not results of this photo."""
-    documents = [folder / f"{name}.json", folder / f"{name}_1.json"]
-    present = [document for document in documents if document.exists()]
-    for document in present:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            if json.loads(document.read_text("utf-8"))["photo"]["sha256"] != _sha256(photo):
-                return True
-            continue
-        return True
-    if present:
-        return False
-    return any(
-        (folder / f"{name}.{suffix}").exists() for suffix in ("glb", "obj", "ply", "usdz", "npz")
-    )
+def _json_line(value: dict[str, Any]) -> str:
+    """Return one line of JSON that the standard output can show."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text
 
 
 def _sha256(path: Path) -> str:

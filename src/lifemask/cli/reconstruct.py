@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from lifemask.cli.exit_codes import FAILED, USAGE
 from lifemask.cli.reconstruct_options import ReconstructOptions
 
-_FORMATS = ("glb", "obj", "ply", "usdz")
-
 
 @dataclass(frozen=True)
 class Reconstruct(ReconstructOptions):
@@ -20,8 +18,10 @@ class Reconstruct(ReconstructOptions):
 
     def run(self) -> int:
         """Reconstruct all photos and return the exit code."""
-        if not self.formats or not set(self.formats) <= set(_FORMATS):
-            known = ", ".join(_FORMATS)
+        from lifemask.pipeline.outputs import FORMATS
+
+        if not self.formats or not set(self.formats) <= set(FORMATS):
+            known = ", ".join(FORMATS)
             print(f"Cannot write --format {self.format!r}. Known: {known}.", file=sys.stderr)
             return USAGE
         if self.texture_size is not None and self.texture_size not in range(512, 8193, 512):

@@ -12,7 +12,7 @@ class ReconstructOptions:
     """Photos, the folder for results, and how to make them."""
 
     photos: tyro.conf.Positional[tuple[Path, ...]]
-    """Photos: JPEG, PNG, WebP, TIFF, HEIC and others."""
+    """Photos: JPEG, PNG, WebP, TIFF, HEIC and others; patterns like '*.jpg' are allowed."""
     output: Path
     """Folder for the results; created if needed."""
     quality: Literal["fast", "full"] = "full"
@@ -27,6 +27,10 @@ class ReconstructOptions:
     """Texels per side, a multiple of 512 up to 8192; default: 2048 to 8192, depending on the photo."""
     arrays: bool = False
     """Also write NAME.npz: meshes and per-pixel maps."""
+    overwrite: bool = False
+    """Replace files in the folder that are not earlier results of the same photo."""
+    strict: bool = False
+    """Exit with code 4 if a result has a warning, because it may be wrong."""
     device: str = "auto"
     """Device of the networks: auto, cpu, cuda, cuda:1, mps."""
     json: bool = False

@@ -1,6 +1,5 @@
 """`lifemask relight`: draw a reconstructed head with another light."""
 
-import json
 import math
 import sys
 from dataclasses import dataclass
@@ -41,8 +40,9 @@ class Relight:
     def run(self) -> int:
         """Draw and write the picture, and return the exit code."""
         from lifemask.io.files import OutputError
-        from lifemask.io.gltf import GltfError
+        from lifemask.io.gltf_reader import GltfError
         from lifemask.io.images import PhotoError, write_image
+        from lifemask.pipeline.light_file import LightFileError
         from lifemask.pipeline.saved import SavedHeadError, read_head
 
         if self.output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
@@ -53,32 +53,32 @@ class Relight:
             return USAGE
         try:
             light = _light(self.light)
-        except ValueError as error:
-            print(error, file=sys.stderr)
-            return USAGE
-        try:
             head = read_head(self.head)
             opaque = self.output.suffix.lower() != ".png"
             write_image(self.output, head.draw(light, size=self.size, opaque=opaque))
-        except (SavedHeadError, GltfError, PhotoError, OutputError) as error:
+        except UnknownLightError as error:
+            print(error, file=sys.stderr)
+            return USAGE
+        except (LightFileError, SavedHeadError, GltfError, PhotoError, OutputError) as error:
             print(error, file=sys.stderr)
             return FAILED
         print(self.output)
         return DONE
 
 
-def _light(name: str) -> "SphericalHarmonicsLight":
-    """Return a light by its name, or from a JSON file of coefficients.
+class UnknownLightError(ValueError):
+    """No light and no file has this name."""
 
-    The file holds nine rows of linear RGB, or an object with these rows under `light_sh`, like the
-    JSON of a reconstructed head.
+
+def _light(name: str) -> "SphericalHarmonicsLight":
+    """Return a light by its name, or from a JSON file.
 
     Raises:
-        ValueError: there is no such name or file, or the file has other contents.
+        UnknownLightError: there is no such name and no such file.
+        LightFileError: the file has other contents.
     """
-    import torch
-
     from lifemask.geometry.lighting import SphericalHarmonicsLight
+    from lifemask.pipeline.light_file import LightFileError, read_light
 
     if name == "ambient":
         return SphericalHarmonicsLight.ambient(0.9)
@@ -87,17 +87,10 @@ def _light(name: str) -> "SphericalHarmonicsLight":
         return SphericalHarmonicsLight.from_direction(
             azimuth, elevation, strength=0.95, ambient=0.12
         )
-    known = f"{', '.join(_DIRECTIONS)}, ambient, or a JSON file of nine RGB coefficients"
     try:
-        value = json.loads(Path(name).read_text("utf-8"))
+        return read_light(name)
+    except FileNotFoundError as error:
+        known = f"{', '.join(_DIRECTIONS)}, ambient, or a JSON file of nine RGB coefficients"
+        raise UnknownLightError(f"There is no light {name!r}. Known: {known}.") from error
     except OSError as error:
-        raise ValueError(f"There is no light {name!r}. Known: {known}.") from error
-    except ValueError as error:
-        raise ValueError(f"{name!r} is not JSON ({error}).") from error
-    try:
-        coefficients = torch.tensor(value["light_sh"] if isinstance(value, dict) else value).float()
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{name!r} holds no light ({error!r}). Known: {known}.") from error
-    if coefficients.shape != (9, 3):
-        raise ValueError(f"{name!r} holds {tuple(coefficients.shape)} numbers; (9, 3) are needed.")
-    return SphericalHarmonicsLight(coefficients)
+        raise LightFileError(f"Cannot read {name!r}: {error.strerror}.") from error

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lifemask.data.augmentation_config import Augmentation
@@ -13,9 +13,9 @@ from lifemask.data.batch import FaceBatch, FaceTruth
 from lifemask.data.compression import compressed
 from lifemask.data.mirroring import mirrored_batch
 from lifemask.geometry.lighting import SphericalHarmonicsLight
-from lifemask.geometry.tensors import map_tensors
+from lifemask.geometry.tensors import map_tensors, named_tensors
 from lifemask.io.colour import linear_from_srgb, srgb_from_linear
-from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.perception.framing import (
     FaceFrame,
     crop_camera,
@@ -25,6 +25,9 @@ from lifemask.perception.framing import (
 )
 from lifemask.perception.landmarks import turn
 from lifemask.perception.regions import square_regions, to_photo
+
+LEAST_NOISE = 0.003
+"""Weaker noise, standard deviation in sRGB, is left out: it would be less than a step of 8 bits."""
 
 
 def augmented(
@@ -53,15 +56,16 @@ def augmented(
     if strength == Augmentation.none() and not resized:
         return batch
     shape = batch.photo.shape[:-3]
-    flip = (torch.rand(shape[0], generator=generator) < strength.mirror).to(batch.photo.device)
+    flip = torch.rand(shape[0], generator=generator) < strength.mirror
     flip = flip.reshape(-1, *[1] * (len(shape) - 1)).expand(shape).flatten()
     flat = map_tensors(lambda t: t.flatten(0, len(shape) - 1), batch)
+    device = batch.photo.device
     if flip.any():
-        flat = _where(flip, mirrored_batch(flat), flat)
+        flat = _partly_mirrored(flat, torch.nonzero(flip).squeeze(-1).to(device))
     if strength.shift or strength.scale or strength.turn_degrees or resized:
         frames = random_frames(len(flip), side, strength, generator)
         frames = replace(frames, centre=frames.centre + (given - side) / 2)
-        flat = reframed(flat, map_tensors(lambda t: t.to(flip.device), frames), size)
+        flat = reframed(flat, map_tensors(lambda t: t.to(device), frames), size)
     if strength.occlusion:
         flat = occluded(flat, strength.occlusion, generator)
     if strength.cut:
@@ -102,7 +106,7 @@ def reframed(batch: FaceBatch, frame: FaceFrame, size: int | None = None) -> Fac
         landmarks478=crop_points(batch.landmarks478, frame, size),
         aflw21=crop_points(batch.aflw21, frame, size),
         skin=_sampled(batch.skin.unsqueeze(1), grid).squeeze(1),
-        truth=None if batch.truth is None else _reframed_truth(batch.truth, frame, grid),
+        truth=None if batch.truth is None else _reframed_truth(batch.truth, frame, grid, size),
     )
 
 
@@ -114,11 +118,13 @@ def occluded(batch: FaceBatch, share: float, generator: torch.Generator) -> Face
     """
     photo = batch.photo
     count, _, height, width = photo.shape
+    rows = _rows(count, share, generator).to(photo.device)
+    if not len(rows):
+        return batch
 
     def even(*shape: int) -> Tensor:
-        return torch.rand(count, *shape, generator=generator).to(photo.device)
+        return torch.rand(len(rows), *shape, generator=generator).to(photo.device)
 
-    chosen = even() < share
     centre, radius, angle = even(2), 0.08 + 0.17 * even(2), even() * math.pi
     steps_y, steps_x = (
         (torch.arange(side, device=photo.device) + 0.5) / side for side in (height, width)
@@ -129,23 +135,15 @@ def occluded(batch: FaceBatch, share: float, generator: torch.Generator) -> Face
     power = 2 * 4 ** even()[:, None]
     distance = local.abs().pow(power[..., None]).sum(-1).pow(1 / power)
     cover = ((1.05 - distance) / 0.1).clamp(0, 1).unflatten(1, (height, width))
-    cover = cover * chosen[:, None, None]
     uneven = F.interpolate(even(1, 3, 3), (height, width), mode="bicubic", align_corners=False)
     plain = even(3, 1, 1) * (0.5 + uneven).clamp(min=0.1)
-    other = photo.roll(1, 0).flip(-2) if count > 1 else plain
+    other = photo[(rows + 1) % count].flip(-2) if count > 1 else plain
     filling = torch.where((even() < 0.5)[:, None, None, None], plain, other).clamp(0, 1)
-    truth = batch.truth
-    if truth is not None:
-        truth = replace(
-            truth,
-            visible68=truth.visible68 & ~_under(batch.landmarks68, cover),
-            visible478=truth.visible478 & ~_under(batch.landmarks478, cover),
-        )
     return replace(
         batch,
-        photo=torch.lerp(photo, filling, cover.unsqueeze(1)),
-        skin=batch.skin * (1 - cover),
-        truth=truth,
+        photo=photo.index_copy(0, rows, torch.lerp(photo[rows], filling, cover.unsqueeze(1))),
+        skin=batch.skin.index_copy(0, rows, batch.skin[rows] * (1 - cover)),
+        truth=_hidden(batch, rows, cover),
     )
 
 
@@ -155,15 +153,18 @@ def cut(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch
     Outside the photo its border repeats, as in `crop_photo`, or all is black, as in padded crops.
     Landmarks keep their weights; points that are cut off are not visible.
     """
-    photo = batch.photo
-    count, _, height, width = photo.shape
+    count, _, height, width = batch.photo.shape
+    rows = _rows(count, share, generator).to(batch.photo.device)
+    if not len(rows):
+        return batch
+    photo = batch.photo[rows]
 
     def even(*shape: int) -> Tensor:
-        return torch.rand(count, *shape, generator=generator).to(photo.device)
+        return torch.rand(len(rows), *shape, generator=generator).to(photo.device)
 
-    chosen, black = even(1) < share, even(1, 1, 1) < 0.3
+    black = even(1, 1, 1) < 0.3
     # Cuts two of four sides on average; a face fills the middle two thirds of its frame.
-    depth = torch.where((even(4) < 0.5) & chosen, 0.3 * even(4), 0.0)
+    depth = torch.where(even(4) < 0.5, 0.3 * even(4), 0.0)
     steps_y, steps_x = (torch.arange(side, device=photo.device) for side in (height, width))
     left, right = depth[:, 0, None] * width, (1 - depth[:, 1, None]) * width - 1
     top, bottom = depth[:, 2, None] * height, (1 - depth[:, 3, None]) * height - 1
@@ -172,18 +173,12 @@ def cut(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch
     index = (y.unsqueeze(2) * width + x.unsqueeze(1)).flatten(1).long()
     kept = ((x == steps_x).unsqueeze(1) & (y == steps_y).unsqueeze(2)).to(photo.dtype)
     spread = photo.flatten(2).gather(2, index.unsqueeze(1).expand(-1, 3, -1)).view_as(photo)
-    truth = batch.truth
-    if truth is not None:
-        truth = replace(
-            truth,
-            visible68=truth.visible68 & ~_under(batch.landmarks68, 1 - kept),
-            visible478=truth.visible478 & ~_under(batch.landmarks478, 1 - kept),
-        )
+    photo = torch.where(black, photo * kept.unsqueeze(1), spread)
     return replace(
         batch,
-        photo=torch.where(black, photo * kept.unsqueeze(1), spread),
-        skin=batch.skin * kept,
-        truth=truth,
+        photo=batch.photo.index_copy(0, rows, photo),
+        skin=batch.skin.index_copy(0, rows, batch.skin[rows] * kept),
+        truth=_hidden(batch, rows, 1 - kept),
     )
 
 
@@ -216,56 +211,82 @@ def photographed(batch: FaceBatch, strength: Augmentation, generator: torch.Gene
     if strength.gamma:
         exponent = torch.exp((even(1, 1, 1) * 2 - 1) * math.log1p(strength.gamma))
         photo = photo.clamp(min=1e-6) ** exponent
-    if strength.grey:
-        grey = (photo * photo.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]).sum(1, True)
-        photo = torch.where((even(1, 1, 1) < strength.grey), grey, photo)
+    rows = _rows(count, strength.grey, generator).to(photo.device)
+    if len(rows):
+        weights = photo.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]
+        grey = (photo[rows] * weights).sum(1, True).expand(-1, 3, -1, -1)
+        photo = photo.index_copy(0, rows, grey)
     if strength.blur:
         sigma = even() * strength.blur_pixels * size / 224
         photo = _blurred(photo, torch.where(even() < strength.blur, sigma, 0.0))
     photo = photo.clamp(0, 1)
     if strength.noise or strength.compression:
-        photo = linear_from_srgb(_damaged(srgb_from_linear(photo), strength, generator))
+        photo = _damaged(photo, strength, generator)
     return replace(batch, photo=photo, truth=truth)
 
 
 def _damaged(
-    seen: Float[Tensor, "N 3 H W"], strength: Augmentation, generator: torch.Generator
+    photo: Float[Tensor, "N 3 H W"], strength: Augmentation, generator: torch.Generator
 ) -> Float[Tensor, "N 3 H W"]:
-    """Return sRGB photos with sensor noise and the traces of compression."""
-    count, device = len(seen), seen.device
-    level = torch.rand(count, 1, 1, 1, generator=generator).square() * strength.noise
-    noise = torch.randn(seen.shape, generator=generator)
-    seen = (seen + (noise * level).to(device)).clamp(0, 1)
-    chosen = (torch.rand(count, generator=generator) < strength.compression).to(device)
-    quality = (20 + 70 * torch.rand(count, generator=generator)).to(device)
+    """Return linear photos with sensor noise and the traces of compression."""
+    count, device, (height, width) = len(photo), photo.device, photo.shape[-2:]
+    level = torch.rand(count, generator=generator).square() * strength.noise
+    packed = torch.rand(count, generator=generator) < strength.compression
+    quality = 20 + 70 * torch.rand(count, generator=generator)
+    rows = torch.nonzero((level > LEAST_NOISE) | packed).squeeze(-1)
+    if not len(rows):
+        return photo
+    seen = srgb_from_linear(photo[rows.to(device)])
+    # Each photo gets another part of one sheet of noise: drawing it is the slowest step.
+    sheet = torch.randn(3, 2 * height, 2 * width, generator=generator)
+    tops, lefts = (
+        torch.randint(side + 1, (len(rows),), generator=generator).tolist()
+        for side in (height, width)
+    )
+    noise = torch.stack(
+        [sheet[:, y : y + height, x : x + width] for y, x in zip(tops, lefts, strict=True)]
+    )
+    noise *= torch.where(level > LEAST_NOISE, level, 0.0)[rows, None, None, None]
+    seen = (seen + noise.to(device)).clamp_(0, 1)
+    chosen = packed[rows].to(device)
     if chosen.any():
-        seen[chosen] = compressed(seen[chosen], quality[chosen])
-    return seen
+        seen[chosen] = compressed(seen[chosen], quality[rows].to(device)[chosen])
+    return photo.index_copy(0, rows.to(device), linear_from_srgb(seen))
 
 
-def _where(chosen: Bool[Tensor, "N"], yes: FaceBatch, no: FaceBatch) -> FaceBatch:
-    """Return the chosen rows of one batch and the other rows of another."""
-    values = iter(_tensors(yes))
-
-    def pick(other: Tensor) -> Tensor:
-        return torch.where(chosen.reshape(-1, *[1] * (other.ndim - 1)), next(values), other)
-
-    return map_tensors(pick, no)
+def _rows(count: int, share: float, generator: torch.Generator) -> Int[Tensor, "R"]:
+    """Return the numbers of a random share of `count` rows."""
+    return torch.nonzero(torch.rand(count, generator=generator) < share).squeeze(-1)
 
 
-def _tensors(batch: FaceBatch) -> list[Tensor]:
-    found: list[Tensor] = []
+def _hidden(
+    batch: FaceBatch, rows: Int[Tensor, "R"], cover: Float[Tensor, "R H W"]
+) -> FaceTruth | None:
+    """Return the truth of a batch after something covers parts of some rows."""
+    truth = batch.truth
+    if truth is None:
+        return None
 
-    def note(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
+    def seen(visible: Bool[Tensor, "N K"], points: Float[Tensor, "N K 2"]) -> Bool[Tensor, "N K"]:
+        return visible.index_copy(0, rows, visible[rows] & ~_under(points[rows], cover))
 
-    map_tensors(note, batch)
-    return found
+    return replace(
+        truth,
+        visible68=seen(truth.visible68, batch.landmarks68),
+        visible478=seen(truth.visible478, batch.landmarks478),
+        visible200=seen(truth.visible200, truth.surface200),
+    )
+
+
+def _partly_mirrored(batch: FaceBatch, rows: Int[Tensor, "R"]) -> FaceBatch:
+    """Return the batch with some rows mirrored."""
+    mirrored = mirrored_batch(map_tensors(lambda t: t[rows], batch))
+    values = iter(named_tensors(mirrored).values())
+    return map_tensors(lambda t: t.index_copy(0, rows, next(values)), batch)
 
 
 def _reframed_truth(
-    truth: FaceTruth, frame: FaceFrame, grid: Float[Tensor, "N S S 2"]
+    truth: FaceTruth, frame: FaceFrame, grid: Float[Tensor, "N S S 2"], size: int
 ) -> FaceTruth:
     # Values on both sides of an outline must not mix.
     normals, albedo = truth.normals, truth.albedo
@@ -278,7 +299,11 @@ def _reframed_truth(
     if albedo is not None:
         albedo = _sampled(albedo, grid, nearest=True)
     return replace(
-        truth, face=_reframed_face(truth.face, frame, grid), normals=normals, albedo=albedo
+        truth,
+        face=_reframed_face(truth.face, frame, grid),
+        normals=normals,
+        albedo=albedo,
+        surface200=crop_points(truth.surface200, frame, size),
     )
 
 
@@ -291,8 +316,10 @@ def _reframed_face(
         depth = _sampled(depth.unsqueeze(1), grid, nearest=True).squeeze(1)
     if landmarks is not None:
         enlarged = (size / frame.side)[:, None]
-        landmarks = PredictedLandmarks(
-            crop_points(landmarks.points, frame, size), landmarks.sigma * enlarged
+        landmarks = replace(
+            landmarks,
+            points=crop_points(landmarks.points, frame, size),
+            sigma=landmarks.sigma * enlarged,
         )
     return replace(
         face,

@@ -28,6 +28,10 @@ class FaceTruth:
     """Whether each iBUG point faces the camera and nothing hides it."""
     visible478: Bool[Tensor, "*batch 478"]
     """As `visible68`, for the dense points."""
+    surface200: Float[Tensor, "*batch 200 2"]
+    """Crop pixels (x, y) of the surface points (`MorphableModel.surface200`)."""
+    visible200: Bool[Tensor, "*batch 200"]
+    """As `visible68`, for the surface points."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class FaceBatch:
     photo: Float[Tensor, "*batch 3 H W"]
     """Linear RGB in [0, 1]."""
     landmarks68: Float[Tensor, "*batch 68 2"]
-    """Crop pixels (x, y); any value if the weight is 0."""
+    """Crop pixels (x, y) of iBUG's points; any value if the weight is 0. Drawn faces have the jaw of
+    `MorphableModel.landmarks68_outline`."""
     landmarks68_weight: Float[Tensor, "*batch 68"]
     """0 (unknown) to 1."""
     landmarks478: Float[Tensor, "*batch 478 2"]

@@ -29,6 +29,9 @@ MIRROR21: tuple[int, ...] = (
 )  # fmt: skip
 """Index of the mirror image of each of AFLW's 21 points."""
 
+MIRROR200: tuple[int, ...] = tuple(index ^ 1 for index in range(200))
+"""Index of the mirror image of each of the 200 surface points."""
+
 _ODD_IN_X = (1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0, -1.0, 1.0)
 
 
@@ -64,6 +67,8 @@ def mirrored_truth(truth: FaceTruth, width: int) -> FaceTruth:
         albedo=None if albedo is None else albedo.flip(-1),
         visible68=truth.visible68[..., list(MIRROR68)],
         visible478=truth.visible478[..., mirror478().to(truth.visible478.device)],
+        surface200=_mirrored_points(truth.surface200, MIRROR200, width),
+        visible200=truth.visible200[..., list(MIRROR200)],
     )
 
 
@@ -74,9 +79,11 @@ def mirrored_face(face: ExplainedFace, width: int) -> ExplainedFace:
     """
     landmarks = face.landmarks
     if landmarks is not None:
-        order = tuple(mirror478().tolist())
+        order = mirror_of_dense(landmarks.points.shape[-2])
         landmarks = PredictedLandmarks(
-            _mirrored_points(landmarks.points, order, width), landmarks.sigma[..., list(order)]
+            _mirrored_points(landmarks.points, tuple(order), width),
+            landmarks.sigma[..., order],
+            None if landmarks.visible is None else landmarks.visible[..., order],
         )
     return ExplainedFace(
         mirrored_coefficients(face.coefficients),
@@ -124,6 +131,20 @@ def mirrored_light(light: SphericalHarmonicsLight) -> SphericalHarmonicsLight:
 def mirror478() -> Int[Tensor, "478"]:
     """Return the index of each dense point's mirror image."""
     return FaceMeshTopology.from_pretrained().mirror
+
+
+def mirror_of_dense(count: int) -> list[int]:
+    """Return the mirror images of the 478 dense points, or of these and the 200 surface points.
+
+    Raises:
+        ValueError: another count.
+    """
+    dense = mirror478().tolist()
+    if count == len(dense):
+        return dense
+    if count == len(dense) + len(MIRROR200):
+        return dense + [len(dense) + index for index in MIRROR200]
+    raise ValueError(f"Got {count} predicted landmarks; allowed are 478 and 678.")
 
 
 @cache

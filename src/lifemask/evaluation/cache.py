@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 
 from lifemask.evaluation.config import EvaluationError, Quality
 from lifemask.evaluation.predictions import Prediction, read_prediction
+from lifemask.pipeline.document import SCHEMA_VERSION
 
 
 def default_cache_folder() -> Path:
@@ -68,7 +69,7 @@ class PredictionCache:
             name: value.astype(np.float16) if name in _HALF else value
             for name, value in arrays.items()
         }
-        write_arrays(path, small)
+        write_arrays(path, small | {"schema": np.array(SCHEMA_VERSION)})
 
 
 _HALF = ("normals", "albedo", "shading", "vertices_albedo")

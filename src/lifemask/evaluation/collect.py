@@ -51,14 +51,25 @@ def collect(
     requests: list[Request],
     config: EvaluationConfig,
     *,
+    development: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, Prediction | None]:
     """Return a system's prediction for each requested photo, by key; None if it has none.
 
+    Args:
+        system: its name, as `load_system` takes it.
+        benchmark: its name, for stored outputs.
+        requests: the photos.
+        config: where finished predictions are kept, and how many processes predict.
+        development: folder of stored outputs of other programs; default: `dev` of the data.
+        progress: is told about finished photos.
+
     Raises:
         EvaluationError: the system is unknown, or fails on a photo, which the message names.
     """
-    loaded = load_system(system, development_folder(config.data))
+    if development is None:
+        development = development_folder(config.data)
+    loaded = load_system(system, development)
     if isinstance(loaded, StoredOutputs):
         return {r.key: loaded.stored(benchmark, r.key) for r in requests}
     cache = PredictionCache.for_system(config.cache, loaded.name, loaded.version)
@@ -74,15 +85,15 @@ def collect(
         else:
             waiting.append((request, path))
     label = f"{benchmark}, {config.label(system)}"
-    for key, prediction in _predict(loaded, system, waiting, cache, config):
+    for key, prediction in _predict(loaded, system, waiting, cache, config.workers, development):
         predictions[key] = prediction
         progress(label, len(predictions), len(requests))
     return {r.key: predictions[r.key] for r in requests}
 
 
-def is_stored(system: str, config: EvaluationConfig) -> bool:
+def is_stored(system: str, development: Path) -> bool:
     """Return whether a system is a set of stored outputs, which may be incomplete."""
-    return isinstance(load_system(system, development_folder(config.data)), StoredOutputs)
+    return isinstance(load_system(system, development), StoredOutputs)
 
 
 def _predict(
@@ -90,14 +101,14 @@ def _predict(
     name: str,
     waiting: list[tuple[Request, Path]],
     cache: PredictionCache,
-    config: EvaluationConfig,
+    workers: int,
+    development: Path,
 ) -> Iterator[tuple[str, Prediction | None]]:
-    if config.workers <= 1 or len(waiting) <= 1:
+    if workers <= 1 or len(waiting) <= 1:
         for request, path in waiting:
             yield request.key, _predict_one(system, request, request.load(), path, cache)
         return
-    development = development_folder(config.data)
-    workers = min(config.workers, len(waiting))
+    workers = min(workers, len(waiting))
     with _one_thread_each():
         pool = ProcessPoolExecutor(
             workers,

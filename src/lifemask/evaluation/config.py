@@ -22,7 +22,8 @@ class EvaluationConfig:
     `lifemask reconstruct` uses `direct_regression_fit`."""
 
     data: Path | None = None
-    """Folder that holds `dev/`; default: the environment variable LIFEMASK_DATA."""
+    """Folder that holds `dev/`, or for aflw2000 the folder of that data set; default: the environment
+    variable LIFEMASK_DATA."""
 
     fast: bool = False
     """Use the coarse fit in all benchmarks; default: each benchmark's own quality."""

@@ -31,8 +31,12 @@ class Prediction:
     vertices_albedo: Float[np.ndarray, "V 3"] | None = None
     """Linear RGB reflectance at each vertex, hidden ones too."""
     landmarks68: Float[np.ndarray, "68 2"] | None = None
-    """iBUG points, photo pixels."""
+    """68 points that are fixed on the surface, hidden or not, photo pixels."""
     landmarks68_camera: Float[np.ndarray, "68 3"] | None = None
+    """The same points in camera axes, metres."""
+    landmarks68_outline: Float[np.ndarray, "68 2"] | None = None
+    """68 points of iBUG with the jaw on the visible outline, photo pixels."""
+    landmarks68_outline_camera: Float[np.ndarray, "68 3"] | None = None
     """The same points in camera axes, metres."""
     aflw21: Float[np.ndarray, "21 2"] | None = None
     """AFLW points on the program's own surface, photo pixels."""
@@ -61,6 +65,13 @@ class Prediction:
         if self.vertices_neutral is None or self.face_vertices is None:
             return self.vertices_neutral
         return self.vertices_neutral[self.face_vertices]
+
+    def ibug_points(self) -> Float[np.ndarray, "68 2"] | None:
+        """Return the points that are nearest to iBUG's annotations of photos; None without any.
+
+        They are those with the jaw on the outline, or the fixed points of a program that has no others.
+        """
+        return self.landmarks68 if self.landmarks68_outline is None else self.landmarks68_outline
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the fields that are present."""
@@ -102,6 +113,8 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
     "vertices_albedo": (None, 3),
     "landmarks68": (68, 2),
     "landmarks68_camera": (68, 3),
+    "landmarks68_outline": (68, 2),
+    "landmarks68_outline_camera": (68, 3),
     "aflw21": (21, 2),
     "normals": (None, None, 3),
     "mask": (None, None),
@@ -113,10 +126,19 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
 }
 
 
+# The names that only lifemask writes all together, and those whose meaning schema 2 changed.
+_FIRST_SCHEMA = {"landmarks68_camera", "vertices_neutral", "vertices_albedo", "light_sh", "offset"}
+_OUTLINE = {
+    "landmarks68": "landmarks68_outline",
+    "landmarks68_camera": "landmarks68_outline_camera",
+}
+
+
 def prediction_from_arrays(arrays: Mapping[str, np.ndarray], *, source: str) -> Prediction:
     """Return the prediction in named arrays; names that are not fields are ignored.
 
-    Grey albedo and shading (H, W) are repeated over the three channels.
+    Grey albedo and shading (H, W) are repeated over the three channels. Arrays that lifemask wrote
+    before their schema 2 have the outline as `landmarks68`; it becomes `landmarks68_outline`.
 
     Args:
         arrays: arrays by field name, of any float, integer or boolean type.
@@ -125,6 +147,8 @@ def prediction_from_arrays(arrays: Mapping[str, np.ndarray], *, source: str) -> 
     Raises:
         EvaluationError: an array has a wrong shape, or no known field is present.
     """
+    if arrays.keys() >= _FIRST_SCHEMA and "schema" not in arrays:
+        arrays = {_OUTLINE.get(name, name): value for name, value in arrays.items()}
     found: dict[str, np.ndarray] = {}
     for name, shape in _SHAPES.items():
         if name not in arrays:
@@ -161,7 +185,8 @@ def read_prediction(path: Path) -> Prediction:
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files if name in _SHAPES}
+            known = (*_SHAPES, "schema")
+            arrays = {name: archive[name] for name in archive.files if name in known}
             names = archive.files
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise EvaluationError(

@@ -15,13 +15,17 @@ from lifemask.evaluation.tables import Report, Table, write_report
 
 _BENCHMARKS = ("aflw21", "synthetic", "yaleb", "photos", "jitter", "robustness", "speed")
 
+# Benchmarks whose data are not in the folder `dev`; `all` leaves them out.
+_BY_NAME = ("aflw2000",)
+
 # Further tables of a benchmark, besides the one with its own name.
 _MORE_TABLES = {"synthetic": ("synthetic_clips", "synthetic_relit")}
 
 
 def table_names() -> tuple[str, ...]:
-    """Return the names of all tables, in the order of `all`."""
-    return tuple(table for name in _BENCHMARKS for table in (name, *_MORE_TABLES.get(name, ())))
+    """Return the names of all tables, in the order of `all`, then those that it leaves out."""
+    names = (*_BENCHMARKS, *_BY_NAME)
+    return tuple(table for name in names for table in (name, *_MORE_TABLES.get(name, ())))
 
 
 def write_test_photos(
@@ -53,9 +57,9 @@ def evaluate(
             is missing.
     """
     config = EvaluationConfig() if config is None else config
-    if name != "all" and name not in _BENCHMARKS:
+    if name not in ("all", *_BENCHMARKS, *_BY_NAME):
         raise EvaluationError(
-            f"Unknown benchmark {name!r}. Known: {', '.join(_BENCHMARKS)}, or all."
+            f"Unknown benchmark {name!r}. Known: {', '.join((*_BENCHMARKS, *_BY_NAME))}, or all."
         )
     for benchmark in _BENCHMARKS if name == "all" else (name,):
         module = import_module(f"lifemask.evaluation.benchmarks.{benchmark}")

@@ -21,17 +21,26 @@ def camera_of_prediction(
     """Return the camera that projects a prediction's 3D landmarks to its 2D landmarks.
 
     Least squares gives focal length and principal point; the camera's world space is camera space.
-    The result is None without `landmarks68` and `landmarks68_camera`.
+    The result is None if neither the fixed points nor those on the outline are present in both.
     """
-    if prediction.landmarks68 is None or prediction.landmarks68_camera is None:
-        return None
-    points = prediction.landmarks68_camera.astype(np.float64)
+    pairs = (
+        (prediction.landmarks68, prediction.landmarks68_camera),
+        (prediction.landmarks68_outline, prediction.landmarks68_outline_camera),
+    )
+    for seen, points in pairs:
+        if seen is not None and points is not None:
+            return _camera(seen.astype(np.float64), points.astype(np.float64), image_size)
+    return None
+
+
+def _camera(
+    seen: Float[np.ndarray, "N 2"], points: Float[np.ndarray, "N 3"], image_size: tuple[int, int]
+) -> PerspectiveCamera:
     slopes = points[:, :2] / points[:, 2:]
     rows = np.zeros((2 * len(points), 3))
     rows[0::2, 0], rows[1::2, 0] = slopes[:, 0], slopes[:, 1]
     rows[0::2, 1] = rows[1::2, 2] = 1
-    target = prediction.landmarks68.astype(np.float64).reshape(-1)
-    focal, x, y = np.linalg.lstsq(rows, target, rcond=None)[0]
+    focal, x, y = np.linalg.lstsq(rows, seen.reshape(-1), rcond=None)[0]
     return PerspectiveCamera(
         torch.tensor(focal, dtype=torch.float32),
         torch.tensor([x, y], dtype=torch.float32),
@@ -88,9 +97,10 @@ def albedo_on_photo(
     vertices = prediction.vertices_camera
     if camera is None or vertices is None or len(vertices) != len(model.mean):
         return None
-    if model.albedo is None or prediction.landmarks68 is None:
+    landmarks = prediction.ibug_points()
+    if model.albedo is None or landmarks is None:
         return None
-    low, high = prediction.landmarks68.min(0), prediction.landmarks68.max(0)
+    low, high = landmarks.min(0), landmarks.max(0)
     margin = 0.3 * (high - low).max()
     left, top = (max(0, int(v)) for v in low - margin)
     width = min(image_size[1], int(high[0] + margin) + 1) - left

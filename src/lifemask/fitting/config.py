@@ -1,7 +1,7 @@
 """Options of a fit, without torch, so that the command line can show them quickly."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Quality = Literal["fast", "full"]
 
@@ -18,6 +18,13 @@ class FitConfig:
     """Standard deviation of a dense landmark, as a share of the face's size."""
     expression_sigma: float = 0.5
     """Standard deviation of expression weights around the blendshape scores."""
+    predicted_sigma_factor: float = 4.0
+    """Factor on predicted standard deviations: neighbouring points err in common, so together they
+    say less than their number suggests."""
+    predicted_least_sigma: float = 0.004
+    """Least standard deviation of a predicted point, as a share of the face's size."""
+    predicted_expression_sigma: float = 0.2
+    """Standard deviation of expression weights around predicted ones."""
     identity_precision: float = 1.0
     """Strength of the prior on identity."""
     distance_metres: float = 0.9
@@ -29,13 +36,22 @@ class FitConfig:
     photometric_sigma: float = 2.5
     """Standard deviation of a vertex's log colour; large, because neighbours are correlated."""
 
+    def __post_init__(self) -> None:
+        if self.quality not in get_args(Quality):
+            raise ValueError(
+                f"Got quality={self.quality!r}. Known: {', '.join(get_args(Quality))}."
+            )
+
     @classmethod
     def preset(cls, quality: Quality) -> "FitConfig":
         """Return the released recipe of a quality.
 
         The photo's light shifts landmarks by one or two millimetres, so a fast fit stays closer to
         the mean person.
+
+        Raises:
+            ValueError: the quality is unknown.
         """
-        if quality == "full":
-            return cls()
+        if quality != "fast":
+            return cls(quality=quality)
         return cls(quality="fast", landmark_sigma=0.04, identity_precision=2.0)

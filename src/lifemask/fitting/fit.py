@@ -18,6 +18,7 @@ from lifemask.fitting.gaze import gaze_from_iris
 from lifemask.fitting.landmark_fit import (
     FittingPriors,
     LandmarkTargets,
+    LinearPoints,
     PoseAndShape,
     add_geometry_priors,
     add_landmark_term,
@@ -38,11 +39,18 @@ from lifemask.fitting.photometric import (
     initial_appearance,
     make_level,
 )
-from lifemask.fitting.prediction import blend_landmarks, state_from_prediction
+from lifemask.fitting.prediction import (
+    blend_landmarks,
+    predicted_embedding,
+    predicted_targets,
+    state_from_prediction,
+    with_predicted_landmarks,
+)
 from lifemask.fitting.stated_focal import NEAREST_METRES, focal_contradiction
 from lifemask.fitting.surface import photo_crop, surface_patch, visibility
 from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.precision import single_precision
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.landmarks import LandmarkEmbedding
@@ -126,8 +134,20 @@ class FaceFitter:
         self.dense478 = dense478
         self.config = config or FitConfig()
         self.points = linear_points(model, dense478, identity_modes=self.config.identity_modes)
+        self._predicted_points: LinearPoints | None = None
         self.point_weight = dense478.weight.double()
         self._patch: SurfacePatch | None = None
+
+    @property
+    def predicted_points(self) -> LinearPoints:
+        """The 678 points that a network may predict, built on first use."""
+        if self._predicted_points is None:
+            self._predicted_points = linear_points(
+                self.model,
+                predicted_embedding(self.model),
+                identity_modes=self.config.identity_modes,
+            )
+        return self._predicted_points
 
     @property
     def patch(self) -> SurfacePatch:
@@ -159,12 +179,12 @@ class FaceFitter:
         """
         with single_thread(self.model.mean.device):
             if start is not None:
-                observation = blend_landmarks(observation, start, self.model, self.dense478)
-            task = self._task(pixels, observation, None)
+                observation = self._with_prediction(observation, start)
+            task = self._task(pixels, observation, None, start)
             state = self._fit_landmarks(task, start)
             focal_dropped = None
             if focal_pixels is not None:
-                stated = self._task(pixels, observation, focal_pixels)
+                stated = self._task(pixels, observation, focal_pixels, start)
                 known = self._start(stated, start)
                 # From a much nearer start, a part of the head would lie behind the camera.
                 if float(known.translation[2]) > NEAREST_METRES / 2:
@@ -177,8 +197,7 @@ class FaceFitter:
             appearance, colour_error = None, None
             if self.config.quality == "full" or self.model.albedo is not None:
                 state, appearance, colour_error = self._fit_colours(task, state)
-            residuals = landmark_residuals(state, self.points, task.targets, task.principal_point)
-            landmark_error = residuals.root_mean_square * self.config.landmark_sigma
+            landmark_error = task.landmark_error(state)
             face = self._explained(task, state, appearance)
             return FaceFit(face, landmark_error, colour_error, focal_dropped)
 
@@ -196,18 +215,25 @@ class FaceFitter:
             face: the predicted face, in the photo's pixels.
         """
         task = replace(
-            self._task(pixels, observation, None),
+            self._task(pixels, observation, None, None),
             principal_point=face.camera.principal_point.double(),
         )
-        state = self._start(task, face)
-        residuals = landmark_residuals(state, self.points, task.targets, task.principal_point)
-        return FaceFit(face, residuals.root_mean_square * self.config.landmark_sigma, None)
+        return FaceFit(face, task.landmark_error(self._start(task, face)), None)
+
+    def _with_prediction(
+        self, observation: FaceObservation, start: ExplainedFace
+    ) -> FaceObservation:
+        """Return an observation that knows the prediction: its landmarks, or a blend with its mesh."""
+        if start.landmarks is not None:
+            return with_predicted_landmarks(observation, start, self.model, self.dense478)
+        return blend_landmarks(observation, start, self.model, self.dense478)
 
     def _task(
         self,
         pixels: UInt8[np.ndarray, "H W 3"],
         observation: FaceObservation,
         focal_pixels: float | None,
+        start: ExplainedFace | None,
     ) -> "_FitTask":
         config = self.config
         height, width = pixels.shape[:2]
@@ -215,16 +241,30 @@ class FaceFitter:
         if focal_pixels is None:
             middle = face_frame(torch.as_tensor(observation.landmarks478).double()).centre
         size = face_size(torch.as_tensor(observation.landmarks478).double())
+        expression_sigma = config.expression_sigma
+        if start is not None and start.landmarks is not None:
+            points, expression_sigma = self.predicted_points, config.predicted_expression_sigma
+            targets = predicted_targets(
+                start.landmarks,
+                factor=config.predicted_sigma_factor,
+                least_sigma=size * config.predicted_least_sigma,
+            )
+            certainty = targets.whitening[:, 0, 0]
+            sigma = 1 / (float(certainty[certainty > 0].median()) * size)
+        else:
+            points = self.points
+            targets = landmark_targets(observation, self.point_weight, size * config.landmark_sigma)
+            sigma = config.landmark_sigma
         return _FitTask(
             pixels=pixels,
             observation=observation,
+            sigma=sigma,
             principal_point=middle,
-            targets=landmark_targets(observation, self.point_weight, size * config.landmark_sigma),
+            points=points,
+            targets=targets,
             priors=FittingPriors(
                 expression_mean=torch.as_tensor(observation.blendshapes).double(),
-                expression_sigma=torch.full(
-                    (self.points.layout.expression,), config.expression_sigma
-                ),
+                expression_sigma=torch.full((points.layout.expression,), expression_sigma),
                 identity_precision=config.identity_precision,
                 distance_metres=config.distance_metres,
                 distance_log_sigma=config.distance_log_sigma,
@@ -237,20 +277,18 @@ class FaceFitter:
 
         def fitted(start: PoseAndShape) -> PoseAndShape:
             return fit_landmarks(
-                self.points, task.targets, task.priors, start, task.principal_point
+                task.points, task.targets, task.priors, start, task.principal_point
             )
 
         state = fitted(self._start(task, prediction))
-        residuals = landmark_residuals(state, self.points, task.targets, task.principal_point)
-        error = residuals.root_mean_square * self.config.landmark_sigma
-        if prediction is None or error < POOR_LANDMARK_ERROR:
+        if prediction is None or task.landmark_error(state) < POOR_LANDMARK_ERROR:
             return state
         again = fitted(self._start(task, None))
         return min(state, again, key=lambda found: self._cost(task, found))
 
     def _cost(self, task: "_FitTask", state: PoseAndShape) -> float:
         """Return the `shape_cost` of a state."""
-        return shape_cost(state, self.points, task.targets, task.priors, task.principal_point)
+        return shape_cost(state, task.points, task.targets, task.priors, task.principal_point)
 
     def _start(self, task: "_FitTask", prediction: ExplainedFace | None) -> PoseAndShape:
         """Return the state of the prediction, or the mean face in the pose of the landmarks."""
@@ -303,7 +341,7 @@ class FaceFitter:
         moves_shape: bool,
     ) -> tuple[PoseAndShape, Appearance, float]:
         """Take one Gauss-Newton step on landmarks and colours; also return the colour error."""
-        points = self.points
+        points = task.points
         layout = ParameterLayout(
             points.layout.identity, points.layout.expression, len(appearance.albedo)
         )
@@ -363,8 +401,12 @@ class _FitTask:
     """The photo, sRGB."""
     observation: FaceObservation
     """The face, blended with its prediction if there is one."""
+    sigma: float
+    """The usual standard deviation of a target, as a share of the face's size."""
     principal_point: Float[Tensor, "2"]
     """Principal point of the camera, pixels."""
+    points: LinearPoints
+    """The points of the head that are fitted."""
     targets: LandmarkTargets
     """Image points that the dense landmarks should reach."""
     priors: FittingPriors
@@ -375,7 +417,13 @@ class _FitTask:
         """Dense landmarks in double precision."""
         return torch.as_tensor(self.observation.landmarks478).double()
 
+    def landmark_error(self, state: PoseAndShape) -> float:
+        """Return the robust root mean square distance to the targets, in units of the face's size."""
+        residuals = landmark_residuals(state, self.points, self.targets, self.principal_point)
+        return residuals.root_mean_square * self.sigma
 
+
+@single_precision()
 def fit(
     pixels: UInt8[np.ndarray, "H W 3"],
     observation: FaceObservation,

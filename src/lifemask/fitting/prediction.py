@@ -1,4 +1,4 @@
-"""How a fit uses a predicted face: as its start, and blended into its landmarks.
+"""How a fit uses a predicted face: as its start, and by its landmarks or those of its mesh.
 
 The errors of dense landmarks on one photo are correlated: on a profile all points are shifted in
 the same direction. More points do not help, and a prior does not help, because 468 points outweigh
@@ -14,12 +14,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lifemask.fitting.landmark_fit import LinearPoints, PoseAndShape
+from lifemask.fitting.landmark_fit import LandmarkTargets, LinearPoints, PoseAndShape
 from lifemask.geometry.viewpoints import Viewpoint, camera_of, viewpoint_of
-from lifemask.morphable.explained_face import ExplainedFace
+from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks
 from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
+
+IRISES = slice(468, 478)
+"""The points of the irises among the dense points."""
 
 SHARE_ANGLES_DEGREES = (0.0, 30.0, 60.0, 90.0)
 """Angles between the head and the line of sight."""
@@ -66,6 +69,74 @@ def blend_landmarks(
         landmark_sigma=observation.landmark_sigma * (1 - share),
         blendshapes=torch.lerp(scores, prediction.coefficients.expression.to(scores), share),
         presence=max(observation.presence, share),
+    )
+
+
+def predicted_embedding(model: MorphableModel) -> LandmarkEmbedding:
+    """Return the 478 dense and 200 surface points of a model as one set.
+
+    Raises:
+        ValueError: the model lacks these points.
+    """
+    sets = [points for points in (model.dense478, model.surface200) if points is not None]
+    if len(sets) < 2:
+        raise ValueError(
+            "This head has no dense and surface points, so predicted landmarks cannot be fitted. "
+            "Use the default head, or a system without landmarks."
+        )
+    return LandmarkEmbedding(
+        torch.cat([points.triangle_index for points in sets]),
+        torch.cat([points.barycentric for points in sets]),
+        torch.cat([points.weight for points in sets]),
+    )
+
+
+def predicted_targets(
+    landmarks: PredictedLandmarks, *, factor: float, least_sigma: float
+) -> LandmarkTargets:
+    """Return predicted landmarks as the targets of a fit, each with its own certainty.
+
+    As in Wood et al., "3D face reconstruction with dense landmarks" (ECCV 2022), equation 5.
+
+    Args:
+        landmarks: in photo pixels.
+        factor: on the predicted standard deviations.
+        least_sigma: least standard deviation in pixels.
+    """
+    sigma = (landmarks.sigma.double() * factor).clamp(min=least_sigma)
+    whitening = torch.eye(2, dtype=torch.float64) / sigma[:, None, None]
+    whitening[IRISES] = 0  # Iris points determine the gaze, not the shape.
+    return LandmarkTargets(landmarks.points.double(), whitening)
+
+
+def with_predicted_landmarks(
+    observation: FaceObservation,
+    prediction: ExplainedFace,
+    model: MorphableModel,
+    dense478: LandmarkEmbedding,
+) -> FaceObservation:
+    """Return an observation with the predicted landmarks and expression instead of its own.
+
+    Args:
+        observation: the measurements on the face.
+        prediction: the same face with landmarks, in the photo's pixels.
+        model: the head of the prediction.
+        dense478: its dense landmarks; they give the landmarks' depth.
+
+    Raises:
+        ValueError: the prediction has no landmarks.
+    """
+    landmarks = prediction.landmarks
+    if landmarks is None:
+        raise ValueError("This prediction has no landmarks. Blend those of its mesh instead.")
+    mesh = blend_landmarks(observation, prediction, model, dense478, share=1.0)
+    count = len(observation.landmarks478)
+    depth = mesh.landmarks478[:, 2:]
+    return replace(
+        mesh,
+        landmarks478=torch.cat([landmarks.points[:count], depth], -1).to(depth),
+        landmark_sigma=landmarks.sigma[:count].to(depth),
+        presence=observation.presence,
     )
 
 

@@ -21,7 +21,7 @@ _C20 = math.sqrt(5 / (16 * math.pi))
 _C22 = math.sqrt(15 / (16 * math.pi))
 
 # Factors of Lambertian reflection for degrees 0, 1, 2 of the incoming light, divided by pi.
-_LAMBERT = torch.tensor([1.0] + [2 / 3] * 3 + [1 / 4] * 5)
+_LAMBERT = torch.tensor([1.0] + [2 / 3] * 3 + [1 / 4] * 5, dtype=torch.float32)
 
 
 def spherical_harmonics(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 9"]:
@@ -58,7 +58,7 @@ class SphericalHarmonicsLight:
     @classmethod
     def ambient(cls, strength: float = 1.0) -> "SphericalHarmonicsLight":
         """Return white ambient light; shading equals `strength` at every normal."""
-        coefficients = torch.zeros(9, 3)
+        coefficients = torch.zeros(9, 3, dtype=torch.float32)
         coefficients[0] = strength / _C0
         return cls(coefficients)
 
@@ -80,18 +80,25 @@ class SphericalHarmonicsLight:
             strength: shading of the lamp alone on a surface that faces it.
             ambient: shading by the ambient light alone.
             colour: linear RGB of the lamp.
+
+        Raises:
+            ValueError: a number is not finite.
         """
+        given = (azimuth_radians, elevation_radians, strength, ambient, *colour)
+        if not all(map(math.isfinite, given)):
+            raise ValueError(f"Got a light of {given}; only finite numbers are allowed.")
         cosine = math.cos(elevation_radians)
         direction = torch.tensor(
             [
                 math.sin(azimuth_radians) * cosine,
                 math.sin(elevation_radians),
                 math.cos(azimuth_radians) * cosine,
-            ]
+            ],
+            dtype=torch.float32,
         )
         lamp = spherical_harmonics(direction) * _LAMBERT
         lamp = lamp / (lamp * spherical_harmonics(direction)).sum() * strength
-        coefficients = lamp[:, None] * torch.tensor(colour)
+        coefficients = lamp[:, None] * torch.tensor(colour, dtype=torch.float32)
         coefficients[0] += ambient / _C0
         return cls(coefficients)
 
@@ -111,6 +118,21 @@ class SphericalHarmonicsLight:
         values = spherical_harmonics(before) @ self.coefficients
         basis = torch.linalg.pinv(spherical_harmonics(directions))
         return SphericalHarmonicsLight(basis @ values)
+
+
+def checked_light(light: SphericalHarmonicsLight) -> SphericalHarmonicsLight:
+    """Return a light that somebody else made, in single precision.
+
+    Raises:
+        ValueError: it is not one light of 9 x 3 finite coefficients.
+    """
+    coefficients = light.coefficients
+    if coefficients.shape != (9, 3) or not bool(coefficients.isfinite().all()):
+        raise ValueError(
+            f"Got a light of shape {tuple(coefficients.shape)}, or with NaN or infinity; 9 x 3 "
+            "finite coefficients are needed: red, green and blue for each of nine functions."
+        )
+    return SphericalHarmonicsLight(coefficients.detach().float())
 
 
 def _sphere(count: int) -> Float[Tensor, "count 3"]:

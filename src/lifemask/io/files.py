@@ -12,6 +12,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
+MOST_NAME_BYTES = 200
+"""Longest name of a photo's results; common file systems allow 255 bytes with the endings."""
+
 
 class OutputError(OSError):
     """A result could not be written; the message says why and what to do."""
@@ -29,7 +32,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
         OutputError: the folder does not exist or is not writable, or the disk is full.
     """
     path = Path(path)
-    hidden = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.part")
+    hidden = path.with_name(f".{shortened(path.name, 100)}.{secrets.token_hex(4)}.part")
     try:
         with open(hidden, "xb") as file:
             yield file
@@ -73,20 +76,30 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def staged(folder: Path) -> Generator[Path]:
+def staged(
+    folder: Path, *, may_replace: Callable[[str], bool] = lambda name: True
+) -> Generator[Path]:
     """Yield an empty hidden folder inside `folder`; at the end its files move up into `folder`.
 
-    It is for results of several files. On any exception nothing appears in `folder`. Files with the
-    same name are replaced.
+    It is for results of several files. On any exception nothing appears in `folder`.
+
+    Args:
+        folder: where the files are in the end.
+        may_replace: a function of a file's name; returns whether a file in `folder` that already
+            has this name may be replaced.
 
     Raises:
-        OutputError: `folder` is not writable, or the disk is full.
+        OutputError: `folder` is not writable, the disk is full, or a file may not be replaced.
     """
     hidden = folder / f".{secrets.token_hex(4)}.part"
     try:
         hidden.mkdir()
         yield hidden
-        for file in sorted(hidden.iterdir()):
+        files = sorted(hidden.iterdir())
+        for file in files:
+            if os.path.lexists(folder / file.name) and not may_replace(file.name):
+                raise OutputError(in_the_way(folder / file.name))
+        for file in files:
             os.replace(file, folder / file.name)
     except OutputError as error:
         # Users do not know the hidden folder, so the message must not name it.
@@ -97,6 +110,29 @@ def staged(folder: Path) -> Generator[Path]:
         shutil.rmtree(hidden, ignore_errors=True)
 
 
+def in_the_way(path: Path) -> str:
+    """Return the message about a file that a result would replace."""
+    return (
+        f"{str(path)!r} exists and is not an earlier result of this photo. Choose another folder, "
+        "move the file, or add --overwrite to replace it."
+    )
+
+
+def plain_name(name: str) -> str:
+    """Return the name without spaces and signs, because they end a name in OBJ and MTL files."""
+    return re.sub(r"[^\w.-]+", "_", name) or "_"
+
+
+def printable(name: str) -> str:
+    """Return a file's name as text; bytes that are not UTF-8 become the sign U+FFFD."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
+def shortened(name: str, most_bytes: int) -> str:
+    """Return the start of a name that has at most so many bytes in UTF-8."""
+    return name.encode("utf-8", "replace")[:most_bytes].decode("utf-8", "ignore")
+
+
 def unique_names(
     photos: Sequence[Path], *, taken: Callable[[int, str], bool] = lambda index, name: False
 ) -> list[str]:
@@ -104,42 +140,40 @@ def unique_names(
 
     The name is that of the photo. If two photos have the same name, the folder's name is put before
     it; if the names are still equal, a number follows. Names that differ only in case, or by the
-    `_1`, `_2` of several faces in one photo, count as equal.
+    `_1`, `_2` of several faces in one photo, count as equal. So do names that are equal in the files
+    of OBJ, which have no spaces and signs.
+
+    Every file system takes the names: they are text, and short enough for all endings.
 
     Args:
         photos: paths of the photos.
         taken: a function of the photo's index and a name; returns whether the name is already used.
     """
-    used: list[str] = []
+    names: list[str] = []
+    used: set[str] = set()
+    without_number: set[str] = set()
     for index, photo in enumerate(photos):
-        used.append(
-            next(
-                name
-                for name in _candidates(photo)
-                if not any(_clash(name, other) for other in used) and not taken(index, name)
-            )
-        )
-    return used
+        for name in _candidates(photo):
+            plain = plain_name(name).casefold()
+            alone = re.sub(r"_\d+$", "", plain)
+            # Could results of two names have the same file name?
+            clash = plain in used or alone in used or plain in without_number
+            if not clash and not taken(index, name):
+                names.append(name)
+                used.add(plain)
+                without_number.add(alone)
+                break
+    return names
 
 
 def _candidates(photo: Path) -> Iterator[str]:
-    yield photo.stem
+    stem = printable(photo.stem).replace("\ufffd", "_")
+    yield shortened(stem, MOST_NAME_BYTES)
     if folder := photo.absolute().parent.name:
-        yield f"{folder}_{photo.stem}"
+        folder = shortened(printable(folder).replace("\ufffd", "_"), MOST_NAME_BYTES // 4)
+        yield shortened(f"{folder}_{stem}", MOST_NAME_BYTES)
     for number in count(2):
-        yield f"{photo.stem}-{number}"
-
-
-def _without_face_number(name: str) -> str:
-    return re.sub(r"_\d+$", "", name.casefold())
-
-
-def _clash(name: str, other: str) -> bool:
-    """Return whether results with the two names could have the same file name."""
-    name, other = name.casefold(), other.casefold()
-    return (
-        name == other or _without_face_number(name) == other or name == _without_face_number(other)
-    )
+        yield f"{shortened(stem, MOST_NAME_BYTES - 10)}-{number}"
 
 
 def _output_error(path: Path, error: OSError) -> OutputError:

@@ -8,17 +8,18 @@ import io
 import logging
 import math
 import os
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from lifemask.io.files import write_bytes
+from lifemask.io.files import printable, write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,17 @@ SMALLEST_SIDE = 16
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
+_SRGB_GAMMA, _SAME_GAMMA = 1 / 2.2, 0.01
+"""The gamma that PNG files state for sRGB, and how far a gamma may differ from it."""
+_OVERSHOOT = 1e-3
+"""How far floating-point pixels may be outside [0, 1]; resizing makes such values."""
+_END_OF_JPEG = b"\xff\xd9"
 _MM_PER_RESOLUTION_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
+
+
+Layout = Literal["HWC", "CHW"]
+"""Order of the axes of pixels: height, width and colours."""
+_Result = TypeVar("_Result")
 
 
 class PhotoError(ValueError):
@@ -43,11 +54,15 @@ class Photo:
     """An upright photo in 8-bit sRGB."""
 
     pixels: UInt8[np.ndarray, "H W 3"]
-    """sRGB, 0..255, rows from the top."""
+    """sRGB, 0..255, rows from the top; a copy of the pixels that it is made of."""
     focal_35mm: float | None = None
     """Focal length in mm on a 36 x 24 mm film of the same diagonal (EXIF), if known."""
     name: str = "photo"
     """Name of the file without folder and suffix."""
+
+    def __post_init__(self) -> None:
+        # The caller may use its array again, for example for the next frame of a camera.
+        object.__setattr__(self, "pixels", np.array(self.pixels, order="C"))
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -80,12 +95,12 @@ def read_photo(
     Raises:
         PhotoError: the file is missing, not a photo, damaged, too small or too large.
     """
-    path = Path(path)
     try:
+        path = Path(path)
         with open(path, "rb") as file:
             return decode_photo(
                 file,
-                name=path.stem,
+                name=printable(path.stem),
                 label=repr(str(path)),
                 megapixels_allowed=megapixels_allowed,
                 longest_side=longest_side,
@@ -94,12 +109,16 @@ def read_photo(
         raise PhotoError(f"There is no file {str(path)!r}. Check the name.") from error
     except IsADirectoryError as error:
         raise PhotoError(
-            f"{str(path)!r} is a folder. Name the photos in it, for example {str(path / '*.jpg')!r}."
+            f"{str(path)!r} is a folder. Name the photos in it, for example {str(Path(path) / '*.jpg')!r}."
         ) from error
     except OSError as error:
         raise PhotoError(
             f"Cannot read {str(path)!r}: {error.strerror or error}. Check its permissions."
         ) from error
+    except PhotoError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise PhotoError(f"{path!r} is not the name of a file ({error}).") from error
 
 
 def decode_photo(
@@ -112,60 +131,69 @@ def decode_photo(
 ) -> Photo:
     """Read a photo from an open binary file. `label` names it in error messages; see `read_photo`.
 
+    A JPEG file that lacks only its two end bytes is read: its picture is whole.
+
     Raises:
         PhotoError: the data is not a photo, damaged, too small or too large.
     """
     label = label or repr(name)
-    with warnings.catch_warnings():
-        # Pillow warns only above the limit that is checked below, and about broken metadata, which
-        # do not matter here.
-        warnings.simplefilter("ignore")
+
+    def decode(file: io.BytesIO | io.BufferedReader) -> tuple[Image.Image, float | None]:
         image = _open(file, label)
         _check_size(image, label, megapixels_allowed)
-        try:
-            if longest_side is not None:
-                image.draft("RGB", (longest_side, longest_side))
-            image.load()
-            focal = _focal_35mm(image)
-            image = ImageOps.exif_transpose(image)
-            image = _to_srgb(image, label)
-        except PhotoError:
+        if longest_side is not None:
+            image.draft("RGB", (longest_side, longest_side))
+        return _upright_srgb(image, label)
+
+    try:
+        image, focal = _with_photo_errors(lambda: decode(file), label)
+    except _DamagedPhotoError:
+        ended = _without_lost_end(file)
+        if ended is None:
             raise
-        except Exception as error:  # decoders of broken data raise errors of any type
-            raise PhotoError(
-                f"{label} is a damaged {image.format or 'image'} file ({error}). "
-                "Copy it again from its source or save it again in an image editor."
-            ) from error
+        image, focal = _with_photo_errors(lambda: decode(ended), label)
     if longest_side is not None:
         image.thumbnail((longest_side, longest_side), reducing_gap=2.0)
-    return Photo(np.asarray(image).copy(), focal, name)
+    return Photo(np.asarray(image), focal, name)
 
 
-def as_photo(source: Photo | str | os.PathLike[str] | Image.Image | np.ndarray) -> Photo:
-    """Return a photo given as a path, a Pillow image, 8-bit sRGB pixels (H, W, 3), or a Photo.
+def as_photo(source: object, *, layout: Layout | None = None) -> Photo:
+    """Return a photo of what a caller has; pixels are copied.
+
+    Args:
+        source: a Photo, a path, the bytes of a file, an open binary file, a Pillow image, or pixels
+            in an array or a tensor: sRGB of three channels, uint8 or floating point in [0, 1].
+        layout: order of the axes of pixels; arrays are "HWC" by default. For tensors, it must be
+            given, because both orders are common.
 
     Raises:
-        PhotoError: see `read_photo`; or the pixels have another shape or type.
+        PhotoError: see `read_photo`; the pixels have another shape, type or range; or the source is
+            something else.
     """
     match source:
         case Photo():
+            _check_pixels(source.pixels, "the photo")
             return source
         case np.ndarray():
-            if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
-                raise PhotoError(
-                    f"Got {source.dtype} of shape {source.shape}; "
-                    "uint8 of shape (height, width, 3) in sRGB is needed."
-                )
-            _check_sides(source.shape[1], source.shape[0], "the array")
-            return Photo(np.ascontiguousarray(source))
+            return Photo(_pixels_of_array(source, layout or "HWC"))
         case Image.Image():
             label = "the image"
             _check_size(source, label, MEGAPIXELS_ALLOWED)
-            focal = _focal_35mm(source)
-            upright = ImageOps.exif_transpose(source)
-            return Photo(np.asarray(_to_srgb(upright, label)).copy(), focal)
-        case _:
+            upright, focal = _with_photo_errors(lambda: _upright_srgb(source, label), label)
+            return Photo(np.asarray(upright), focal)
+        case bytes() | bytearray() | memoryview():
+            return decode_photo(io.BytesIO(source), label="the photo in memory")
+        case str() | os.PathLike():
             return read_photo(source)
+        case _ if _is_tensor(source):
+            return _photo_of_tensor(source, layout)
+        case _ if callable(getattr(source, "read", None)):
+            return _photo_of_file(source)
+        case _:
+            raise PhotoError(
+                f"Got {type(source).__name__}, which is no photo. Give a path, the bytes of a file, "
+                "an open binary file, a PIL image, or sRGB pixels; several photos one by one."
+            )
 
 
 def encode_image(
@@ -225,6 +253,123 @@ def image_type(data: bytes) -> Literal["image/png", "image/jpeg"]:
     raise ValueError(f"Images must be PNG or JPEG files; this one starts with {data[:8]!r}.")
 
 
+class _DamagedPhotoError(PhotoError):
+    """A decoder failed."""
+
+
+def _with_photo_errors(read: Callable[[], _Result], label: str) -> _Result:
+    """Return what `read` returns; any error of a decoder becomes a `PhotoError`."""
+    with warnings.catch_warnings():
+        # Pillow warns only above the limit that is checked, and about broken metadata, which do not
+        # matter here.
+        warnings.simplefilter("ignore")
+        try:
+            return read()
+        except PhotoError:
+            raise
+        except Exception as error:  # decoders of broken data raise errors of any type
+            raise _DamagedPhotoError(
+                f"{label} is damaged ({error}). Copy it again from its source or save it again in "
+                "an image editor."
+            ) from error
+
+
+def _upright_srgb(image: Image.Image, label: str) -> tuple[Image.Image, float | None]:
+    """Return the decoded image as upright 8-bit sRGB, and its focal length."""
+    image.load()
+    focal = _focal_35mm(image)
+    upright = ImageOps.exif_transpose(image)
+    return _to_srgb(upright, label), focal
+
+
+def _without_lost_end(file: io.BytesIO | io.BufferedReader) -> io.BytesIO | None:
+    """Return a JPEG file with the two bytes at its end if these are all that it lacks, or None.
+
+    If more is lost, decoders fill the rest of the picture with what follows in the file. So the
+    picture is whole if it does not depend on that.
+    """
+    try:
+        file.seek(0)
+        data = file.read().removesuffix(_END_OF_JPEG[:1])
+        if not data.startswith(b"\xff\xd8\xff") or data.endswith(_END_OF_JPEG):
+            return None
+        one, other = (
+            Image.open(io.BytesIO(data + filling * 64 + _END_OF_JPEG), formats=["JPEG"])
+            for filling in (b"\x00", b"\x5a")
+        )
+        same = one.tobytes() == other.tobytes()
+    except Exception:  # decoders of broken data raise errors of any type
+        return None
+    return io.BytesIO(data + _END_OF_JPEG) if same else None
+
+
+def _pixels_of_array(
+    values: Shaped[np.ndarray, "..."], layout: Layout
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Return pixels of any type and layout that is allowed as 8-bit pixels."""
+    channels = 0 if layout == "CHW" else -1
+    if values.ndim != 3 or values.shape[channels] != 3:
+        shape = "(3, height, width)" if layout == "CHW" else "(height, width, 3)"
+        raise PhotoError(
+            f"Got {values.dtype} of shape {values.shape}; uint8 or floating point of shape {shape} "
+            "in sRGB is needed."
+        )
+    if layout == "CHW":
+        values = values.transpose(1, 2, 0)
+    if np.issubdtype(values.dtype, np.floating):
+        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+        if not (low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT):
+            raise PhotoError(
+                f"Got floating-point pixels from {low:g} to {high:g}; sRGB in [0, 1] is needed. "
+                "Divide values of 0 to 255 by 255."
+            )
+        values = np.round(values.clip(0, 1) * 255).astype(np.uint8)
+    _check_pixels(values, "the array")
+    return values
+
+
+def _check_pixels(pixels: Shaped[np.ndarray, "..."], label: str) -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise PhotoError(
+            f"Got {pixels.dtype} of shape {pixels.shape}; uint8 of shape (height, width, 3), or "
+            "floating point in [0, 1], is needed, in sRGB."
+        )
+    _check_sides(pixels.shape[1], pixels.shape[0], label)
+
+
+def _is_tensor(value: object) -> bool:
+    # Without importing torch: who has a tensor has imported it.
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _photo_of_tensor(tensor: Any, layout: Layout | None) -> Photo:
+    if layout is None:
+        raise PhotoError(
+            f"Got a tensor of shape {tuple(tensor.shape)}. Say the order of its axes: "
+            "layout='CHW' or layout='HWC'."
+        )
+    values = tensor.detach().cpu()
+    # Numpy has no bfloat16.
+    return Photo(
+        _pixels_of_array((values.float() if values.is_floating_point() else values).numpy(), layout)
+    )
+
+
+def _photo_of_file(file: Any) -> Photo:
+    try:
+        data = file.read()
+    except Exception as error:  # any object may have a method of this name
+        raise PhotoError(f"The open file cannot be read ({error}).") from error
+    if not isinstance(data, bytes):
+        raise PhotoError(
+            f"The open file gave {type(data).__name__} instead of bytes. Open it with mode 'rb'."
+        )
+    name = getattr(file, "name", None)
+    name = printable(Path(name).stem) if isinstance(name, str) and name else "photo"
+    return decode_photo(io.BytesIO(data), name=name)
+
+
 def _open(file: io.BytesIO | io.BufferedReader, label: str) -> Image.Image:
     start = file.read(32)
     file.seek(0)
@@ -282,10 +427,13 @@ def _check_sides(width: int, height: int, label: str) -> None:
 
 def _to_srgb(image: Image.Image, label: str) -> Image.Image:
     """Return the image as 8-bit sRGB on white."""
+    gamma = _gamma(image)
     if image.mode in ("I", "F"):
-        image = _from_deep(image, label)
+        image = _grey(_from_deep(image, label), gamma)
     elif image.mode.startswith("I;16"):
-        image = _grey(np.asarray(image).astype(np.float64) / 65535)
+        image = _grey(np.asarray(image).astype(np.float64) / 65535, gamma)
+    elif gamma is not None:
+        image = _with_srgb_gamma(image, gamma)
     if image.mode in ("P", "PA") or image.has_transparency_data:
         image = _on_white(image)
     profile = image.info.get("icc_profile")
@@ -294,19 +442,51 @@ def _to_srgb(image: Image.Image, label: str) -> Image.Image:
     return image.convert("RGB")
 
 
-def _from_deep(image: Image.Image, label: str) -> Image.Image:
-    """Convert 32-bit integers that hold 16-bit values (some PNG and TIFF files) into 8 bits."""
+def _from_deep(image: Image.Image, label: str) -> Shaped[np.ndarray, "H W"]:
+    """Return 32-bit integers that hold 16-bit values (some PNG and TIFF files) in [0, 1]."""
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise PhotoError(
             f"{label} stores 32-bit {'floats' if image.mode == 'F' else 'integers'}; 8 or 16 bits "
             "are allowed. Save it as a 16-bit TIFF or an 8-bit PNG."
         )
-    return _grey(values / 65535)
+    return values / 65535
 
 
-def _grey(values: np.ndarray) -> Image.Image:
+def _grey(values: Shaped[np.ndarray, "H W"], gamma: float | None) -> Image.Image:
+    if gamma is not None:
+        values = _srgb_of_gamma(values, gamma)
     return Image.fromarray(np.round(values * 255).astype(np.uint8))
+
+
+def _gamma(image: Image.Image) -> float | None:
+    """Return the gamma of a PNG file (PNG specification, section 11.3.2.2), or None for sRGB.
+
+    A colour profile and the chunk sRGB count more. A gamma outside [0.1, 10] is an error of the
+    program that wrote the file.
+    """
+    gamma = _positive(image.info.get("gamma"))
+    if gamma is None or "icc_profile" in image.info or "srgb" in image.info:
+        return None
+    known = 0.1 <= gamma <= 10 and abs(gamma - _SRGB_GAMMA) > _SAME_GAMMA
+    return gamma if known else None
+
+
+def _with_srgb_gamma(image: Image.Image, gamma: float) -> Image.Image:
+    """Return an 8-bit image of another gamma with the curve of sRGB; its opacity stays."""
+    if image.mode in ("P", "PA") or image.has_transparency_data:
+        image = image.convert("RGBA")
+    elif image.mode != "L":
+        image = image.convert("RGB")
+    curve = np.round(_srgb_of_gamma(np.arange(256) / 255, gamma) * 255).astype(int).tolist()
+    same = list(range(256))
+    return image.point(curve * min(len(image.mode), 3) + same * (image.mode == "RGBA"))
+
+
+def _srgb_of_gamma(values: Shaped[np.ndarray, "..."], gamma: float) -> Shaped[np.ndarray, "..."]:
+    """Return values with the curve of sRGB (IEC 61966-2-1) instead of light ** gamma."""
+    linear = values ** (1 / gamma)
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

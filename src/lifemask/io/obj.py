@@ -7,17 +7,19 @@ seams are not repeated. The material file has the classic entries and those of t
 
 import io
 import os
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
 from PIL import Image
 
-from lifemask.io.files import write_bytes
+from lifemask.io.files import plain_name, write_bytes
 from lifemask.io.images import encode_image, image_type
 from lifemask.io.scenes import Scene, Surface, SurfaceMaterial
+
+_USES = {"colour": "map_Kd", "normal": "norm", "roughness": "map_Pr"}
+"""What textures are for, with their keywords in a material file."""
 
 
 def write_obj(path: str | os.PathLike[str], scene: Scene) -> list[Path]:
@@ -41,16 +43,33 @@ def write_obj(path: str | os.PathLike[str], scene: Scene) -> list[Path]:
         for use, image in _images(material):
             if image not in stored:
                 suffix = ".png" if image_type(image) == "image/png" else ".jpg"
-                file = path.with_name(f"{_file_name(path.stem)}_{name}_{use}{suffix}")
+                file = path.with_name(f"{plain_name(path.stem)}_{name}_{use}{suffix}")
                 write_bytes(file, image)
                 written.append(file)
                 stored[image] = file.name
             images[use] = stored[image]
         entries += _material_lines(name, material, images)
-    library = path.with_name(f"{_file_name(path.stem)}.mtl")
+    library = path.with_name(f"{plain_name(path.stem)}.mtl")
     write_bytes(library, ("\n".join(entries) + "\n").encode())
     write_bytes(path, _obj_text(surfaces, names, scene.copyright, library.name).encode())
     return [path, library, *written]
+
+
+def obj_files(stem: str, materials: Sequence[str]) -> list[str]:
+    """Return the names of all files that `write_obj` may write; some may not be needed.
+
+    Args:
+        stem: name of the OBJ file without suffix.
+        materials: names of the materials of the scene.
+    """
+    plain = plain_name(stem)
+    textures = [
+        f"{plain}_{plain_name(material)}_{use}{suffix}"
+        for material in materials
+        for use in _USES
+        for suffix in (".png", ".jpg")
+    ]
+    return [f"{stem}.obj", f"{plain}.mtl", *textures]
 
 
 def _obj_text(
@@ -129,8 +148,7 @@ def _material_lines(name: str, material: SurfaceMaterial, images: dict[str, str]
         f"Pr {material.roughness:g}",
         f"Pm {material.metallic:g}",
     ]
-    keywords = {"colour": "map_Kd", "normal": "norm", "roughness": "map_Pr"}
-    lines += [f"{keywords[use]} {file}" for use, file in images.items()]
+    lines += [f"{_USES[use]} {file}" for use, file in images.items()]
     if "normal" in images:
         lines.append(f"map_Bump -bm 1 {images['normal']}")
     if material.alpha_mode != "OPAQUE" and "colour" in images:
@@ -138,14 +156,9 @@ def _material_lines(name: str, material: SurfaceMaterial, images: dict[str, str]
     return lines
 
 
-def _file_name(name: str) -> str:
-    """Return the name without spaces and signs, because they end a name in OBJ and MTL files."""
-    return re.sub(r"[^\w.-]+", "_", name) or "_"
-
-
 def _distinct(names: list[str]) -> list[str]:
     result: list[str] = []
-    for name in map(_file_name, names):
+    for name in map(plain_name, names):
         number, free = 2, name
         while free in result:
             free, number = f"{name}_{number}", number + 1

@@ -14,7 +14,8 @@ IRIS_FROM = 468
 SURFACE_STRIDE = 8
 """Losses use one of this many vertices of the face."""
 
-# Points that are not fixed on the skin: they slide along the outline in the image.
+# The jaw of `landmarks68_outline` slides along the outline in the image. Photos label it there, so
+# neither its place on a frontal face nor the fixed one of `landmarks68` agrees with those labels.
 _JAW = tuple(i for i in range(17) if i != 8)
 _EAR_LOBES = (12, 16)
 
@@ -40,7 +41,8 @@ class FacePoints(nn.Module):
             ValueError: the model lacks one of the three sets of landmarks.
         """
         super().__init__()
-        embeddings = (model.landmarks68, model.dense478, model.aflw21)
+        embeddings = (model.landmarks68_outline, model.dense478, model.aflw21)
+        more = model.surface200
         if any(embedding is None for embedding in embeddings):
             raise ValueError(
                 "This model lacks 68, 478 or 21 landmarks, so nothing can be trained on it. Use "
@@ -51,12 +53,14 @@ class FacePoints(nn.Module):
 
         def gather(per_vertex: Float[Tensor, "*batch V 3"]) -> Float[Tensor, "*batch N 3"]:
             points = [embedding.points(per_vertex, model.triangles) for embedding in sets]
+            if more is not None:
+                points.insert(2, more.points(per_vertex, model.triangles))
             return torch.cat([*points, per_vertex[..., surface, :]], dim=-2)
 
         basis = torch.cat([gather(model.identity_basis), gather(model.expression_basis)])
         self.register_buffer("mean", gather(model.mean), persistent=False)
         self.register_buffer("basis", basis, persistent=False)
-        self._sizes = [68, 478, 21, len(surface)]
+        self._sizes = [68, 478, 0 if more is None else 200, 21, len(surface)]
         weights = [self._weights(embedding) for embedding in sets]
         weights[0][list(_JAW)] = 0
         weights[1][IRIS_FROM:] = 0
@@ -75,8 +79,14 @@ class FacePoints(nn.Module):
         """Return iBUG, dense, AFLW and surface points in head space, metres."""
         weights = torch.cat([coefficients.identity, coefficients.expression], dim=-1)
         points = self.mean + torch.tensordot(weights, self.basis, dims=1)
-        ibug68, dense478, aflw21, surface = points.split(self._sizes, dim=-2)
+        ibug68, dense478, _, aflw21, surface = points.split(self._sizes, dim=-2)
         return ibug68, dense478, aflw21, surface
+
+    def dense(self, coefficients: FaceCoefficients) -> Float[Tensor, "*batch K 3"]:
+        """Return the 478 dense points, then the 200 surface points if the model has them."""
+        rows = slice(self._sizes[0], sum(self._sizes[:3]))
+        weights = torch.cat([coefficients.identity, coefficients.expression], dim=-1)
+        return self.mean[rows] + torch.tensordot(weights, self.basis[:, rows], dims=1)
 
     @property
     def surface_basis(self) -> Float[Tensor, "P S 3"]:

@@ -62,6 +62,8 @@ def average_faces(faces: ExplainedFace, weights: Float[Tensor, "N"]) -> Explaine
         landmarks=None
         if faces.landmarks is None
         else PredictedLandmarks(
-            mean(faces.landmarks.points), mean(faces.landmarks.sigma.square()).sqrt()
+            mean(faces.landmarks.points),
+            mean(faces.landmarks.sigma.square()).sqrt(),
+            None if faces.landmarks.visible is None else mean(faces.landmarks.visible),
         ),
     )

@@ -28,12 +28,17 @@ class UVMap:
 
 @dataclass(frozen=True)
 class PredictedLandmarks:
-    """Dense landmarks, each with its uncertainty."""
+    """Dense landmarks, each with its uncertainty; hidden points are predicted like all others.
 
-    points: Float[Tensor, "*batch 478 2"]
+    K is 478, the dense points, or 678 with the 200 surface points after them.
+    """
+
+    points: Float[Tensor, "*batch K 2"]
     """Image pixels (x, y)."""
-    sigma: Float[Tensor, "*batch 478"]
+    sigma: Float[Tensor, "*batch K"]
     """Standard deviation of each point along each axis, pixels."""
+    visible: Float[Tensor, "*batch K"] | None = None
+    """Probability that the point faces the camera and nothing hides it; None if not predicted."""
 
 
 @dataclass(frozen=True)

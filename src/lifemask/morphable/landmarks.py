@@ -36,20 +36,29 @@ class LandmarkEmbedding:
 class FaceLandmarks:
     """All landmark sets of a model; a set that is not known is None."""
 
-    ibug68: LandmarkEmbedding | None = None
-    """68 points of iBUG 300-W, jaw first, at their places on a frontal face."""
+    landmarks68: LandmarkEmbedding | None = None
+    """68 points in iBUG's order, jaw first, fixed on the surface whether hidden or not. On the default
+    head they have the places of AFLW2000-3D."""
+    landmarks68_outline: LandmarkEmbedding | None = None
+    """68 points of iBUG 300-W at their places on a frontal face; the jaw slides from there."""
     aflw21: LandmarkEmbedding | None = None
     """21 points of AFLW, in the order of that data set, ear lobes included."""
     dense478: LandmarkEmbedding | None = None
     """478 points of MediaPipe's face mesh with irises."""
+    surface200: LandmarkEmbedding | None = None
+    """200 points on forehead, temples, cheeks, jaw, nose and ears, where the dense points have gaps;
+    points 2k and 2k + 1 are mirror images."""
     contours: Int[Tensor, "17 L"] | None = None
-    """Vertices among which iBUG points 0 to 16 slide when the head rotates; -1 pads."""
+    """Vertices among which points 0 to 16 of `landmarks68_outline` slide when the head rotates; -1
+    pads."""
 
 
 def landmarks_from_tensors(tensors: dict[str, Tensor]) -> FaceLandmarks:
     """Return the landmark sets stored as `NAME.triangle_index`, `NAME.barycentric`, `NAME.weight`.
 
-    NAME is `landmarks68`, `aflw21` or `dense478`; `contours` is one tensor.
+    NAME is `landmarks68`, `landmarks68_outline`, `aflw21`, `dense478` or
+    `surface200`; `contours` is one tensor.
+    If there is only one set of 68 points, it is used for both.
     """
 
     def embedding(name: str) -> LandmarkEmbedding | None:
@@ -63,8 +72,10 @@ def landmarks_from_tensors(tensors: dict[str, Tensor]) -> FaceLandmarks:
 
     contours = tensors.get("contours")
     return FaceLandmarks(
-        embedding("landmarks68"),
+        embedding("landmarks68") or embedding("landmarks68_outline"),
+        embedding("landmarks68_outline") or embedding("landmarks68"),
         embedding("aflw21"),
         embedding("dense478"),
+        embedding("surface200"),
         None if contours is None else contours.long(),
     )

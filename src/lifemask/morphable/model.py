@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lifemask.geometry.meshes import Mesh
+from lifemask.geometry.precision import single_precision
 from lifemask.morphable.albedo import AlbedoModel
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.eyeballs import Eyeballs, gaze_rotation, push_outside
@@ -44,6 +45,8 @@ class MorphableModel(nn.Module):
     """Indices into `uv` of the corners of `quads`."""
     mirror: Int[Tensor, "V"] | None
     """The vertex on the other side."""
+    is_pretrained: bool = False
+    """Whether it is the head that ships with the package."""
 
     def __init__(
         self,
@@ -115,6 +118,7 @@ class MorphableModel(nn.Module):
                 self.register_buffer(f"_{name}", value, persistent=False)
 
     @classmethod
+    @single_precision()
     def from_pretrained(cls, *, identity_modes: int = 100) -> "MorphableModel":
         """Load the head that ships with this package.
 
@@ -124,7 +128,9 @@ class MorphableModel(nn.Module):
         Raises:
             ValueError: the head has fewer modes.
         """
-        return cls(**vars(read_head(identity_modes=identity_modes)))
+        model = cls(**vars(read_head(identity_modes=identity_modes)))
+        model.is_pretrained = True
+        return model
 
     @property
     def regions(self) -> dict[str, Float[Tensor, "V"]]:
@@ -148,8 +154,13 @@ class MorphableModel(nn.Module):
 
     @property
     def landmarks68(self) -> LandmarkEmbedding | None:
-        """The 68 iBUG points; None if they are not known."""
-        return self._embedding("ibug68")
+        """The 68 points that are fixed on the surface; None if they are not known."""
+        return self._embedding("landmarks68")
+
+    @property
+    def landmarks68_outline(self) -> LandmarkEmbedding | None:
+        """The 68 iBUG points of a frontal face, whose jaw slides; None if they are not known."""
+        return self._embedding("landmarks68_outline")
 
     @property
     def aflw21(self) -> LandmarkEmbedding | None:
@@ -160,6 +171,11 @@ class MorphableModel(nn.Module):
     def dense478(self) -> LandmarkEmbedding | None:
         """The 478 points of MediaPipe's face mesh; None if they are not known."""
         return self._embedding("dense478")
+
+    @property
+    def surface200(self) -> LandmarkEmbedding | None:
+        """200 points where the dense points have gaps, in mirrored pairs; None if not known."""
+        return self._embedding("surface200")
 
     @property
     def contours(self) -> Int[Tensor, "17 L"] | None:

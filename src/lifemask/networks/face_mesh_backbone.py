@@ -6,6 +6,8 @@ images of any size. Its last stages exist twice, for frontal faces and for profi
 both branches are concatenated.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -24,6 +26,17 @@ CHANNELS = 256
 CHUNK = 8
 """Images that pass the frozen stages together on a CPU. More do not fit into its caches, which
 doubles the time."""
+
+
+class BackboneMaps(NamedTuple):
+    """Features of images at three resolutions; for 256 pixels they have 64, 32 and 2 cells a side."""
+
+    fine: Float[Tensor, "batch 32 f f"]
+    """After the second stage."""
+    coarse: Float[Tensor, "batch 64 c c"]
+    """After the third stage."""
+    last: Float[Tensor, "batch 256 s s"]
+    """After both branches."""
 
 
 class FaceMeshBackbone(nn.Module):
@@ -121,23 +134,30 @@ class FaceMeshBackbone(nn.Module):
 
     def forward(self, images: Float[Tensor, "batch C S S"]) -> Float[Tensor, "batch 256 s s"]:
         """Return the features of images that are `input_size` wide."""
-        if self.frozen_stages and images.device.type == "cpu":
-            x = torch.cat([self._frozen(part) for part in images.split(CHUNK)])
-        else:
-            x = self._frozen(images)
-        for blocks in list(self.stages)[self.frozen_stages :]:
-            x = blocks(x)
-        return torch.cat([self._branch(self.frontal, x), self._branch(self.profile, x)], 1)
+        return self.maps(images)[-1]
 
-    def _frozen(self, images: Float[Tensor, "batch C S S"]) -> Tensor:
-        """Return the output of the stem and of the shared stages that keep their weights."""
+    def maps(self, images: Float[Tensor, "batch C S S"]) -> BackboneMaps:
+        """Return the features of images that are `input_size` wide, at three resolutions."""
+        chunked = self.frozen_stages >= len(self.stages) and images.device.type == "cpu"
+        parts = [self._shared(part) for part in (images.split(CHUNK) if chunked else [images])]
+        fine, coarse = (
+            torch.cat(maps) if chunked else maps[0] for maps in zip(*parts, strict=True)
+        )
+        branches = [self._branch(branch, coarse) for branch in (self.frontal, self.profile)]
+        return BackboneMaps(fine, coarse, torch.cat(branches, 1))
+
+    def _shared(self, images: Float[Tensor, "batch C S S"]) -> tuple[Tensor, Tensor]:
+        """Return the outputs of the second and the third stage."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen_stages):
             x = images.contiguous(memory_format=torch.channels_last)
             # TensorFlow's SAME padding of a stride-two convolution is on the far side only.
             x = self.activation(self.stem(F.pad(x, (0, 1, 0, 1))))
-            for blocks in list(self.stages)[: self.frozen_stages]:
+        maps: list[Tensor] = []
+        for stage, blocks in enumerate(self.stages):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and stage >= self.frozen_stages):
                 x = blocks(x)
-            return x
+            maps.append(x)
+        return maps[1], maps[2]
 
     def _branch(self, branch: nn.Sequential, x: Tensor) -> Tensor:
         for stage, blocks in enumerate(branch, start=len(self.stages)):

@@ -97,7 +97,9 @@ def crop_photo(
     extent = points.new_tensor([images.shape[-1], images.shape[-2]])
     grid = (points * 2 / extent - 1).unflatten(1, (fine, fine))
     crops = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return F.avg_pool2d(crops, samples).reshape(*batch, -1, size, size)
+    if samples > 1:
+        crops = F.avg_pool2d(crops, samples)
+    return crops.reshape(*batch, -1, size, size)
 
 
 def crop_pixels(

@@ -11,6 +11,7 @@ from torch import Tensor
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.tensors import map_tensors
 from lifemask.morphable.head_surface import vertex_uv
+from lifemask.pipeline.document import SCHEMA_VERSION
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.rendering import Rendering, sample_texture
 from lifemask.rendering.heads import head_vertices, render_head
@@ -106,7 +107,7 @@ def _strips(
 def _small_arrays(face: ReconstructedHead, left: int, top: int) -> dict[str, np.ndarray]:
     """Return everything but the maps."""
     model, camera, vertices = face.model, face.camera, face.mesh.vertices
-    landmarks = face.landmarks68()
+    fixed, outline = face.landmarks68(), face.landmarks68_outline()
     arrays = {
         "vertices_camera": camera.to_camera(vertices),
         "vertices_head": vertices,
@@ -114,15 +115,20 @@ def _small_arrays(face: ReconstructedHead, left: int, top: int) -> dict[str, np.
         "triangles": model.triangles.int(),
         "face_vertices": model.regions["face"] > 0.5,
         "vertices_albedo": _vertex_colours(face),
-        "landmarks68": camera.project(landmarks)[:, :2],
-        "landmarks68_camera": camera.to_camera(landmarks),
+        "landmarks68": camera.project(fixed)[:, :2],
+        "landmarks68_camera": camera.to_camera(fixed),
+        "landmarks68_outline": camera.project(outline)[:, :2],
+        "landmarks68_outline_camera": camera.to_camera(outline),
         "light_sh": face.light.coefficients,
     }
     if model.aflw21 is not None:
         points = model.aflw21.points(vertices, model.triangles)
         arrays["aflw21"] = camera.project(points)[:, :2]
     as_numpy = {name: _plain(values) for name, values in arrays.items()}
-    return as_numpy | {"offset": np.array([left, top], np.float32)}
+    return as_numpy | {
+        "offset": np.array([left, top], np.float32),
+        "schema": np.array(SCHEMA_VERSION),
+    }
 
 
 def _plain(values: Tensor) -> np.ndarray:

@@ -1,12 +1,20 @@
 """A reconstruction as a JSON document: everything but images and meshes."""
 
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import lifemask
 from lifemask.morphable.assets import used_assets
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+
+class DocumentError(ValueError):
+    """A JSON file does not describe a reconstruction; the message says what is wrong."""
 
 
 def face_document(face: ReconstructedHead) -> dict[str, Any]:
@@ -26,9 +34,11 @@ def face_document(face: ReconstructedHead) -> dict[str, Any]:
         },
         "box_xyxy": _rounded(face.observation.box_xyxy, 2),
         "confidence": round(face.confidence, 4),
+        "warnings": [asdict(warning) for warning in face.warnings],
         "presence": round(float(face.observation.presence), 4),
         "landmark_error": round(face.fit.landmark_error, 5),
         "landmarks68": _rounded(camera.project(face.landmarks68())[:, :2], 2),
+        "landmarks68_outline": _rounded(camera.project(face.landmarks68_outline())[:, :2], 2),
         "camera": {
             "focal_pixels": round(float(camera.focal_pixels), 3),
             "principal_point": _rounded(camera.principal_point, 3),
@@ -51,6 +61,31 @@ def face_document(face: ReconstructedHead) -> dict[str, Any]:
         },
         "assets": used_assets(),
     }
+
+
+def read_document(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return a document that `lifemask reconstruct` wrote, with the keys of the present schema.
+
+    In schema 1, `landmarks68` has the jaw on the visible outline. It becomes `landmarks68_outline`,
+    and `landmarks68` is missing.
+
+    Raises:
+        DocumentError: the file cannot be read, is no such document, or has a later schema.
+    """
+    path = Path(path)
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DocumentError(f"Cannot read {str(path)!r}: {error}.") from error
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema not in range(1, SCHEMA_VERSION + 1):
+        raise DocumentError(
+            f"{str(path)!r} has the schema {schema!r}; known are 1 to {SCHEMA_VERSION}. Name a JSON "
+            "file that `lifemask reconstruct` wrote; if it has a later schema, update lifemask."
+        )
+    if schema == 1:
+        document["landmarks68_outline"] = document.pop("landmarks68")
+    return document | {"schema": SCHEMA_VERSION}
 
 
 def _rounded(values: Any, digits: int = 4) -> Any:

@@ -23,6 +23,7 @@ from lifemask.io.usd import require_usd, write_usdz
 from lifemask.morphable.assets import attribution
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.model import MorphableModel
+from lifemask.pipeline.outputs import EYES, LASHES, SKIN
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.rendering.heads import displaced_vertices
 from lifemask.texture.skin_detail import normal_map
@@ -82,7 +83,7 @@ def head_scene(face: ReconstructedHead) -> Scene:
         if part(face).any()
     ]
     if _lashes(face).any():
-        material = SurfaceMaterial("Lashes", roughness=0.8, alpha_mode="BLEND", double_sided=True)
+        material = SurfaceMaterial(LASHES, roughness=0.8, alpha_mode="BLEND", double_sided=True)
         cards = _surface(face, _lashes, material, vertices, normals, morphs, morph_normals)
         surfaces.append(_with_cutout(face, cards, material))
     node = Node(
@@ -149,9 +150,9 @@ def _triangles_in(face: ReconstructedHead, weight: Float[Tensor, "V"]) -> Bool[T
 
 def _materials(colour: bytes, normal: bytes) -> tuple[tuple[Part, SurfaceMaterial], ...]:
     skin = SurfaceMaterial(
-        "Skin", base_colour_image=colour, normal_image=normal, roughness=0.55, double_sided=False
+        SKIN, base_colour_image=colour, normal_image=normal, roughness=0.55, double_sided=False
     )
-    eyes = SurfaceMaterial("Eyes", base_colour_image=colour, roughness=0.12)
+    eyes = SurfaceMaterial(EYES, base_colour_image=colour, roughness=0.12)
     return ((_skin, skin), (_eyes, eyes))
 
 

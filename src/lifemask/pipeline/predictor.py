@@ -12,7 +12,7 @@ from lifemask.data.mirroring import mirror478, mirrored_face
 from lifemask.data.observed import landmark_weights
 from lifemask.geometry.tensors import joined, map_tensors
 from lifemask.morphable.averaging import average_faces
-from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.framing import (
     FaceFrame,
@@ -131,7 +131,7 @@ def face_in_photo(
     if face.landmarks is not None:
         points = photo_points(face.landmarks.points, frame, size)
         sigma = face.landmarks.sigma * frame.side / size
-        moved = replace(moved, landmarks=PredictedLandmarks(points, sigma))
+        moved = replace(moved, landmarks=replace(face.landmarks, points=points, sigma=sigma))
     return moved
 
 

@@ -1,7 +1,9 @@
 """A reconstructed head as plain data: photo, observation, fit, texture, model."""
 
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -13,10 +15,12 @@ from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.meshes import Mesh
 from lifemask.io.images import Photo
 from lifemask.morphable.coefficients import FaceCoefficients
-from lifemask.morphable.contour import visible_landmarks68
+from lifemask.morphable.contour import fixed_landmarks68, outline_landmarks68
 from lifemask.morphable.explained_face import ExplainedFace, UVMap
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
+from lifemask.pipeline.compact import compacted, restored
+from lifemask.pipeline.face_warnings import FaceWarning, face_signals, warnings_of
 from lifemask.rendering.heads import HeadSurface, head_surface
 from lifemask.texture.face_texture import FaceTexture
 
@@ -70,6 +74,12 @@ class ReconstructedHead:
         return float(self.observation.presence) * agreement
 
     @cached_property
+    def warnings(self) -> tuple[FaceWarning, ...]:
+        """Why this head may be wrong; empty if nothing in the photo speaks against it."""
+        signals = face_signals(self.photo.pixels, self.observation, self.fit, self.model)
+        return warnings_of(signals)
+
+    @cached_property
     def surface(self) -> HeadSurface:
         """The head as in the photo, in head space: mesh, texture, displacement."""
         return head_surface(self.model, self.face)
@@ -80,5 +90,24 @@ class ReconstructedHead:
         return self.surface.mesh
 
     def landmarks68(self) -> Float[Tensor, "68 3"]:
-        """Return the iBUG points in head space, the jaw's on the outline that the camera sees."""
-        return visible_landmarks68(self.model, self.mesh.vertices, self.camera)
+        """Return the 68 points that are fixed on the surface, hidden or not, in head space, metres."""
+        return fixed_landmarks68(self.model, self.mesh.vertices)
+
+    def landmarks68_outline(self) -> Float[Tensor, "68 3"]:
+        """Return iBUG's points in head space, metres, the jaw's on the outline that the camera sees."""
+        return outline_landmarks68(self.model, self.mesh.vertices, self.camera)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return a few megabytes for pickle; the texture keeps 8 bits for each colour."""
+        return compacted({field.name: getattr(self, field.name) for field in fields(self)})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(restored(state))
+
+    def __copy__(self) -> "ReconstructedHead":
+        return replace(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "ReconstructedHead":
+        """Return a copy that shares photo, texture and model, which nothing changes."""
+        observation, fit = deepcopy(self.observation, memo), deepcopy(self.fit, memo)
+        return replace(self, observation=observation, fit=fit)

@@ -9,7 +9,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from lifemask.geometry.cameras import PerspectiveCamera
-from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.lighting import SphericalHarmonicsLight, checked_light
+from lifemask.geometry.precision import single_precision
 from lifemask.io.files import atomic_write
 from lifemask.pipeline.arrays import face_arrays, write_arrays
 from lifemask.pipeline.document import face_document
@@ -28,6 +29,7 @@ _CLAY = 0.55
 class FaceReconstruction(ReconstructedHead):
     """A person's head as seen in one photo."""
 
+    @single_precision()
     def render(
         self,
         *,
@@ -41,7 +43,11 @@ class FaceReconstruction(ReconstructedHead):
             camera: the photo's own by default; its `image_size` is the picture's size.
             light: the photo's own by default.
             clay: grey instead of the person's colours.
+
+        Raises:
+            ValueError: the light is not 9 x 3 finite numbers.
         """
+        light = None if light is None else checked_light(light)
         # Depth belongs to the photo's camera, a light map to the photo's light.
         surface = self.surface if light is None else self.surface.without_light_map()
         depth = self.face.depth if camera is None else None
@@ -51,14 +57,21 @@ class FaceReconstruction(ReconstructedHead):
         albedo = _CLAY * drawn.mask.expand_as(drawn.albedo)
         return replace(drawn, albedo=albedo, colour=albedo * drawn.shading)
 
+    @single_precision()
     def relight(self, light: SphericalHarmonicsLight) -> Image.Image:
-        """Return the photo with the head in another light; its surroundings change by the average."""
-        return Image.fromarray(relit_photo(self, light))
+        """Return the photo with the head in another light; its surroundings change by the average.
 
+        Raises:
+            ValueError: the light is not 9 x 3 finite numbers.
+        """
+        return Image.fromarray(relit_photo(self, checked_light(light)))
+
+    @single_precision()
     def preview(self) -> UInt8[np.ndarray, "h w 3"]:
         """Return one picture: photo, overlay, clay, albedo, lit from the left and the right."""
         return preview_sheet(self)
 
+    @single_precision()
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the head as GLB, OBJ (with its texture beside it), PLY or USDZ, by the suffix.
 
@@ -69,14 +82,17 @@ class FaceReconstruction(ReconstructedHead):
         """
         write_head(path, self)
 
+    @single_precision()
     def to_json_dict(self) -> dict[str, Any]:
         """Return everything but images and meshes, ready for JSON; see docs/output.md."""
         return face_document(self)
 
+    @single_precision()
     def arrays(self) -> dict[str, np.ndarray]:
         """Return meshes and per-pixel maps as plain arrays; see docs/output.md."""
         return face_arrays(self)
 
+    @single_precision()
     def save_arrays(self, path: str | os.PathLike[str]) -> None:
         """Write `arrays` as a compressed NPZ file, with little memory however large the photo.
 

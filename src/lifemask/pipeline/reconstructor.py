@@ -3,16 +3,18 @@
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import BinaryIO, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import Image
+from torch import Tensor
 
 from lifemask.fitting.config import FitConfig, Quality
 from lifemask.fitting.fit import FaceFit, FaceFitter
-from lifemask.io.images import Photo, as_photo
+from lifemask.geometry.precision import single_precision
+from lifemask.io.images import Layout, Photo, as_photo
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception import FaceObservation, FacePerception
@@ -22,13 +24,23 @@ from lifemask.pipeline.predictor import SystemPredictor
 from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.pipeline.sight_view import sight_view
 from lifemask.systems.registry import load_system
-from lifemask.texture.face_texture import face_texture
+from lifemask.texture.face_texture import check_resolution, face_texture
 
 Faces = Literal["all", "largest"]
 Predictor = Callable[[UInt8[np.ndarray, "H W 3"], FaceObservation], ExplainedFace]
 """Predicts an observed face of a photo: sRGB pixels and observation in, the face in the photo's
 pixels out."""
-PhotoSource = Photo | Image.Image | UInt8[np.ndarray, "H W 3"] | str | os.PathLike[str]
+PhotoSource = (
+    Photo
+    | str
+    | os.PathLike[str]
+    | bytes
+    | BinaryIO
+    | Image.Image
+    | Shaped[np.ndarray, "A B C"]
+    | Shaped[Tensor, "A B C"]
+)
+"""What `as_photo` reads."""
 
 
 class FaceReconstructor:
@@ -54,8 +66,9 @@ class FaceReconstructor:
             texture_size: as in `from_pretrained`.
 
         Raises:
-            ValueError: nothing to refine and no predictor.
+            ValueError: nothing to refine and no predictor, or the texture size is not allowed.
         """
+        check_resolution(texture_size)
         if predictor is None and not refine:
             raise ValueError("Got refine=False without a predictor. Give one, or let it refine.")
         self.perception = perception
@@ -70,6 +83,7 @@ class FaceReconstructor:
         return self.fitter.model
 
     @classmethod
+    @single_precision()
     def from_pretrained(
         cls,
         *,
@@ -91,31 +105,53 @@ class FaceReconstructor:
                 8192; None for 2048, or 4096 or 8192 where the photo shows the face more finely.
             system: name of the system that predicts.
             refine: whether its predictions are fitted; if not, they are the result as they are.
+
+        Raises:
+            ValueError: the quality or the system is unknown, or the texture size is not allowed.
         """
+        check_resolution(texture_size)
+        config = FitConfig.preset(quality)
         model = MorphableModel.from_pretrained()
         predictor = SystemPredictor(load_system(system, device), model)
-        fitter = FaceFitter(model, FitConfig.preset(quality))
+        fitter = FaceFitter(model, config)
         perception = FacePerception.from_pretrained(device)
         return cls(perception, predictor, fitter, refine=refine, texture_size=texture_size)
 
+    @single_precision()
     def __call__(
-        self, photo: PhotoSource, *, faces: Faces = "all", crop: bool = False
+        self,
+        photo: PhotoSource,
+        *,
+        faces: Faces = "all",
+        crop: bool = False,
+        layout: Layout | None = None,
     ) -> list[FaceReconstruction]:
         """Reconstruct the faces of a photo, largest first; an empty list where there is none.
 
         Args:
-            photo: a path, a PIL image, or (H, W, 3) uint8 sRGB pixels.
+            photo: a path, the bytes of a file, an open binary file, a PIL image, or sRGB pixels in
+                an array or a tensor: uint8, or floating point in [0, 1]. Pixels are copied.
             faces: every face, or only the largest.
             crop: the photo is cut to one face: no detection, always one reconstruction.
+            layout: order of the axes of pixels, "HWC" or "CHW". Arrays are "HWC" by default; for
+                tensors it must be said.
 
         Raises:
             PhotoError: if the photo cannot be read; the message says why.
+            ValueError: if `faces` is unknown.
         """
-        photo = as_photo(photo)
+        photo = as_photo(photo, layout=layout)
         return [self.reconstruct(photo, seen) for seen in self.observe(photo, faces, crop=crop)]
 
+    @single_precision()
     def observe(self, photo: Photo, faces: Faces, *, crop: bool) -> list[FaceObservation]:
-        """Find and measure the faces of a photo."""
+        """Find and measure the faces of a photo.
+
+        Raises:
+            ValueError: if `faces` is unknown.
+        """
+        if faces not in get_args(Faces):
+            raise ValueError(f"Got faces={faces!r}. Known: {', '.join(get_args(Faces))}.")
         quality = self.fitter.config.quality
         if crop:
             return [self.perception.observe_crop(photo.pixels, quality=quality, segment=True)]
@@ -127,6 +163,7 @@ class FaceReconstructor:
             for found in detections
         ]
 
+    @single_precision()
     def reconstruct(self, photo: Photo, observation: FaceObservation) -> FaceReconstruction:
         """Predict one observed face, fit the head from there, and make its texture."""
         observation = with_trusted_segmentation(observation)
@@ -136,6 +173,7 @@ class FaceReconstructor:
         )
         return FaceReconstruction(photo, observation, fit, texture, self.model)
 
+    @single_precision()
     def explain(
         self,
         pixels: UInt8[np.ndarray, "H W 3"],
@@ -197,6 +235,7 @@ class FaceReconstructor:
         )
         return replace(fit, face=face)
 
+    @single_precision()
     def predict(
         self, pixels: UInt8[np.ndarray, "H W 3"], observation: FaceObservation
     ) -> ExplainedFace | None:

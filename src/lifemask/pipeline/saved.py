@@ -2,10 +2,8 @@
 
 import io
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from lifemask.geometry.cameras import PerspectiveCamera
-from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.lighting import SphericalHarmonicsLight, checked_light
 from lifemask.geometry.meshes import Mesh
+from lifemask.geometry.precision import single_precision
 from lifemask.io.colour import image_from_pixels, pixels_from_image
-from lifemask.io.gltf import read_glb
-from lifemask.io.images import decode_photo
+from lifemask.io.gltf_reader import read_glb
+from lifemask.io.images import SMALLEST_SIDE, decode_photo
+from lifemask.io.json_values import JsonError, JsonValue, read_json
 from lifemask.io.scenes import Scene, Surface, SurfaceMaterial
 from lifemask.pipeline.views import face_camera
 from lifemask.rendering import render
@@ -28,6 +28,14 @@ _TEXTURE_SIZE = 4096
 """Textures with more texels a side are reduced: no picture shows more."""
 _BACKGROUND = 0.85
 """Linear grey behind opaque pictures."""
+_MOST_TEXELS = 400_000_000
+"""Most texels of all textures together."""
+_MOST_PIXELS = 1e7
+"""Largest coordinate of a principal point and largest focal length."""
+_MOST_METRES = 1000.0
+_ROTATION_TOLERANCE = 0.01
+_SAME_PIXELS, _SAME_POSE = 0.01, 1e-5
+"""How far the rounded camera of NAME.json may differ from that of NAME.glb."""
 
 
 class SavedHeadError(ValueError):
@@ -43,6 +51,7 @@ class SavedHead:
     camera: PerspectiveCamera
     """Camera of the whole photo."""
 
+    @single_precision()
     def draw(
         self, light: SphericalHarmonicsLight, *, size: int = 1024, opaque: bool = False
     ) -> UInt8[np.ndarray, "size size channels"]:
@@ -54,7 +63,13 @@ class SavedHead:
             light: in the camera's axes.
             size: pixels a side.
             opaque: RGB on grey instead of RGBA.
+
+        Raises:
+            SavedHeadError: nothing of the head is visible, or its textures are too large.
+            PhotoError: a texture is damaged.
+            ValueError: the light is not 9 x 3 finite numbers.
         """
+        light = checked_light(light)
         surfaces = [surface for _, surface in self.scene.at_rest()]
         # Transparent surfaces are drawn last, over those behind them.
         surfaces.sort(key=_is_transparent)
@@ -64,8 +79,15 @@ class SavedHead:
         large = camera.cropped(0, 0, (large_size, large_size), _SUPERSAMPLING)
         colour, mask = torch.zeros(3, *large.image_size), torch.zeros(large.image_size)
         nearest = torch.full(large.image_size, torch.inf)
+        texels = 0
         for surface in surfaces:
-            mesh, texture = _welded(surface), _texture(surface.material)
+            mesh, (texture, read) = _welded(surface), _texture(surface.material)
+            texels += read
+            if texels > _MOST_TEXELS:
+                raise SavedHeadError(
+                    f"The textures of the head have more than {_MOST_TEXELS} texels together. "
+                    "Reduce them."
+                )
             cull = "none" if surface.material and surface.material.double_sided else "back"
             drawn = render(mesh, large, texture=texture[:3], light=light, cull=cull)
             wins = (drawn.mask > 0) & (drawn.depth < nearest)
@@ -78,6 +100,8 @@ class SavedHead:
             # Colour is premultiplied by opacity.
             colour = cover * drawn.colour.clamp(0, 1) + (1 - cover) * colour
             mask = cover + (1 - cover) * mask
+        if not bool((mask > 0).any()):
+            raise SavedHeadError("Nothing of the head is visible from the camera of its file.")
         pooled = torch.nn.functional.avg_pool2d(torch.cat([colour, mask[None]])[None], 2)[0]
         colour, opacity = pooled[:3], pooled[3:]
         if opaque:
@@ -87,39 +111,113 @@ class SavedHead:
         return np.dstack([straight, alpha])
 
 
+@single_precision()
 def read_head(path: str | os.PathLike[str]) -> SavedHead:
     """Read a head from NAME.glb, or from NAME.json with NAME.glb beside it.
 
+    If a JSON file is named, it must describe the head in the GLB file: both hold the same camera.
+
     Raises:
-        SavedHeadError: there is no such file, or it was not written by this package.
+        SavedHeadError: there is no such file, it was not written by this package, or the JSON and
+            the GLB are from different heads.
         GltfError: the GLB is damaged.
     """
     path = Path(path)
-    if path.suffix.lower() == ".json":
-        path = path.with_suffix(".glb")
+    described = _described_camera(path) if path.suffix.lower() == ".json" else None
+    file = path if described is None else path.with_suffix(".glb")
     try:
-        scene = read_glb(path)
+        scene = read_glb(file)
     except OSError as error:
         raise SavedHeadError(
-            f"Cannot read {str(path)!r}: {error.strerror}. Heads are written by "
+            f"Cannot read {str(file)!r}: {error.strerror}. Heads are written by "
             "`lifemask reconstruct`, as GLB unless --format says otherwise."
         ) from error
     try:
-        return SavedHead(scene, _camera(scene.extras["camera"]))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        camera = _camera(JsonValue(scene.extras, "scenes[0].extras")["camera"])
+    except JsonError as error:
         raise SavedHeadError(
-            f"{str(path)!r} holds no camera ({error!r}); only heads written by "
-            "`lifemask reconstruct` do."
+            f"{str(file)!r} holds no camera: {error} Heads that `lifemask reconstruct` writes do."
+        ) from error
+    if fault := _why_invisible(scene, camera):
+        raise SavedHeadError(f"{str(file)!r} cannot be drawn: {fault}.")
+    if described is not None and not _same_camera(camera, described):
+        raise SavedHeadError(
+            f"{str(path)!r} and {str(file)!r} are not from the same head: their cameras differ. "
+            "Name the GLB file to draw it without the JSON file."
+        )
+    return SavedHead(scene, camera)
+
+
+def _described_camera(path: Path) -> PerspectiveCamera:
+    """Return the camera in NAME.json."""
+    try:
+        document = read_json(path)
+        photo = document["photo"]
+        sides = [photo[name].value for name in ("height", "width")]
+        camera = document["camera"]
+        whole = {**camera.members(), "image_size": sides}
+        return _camera(JsonValue(whole, camera.place))
+    except OSError as error:
+        raise SavedHeadError(
+            f"Cannot read {str(path)!r}: {error.strerror}. Heads are written by "
+            "`lifemask reconstruct`."
+        ) from error
+    except JsonError as error:
+        raise SavedHeadError(
+            f"{str(path)!r} does not describe a head: {error} Name the GLB file to draw it alone."
         ) from error
 
 
-def _camera(values: Mapping[str, Any]) -> PerspectiveCamera:
-    height, width = values["image_size"]
+def _camera(values: JsonValue) -> PerspectiveCamera:
+    size = values["image_size"].items(most=2)
+    if len(size) != 2:
+        values["image_size"].refuse("a height and a width in pixels")
+    height, width = (side.integer(SMALLEST_SIDE, 1_000_000) for side in size)
+    centre = values["principal_point"].numbers((2,), least=-_MOST_PIXELS, most=_MOST_PIXELS)
+    place = values["head_to_camera"]
+    pose = place.numbers((4, 4), least=-_MOST_METRES, most=_MOST_METRES)
+    rotation = pose[:3, :3]
+    if (
+        np.abs(rotation @ rotation.T - np.eye(3)).max() > _ROTATION_TOLERANCE
+        or np.linalg.det(rotation) < 0
+        or pose[3].tolist() != [0, 0, 0, 1]
+    ):
+        place.refuse("a rotation, a translation and the row 0, 0, 0, 1")
     return PerspectiveCamera(
-        torch.tensor(float(values["focal_pixels"])),
-        torch.tensor(values["principal_point"]).float(),
-        torch.tensor(values["head_to_camera"]).float(),
-        (int(height), int(width)),
+        torch.tensor(values["focal_pixels"].number(1.0, _MOST_PIXELS), dtype=torch.float32),
+        torch.from_numpy(centre).float(),
+        torch.from_numpy(pose).float(),
+        (height, width),
+    )
+
+
+def _why_invisible(scene: Scene, camera: PerspectiveCamera) -> str | None:
+    """Return why the camera does not see the head, or None if all of it is in front of the camera."""
+    surfaces = [surface for _, surface in scene.at_rest()]
+    if not surfaces:
+        return "it has no surfaces"
+    points = torch.from_numpy(np.concatenate([s.positions for s in surfaces])).float()
+    seen = camera.project(points)
+    nearest = float(seen[:, 2].min())
+    if not nearest > 0:
+        return (
+            "its camera is in the head or turned away from it; the depth of the nearest point is "
+            f"{nearest:.3g} metres, and it must be more than 0"
+        )
+    extent = (seen[:, :2].amax(0) - seen[:, :2].amin(0)).tolist()
+    if not all(0 < side < torch.inf for side in extent):
+        return f"its camera sees a picture of {extent[0]:g} x {extent[1]:g} pixels"
+    return None
+
+
+def _same_camera(one: PerspectiveCamera, other: PerspectiveCamera) -> bool:
+    apart = (
+        ((one.focal_pixels - other.focal_pixels).abs(), _SAME_PIXELS),
+        ((one.principal_point - other.principal_point).abs().max(), _SAME_PIXELS),
+        ((one.world_to_camera - other.world_to_camera).abs().max(), _SAME_POSE),
+    )
+    return one.image_size == other.image_size and all(
+        float(distance) <= most for distance, most in apart
     )
 
 
@@ -149,13 +247,17 @@ def _is_transparent(surface: Surface) -> bool:
     return surface.material is not None and surface.material.alpha_mode != "OPAQUE"
 
 
-def _texture(material: SurfaceMaterial | None) -> Float[Tensor, "4 R S"]:
-    """Return base colour (linear) and opacity; one texel if there is no texture."""
+def _texture(material: SurfaceMaterial | None) -> tuple[Float[Tensor, "4 R S"], int]:
+    """Return base colour (linear) and opacity, and how many texels were read.
+
+    If there is no texture, one texel is returned.
+    """
     factor = torch.tensor((1.0, 1.0, 1.0, 1.0) if material is None else material.base_colour)
     if material is None or material.base_colour_image is None:
-        return factor.view(4, 1, 1)
+        return factor.view(4, 1, 1), 0
     file = io.BytesIO(material.base_colour_image)
     pixels = decode_photo(file, name="texture").pixels
+    read = pixels.shape[0] * pixels.shape[1]
     reduction = -(-max(pixels.shape[:2]) // _TEXTURE_SIZE)
     if reduction > 1:
         pixels = np.array(Image.fromarray(pixels).reduce(reduction))
@@ -163,7 +265,12 @@ def _texture(material: SurfaceMaterial | None) -> Float[Tensor, "4 R S"]:
     if material.alpha_mode != "OPAQUE":
         # Transparent parts of a photo become white; a texture keeps its colours there.
         file.seek(0)
-        with Image.open(file) as image:
-            layers = np.array(image.convert("RGBA").reduce(reduction))
+        try:
+            with Image.open(file) as image:
+                layers = np.array(image.convert("RGBA").reduce(reduction))
+        except (OSError, ValueError) as error:
+            raise SavedHeadError(
+                f"The texture of {material.name!r} cannot be used ({error}). Save it as 8-bit PNG."
+            ) from error
         pixels, opacity[0] = layers[..., :3].copy(), torch.from_numpy(layers[..., 3] / 255.0)
-    return torch.cat([image_from_pixels(pixels), opacity]) * factor.view(4, 1, 1)
+    return torch.cat([image_from_pixels(pixels), opacity]) * factor.view(4, 1, 1), read

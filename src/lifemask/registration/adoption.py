@@ -109,7 +109,7 @@ def adopt(
         uv_triangles=tensor(imported.uv_triangles),
         mirror=None if imported.mirror is None else tensor(imported.mirror),
         regions={name: tensor(np.asarray(mask)).float() for name, mask in regions.items()},
-        landmarks=FaceLandmarks(ibug68=ibug, dense478=embedding),
+        landmarks=FaceLandmarks(landmarks68=ibug, landmarks68_outline=ibug, dense478=embedding),
     )
 
 

@@ -12,29 +12,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, final
 
-from jaxtyping import Float
-from torch import Tensor
-
 from lifemask.data.augmentation_config import Augmentation
-from lifemask.data.batch import FaceBatch, FaceTruth
-from lifemask.geometry.viewpoints import viewpoint_of
-from lifemask.losses.coefficients import (
-    coefficient_loss,
-    coefficient_prior,
-    geometric_importance,
-)
-from lifemask.losses.face_points import FacePoints
-from lifemask.losses.gaze import gaze_loss
-from lifemask.losses.landmarks import landmark_loss
-from lifemask.losses.light import light_loss
-from lifemask.losses.pose import ratio_loss, rotation_loss, translation_loss
-from lifemask.losses.vertices import vertex_loss
+from lifemask.data.batch import FaceBatch
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.networks.face_mesh_backbone import FaceMeshBackbone
 from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import ParameterDecoder
 from lifemask.networks.regression_head import RegressionHead
+from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
 from lifemask.training.config import (
     MAIN,
     Optimiser,
@@ -60,23 +46,7 @@ class DirectRegression(System):
     name: ClassVar[str] = "direct_regression"
     phases: ClassVar = {
         MAIN: Phase(
-            weights={
-                "landmarks478": 10.0,
-                "landmarks68": 5.0,
-                "aflw21": 5.0,
-                "shape": 5.0,
-                "posed_shape": 5.0,
-                "identity": 0.1,
-                "expression": 2.0,
-                "gaze": 0.3,
-                "albedo": 0.1,
-                "rotation": 1.0,
-                "translation": 2.0,
-                "scale": 1.0,
-                "distance": 0.1,
-                "light": 0.3,
-                "prior": 0.01,
-            },
+            weights=FACE_LOSS_WEIGHTS,
             optimiser=Optimiser(learning_rate=1e-3, learning_rate_factors={"backbone": 0.3}),
         )
     }
@@ -89,11 +59,6 @@ class DirectRegression(System):
         "regressor.place": "decoder.translation",
         "regressor.size_per_metre": "decoder.scale_per_metre",
     }
-
-    identity_importance: Float[Tensor, "I"]
-    """How much each identity mode moves the face, relative to the first."""
-    expression_importance: Float[Tensor, "E"]
-    """The same of the expressions."""
 
     def __init__(
         self,
@@ -114,20 +79,10 @@ class DirectRegression(System):
         super().__init__()
         self.crop_size = crop_size
         self.model = model
-        self.points = FacePoints(model)
+        self.face_losses = FaceLosses(model, crop_size=crop_size)
         self.backbone = backbone
         self.decoder = ParameterDecoder.for_model(model, crop_size=crop_size)
         self.head = RegressionHead(backbone.features, self.decoder.outputs, hidden=hidden)
-        modes = len(model.identity_basis)
-        importances = (
-            geometric_importance(part)
-            for part in (self.points.surface_basis[:modes], self.points.surface_basis[modes:])
-        )
-        for name, importance in zip(("identity", "expression"), importances, strict=True):
-            # Half of the weight is the same for all modes, because small modes matter for the likeness.
-            self.register_buffer(
-                f"{name}_importance", (importance + importance.mean()) / 2, persistent=False
-            )
 
     @classmethod
     def build(
@@ -166,61 +121,6 @@ class DirectRegression(System):
         """Return the losses of each batch: landmarks always; others with truth; the prior without."""
         faces = predict_batches(self, batches)
         return [self.face_losses(b, face) for b, face in zip(batches, faces, strict=True)]
-
-    def face_losses(self, batch: FaceBatch, face: ExplainedFace) -> Losses:
-        """Return the losses of predictions for one batch."""
-        points68, points478, points21, surface = self.points(face.coefficients)
-        side, weights, camera = float(self.crop_size), self.points, face.camera
-
-        def seen(points: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-            projected = camera.project(points)[..., :2]
-            return landmark_loss(projected, truth, weight, frame_side=side)
-
-        losses: Losses = {
-            "landmarks478": seen(
-                points478, batch.landmarks478, batch.landmarks478_weight * weights.weight478
-            ),
-            "landmarks68": seen(
-                points68, batch.landmarks68, batch.landmarks68_weight * weights.weight68
-            ),
-            "aflw21": seen(points21, batch.aflw21, batch.aflw21_weight * weights.weight21),
-        }
-        if batch.truth is None:
-            given = face.coefficients
-            identity = coefficient_prior(given.identity)
-            return {**losses, "prior": identity + coefficient_prior(given.albedo)}
-        return {**losses, **self._supervised(batch.truth, face, surface)}
-
-    def _supervised(
-        self, truth: FaceTruth, face: ExplainedFace, surface: Float[Tensor, "*batch S 3"]
-    ) -> Losses:
-        *_, true_surface = self.points(truth.face.coefficients)
-        given, true = face.coefficients, truth.face.coefficients
-        view, true_view = viewpoint_of(face.camera), viewpoint_of(truth.face.camera)
-        side = float(self.crop_size)
-
-        def rotated(points: Tensor, rotation: Tensor) -> Tensor:
-            return points @ rotation.transpose(-1, -2)
-
-        return {
-            "shape": vertex_loss(surface, true_surface),
-            "posed_shape": vertex_loss(
-                rotated(surface, view.rotation), rotated(true_surface, true_view.rotation)
-            ),
-            "identity": coefficient_loss(given.identity, true.identity, self.identity_importance),
-            "expression": coefficient_loss(
-                given.expression, true.expression, self.expression_importance
-            ),
-            "gaze": gaze_loss(given.gaze, true.gaze),
-            "albedo": coefficient_loss(given.albedo, true.albedo),
-            "rotation": rotation_loss(view.rotation, true_view.rotation),
-            "translation": translation_loss(
-                view.translation, true_view.translation, frame_side=side
-            ),
-            "scale": ratio_loss(view.pixels_per_metre, true_view.pixels_per_metre),
-            "distance": ratio_loss(view.distance, true_view.distance),
-            "light": light_loss(face.light, truth.face.light),
-        }
 
 
 def direct_regression() -> Recipe:

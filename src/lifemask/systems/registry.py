@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from lifemask.geometry.precision import single_precision
 from lifemask.networks.released import read_released, read_weights
 from lifemask.training.config import Recipe, TrainingError
 from lifemask.training.system import System
@@ -17,6 +18,7 @@ from lifemask.training.weights import load_weights
 logger = logging.getLogger(__name__)
 
 SYSTEMS: dict[str, str] = {
+    "dense_landmarks": "lifemask.systems.dense_landmarks",
     "direct_regression": "lifemask.systems.direct_regression",
 }
 """The module of each system; a module is imported when its system is used. It holds one `System` of
@@ -66,6 +68,7 @@ def build_system(name: str, options: Mapping[str, Any] | None = None) -> System:
     return build(**(options or {}))
 
 
+@single_precision()
 def load_system(
     name: str, device: torch.device | str = "cpu", *, weights: Path | None = None
 ) -> System:

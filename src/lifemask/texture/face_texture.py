@@ -80,6 +80,19 @@ class FaceTexture:
         return pixels_from_image(self.albedo) if self.fine is None else self.fine
 
 
+def check_resolution(resolution: int | None) -> None:
+    """Raise unless a texture may have so many texels along each side; see `face_texture`.
+
+    Raises:
+        ValueError: the resolution is not allowed.
+    """
+    if resolution is not None and (resolution % ANALYSIS_SIZE or not 0 < resolution <= SIZES[-1]):
+        raise ValueError(
+            f"Got a texture resolution of {resolution}; it must be a multiple of {ANALYSIS_SIZE} "
+            f"up to {SIZES[-1]}."
+        )
+
+
 def face_texture(
     pixels: UInt8[np.ndarray, "H W 3"],
     face: ExplainedFace,
@@ -106,11 +119,7 @@ def face_texture(
     """
     if model.albedo is None:
         raise ValueError("This model has no albedo; use the default head to get a texture.")
-    if resolution is not None and (resolution % ANALYSIS_SIZE or not 0 < resolution <= SIZES[-1]):
-        raise ValueError(
-            f"Got a texture resolution of {resolution}; it must be a multiple of {ANALYSIS_SIZE} "
-            f"up to {SIZES[-1]}."
-        )
+    check_resolution(resolution)
     mesh = opaque_mesh(model, head_vertices(model, face))
     base = _base_texture(pixels, face, model, model.albedo, observation, mesh, wanted=resolution)
     if base.wanted == base.texture.size:

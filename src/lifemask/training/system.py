@@ -1,7 +1,7 @@
 """The contract of a system: what it predicts, what it learns from, in which phases."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -84,7 +84,7 @@ class System(nn.Module, ABC):
             batches: one from each source.
         """
 
-    def run_network(self, network: nn.Module, *inputs: Any) -> Any:
+    def run_network(self, network: Callable[..., Any], *inputs: Any) -> Any:
         """Return the output of a network in the system's precision, as float32."""
         device = next((t.device for t in inputs if isinstance(t, Tensor)), torch.device("cpu"))
         with torch.autocast(device.type, self.precision, enabled=self.precision is not None):

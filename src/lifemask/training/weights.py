@@ -120,11 +120,14 @@ def load_weights(system: System, stored: ReleasedWeights) -> None:
     own = system.state_dict()
     needed = system.released_state()
     kept = {name: value for name, value in own.items() if name not in needed}
-    given = {_present_name(system, name): value.float() for name, value in stored.tensors.items()}
+    given = {
+        present_name(type(system), name): value.float() for name, value in stored.tensors.items()
+    }
     system.load_state_dict({**kept, **given})
 
 
-def _present_name(system: System, name: str) -> str:
+def present_name(system: type[System], name: str) -> str:
+    """Return today's name of a weight that a file may know by a former name."""
     for former, present in system.former_names.items():
         if name.startswith(former):
             return present + name.removeprefix(former)

@@ -19,6 +19,7 @@ Records = Mapping[str, np.ndarray]
 """Arrays by name; all have the same leading batch axes."""
 
 _POINTS = {"landmarks68": 68, "landmarks478": 478, "aflw21": 21}
+_BITS = ("visible68", "visible478", "visible200", "skin", "coverage")
 _COEFFICIENTS = ("identity", "expression", "gaze", "albedo")
 
 
@@ -45,6 +46,8 @@ def records_of(batch: FaceBatch, *, maps: bool) -> dict[str, np.ndarray]:
         "person": batch.person,
         "visible68": _bits(truth.visible68),
         "visible478": _bits(truth.visible478),
+        "visible200": _bits(truth.visible200),
+        "surface200": truth.surface200,
         "focal_pixels": face.camera.focal_pixels,
         "principal_point": face.camera.principal_point,
         "world_to_camera": face.camera.world_to_camera,
@@ -69,7 +72,7 @@ def batch_of(records: Records) -> FaceBatch:
     read = {
         name: torch.from_numpy(records[name])
         for name in records
-        if name not in ("photo", "skin", "visible68", "visible478", "coverage")
+        if name != "photo" and name not in _BITS
     }
     photo = _linear(records["photo"])
     size = photo.shape[-1]
@@ -95,6 +98,8 @@ def batch_of(records: Records) -> FaceBatch:
         albedo=None,
         visible68=_flags(records["visible68"], _POINTS["landmarks68"]),
         visible478=_flags(records["visible478"], _POINTS["landmarks478"]),
+        surface200=read["surface200"],
+        visible200=_flags(records["visible200"], 200),
     )
     points: dict[str, Tensor] = {}
     for name in _POINTS:

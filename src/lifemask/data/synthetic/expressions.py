@@ -40,11 +40,12 @@ _MOUTHS: dict[str, dict[str, tuple[float, float]]] = {
     "yawn": {"jawOpen": (0.6, 1.0), "mouthStretch*": (0.0, 0.3)},
     "puff": {"cheekPuff": (0.3, 1.0), "mouthPress*": (0.1, 0.4)},
     "tongue": {"tongueOut": (0.4, 1.0), "jawOpen": (0.2, 0.5)},
+    "grimace": {},
 }  # fmt: skip
 _MOUTH_PROBABILITIES: dict[str, float] = {
-    "rest": 0.14, "smile": 0.22, "open smile": 0.20, "laugh": 0.08, "talk": 0.16,
-    "closed lips": 0.05, "frown": 0.03, "pucker": 0.03, "surprise": 0.04, "disgust": 0.02,
-    "yawn": 0.01, "puff": 0.01, "tongue": 0.01,
+    "rest": 0.14, "smile": 0.18, "open smile": 0.16, "laugh": 0.08, "talk": 0.15,
+    "closed lips": 0.05, "frown": 0.03, "pucker": 0.03, "surprise": 0.04, "disgust": 0.03,
+    "yawn": 0.02, "puff": 0.02, "tongue": 0.02, "grimace": 0.05,
 }  # fmt: skip
 _BROWS: dict[str, dict[str, tuple[float, float]]] = {
     "rest": {},
@@ -55,6 +56,11 @@ _BROWS: dict[str, dict[str, tuple[float, float]]] = {
 _BROW_PROBABILITIES = {"rest": 0.62, "raised": 0.24, "worried": 0.07, "angry": 0.07}
 # Brows that belong to some mouths.
 _BROWS_OF = {"surprise": "raised", "disgust": "angry"}
+# One to three of these, each side by its own weight, make a grimace.
+_GRIMACES = (
+    "mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch", "mouthPress", "mouthUpperUp",
+    "mouthLowerDown", "noseSneer", "cheekSquint", "browDown", "browOuterUp",
+)  # fmt: skip
 # Asymmetric shapes; they are used alone and with small weights.
 _SIDEWAYS = ("jawLeft", "jawRight", "mouthLeft", "mouthRight", "jawForward")
 
@@ -78,6 +84,10 @@ def sample_expression(rng: np.random.Generator, *, neutral: float) -> np.ndarray
     else:
         mouth = rng.choice(list(_MOUTH_PROBABILITIES), p=list(_MOUTH_PROBABILITIES.values()))
         _apply(weights, _MOUTHS[mouth], rng)
+        if mouth == "grimace":
+            for name in rng.choice(_GRIMACES, rng.integers(1, 4), replace=False):
+                for side in ("Left", "Right"):
+                    weights[_INDEX[f"{name}{side}"]] = rng.uniform(0, 1)
         brows = _BROWS_OF.get(mouth) or rng.choice(
             list(_BROW_PROBABILITIES), p=list(_BROW_PROBABILITIES.values())
         )
@@ -94,7 +104,7 @@ def _apply(
 ) -> None:
     """Set shapes with a common strength that varies a little by shape and side."""
     strength = rng.random()
-    lean = 0.12 * rng.standard_normal() * (4.0 if rng.random() < 0.08 else 1.0)
+    lean = 0.12 * rng.standard_normal() * (4.0 if rng.random() < 0.2 else 1.0)
     for name, (low, high) in shapes.items():
         amount = low + (high - low) * np.clip(strength + 0.25 * rng.standard_normal(), 0, 1)
         sides = ((name, 0.0),)
@@ -111,11 +121,15 @@ def _set_lids(weights: np.ndarray, rng: np.random.Generator) -> None:
     squint = np.clip(0.4 * cheek + 0.1 * abs(rng.standard_normal()), 0, 1)
     blink = np.full(2, 0.08 * rng.random() + 0.1 * (rng.random() < 0.2))
     kind = rng.random()
-    if kind < 0.06:
-        blink[:] = rng.uniform(0.6, 1.0)
-    elif kind < 0.08:
-        blink[rng.integers(2)] = rng.uniform(0.8, 1.0)
-    elif kind < 0.14 and weights[_INDEX["browInnerUp"]] > 0.3:
+    # A third of all faces have lids that are closed to some degree: far more than in photos, because
+    # a network must see closed eyes often to believe them.
+    if kind < 0.1:
+        blink[:] = rng.uniform(0.9, 1.0)
+    elif kind < 0.26:
+        blink[:] = np.clip(rng.uniform(0.2, 0.9) + 0.05 * rng.standard_normal(2), 0, 1)
+    elif kind < 0.33:
+        blink[rng.integers(2)] = rng.uniform(0.4, 1.0)
+    elif kind < 0.39 and weights[_INDEX["browInnerUp"]] > 0.3:
         weights[[_INDEX["eyeWideLeft"], _INDEX["eyeWideRight"]]] = rng.uniform(0.3, 1.0)
         squint[:] = 0
     for side, name in enumerate(("Left", "Right")):

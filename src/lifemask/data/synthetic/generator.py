@@ -119,7 +119,7 @@ class SyntheticFaces:
         self.device = torch.device(device)
         self._backend: BackendName = backend
         model = model or MorphableModel.from_pretrained()
-        if None in (model.landmarks68, model.dense478, model.aflw21, model.albedo):
+        if None in (model.landmarks68_outline, model.dense478, model.aflw21, model.albedo):
             raise ValueError(
                 "Synthetic faces need a head with albedo and with 68, 478 and AFLW's landmarks. "
                 "Use the default head."

@@ -13,7 +13,9 @@ from lifemask.geometry.lighting import SphericalHarmonicsLight, spherical_harmon
 
 # The clamped cosine max(0, n . d) in harmonics of d and n, by degree: Ramamoorthi and Hanrahan,
 # "An efficient representation for irradiance environment maps", 2001, eq. 8.
-_CLAMPED_COSINE = torch.tensor([math.pi] + [2 * math.pi / 3] * 3 + [math.pi / 4] * 5)
+_CLAMPED_COSINE = torch.tensor(
+    [math.pi] + [2 * math.pi / 3] * 3 + [math.pi / 4] * 5, dtype=torch.float32
+)
 
 
 @dataclass(frozen=True)

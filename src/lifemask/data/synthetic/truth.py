@@ -25,12 +25,14 @@ _ABOVE = 0.005
 class FacePoints:
     """Landmarks of heads in head space, metres."""
 
-    landmarks68: Float[Tensor, "N 68 3"]
-    """The 68 iBUG points."""
+    landmarks68_outline: Float[Tensor, "N 68 3"]
+    """The 68 iBUG points, the jaw at its places on a frontal face."""
     dense478: Float[Tensor, "N 478 3"]
     """The dense points."""
     aflw21: Float[Tensor, "N 21 3"]
     """AFLW's 21 points."""
+    surface200: Float[Tensor, "N 200 3"]
+    """The surface points."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def face_points(model: MorphableModel, vertices: Float[Tensor, "N V 3"]) -> Face
     return FacePoints(
         **{
             name: _embedding(model, name).points(vertices, model.triangles)
-            for name in ("landmarks68", "dense478", "aflw21")
+            for name in ("landmarks68_outline", "dense478", "aflw21", "surface200")
         }
     )
 
@@ -85,9 +87,9 @@ def labelled(
         material: of the heads.
     """
     camera = heads.camera
-    points68, points478, points21 = (
+    points68, points478, points21, points200 = (
         camera.project(getattr(people.points, name))
-        for name in ("landmarks68", "dense478", "aflw21")
+        for name in ("landmarks68_outline", "dense478", "aflw21", "surface200")
     )
     coverage = material.coverage.expand(len(people.albedo), -1, -1)
     face = ExplainedFace(
@@ -102,8 +104,10 @@ def labelled(
         face,
         picture.normals,
         picture.albedo,
-        visible_points("landmarks68", points68, heads, picture, over, model, material),
+        visible_points("landmarks68_outline", points68, heads, picture, over, model, material),
         visible_points("dense478", points478, heads, picture, over, model, material),
+        points200[..., :2],
+        visible_points("surface200", points200, heads, picture, over, model, material),
     )
     return FaceBatch(
         photo,

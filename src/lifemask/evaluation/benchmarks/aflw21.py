@@ -5,21 +5,19 @@ import numpy as np
 from lifemask.evaluation.collect import Progress, Request, collect, is_stored, silent
 from lifemask.evaluation.config import EvaluationConfig, EvaluationError
 from lifemask.evaluation.datasets import development_folder, draw, read_aflw21
-from lifemask.evaluation.metrics.bootstrap import bootstrap_half_width
 from lifemask.evaluation.metrics.landmark_error import (
     aflw21_error,
     aflw21_from_landmarks68,
-    mean_by_bin,
     yaw_bin,
 )
 from lifemask.evaluation.predictions import Prediction
 from lifemask.evaluation.tables import Cell, Column, Row, Table
+from lifemask.evaluation.yaw_cells import BIN_NAMES, yaw_cells
 
-_BINS = ("0–30", "30–60", "over 60")
 _COLUMNS = tuple(
     Column(f"{kind} {name}", bar=bar if kind == "native" else "")
     for kind in ("native", "table")
-    for name, bar in zip((*_BINS, "mean"), ("≤ 4.1", "≤ 5.2", "≤ 9.0", "≤ 6.1"), strict=True)
+    for name, bar in zip((*BIN_NAMES, "mean"), ("≤ 4.1", "≤ 5.2", "≤ 9.0", "≤ 6.1"), strict=True)
 )
 
 
@@ -29,18 +27,18 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     Raises:
         EvaluationError: a system that runs on photos has no prediction for a crop.
     """
-    crops = read_aflw21(development_folder(config.data))
+    development = development_folder(config.data)
+    crops = read_aflw21(development)
     crops = draw(crops, config.limit, seed=config.seed)
     annotated = np.stack([c.landmarks for c in crops])
     bins = yaw_bin(np.array([c.yaw_degrees for c in crops]))
-    requests = [
-        Request(c.key, lambda c=c: c.pixels, True, "fast", ("landmarks68", "aflw21")) for c in crops
-    ]
+    fields = ("landmarks68", "landmarks68_outline", "aflw21")
+    requests = [Request(c.key, lambda c=c: c.pixels, True, "fast", fields) for c in crops]
     rows: list[Row] = []
     for system in config.systems:
         predictions = collect(system, "aflw21", requests, config, progress=progress)
         missing = [key for key, prediction in predictions.items() if prediction is None]
-        if missing and (len(missing) < len(crops) or not is_stored(system, config)):
+        if missing and (len(missing) < len(crops) or not is_stored(system, development)):
             raise EvaluationError(
                 f"{config.label(system)} gives no prediction for {len(missing)} of {len(crops)} crops of "
                 f"aflw21, {missing[0]!r} first. The crop is the face: predict every one."
@@ -51,9 +49,10 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
             present = [p for p in points if p is not None]
             if len(present) == len(points):
                 errors = aflw21_error(np.stack(present), annotated)
-                cells |= _cells(kind, errors, bins, seed=config.seed)
+                found = yaw_cells(errors, bins, mean="mean", seed=config.seed)
+                cells |= {f"{kind} {name}": cell for name, cell in found.items()}
         rows.append(Row(config.label(system), cells))
-    counts = ", ".join(f"{(bins == b).sum()} {name}" for b, name in enumerate(_BINS))
+    counts = ", ".join(f"{(bins == b).sum()} {name}" for b, name in enumerate(BIN_NAMES))
     return Table(
         "aflw21",
         "19 AFLW points, error in % of the annotated box, by absolute yaw in degrees",
@@ -74,26 +73,5 @@ def _points(prediction: Prediction | None, kind: str) -> np.ndarray | None:
         return None
     if kind == "native":
         return prediction.aflw21
-    return (
-        None if prediction.landmarks68 is None else aflw21_from_landmarks68(prediction.landmarks68)
-    )
-
-
-def _cells(kind: str, errors: np.ndarray, bins: np.ndarray, *, seed: int) -> dict[str, Cell]:
-    means, mean = mean_by_bin(errors, bins)
-    cells: dict[str, Cell] = {}
-    for b, name in enumerate(_BINS):
-        inside = errors[bins == b]
-        if len(inside):
-            width = bootstrap_half_width(
-                lambda drawn, inside=inside: float(inside[drawn].mean()), len(inside), seed=seed
-            )
-            cells[f"{kind} {name}"] = Cell(float(means[b]), width)
-    width = bootstrap_half_width(
-        lambda drawn: mean_by_bin(errors[drawn], bins[drawn])[1],
-        len(errors),
-        seed=seed,
-        strata=bins,
-    )
-    cells[f"{kind} mean"] = Cell(mean, width)
-    return cells
+    points = prediction.ibug_points()
+    return None if points is None else aflw21_from_landmarks68(points)

@@ -35,6 +35,7 @@ _KEEP = (
     "face_vertices",
     "landmarks68",
     "landmarks68_camera",
+    "landmarks68_outline",
     "mask",
     "albedo",
     "shading",

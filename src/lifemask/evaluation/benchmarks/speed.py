@@ -59,7 +59,7 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     threads = 0
     for done, system in enumerate(config.systems):
         cells: dict[str, Cell] = {}
-        if not is_stored(system, config):
+        if not is_stored(system, development):
             for quality, count in _PHOTOS.items():
                 if config.fast and quality == "full":
                     continue

@@ -40,7 +40,10 @@ class StillEvaluator:
         if prediction.landmarks68 is not None:
             true = truth.landmarks68
             result["sparse %"] = box_error(prediction.landmarks68, true, true)
-            result["inner %"] = box_error(prediction.landmarks68[INNER], true[INNER], true)
+        ibug = prediction.ibug_points()
+        if ibug is not None:
+            true = truth.landmarks68
+            result["inner %"] = box_error(ibug[INNER], true[INNER], true)
         return (
             result
             | self._geometry(prediction, truth)

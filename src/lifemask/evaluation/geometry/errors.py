@@ -141,7 +141,7 @@ def ibug_errors(
     Raises:
         ValueError: the model has no 68 landmarks.
     """
-    embedding = model.landmarks68
+    embedding = model.landmarks68_outline
     if embedding is None:
         raise ValueError(
             "This model has no 68 landmarks. Build them with tools/build_landmarks.py."

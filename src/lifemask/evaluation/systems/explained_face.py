@@ -3,19 +3,20 @@
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from lifemask.evaluation.config import EvaluationError
 from lifemask.evaluation.predictions import Prediction
-from lifemask.morphable.contour import visible_landmarks68
+from lifemask.morphable.contour import fixed_landmarks68, outline_landmarks68
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.head_surface import vertex_uv
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering.heads import HeadSurface, head_surface, head_vertices, render_head
 from lifemask.rendering.texture import sample_texture
 
-POINTS = ("landmarks68", "landmarks68_camera", "aflw21")
+POINTS = (
+    *("landmarks68", "landmarks68_camera", "landmarks68_outline", "landmarks68_outline_camera"),
+    "aflw21",
+)
 """Fields that need no drawing."""
 
 SHAPE = (
@@ -31,7 +32,6 @@ def face_prediction(
     model: MorphableModel,
     face: ExplainedFace,
     *,
-    landmarks68: Float[Tensor, "68 3"] | None = None,
     fields: tuple[str, ...] | None = None,
 ) -> Prediction:
     """Return one explained face as arrays.
@@ -39,8 +39,6 @@ def face_prediction(
     Args:
         model: the head of the face; on the CPU, like all tensors here.
         face: the face, in the photo's pixels.
-        landmarks68: iBUG points in head space; by default with the jaw on the visible outline
-            (`visible_landmarks68`).
         fields: the fields to return; if they are only landmarks, nothing is drawn. None: all.
 
     Raises:
@@ -52,12 +50,14 @@ def face_prediction(
         )
     camera, triangles = face.camera, model.triangles
     vertices = head_vertices(model, face)
-    if landmarks68 is None:
-        landmarks68 = visible_landmarks68(model, vertices, camera)
+    fixed = fixed_landmarks68(model, vertices)
+    outline = outline_landmarks68(model, vertices, camera)
     aflw21 = model.aflw21.points(vertices, triangles)
     points = {
-        "landmarks68": camera.project(landmarks68)[:, :2].numpy(),
-        "landmarks68_camera": camera.to_camera(landmarks68).numpy(),
+        "landmarks68": camera.project(fixed)[:, :2].numpy(),
+        "landmarks68_camera": camera.to_camera(fixed).numpy(),
+        "landmarks68_outline": camera.project(outline)[:, :2].numpy(),
+        "landmarks68_outline_camera": camera.to_camera(outline).numpy(),
         "aflw21": camera.project(aflw21)[:, :2].numpy(),
     }
     if fields is not None and set(POINTS).issuperset(fields):

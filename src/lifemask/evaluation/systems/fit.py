@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from lifemask.evaluation.config import Quality
 from lifemask.evaluation.fingerprint import code_fingerprint
 from lifemask.evaluation.predictions import Prediction, prediction_from_arrays
-from lifemask.evaluation.systems.explained_face import face_prediction
+from lifemask.evaluation.systems.explained_face import POINTS, face_prediction
 from lifemask.evaluation.systems.observing import observe_largest
 from lifemask.evaluation.systems.registered import load_predictor
 from lifemask.fitting.config import FitConfig
@@ -23,9 +23,6 @@ from lifemask.pipeline.reconstructor import FaceReconstructor
 
 _SMALL_PHOTO = 256
 """A texture of 512 texels is enough for photos of at most this many pixels a side."""
-
-_POINTS = ("landmarks68", "aflw21")
-"""Fields that the coarse fit gives without a texture."""
 
 
 class FitSystem:
@@ -87,7 +84,7 @@ class FitSystem:
         fields: tuple[str, ...] | None = None,
     ) -> Prediction | None:
         """Return the largest face as the arrays that `--arrays` writes, or None without a face."""
-        if fields is not None and quality == "fast" and set(_POINTS).issuperset(fields):
+        if fields is not None and quality == "fast" and set(POINTS).issuperset(fields):
             observation = self.observe(pixels, crop=crop)
             return None if observation is None else self.predict_from(pixels, observation)
         reconstructor = self._reconstructors[quality]
@@ -106,4 +103,4 @@ class FitSystem:
         """Return the points of the coarse fit to this observation; they do not need a texture."""
         reconstructor = self._reconstructors["fast"]
         fit = reconstructor.explain(pixels, observation)
-        return face_prediction(reconstructor.model, fit.face, fields=_POINTS)
+        return face_prediction(reconstructor.model, fit.face, fields=POINTS)

@@ -76,6 +76,5 @@ class MeanFaceSystem:
             (pixels.shape[0], pixels.shape[1]),
         )
         mean = ExplainedFace(model.neutral(), camera, SphericalHarmonicsLight.ambient())
-        points = model.landmarks68.points(vertices, triangles)
         # Colours and light of the mean face do not come from the photo.
-        return face_prediction(model, mean, landmarks68=points).keep(SHAPE)
+        return face_prediction(model, mean).keep(SHAPE)

@@ -1,0 +1,68 @@
+"""The dense landmark system predicts the framed mean face at first, and learns points and face."""
+
+import pytest
+import torch
+
+from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
+from lifemask.systems.dense_landmarks import DenseLandmarks
+from lifemask.systems.registry import build_system, load_system
+from lifemask.training.system import FramedFaces
+
+
+@pytest.fixture(scope="module")
+def system() -> DenseLandmarks:
+    torch.manual_seed(0)
+    built = build_system(
+        "dense_landmarks",
+        {"pretrained": False, "hidden": 32, "crop_size": 64, "input_size": 128, "frozen_stages": 0},
+    )
+    assert isinstance(built, DenseLandmarks)
+    return built
+
+
+def test_an_untrained_system_predicts_the_points_of_the_framed_mean_face(system: DenseLandmarks):
+    face = system(FramedFaces(torch.zeros(2, 3, 64, 64)))
+    assert face.landmarks is not None
+    assert face.landmarks.visible is not None
+    assert face.landmarks.points.shape == (2, 678, 2)
+    model = system.model
+    vertices = model.vertices(face.coefficients)
+    for embedding, rows in ((model.dense478, slice(478)), (model.surface200, slice(478, 678))):
+        assert embedding is not None
+        seen = face.camera.project(embedding.points(vertices, model.triangles))[..., :2]
+        # Lids of the drawn mean face move a little outside of its eyeballs.
+        distance = (seen - face.landmarks.points[:, rows]).norm(dim=-1)
+        assert distance.max().item() < 0.5
+
+
+def test_all_losses_fall_on_one_batch(system: DenseLandmarks):
+    faces = SyntheticFaces(SyntheticConfig(size=64, texture_size=32, samples=1))
+    batch = faces.batch(0, 0, 3)
+    torch.manual_seed(0)
+    weights = system.phases["main"].weights
+    optimiser = torch.optim.AdamW(system.parameters(), 3e-3)
+    totals: list[float] = []
+    for _ in range(16):
+        (losses,) = system.losses("main", [batch])
+        assert set(losses) <= set(weights)
+        assert all(value.shape == (3,) for value in losses.values())
+        total = torch.stack([weights[name] * value.mean() for name, value in losses.items()]).sum()
+        optimiser.zero_grad()
+        total.backward()
+        optimiser.step()
+        totals.append(float(total.detach()))
+    assert totals[-1] < 0.75 * totals[0]
+    learned = [n for n, p in system.named_parameters() if p.requires_grad and p.grad is None]
+    assert not learned
+
+
+def test_it_starts_from_the_direct_regressor():
+    system, known = build_system("dense_landmarks"), load_system("direct_regression")
+    assert isinstance(system, DenseLandmarks)
+    photo = torch.rand(1, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    images = torch.nn.functional.interpolate(photo, (192, 192), mode="bilinear")
+    face, expected = system(FramedFaces(images)), known(FramedFaces(photo))
+    away = face.coefficients.expression - expected.coefficients.expression
+    assert away.abs().max().item() < 0.1
+    for name, value in known.state_dict().items():
+        assert torch.equal(system.state_dict()[name], value), name
