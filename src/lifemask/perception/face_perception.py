@@ -11,7 +11,16 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lifemask.perception.blendshapes import BlendshapeNetwork, mirrored_expressions
-from lifemask.perception.detector import FaceDetector, roll_radians
+from lifemask.perception.detector import FaceDetector, roll_radians, with_others
+from lifemask.perception.hypotheses import (
+    ACCEPTED,
+    CLEAR,
+    LOST,
+    Settled,
+    best_hypothesis,
+    certainty,
+    doubt,
+)
 from lifemask.perception.identity import CHIP_SIZE, IdentityNetwork, chip_region
 from lifemask.perception.landmarks import DensePoints, FaceMesh, head_angles, jittered, turn
 from lifemask.perception.observation import FaceDetection, FaceObservation
@@ -39,6 +48,15 @@ PROFILE_TOLERANCE = 0.04
 CROP_SCALE = 1.6
 """Side of the first region in a photo that is cut to one face, in units of the photo."""
 
+LOOKED_SCORE = 0.5
+"""Lowest score of a candidate in an enlarged copy."""
+
+LOOKED_ROTATIONS = 2
+"""Number of directions, the best first, in which the points of an unclear face are searched."""
+
+WHOLE_PHOTO_FACE = 0.75
+"""Side of the face in a photo that is cut to it, in units of the photo."""
+
 SEGMENTATION_SCALE = 2.0
 """Side of the segmentation crop, in units of the points' extent; large enough to show the hair."""
 
@@ -47,15 +65,6 @@ SEGMENTATION_RISE = 0.045
 
 KEYPOINT_LANDMARKS: tuple[tuple[int, ...], ...] = ((468,), (473,), (1,), (61,), (291,))
 """Counterparts of the detector's five points: irises, nose tip, mouth corners."""
-
-
-@dataclass(frozen=True)
-class _Settled:
-    """Points found on a crop and on its mirror image."""
-
-    dense: DensePoints
-    disagreement: float
-    """Mean distance of the points from their mean, in units of the face's extent."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +104,12 @@ class FacePerception:
             device=torch.device(device),
         )
 
+    @torch.no_grad()
     def detect(self, pixels: np.ndarray) -> list[FaceDetection]:
         """Return the faces of a photo, largest first; empty if there are none.
+
+        Weak candidates of the detector are faces if an enlarged copy shows one and its points
+        convince.
 
         Args:
             pixels: upright sRGB photo, (height, width, 3), uint8.
@@ -106,7 +119,41 @@ class FacePerception:
         """
         check_photo(pixels)
         with single_thread(self.device):
-            return self.detector.detect(pixels)
+            search = self.detector.search(pixels)
+            found = [self._confirmed(pixels, candidate) for candidate in search.candidates]
+            return with_others(search.faces, [face for face in found if face is not None])
+
+    @torch.no_grad()
+    def faces(
+        self,
+        pixels: np.ndarray,
+        *,
+        largest: bool = False,
+        quality: Quality = "full",
+        segment: bool | None = None,
+        embed: bool | None = None,
+    ) -> list[FaceObservation]:
+        """Detect and observe the faces of a photo, largest first; empty if none convinces.
+
+        Args:
+            pixels: as in `detect`.
+            largest: whether only the largest face is wanted.
+            quality: as in `observe`.
+            segment: as in `observe`.
+            embed: as in `observe`.
+        """
+        observations: list[FaceObservation] = []
+        for detection in self.detect(pixels):
+            with single_thread(self.device):
+                settled = self._settled(pixels, detection)
+                if doubt(settled) > LOST:
+                    continue
+                observations.append(
+                    self._observation(pixels, settled, detection, quality, segment, embed)
+                )
+            if largest:
+                break
+        return observations
 
     @torch.no_grad()
     def observe(
@@ -129,8 +176,7 @@ class FacePerception:
         """
         check_photo(pixels)
         with single_thread(self.device):
-            starts = [detection_region(detection, scale) for scale in DETECTION_SCALES]
-            settled = self._settle(pixels, starts)
+            settled = self._settled(pixels, detection)
             return self._observation(pixels, settled, detection, quality, segment, embed)
 
     @torch.no_grad()
@@ -145,7 +191,8 @@ class FacePerception:
         """Return the measurements of the face that fills the photo; there is always a result.
 
         The search starts from the whole photo. If it does not converge, it starts again from the
-        detector's box.
+        detector's box, and from what enlarged copies show in any direction. If none of these
+        convinces, the presence is low.
 
         Args:
             pixels: a tight crop around one face.
@@ -165,17 +212,47 @@ class FacePerception:
                 starts = [detection_region(d, DETECTION_SCALES[0]) for d in own[:1]]
                 again = [self._settle(pixels, [start]) for start in starts]
                 settled = min([settled, *again], key=lambda s: s.disagreement)
+            if doubt(settled) > CLEAR:
+                reach = WHOLE_PHOTO_FACE / 2 * torch.tensor([width, height])
+                settled = self._looked(pixels, torch.cat([middle - reach, middle + reach]), settled)
             return self._observation(pixels, settled, None, quality, segment, embed)
+
+    def _confirmed(
+        self, pixels: UInt8[np.ndarray, "H W 3"], candidate: FaceDetection
+    ) -> FaceDetection | None:
+        """Return the face that a closer look shows at a candidate, or None."""
+        face = self.detector.look_closer(pixels, candidate.box_xyxy)[0]
+        if face.score < LOOKED_SCORE:
+            return None
+        settled = self._settle(pixels, [detection_region(face, DETECTION_SCALES[0])])
+        return face if doubt(settled) < ACCEPTED else None
+
+    def _settled(self, pixels: UInt8[np.ndarray, "H W 3"], detection: FaceDetection) -> Settled:
+        """Return the most convincing points of a detected face."""
+        starts = [detection_region(detection, scale) for scale in DETECTION_SCALES]
+        settled = self._settle(pixels, starts)
+        if doubt(settled) <= CLEAR:
+            return settled
+        return self._looked(pixels, detection.box_xyxy, settled)
+
+    def _looked(
+        self, pixels: UInt8[np.ndarray, "H W 3"], box_xyxy: Float[Tensor, "4"], first: Settled
+    ) -> Settled:
+        """Return the first points, or more convincing ones that a closer look at the box gives."""
+        looks = self.detector.look_closer(pixels, box_xyxy)[:LOOKED_ROTATIONS]
+        regions = [detection_region(face, DETECTION_SCALES[0]) for face in looks]
+        others = [self._settle(pixels, [region]) for region in regions]
+        return best_hypothesis([first, *others], self.mesh.topology)
 
     def _settle(
         self, pixels: UInt8[np.ndarray, "H W 3"], starts: list[Float[Tensor, "2 3"]]
-    ) -> "_Settled":
+    ) -> Settled:
         """Follow the points from region to region until a crop and its mirror image agree.
 
         On profiles, the network's presence score selects the wrong region. The distance between
         the points on a crop and on its mirror image selects the right one.
         """
-        best: _Settled | None = None
+        best: Settled | None = None
         for start in starts:
             points = self.mesh.find(pixels, start[None].to(self.device)).points[0]
             for _ in range(2):
@@ -184,7 +261,7 @@ class FacePerception:
                 points = pair.points.mean(0)
                 disagreement = float(_relative_sigma(pair.points))
                 if best is None or disagreement < best.disagreement:
-                    best = _Settled(pair, disagreement)
+                    best = Settled(pair, disagreement)
                 if disagreement < SETTLED:
                     return best
         assert best is not None, "No region to start from."
@@ -193,7 +270,7 @@ class FacePerception:
     def _observation(
         self,
         pixels: UInt8[np.ndarray, "H W 3"],
-        settled: "_Settled",
+        settled: Settled,
         detection: FaceDetection | None,
         quality: Quality,
         segment: bool | None,
@@ -215,7 +292,7 @@ class FacePerception:
             keypoints5=detection.keypoints5 if detection else keypoints_of(points).cpu(),
             landmarks478=points.cpu(),
             landmark_sigma=sigma.cpu(),
-            presence=_presence(dense),
+            presence=_presence(dense) * certainty(doubt(settled)),
             blendshapes=self._scores(turn(points[:, :2], -roll)).cpu(),
             segmentation=self._segment(pixels, area) if _chosen(segment, is_full) else None,
             segmentation_to_photo=(area / area.new_tensor([size, size, 1.0])).cpu(),
@@ -250,10 +327,12 @@ class FacePerception:
 
 
 def detection_region(detection: FaceDetection, scale: float) -> Float[Tensor, "2 3"]:
-    """Return the square around a detected face, rotated so that the eyes are level."""
+    """Return the square around a detected face, rotated so that the head is upright."""
     low, high = detection.box_xyxy[:2], detection.box_xyxy[2:]
-    roll = torch.tensor(roll_radians(detection.keypoints5))
-    return square_regions((low + high) / 2, (high - low).amax() * scale, roll)
+    roll = detection.roll_radians
+    if roll is None:
+        roll = roll_radians(detection.keypoints5)
+    return square_regions((low + high) / 2, (high - low).amax() * scale, torch.tensor(roll))
 
 
 def tight_box(points: Float[Tensor, "478 3"]) -> Float[Tensor, "4"]:

@@ -18,6 +18,8 @@ class FaceDetection:
     keypoints5: Float[Tensor, "5 2"]
     """Eye, eye, nose tip, mouth corner, mouth corner; the subject's right comes first (left in the
     image if the head is upright)."""
+    roll_radians: float | None = None
+    """Roll of the head, positive if it is rotated clockwise in the image; None: that of the eyes."""
 
 
 # Compared by identity: comparing tensors does not give a single truth value.

@@ -114,17 +114,13 @@ class FaceReconstructor:
         return [self.reconstruct(photo, seen) for seen in self.observe(photo, faces, crop=crop)]
 
     def observe(self, photo: Photo, faces: Faces, *, crop: bool) -> list[FaceObservation]:
-        """Find and measure the faces of a photo."""
+        """Find and measure the faces of a photo; an empty list where none convinces."""
         quality = self.fitter.config.quality
         if crop:
             return [self.perception.observe_crop(photo.pixels, quality=quality, segment=True)]
-        detections = self.perception.detect(photo.pixels)
-        if faces == "largest":
-            detections = detections[:1]
-        return [
-            self.perception.observe(photo.pixels, found, quality=quality, segment=True)
-            for found in detections
-        ]
+        return self.perception.faces(
+            photo.pixels, largest=faces == "largest", quality=quality, segment=True
+        )
 
     def reconstruct(self, photo: Photo, observation: FaceObservation) -> FaceReconstruction:
         """Predict one observed face, fit the head from there, and make its texture."""
