@@ -14,7 +14,8 @@ class Evaluate:
     """Compare reconstructions with ground truth; needs the development data."""
 
     benchmark: tyro.conf.Positional[str] = "all"
-    """Name of a benchmark: aflw21, synthetic, yaleb, photos, jitter, robustness, speed, or all."""
+    """Name of a benchmark: aflw21, gross, synthetic, yaleb, photos, jitter, robustness, speed, or
+    all."""
     config: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How to run the benchmarks."""
     json: bool = False

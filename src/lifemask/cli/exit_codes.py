@@ -7,7 +7,7 @@ FAILED = 1
 USAGE = 2
 """The command line was wrong; nothing was done."""
 NO_FACE = 3
-"""Nothing failed, but in at least one photo no face was found."""
+"""Nothing failed, but in at least one photo no face was found that convinces."""
 INTERRUPTED = 130
 """Ctrl-C; finished results are complete, and no file is half-written."""
 TERMINATED = 143

@@ -28,6 +28,9 @@ _NO_FACE_ADVICE = (
     "if it lies on its side, rotate the photo upright"
 )
 
+UNSURE = 0.2
+"""With --crop, a lower confidence gives a warning: there is a result even where no face convinces."""
+
 
 class SetupError(RuntimeError):
     """The reconstructor could not be built, so all photos would fail."""
@@ -155,6 +158,9 @@ class _Work:
             faces = self.ready()(photo, faces=options.faces, crop=options.crop)
             if faces:
                 result.faces = list(self._write(path, name, faces))
+                confidence = min(face.confidence for face in faces)
+                if options.crop and confidence < UNSURE:
+                    result.message = _unsure_advice(confidence)
             else:
                 result.status, result.message = "no face", _NO_FACE_ADVICE
         except (PhotoError, OutputError) as error:
@@ -194,6 +200,13 @@ class _Work:
         write_image(folder / f"{name}_preview.png", face.preview())
         if self.options.arrays:
             face.save_arrays(folder / f"{name}.npz")
+
+
+def _unsure_advice(confidence: float) -> str:
+    return (
+        f"no face convinces in this photo (confidence {confidence:.2f}), so the head may be wrong. "
+        "Cut the photo closer around the face and turn it upright, or leave out --crop"
+    )
 
 
 @contextmanager

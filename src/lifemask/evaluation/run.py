@@ -13,7 +13,10 @@ from lifemask.evaluation.collect import Progress, silent
 from lifemask.evaluation.config import EvaluationConfig, EvaluationError
 from lifemask.evaluation.tables import Report, Table, write_report
 
-_BENCHMARKS = ("aflw21", "synthetic", "yaleb", "photos", "jitter", "robustness", "speed")
+_BENCHMARKS = (
+    *("aflw21", "gross", "synthetic", "yaleb", "photos"),
+    *("jitter", "robustness", "speed"),
+)
 
 # Further tables of a benchmark, besides the one with its own name.
 _MORE_TABLES = {"synthetic": ("synthetic_clips", "synthetic_relit")}

@@ -16,7 +16,7 @@ from lifemask.perception.regions import crop_photo, region_side, square_regions,
 from lifemask.perception.weights import load_network
 from lifemask.perception.yunet import Candidates, YuNet, decode
 
-SMALL_FACE = 32.0
+SMALL_FACE = 96.0
 """Pixels: if all faces in the reduced copy are smaller, a copy twice as large is searched too."""
 
 CONFIDENT = 0.93
@@ -29,9 +29,6 @@ ROTATION_MARGIN = 0.02
 
 WEAK, WEAK_TURNED = 0.15, 0.3
 """Lowest scores of candidates in the upright and in the rotated photo."""
-
-MOST_CANDIDATES = 6
-"""Number of candidates that are kept, the best first."""
 
 LOOK_SIZE, LOOK_FACE = 192, 110
 """Sides, in pixels, of an enlarged copy and of the candidate's box in it. Faces that score 0.2 in the
@@ -48,7 +45,7 @@ class Search:
     faces: list[FaceDetection]
     """Detections with a high score, largest first."""
     candidates: list[FaceDetection]
-    """Detections with a low score that overlap no face, highest score first."""
+    """All further detections, also of low scores and at the same places; see `elsewhere`."""
 
 
 class FaceDetector:
@@ -89,9 +86,10 @@ class FaceDetector:
         """Return the faces of an upright sRGB photo, and what may be further faces.
 
         It searches copies reduced to `long_side` and to half of that (for faces that fill the
-        photo), and a copy twice as large if faces are small or missing. If no score is high, it
-        also searches the photo rotated by quarter turns and keeps the best rotation. If it finds no
-        face, it extends the edges by half, for heads that fill the photo.
+        photo), and a copy twice as large if faces are small or missing; for missing ones, small
+        photos are enlarged. If no score is high, it also searches the photo rotated by quarter
+        turns and keeps the best rotation. If it finds no face, it extends the edges by half, for
+        heads that fill the photo.
 
         Args:
             pixels: sRGB, 0 to 255.
@@ -102,9 +100,11 @@ class FaceDetector:
         faces: list[FaceDetection] = []
         seen: list[FaceDetection] = []
 
-        def look(side: int, turns: int, margin: float) -> list[FaceDetection]:
-            lowest = WEAK_TURNED if turns else WEAK
-            found = self._search(pixels, side, min(lowest, threshold), turns, margin)
+        def look(
+            side: int, turns: int, margin: float, largest_scale: float = 1.0
+        ) -> list[FaceDetection]:
+            lowest = min(WEAK_TURNED if turns else WEAK, threshold)
+            found = self._search(pixels, side, lowest, turns, margin, largest_scale)
             seen.extend(found)
             return [face for face in found if face.score > threshold]
 
@@ -115,18 +115,22 @@ class FaceDetector:
                 turns = max(turned, key=lambda t: _best_score(turned[t]))
                 if _best_score(turned[turns]) > _best_score(faces) + ROTATION_MARGIN:
                     faces = turned[turns] + look(long_side, turns, margin)
-            is_larger = max(pixels.shape[:2]) > long_side
-            if margin == 0.0 and is_larger and not _has_large(faces, pixels, long_side):
-                faces = faces + look(2 * long_side, 0, 0.0)
+            # A photo is enlarged for it only where nothing was found.
+            has_more = max(pixels.shape[:2]) > long_side or not faces
+            if margin == 0.0 and has_more and not _has_large(faces, pixels, long_side):
+                faces = faces + look(2 * long_side, 0, 0.0, 2.0)
             if faces:
                 break
         faces = with_others(suppress_overlaps(faces), [])
-        candidates = [c for c in seen if not any(_same_place(c, face) for face in faces)]
-        return Search(faces, suppress_overlaps(candidates, overlap=0.1)[:MOST_CANDIDATES])
+        return Search(faces, [c for c in seen if all(c is not face for face in faces)])
 
     @torch.no_grad()
     def look_closer(
-        self, pixels: UInt8[np.ndarray, "H W 3"], box_xyxy: Float[Tensor, "4"]
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        box_xyxy: Float[Tensor, "4"],
+        *,
+        zoom: float = 1.0,
     ) -> list[FaceDetection]:
         """Return what enlarged copies of a box show in its middle, highest score first.
 
@@ -136,9 +140,10 @@ class FaceDetector:
         Args:
             pixels: sRGB, 0 to 255.
             box_xyxy: where to look, photo pixels.
+            zoom: magnification; over 1 for faces that are smaller than the box.
         """
         low, high = box_xyxy[:2], box_xyxy[2:]
-        side = (high - low).amax().clamp_min(1.0) * LOOK_SIZE / LOOK_FACE
+        side = (high - low).amax().clamp_min(1.0) * LOOK_SIZE / LOOK_FACE / zoom
         angles = torch.arange(LOOK_DIRECTIONS) * (2.0 * math.pi / LOOK_DIRECTIONS)
         regions = square_regions(
             (low + high).expand(len(angles), 2) / 2, side.expand(len(angles)), angles
@@ -161,12 +166,13 @@ class FaceDetector:
         threshold: float,
         turns: int,
         margin: float,
+        largest_scale: float,
     ) -> list[FaceDetection]:
-        """Search the photo after counter-clockwise quarter turns, with extended edges."""
+        """Search a copy of the photo after counter-clockwise quarter turns, with extended edges."""
         height, width = pixels.shape[:2]
         readable = np.require(pixels, requirements=("C", "W"))
         image = torch.from_numpy(readable).to(self.device).permute(2, 0, 1)[None]
-        scale = min(1.0, long_side / (max(height, width) * (1.0 + 2.0 * margin)))
+        scale = min(largest_scale, long_side / (max(height, width) * (1.0 + 2.0 * margin)))
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         if size != (height, width):
             image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
@@ -221,6 +227,12 @@ def suppress_overlaps(faces: list[FaceDetection], *, overlap: float = 0.3) -> li
         if all(_intersection_over_union(face.box_xyxy, k.box_xyxy) <= overlap for k in kept):
             kept.append(face)
     return kept
+
+
+def elsewhere(candidates: list[FaceDetection], faces: list[FaceDetection]) -> list[FaceDetection]:
+    """Return the best candidate of each place where no face is, highest score first."""
+    free = [c for c in candidates if not any(_same_place(c, face) for face in faces)]
+    return suppress_overlaps(free, overlap=0.1)
 
 
 def with_others(faces: list[FaceDetection], others: list[FaceDetection]) -> list[FaceDetection]:

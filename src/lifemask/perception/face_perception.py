@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lifemask.perception.blendshapes import BlendshapeNetwork, mirrored_expressions
-from lifemask.perception.detector import FaceDetector, roll_radians, with_others
+from lifemask.perception.detector import FaceDetector, elsewhere, roll_radians, with_others
 from lifemask.perception.hypotheses import (
     ACCEPTED,
     CLEAR,
@@ -48,8 +48,20 @@ PROFILE_TOLERANCE = 0.04
 CROP_SCALE = 1.6
 """Side of the first region in a photo that is cut to one face, in units of the photo."""
 
+SURE = 0.75
+"""Detections with a higher score need no confirmation before weaker ones at their place are left."""
+
+MOST_CANDIDATES = 4
+"""Number of weak candidates that get a closer look, the best first."""
+
 LOOKED_SCORE = 0.5
 """Lowest score of a candidate in an enlarged copy."""
+
+TILTED_SCORE = 0.3
+"""Lowest score of a candidate whose own box is searched for points, which takes longest."""
+
+TILT = 0.6
+"""Roll of a candidate in radians, to either side, that is tried besides an upright one."""
 
 LOOKED_ROTATIONS = 2
 """Number of directions, the best first, in which the points of an unclear face are searched."""
@@ -108,8 +120,8 @@ class FacePerception:
     def detect(self, pixels: np.ndarray) -> list[FaceDetection]:
         """Return the faces of a photo, largest first; empty if there are none.
 
-        Weak candidates of the detector are faces if an enlarged copy shows one and its points
-        convince.
+        Detections of low score are faces if their points convince; enlarged copies of the weakest
+        show where to search for the points.
 
         Args:
             pixels: upright sRGB photo, (height, width, 3), uint8.
@@ -120,8 +132,10 @@ class FacePerception:
         check_photo(pixels)
         with single_thread(self.device):
             search = self.detector.search(pixels)
-            found = [self._confirmed(pixels, candidate) for candidate in search.candidates]
-            return with_others(search.faces, [face for face in found if face is not None])
+            faces = [f for f in search.faces if f.score > SURE or self._is_face(pixels, f)]
+            candidates = elsewhere(search.candidates, faces)[:MOST_CANDIDATES]
+            found = [self._confirmed(pixels, candidate) for candidate in candidates]
+            return with_others(faces, [face for face in found if face is not None])
 
     @torch.no_grad()
     def faces(
@@ -217,15 +231,30 @@ class FacePerception:
                 settled = self._looked(pixels, torch.cat([middle - reach, middle + reach]), settled)
             return self._observation(pixels, settled, None, quality, segment, embed)
 
+    def _is_face(self, pixels: UInt8[np.ndarray, "H W 3"], detection: FaceDetection) -> bool:
+        return doubt(self._settled(pixels, detection)) <= LOST
+
     def _confirmed(
         self, pixels: UInt8[np.ndarray, "H W 3"], candidate: FaceDetection
     ) -> FaceDetection | None:
-        """Return the face that a closer look shows at a candidate, or None."""
-        face = self.detector.look_closer(pixels, candidate.box_xyxy)[0]
-        if face.score < LOOKED_SCORE:
-            return None
+        """Return the face that a closer look shows at a candidate, or None.
+
+        Weak candidates often have a box that is too large, so a second look is closer still. Where
+        no look shows a face, the points may still find one in the candidate's own box.
+        """
+        for zoom in (1.0, 1.6):
+            face = self.detector.look_closer(pixels, candidate.box_xyxy, zoom=zoom)[0]
+            if face.score > LOOKED_SCORE and self._convinces(pixels, face):
+                return face
+        for roll in (0.0, TILT, -TILT) if candidate.score > TILTED_SCORE else ():
+            tilted = replace(candidate, roll_radians=roll)
+            if self._convinces(pixels, tilted):
+                return tilted
+        return None
+
+    def _convinces(self, pixels: UInt8[np.ndarray, "H W 3"], face: FaceDetection) -> bool:
         settled = self._settle(pixels, [detection_region(face, DETECTION_SCALES[0])])
-        return face if doubt(settled) < ACCEPTED else None
+        return doubt(settled) < ACCEPTED
 
     def _settled(self, pixels: UInt8[np.ndarray, "H W 3"], detection: FaceDetection) -> Settled:
         """Return the most convincing points of a detected face."""
@@ -239,7 +268,10 @@ class FacePerception:
         self, pixels: UInt8[np.ndarray, "H W 3"], box_xyxy: Float[Tensor, "4"], first: Settled
     ) -> Settled:
         """Return the first points, or more convincing ones that a closer look at the box gives."""
-        looks = self.detector.look_closer(pixels, box_xyxy)[:LOOKED_ROTATIONS]
+        middle = (box_xyxy[:2] + box_xyxy[2:]) / 2
+        looks = self.detector.look_closer(pixels, box_xyxy)
+        # A neighbour at the edge may convince more.
+        looks = [face for face in looks if _covers(face.box_xyxy, middle)][:LOOKED_ROTATIONS]
         regions = [detection_region(face, DETECTION_SCALES[0]) for face in looks]
         others = [self._settle(pixels, [region]) for region in regions]
         return best_hypothesis([first, *others], self.mesh.topology)

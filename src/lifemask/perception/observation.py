@@ -39,7 +39,7 @@ class FaceObservation:
     """Root mean square distance between the passes (jittered, flipped) and their mean, pixels."""
     presence: float
     """0..1: confidence that this is a face with correct points; for profiles, agreement of the
-    network's passes."""
+    network's passes. Low where no hypothesis convinces."""
     blendshapes: Float[Tensor, "52"]
     """Weights 0..1 in the order of `ARKIT_EXPRESSIONS`; `tongueOut` is always 0."""
     segmentation: Float[Tensor, "6 S S"] | None

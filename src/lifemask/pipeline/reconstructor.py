@@ -100,12 +100,13 @@ class FaceReconstructor:
     def __call__(
         self, photo: PhotoSource, *, faces: Faces = "all", crop: bool = False
     ) -> list[FaceReconstruction]:
-        """Reconstruct the faces of a photo, largest first; an empty list where there is none.
+        """Reconstruct the faces of a photo, largest first; an empty list where none convinces.
 
         Args:
             photo: a path, a PIL image, or (H, W, 3) uint8 sRGB pixels.
             faces: every face, or only the largest.
-            crop: the photo is cut to one face: no detection, always one reconstruction.
+            crop: the photo is cut to one face: always one reconstruction, of low confidence if no
+                face convinces.
 
         Raises:
             PhotoError: if the photo cannot be read; the message says why.

@@ -45,9 +45,9 @@ class SceneKind:
 
 
 SCENE_KINDS = (
-    SceneKind("40 to 400 px", (40.0, 400.0), 30.0),
+    SceneKind("40 to 400 px", (40.0, 400.0), 15.0),
     SceneKind("40 to 400 px, turned", (40.0, 400.0), 180.0),
-    SceneKind("20 to 40 px", (20.0, 40.0), 30.0),
+    SceneKind("20 to 40 px", (20.0, 40.0), 15.0),
 )
 """Rows with scenes. A last row gives the crops as they are, as photos that are cut to one face."""
 
@@ -93,7 +93,7 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
         (
             f"{len(crops)} people from AFLW crops of the training data, in scenes with a blurred "
             "background and up to two other people; the extent of the face is in the row's name. "
-            "They are turned in the image by up to 30°, in the second row by up to 180°, besides "
+            "They are turned in the image by up to 15°, in the second row by up to 180°, besides "
             "the crop's own rotation.",
             f"gross failure: the nearest reported face has an error over {GROSS_PERCENT:.0f} % of "
             "the annotated box (19 AFLW points), or is turned by more than 90° in the image, or no "
