@@ -17,6 +17,7 @@ from lifemask.perception.hypotheses import (
     best_hypothesis,
     certainty,
     doubt,
+    is_lost,
 )
 from lifemask.perception.landmarks import DensePoints, FaceMeshTopology, turn
 
@@ -41,6 +42,12 @@ def test_certainty_falls_from_one_to_nearly_zero():
     assert certainty(LOST) == pytest.approx(0.0392, abs=1e-4)
     values = [certainty(d) for d in np.linspace(CLEAR, 3 * LOST, 50)]
     assert values == sorted(values, reverse=True)
+
+
+def test_a_high_score_of_the_detector_outweighs_some_doubt():
+    assert not is_lost(settled(0.07), 0.8)
+    assert is_lost(settled(0.07), 0.7)
+    assert is_lost(settled(0.1), 0.99)
 
 
 def test_the_least_doubt_wins_but_a_head_upside_down_needs_half_of_it():
@@ -89,3 +96,19 @@ def test_the_largest_face_that_convinces_is_the_first(perception, portrait):
     assert len(both) == 2
     assert largest.landmarks478[:, 0].max() < 400
     torch.testing.assert_close(largest.landmarks478, both[0].landmarks478)
+
+
+def test_a_lying_face_beside_an_upright_one_is_found(perception, portrait):
+    canvas = np.full((400, 640, 3), 127, np.uint8)
+    upright = Image.fromarray(portrait).resize((400, 400))
+    canvas[:, :400] = np.array(upright)
+    canvas[100:300, 420:620] = np.rot90(np.array(upright.resize((200, 200))))
+    # The upright face is clear, so the detector does not search the turned photo.
+    assert len(perception.detector.detect(canvas)) == 1
+    large, lying = perception.faces(canvas, quality="fast")
+    points = large.landmarks478[:, :2] / 2
+    # A counter-clockwise turn takes (x, y) to (y, 200 - x).
+    expected = torch.stack([points[:, 1] + 420, 300 - points[:, 0]], dim=-1)
+    distance = (lying.landmarks478[:, :2] - expected).norm(dim=-1)
+    # The face is 130 pixels high.
+    assert distance.mean() < 5.0

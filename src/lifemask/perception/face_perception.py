@@ -15,11 +15,12 @@ from lifemask.perception.detector import FaceDetector, elsewhere, roll_radians, 
 from lifemask.perception.hypotheses import (
     ACCEPTED,
     CLEAR,
-    LOST,
+    SURE,
     Settled,
     best_hypothesis,
     certainty,
     doubt,
+    is_lost,
 )
 from lifemask.perception.identity import CHIP_SIZE, IdentityNetwork, chip_region
 from lifemask.perception.landmarks import DensePoints, FaceMesh, head_angles, jittered, turn
@@ -47,9 +48,6 @@ PROFILE_TOLERANCE = 0.04
 
 CROP_SCALE = 1.6
 """Side of the first region in a photo that is cut to one face, in units of the photo."""
-
-SURE = 0.75
-"""Detections with a higher score need no confirmation before weaker ones at their place are left."""
 
 MOST_CANDIDATES = 4
 """Number of weak candidates that get a closer look, the best first."""
@@ -160,7 +158,7 @@ class FacePerception:
         for detection in self.detect(pixels):
             with single_thread(self.device):
                 settled = self._settled(pixels, detection)
-                if doubt(settled) > LOST:
+                if is_lost(settled, detection.score):
                     continue
                 observations.append(
                     self._observation(pixels, settled, detection, quality, segment, embed)
@@ -232,7 +230,7 @@ class FacePerception:
             return self._observation(pixels, settled, None, quality, segment, embed)
 
     def _is_face(self, pixels: UInt8[np.ndarray, "H W 3"], detection: FaceDetection) -> bool:
-        return doubt(self._settled(pixels, detection)) <= LOST
+        return not is_lost(self._settled(pixels, detection), detection.score)
 
     def _confirmed(
         self, pixels: UInt8[np.ndarray, "H W 3"], candidate: FaceDetection

@@ -18,9 +18,12 @@ ACCEPTED = 0.025
 from AFLW's training crops, points with less doubt were all right, with the mean error under 15 % of
 the face's size."""
 
-LOST = 0.035
-"""Doubt over which points are not a face: even if the detector reports one, their error is then over
-half of the face's size."""
+LOST, SURELY_LOST = 0.05, 0.09
+"""Doubt over which points are not a face, after a detection of low and of high score. Over the second,
+the error is usually more than half of the face's size; between them it depends on the detector."""
+
+SURE = 0.75
+"""Scores of the detector above this are high."""
 
 UNLIKELY_LOGIT = -10.0
 """Presence logits below this are rare even on profiles."""
@@ -40,9 +43,14 @@ class Settled:
 
 
 def doubt(settled: Settled) -> float:
-    """Return how far points are from convincing: 0 is best; see `CLEAR`, `ACCEPTED` and `LOST`."""
+    """Return how far points are from convincing: 0 is best; see `CLEAR` and `ACCEPTED`."""
     logit = float(settled.dense.presence_logit.mean())
     return settled.disagreement * (2.0 if logit < UNLIKELY_LOGIT else 1.0)
+
+
+def is_lost(settled: Settled, score: float) -> bool:
+    """Return whether the points of a detection with that score are not a face."""
+    return doubt(settled) > (SURELY_LOST if score > SURE else LOST)
 
 
 def best_hypothesis(hypotheses: list[Settled], topology: FaceMeshTopology) -> Settled:
