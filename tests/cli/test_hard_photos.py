@@ -29,13 +29,14 @@ def reports(
     quick: FaceReconstructor,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    *options: str,
 ) -> tuple[int, dict[str, dict[str, object]]]:
     """Run the command on the pictures; return its exit code and its report of each."""
     monkeypatch.setattr(photo_work, "load_reconstructor", lambda options: quick)
     for name, picture in photos.items():
         picture.save(folder / f"{name}.png")
     paths = [str(folder / f"{name}.png") for name in photos]
-    code = main(["reconstruct", *paths, "--output", str(folder / "out"), "--json"])
+    code = main(["reconstruct", *paths, "--output", str(folder / "out"), "--json", *options])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     return code, dict(zip(photos, lines, strict=True))
 
@@ -74,3 +75,21 @@ def test_photos_without_a_usable_face_say_what_to_try(
         assert report[name]["status"] == "no face"
         assert "crop the photo around it" in str(report[name]["message"])
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_with_crop_a_photo_without_a_face_gives_a_head_and_a_warning(
+    tmp_path: Path,
+    portrait: Image.Image,
+    quick: FaceReconstructor,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (120, 120, 3), np.uint8)
+    photos = {"noise": Image.fromarray(noise), "face": portrait}
+    code, report = reports(photos, tmp_path, quick, monkeypatch, capsys, "--crop")
+    assert code == 0
+    confidence = {name: about["faces"][0]["confidence"] for name, about in report.items()}  # type: ignore[index]
+    assert confidence["noise"] < 0.05
+    assert confidence["face"] > 0.5
+    assert "the head may be wrong" in str(report["noise"]["message"])
+    assert report["face"]["message"] == ""

@@ -105,7 +105,7 @@ def test_unknown_names_and_missing_data_say_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LIFEMASK_DATA", raising=False)
-    with pytest.raises(EvaluationError, match="Known: aflw21, synthetic"):
+    with pytest.raises(EvaluationError, match="Known: aflw21, gross, synthetic"):
         next(evaluate("now", EvaluationConfig(data=tmp_path)))
     with pytest.raises(EvaluationError, match="--data"):
         next(evaluate("aflw21", EvaluationConfig()))

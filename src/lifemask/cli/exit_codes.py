@@ -10,7 +10,7 @@ FAILED = 1
 USAGE = 2
 """The command line was wrong; nothing was done."""
 NO_FACE = 3
-"""Nothing failed, but in at least one photo no face was found."""
+"""Nothing failed, but in at least one photo no face was found that convinces."""
 DOUBTFUL = 4
 """With `--strict`: nothing failed and all photos show faces, but a result has a warning."""
 INTERRUPTED = 130

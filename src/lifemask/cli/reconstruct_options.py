@@ -22,7 +22,7 @@ class ReconstructOptions:
     faces: Literal["all", "largest"] = "all"
     """Which faces of a photo to reconstruct."""
     crop: bool = False
-    """The whole photo is one face: no detection, always a result."""
+    """The whole photo is one face: always a result, with a warning if no face convinces."""
     texture_size: int | None = None
     """Texels per side, a multiple of 512 up to 8192; default: 2048 to 8192, depending on the photo."""
     arrays: bool = False

@@ -57,19 +57,34 @@ class Aflw21Crop:
 
 def read_aflw21(development: Path) -> list[Aflw21Crop]:
     """Return the crops of `aflw21-000.tar`, in the tar's order."""
-    path = _existing(development / "aflw21-000.tar")
+    return _aflw_crops([_existing(development / "aflw21-000.tar")])
+
+
+def read_aflw_training(development: Path) -> list[Aflw21Crop]:
+    """Return the AFLW crops of the training data beside `dev`, in the order of their shards."""
+    folder = _existing(development.parent / "train")
+    shards = sorted(folder.glob("research-aflw-*.tar"))
+    if not shards:
+        raise EvaluationError(
+            f"{folder} has no research-aflw-*.tar. Name a complete data folder with --data."
+        )
+    return _aflw_crops(shards)
+
+
+def _aflw_crops(shards: list[Path]) -> list[Aflw21Crop]:
     images: dict[str, bytes] = {}
     truths: dict[str, Any] = {}
-    with tarfile.open(path) as archive:
-        for member in archive:
-            file = archive.extractfile(member)
-            if file is None:
-                continue
-            key, _, extension = member.name.rpartition(".")
-            if extension == "json":
-                truths[key] = json.load(file)
-            else:
-                images[key] = file.read()
+    for path in shards:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                file = archive.extractfile(member)
+                if file is None:
+                    continue
+                key, _, extension = member.name.rpartition(".")
+                if extension == "json":
+                    truths[key] = json.load(file)
+                else:
+                    images[key] = file.read()
     return [
         Aflw21Crop(
             key,

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,7 +11,17 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lifemask.perception.blendshapes import BlendshapeNetwork, mirrored_expressions
-from lifemask.perception.detector import FaceDetector, roll_radians
+from lifemask.perception.detector import FaceDetector, elsewhere, roll_radians, with_others
+from lifemask.perception.hypotheses import (
+    ACCEPTED,
+    CLEAR,
+    SURE,
+    Settled,
+    best_hypothesis,
+    certainty,
+    doubt,
+    is_lost,
+)
 from lifemask.perception.identity import CHIP_SIZE, IdentityNetwork, chip_region
 from lifemask.perception.landmarks import DensePoints, FaceMesh, head_angles, jittered, turn
 from lifemask.perception.observation import FaceDetection, FaceObservation
@@ -39,6 +49,24 @@ PROFILE_TOLERANCE = 0.04
 CROP_SCALE = 1.6
 """Side of the first region in a photo that is cut to one face, in units of the photo."""
 
+MOST_CANDIDATES = 4
+"""Number of weak candidates that get a closer look, the best first."""
+
+LOOKED_SCORE = 0.5
+"""Lowest score of a candidate in an enlarged copy."""
+
+TILTED_SCORE = 0.3
+"""Lowest score of a candidate whose own box is searched for points, which takes longest."""
+
+TILT = 0.6
+"""Roll of a candidate in radians, to either side, that is tried besides an upright one."""
+
+LOOKED_ROTATIONS = 2
+"""Number of directions, the best first, in which the points of an unclear face are searched."""
+
+WHOLE_PHOTO_FACE = 0.75
+"""Side of the face in a photo that is cut to it, in units of the photo."""
+
 SEGMENTATION_SCALE = 2.0
 """Side of the segmentation crop, in units of the points' extent; large enough to show the hair."""
 
@@ -47,15 +75,6 @@ SEGMENTATION_RISE = 0.045
 
 KEYPOINT_LANDMARKS: tuple[tuple[int, ...], ...] = ((468,), (473,), (1,), (61,), (291,))
 """Counterparts of the detector's five points: irises, nose tip, mouth corners."""
-
-
-@dataclass(frozen=True)
-class _Settled:
-    """Points found on a crop and on its mirror image."""
-
-    dense: DensePoints
-    disagreement: float
-    """Mean distance of the points from their mean, in units of the face's extent."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +114,12 @@ class FacePerception:
             device=torch.device(device),
         )
 
+    @torch.no_grad()
     def detect(self, pixels: np.ndarray) -> list[FaceDetection]:
         """Return the faces of a photo, largest first; empty if there are none.
+
+        Detections of low score are faces if their points convince; enlarged copies of the weakest
+        show where to search for the points.
 
         Args:
             pixels: upright sRGB photo, (height, width, 3), uint8.
@@ -106,7 +129,43 @@ class FacePerception:
         """
         check_photo(pixels)
         with single_thread(self.device):
-            return self.detector.detect(pixels)
+            search = self.detector.search(pixels)
+            faces = [f for f in search.faces if f.score > SURE or self._is_face(pixels, f)]
+            candidates = elsewhere(search.candidates, faces)[:MOST_CANDIDATES]
+            found = [self._confirmed(pixels, candidate) for candidate in candidates]
+            return with_others(faces, [face for face in found if face is not None])
+
+    @torch.no_grad()
+    def faces(
+        self,
+        pixels: np.ndarray,
+        *,
+        largest: bool = False,
+        quality: Quality = "full",
+        segment: bool | None = None,
+        embed: bool | None = None,
+    ) -> list[FaceObservation]:
+        """Detect and observe the faces of a photo, largest first; empty if none convinces.
+
+        Args:
+            pixels: as in `detect`.
+            largest: whether only the largest face is wanted.
+            quality: as in `observe`.
+            segment: as in `observe`.
+            embed: as in `observe`.
+        """
+        observations: list[FaceObservation] = []
+        for detection in self.detect(pixels):
+            with single_thread(self.device):
+                settled = self._settled(pixels, detection)
+                if is_lost(settled, detection.score):
+                    continue
+                observations.append(
+                    self._observation(pixels, settled, detection, quality, segment, embed)
+                )
+            if largest:
+                break
+        return observations
 
     @torch.no_grad()
     def observe(
@@ -129,8 +188,7 @@ class FacePerception:
         """
         check_photo(pixels)
         with single_thread(self.device):
-            starts = [detection_region(detection, scale) for scale in DETECTION_SCALES]
-            settled = self._settle(pixels, starts)
+            settled = self._settled(pixels, detection)
             return self._observation(pixels, settled, detection, quality, segment, embed)
 
     @torch.no_grad()
@@ -145,7 +203,8 @@ class FacePerception:
         """Return the measurements of the face that fills the photo; there is always a result.
 
         The search starts from the whole photo. If it does not converge, it starts again from the
-        detector's box.
+        detector's box, and from what enlarged copies show in any direction. If none of these
+        convinces, the presence is low.
 
         Args:
             pixels: a tight crop around one face.
@@ -165,17 +224,65 @@ class FacePerception:
                 starts = [detection_region(d, DETECTION_SCALES[0]) for d in own[:1]]
                 again = [self._settle(pixels, [start]) for start in starts]
                 settled = min([settled, *again], key=lambda s: s.disagreement)
+            if doubt(settled) > CLEAR:
+                reach = WHOLE_PHOTO_FACE / 2 * torch.tensor([width, height])
+                settled = self._looked(pixels, torch.cat([middle - reach, middle + reach]), settled)
             return self._observation(pixels, settled, None, quality, segment, embed)
+
+    def _is_face(self, pixels: UInt8[np.ndarray, "H W 3"], detection: FaceDetection) -> bool:
+        return not is_lost(self._settled(pixels, detection), detection.score)
+
+    def _confirmed(
+        self, pixels: UInt8[np.ndarray, "H W 3"], candidate: FaceDetection
+    ) -> FaceDetection | None:
+        """Return the face that a closer look shows at a candidate, or None.
+
+        Weak candidates often have a box that is too large, so a second look is closer still. Where
+        no look shows a face, the points may still find one in the candidate's own box.
+        """
+        for zoom in (1.0, 1.6):
+            face = self.detector.look_closer(pixels, candidate.box_xyxy, zoom=zoom)[0]
+            if face.score > LOOKED_SCORE and self._convinces(pixels, face):
+                return face
+        for roll in (0.0, TILT, -TILT) if candidate.score > TILTED_SCORE else ():
+            tilted = replace(candidate, roll_radians=roll)
+            if self._convinces(pixels, tilted):
+                return tilted
+        return None
+
+    def _convinces(self, pixels: UInt8[np.ndarray, "H W 3"], face: FaceDetection) -> bool:
+        settled = self._settle(pixels, [detection_region(face, DETECTION_SCALES[0])])
+        return doubt(settled) < ACCEPTED
+
+    def _settled(self, pixels: UInt8[np.ndarray, "H W 3"], detection: FaceDetection) -> Settled:
+        """Return the most convincing points of a detected face."""
+        starts = [detection_region(detection, scale) for scale in DETECTION_SCALES]
+        settled = self._settle(pixels, starts)
+        if doubt(settled) <= CLEAR:
+            return settled
+        return self._looked(pixels, detection.box_xyxy, settled)
+
+    def _looked(
+        self, pixels: UInt8[np.ndarray, "H W 3"], box_xyxy: Float[Tensor, "4"], first: Settled
+    ) -> Settled:
+        """Return the first points, or more convincing ones that a closer look at the box gives."""
+        middle = (box_xyxy[:2] + box_xyxy[2:]) / 2
+        looks = self.detector.look_closer(pixels, box_xyxy)
+        # A neighbour at the edge may convince more.
+        looks = [face for face in looks if _covers(face.box_xyxy, middle)][:LOOKED_ROTATIONS]
+        regions = [detection_region(face, DETECTION_SCALES[0]) for face in looks]
+        others = [self._settle(pixels, [region]) for region in regions]
+        return best_hypothesis([first, *others], self.mesh.topology)
 
     def _settle(
         self, pixels: UInt8[np.ndarray, "H W 3"], starts: list[Float[Tensor, "2 3"]]
-    ) -> "_Settled":
+    ) -> Settled:
         """Follow the points from region to region until a crop and its mirror image agree.
 
         On profiles, the network's presence score selects the wrong region. The distance between
         the points on a crop and on its mirror image selects the right one.
         """
-        best: _Settled | None = None
+        best: Settled | None = None
         for start in starts:
             points = self.mesh.find(pixels, start[None].to(self.device)).points[0]
             for _ in range(2):
@@ -184,7 +291,7 @@ class FacePerception:
                 points = pair.points.mean(0)
                 disagreement = float(_relative_sigma(pair.points))
                 if best is None or disagreement < best.disagreement:
-                    best = _Settled(pair, disagreement)
+                    best = Settled(pair, disagreement)
                 if disagreement < SETTLED:
                     return best
         assert best is not None, "No region to start from."
@@ -193,7 +300,7 @@ class FacePerception:
     def _observation(
         self,
         pixels: UInt8[np.ndarray, "H W 3"],
-        settled: "_Settled",
+        settled: Settled,
         detection: FaceDetection | None,
         quality: Quality,
         segment: bool | None,
@@ -215,7 +322,7 @@ class FacePerception:
             keypoints5=detection.keypoints5 if detection else keypoints_of(points).cpu(),
             landmarks478=points.cpu(),
             landmark_sigma=sigma.cpu(),
-            presence=_presence(dense),
+            presence=_presence(dense) * certainty(doubt(settled)),
             blendshapes=self._scores(turn(points[:, :2], -roll)).cpu(),
             segmentation=self._segment(pixels, area) if _chosen(segment, is_full) else None,
             segmentation_to_photo=(area / area.new_tensor([size, size, 1.0])).cpu(),
@@ -250,10 +357,12 @@ class FacePerception:
 
 
 def detection_region(detection: FaceDetection, scale: float) -> Float[Tensor, "2 3"]:
-    """Return the square around a detected face, rotated so that the eyes are level."""
+    """Return the square around a detected face, rotated so that the head is upright."""
     low, high = detection.box_xyxy[:2], detection.box_xyxy[2:]
-    roll = torch.tensor(roll_radians(detection.keypoints5))
-    return square_regions((low + high) / 2, (high - low).amax() * scale, roll)
+    roll = detection.roll_radians
+    if roll is None:
+        roll = roll_radians(detection.keypoints5)
+    return square_regions((low + high) / 2, (high - low).amax() * scale, torch.tensor(roll))
 
 
 def tight_box(points: Float[Tensor, "478 3"]) -> Float[Tensor, "4"]:

@@ -18,6 +18,8 @@ class FaceDetection:
     keypoints5: Float[Tensor, "5 2"]
     """Eye, eye, nose tip, mouth corner, mouth corner; the subject's right comes first (left in the
     image if the head is upright)."""
+    roll_radians: float | None = None
+    """Roll of the head, positive if it is rotated clockwise in the image; None: that of the eyes."""
 
 
 # Compared by identity: comparing tensors does not give a single truth value.
@@ -37,7 +39,7 @@ class FaceObservation:
     """Root mean square distance between the passes (jittered, flipped) and their mean, pixels."""
     presence: float
     """0..1: confidence that this is a face with correct points; for profiles, agreement of the
-    network's passes."""
+    network's passes. Low where no hypothesis convinces."""
     blendshapes: Float[Tensor, "52"]
     """Weights 0..1 in the order of `ARKIT_EXPRESSIONS`; `tongueOut` is always 0."""
     segmentation: Float[Tensor, "6 S S"] | None

@@ -126,13 +126,14 @@ class FaceReconstructor:
         crop: bool = False,
         layout: Layout | None = None,
     ) -> list[FaceReconstruction]:
-        """Reconstruct the faces of a photo, largest first; an empty list where there is none.
+        """Reconstruct the faces of a photo, largest first; an empty list where none convinces.
 
         Args:
             photo: a path, the bytes of a file, an open binary file, a PIL image, or sRGB pixels in
                 an array or a tensor: uint8, or floating point in [0, 1]. Pixels are copied.
             faces: every face, or only the largest.
-            crop: the photo is cut to one face: no detection, always one reconstruction.
+            crop: the photo is cut to one face: always one reconstruction, of low confidence if no
+                face convinces.
             layout: order of the axes of pixels, "HWC" or "CHW". Arrays are "HWC" by default; for
                 tensors it must be said.
 
@@ -145,7 +146,7 @@ class FaceReconstructor:
 
     @single_precision()
     def observe(self, photo: Photo, faces: Faces, *, crop: bool) -> list[FaceObservation]:
-        """Find and measure the faces of a photo.
+        """Find and measure the faces of a photo; an empty list where none convinces.
 
         Raises:
             ValueError: if `faces` is unknown.
@@ -155,13 +156,9 @@ class FaceReconstructor:
         quality = self.fitter.config.quality
         if crop:
             return [self.perception.observe_crop(photo.pixels, quality=quality, segment=True)]
-        detections = self.perception.detect(photo.pixels)
-        if faces == "largest":
-            detections = detections[:1]
-        return [
-            self.perception.observe(photo.pixels, found, quality=quality, segment=True)
-            for found in detections
-        ]
+        return self.perception.faces(
+            photo.pixels, largest=faces == "largest", quality=quality, segment=True
+        )
 
     @single_precision()
     def reconstruct(self, photo: Photo, observation: FaceObservation) -> FaceReconstruction:

@@ -18,7 +18,7 @@ def observe_largest(
     quality: Quality,
     segment: bool = False,
 ) -> FaceObservation | None:
-    """Return the observation of the largest face, or None if none is found.
+    """Return the observation of the largest face, or None if none convinces.
 
     Args:
         perception: the networks.
@@ -29,10 +29,8 @@ def observe_largest(
     """
     if crop:
         return perception.observe_crop(pixels, quality=quality, segment=segment, embed=False)
-    faces = perception.detect(pixels)
-    if not faces:
-        return None
-    return perception.observe(pixels, faces[0], quality=quality, segment=segment, embed=False)
+    faces = perception.faces(pixels, largest=True, quality=quality, segment=segment, embed=False)
+    return faces[0] if faces else None
 
 
 def landmark_prediction(observation: FaceObservation) -> Prediction:
