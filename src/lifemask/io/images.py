@@ -363,9 +363,9 @@ def _photo_of_tensor(tensor: Any, layout: Layout | None) -> Photo:
     )
 
 
-def _photo_of_file(file: BinaryFile) -> Photo:
+def _photo_of_file(file: Any) -> Photo:
     try:
-        data: object = file.read()
+        data = file.read()
     except Exception as error:  # any object may have a method of this name
         raise PhotoError(f"The open file cannot be read ({error}).") from error
     if not isinstance(data, bytes):
