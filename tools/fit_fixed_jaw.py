@@ -48,10 +48,9 @@ ROUNDS = 3
 STEPS = 6
 """Places on a triangle are tried in steps of one sixth of its sides."""
 
-DESCRIPTION = (
-    "478 dense, 68 iBUG and 21 AFLW points on the default head, the lines along which the jaw of "
-    "iBUG's points slides, and 68 fixed points. The places of the fixed points, above all of the jaw, "
-    "follow the convention of AFLW2000-3D as 3DDFA_V2 draws it."
+NOTE = (
+    "The places of the fixed points, above all of the jaw, follow the convention of AFLW2000-3D as "
+    "3DDFA_V2 draws it."
 )
 
 Array = np.ndarray
@@ -296,7 +295,8 @@ def write(embedding: LandmarkEmbedding) -> None:
     path = LANDMARKS.with_suffix(".card.json")
     card = json.loads(path.read_text(encoding="utf-8"))
     card["sha256"] = hashlib.sha256(LANDMARKS.read_bytes()).hexdigest()
-    card["description"] = DESCRIPTION
+    if NOTE not in card["description"]:
+        card["description"] = f"{card['description'].rstrip('.')}. {NOTE}"
     name = f"tools/{Path(__file__).name}"
     if name not in card["built_by"]:
         card["built_by"] += f" and {name}"

@@ -11,6 +11,7 @@ from lifemask.geometry.lighting import (
     light_axes_from_camera,
     spherical_harmonics,
 )
+from lifemask.geometry.rotations import matrix_from_rotation_vector
 
 
 def sphere(rings: int = 200) -> tuple[Tensor, Tensor]:
@@ -86,3 +87,13 @@ def test_lamp_is_lambertian_within_second_degree() -> None:
 def test_light_axes_flip_down_and_forward() -> None:
     camera = torch.tensor([[1.0, 2.0, 3.0]])
     torch.testing.assert_close(light_axes_from_camera(camera), torch.tensor([[1.0, -2.0, -3.0]]))
+
+
+def test_a_turned_light_shades_turned_normals_as_before() -> None:
+    generator = torch.Generator().manual_seed(0)
+    light = SphericalHarmonicsLight(torch.randn(9, 3, generator=generator))
+    rotation = matrix_from_rotation_vector(torch.tensor([0.4, -0.9, 0.3]))
+    normals = torch.nn.functional.normalize(torch.randn(50, 3, generator=generator), dim=-1)
+    before = light.shade(light_axes_from_camera(normals))
+    after = light.turned(rotation).shade(light_axes_from_camera(normals @ rotation.T))
+    torch.testing.assert_close(after, before, atol=1e-4, rtol=0)

@@ -30,7 +30,7 @@ def test_an_untrained_refiner_keeps_the_points():
 
 def test_a_point_reads_the_maps_around_its_own_place():
     built = refiner()
-    torch.nn.init.normal_(built.correction.weight, std=0.3)
+    torch.nn.init.normal_(built.readout, std=0.3)
     fine, coarse, features = maps(1)
     changed = fine.clone()
     changed[..., :10, :10] = 0.0

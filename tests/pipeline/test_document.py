@@ -1,5 +1,6 @@
 """The JSON document holds the position of the head in its photo."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,17 @@ def test_it_names_the_assets_behind_the_head(document: dict[str, Any]) -> None:
         card.name for card in list_models() if card.used_at == RUN_TIME
     ]
     assert "head/head" in {asset["name"] for asset in document["assets"]}
+
+
+def test_it_says_whether_the_focal_length_of_the_photo_was_used(face: FaceReconstruction) -> None:
+    def camera(focal_35mm: float | None, focal_dropped: str | None) -> dict[str, Any]:
+        photo = dataclasses.replace(face.photo, focal_35mm=focal_35mm)
+        fit = dataclasses.replace(face.fit, focal_dropped=focal_dropped)
+        return dataclasses.replace(face, photo=photo, fit=fit).to_json_dict()["camera"]
+
+    found = [camera(50.0, None), camera(None, None), camera(13.0, "the camera would be too near")]
+    assert [each["focal_known"] for each in found] == [True, False, False]
+    assert [each["focal_dropped"] for each in found] == [None, None, "the camera would be too near"]
 
 
 def test_documents_of_both_schemas_are_read_with_the_present_names(tmp_path: Path) -> None:

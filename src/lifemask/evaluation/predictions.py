@@ -73,6 +73,11 @@ class Prediction:
         """
         return self.landmarks68 if self.landmarks68_outline is None else self.landmarks68_outline
 
+    def ibug_points_camera(self) -> Float[np.ndarray, "68 3"] | None:
+        """Return the same points in camera axes, metres; None without any."""
+        outline = self.landmarks68_outline_camera
+        return self.landmarks68_camera if outline is None else outline
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the fields that are present."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}

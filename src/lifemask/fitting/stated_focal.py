@@ -13,7 +13,7 @@ NEAREST_METRES = 0.2
 MISFIT_PER_METRE = 18.0
 """Cost above that of a free focal length at which a stated one is dropped, for each metre between
 camera and head; the nearer the camera, the more a wrong focal length bends the face. With the true one,
-drawn heads cost at most 4 more at 30 cm and 2 more at 1 m; portraits with one that puts them at 30 cm
+drawn heads cost at most 5 more at 30 cm and 2 more at 1 m; portraits with one that puts them at 30 cm
 cost 6 to 23 more."""
 
 
@@ -28,7 +28,7 @@ def focal_contradiction(stated: PoseAndShape, *, cost: float, free_cost: float) 
     distance = float(stated.translation[2])
     if distance < NEAREST_METRES:
         return (
-            f"the camera would be {100 * distance:.0f} cm from the head, nearer than "
+            f"the camera would be {100 * distance:.2g} cm from the head, nearer than "
             f"{100 * NEAREST_METRES:.0f} cm"
         )
     if cost > free_cost + MISFIT_PER_METRE * distance:

@@ -106,6 +106,19 @@ class SphericalHarmonicsLight:
         """Return linear RGB shading at unit normals in light axes; may be negative, not clamped."""
         return spherical_harmonics(normals) @ self.coefficients
 
+    def turned(self, rotation: Float[Tensor, "3 3"]) -> "SphericalHarmonicsLight":
+        """Return the same light in the axes of a camera in the same place that looks elsewhere.
+
+        Args:
+            rotation: from the axes of this light's camera to those of the other (camera axes).
+        """
+        # The harmonics of each degree rotate among themselves, so 32 directions determine the nine.
+        directions = _sphere(32).to(self.coefficients)
+        before = light_axes_from_camera(light_axes_from_camera(directions) @ rotation)
+        values = spherical_harmonics(before) @ self.coefficients
+        basis = torch.linalg.pinv(spherical_harmonics(directions))
+        return SphericalHarmonicsLight(basis @ values)
+
 
 def checked_light(light: SphericalHarmonicsLight) -> SphericalHarmonicsLight:
     """Return a light that somebody else made, in single precision.
@@ -120,3 +133,12 @@ def checked_light(light: SphericalHarmonicsLight) -> SphericalHarmonicsLight:
             "finite coefficients are needed: red, green and blue for each of nine functions."
         )
     return SphericalHarmonicsLight(coefficients.detach().float())
+
+
+def _sphere(count: int) -> Float[Tensor, "count 3"]:
+    """Return evenly spread unit vectors (a Fibonacci spiral)."""
+    steps = torch.arange(count, dtype=torch.float64) + 0.5
+    height = 1 - 2 * steps / count
+    angle = steps * math.pi * (3 - math.sqrt(5))
+    radius = (1 - height * height).sqrt()
+    return torch.stack([radius * angle.cos(), radius * angle.sin(), height], -1)

@@ -1,8 +1,9 @@
 """Points correct themselves from the features around them, and say how sure they are.
 
 Each of K points reads two feature maps at its own place and at four places around it, moves, and
-reads again. What it reads is compared with which point it is and with the features of the whole
-face.
+reads again. What it reads, together with the features of the whole face, becomes a few hidden
+features; each point has its own linear map from these to its correction, its uncertainty and its
+visibility, as in the supervised descent method (Xiong and De la Torre, CVPR 2013).
 """
 
 from typing import NamedTuple
@@ -15,11 +16,11 @@ from torch import Tensor, nn
 REFINEMENTS = 2
 """How often each point corrects itself."""
 
-REACH = 1.0
+REACH = 1.5
 """Distance between a point and the four places around it, in cells of the fine map."""
 
-LARGEST_STEP = 0.05
-"""Largest correction of a point along each axis in one refinement, in units of the image's side."""
+STEP = 0.05
+"""Correction of a point by an output of 1, in units of the image's side."""
 
 FIRST_SIGMA = 0.01
 """Standard deviation that an untrained refiner predicts, in units of the image's side."""
@@ -50,7 +51,7 @@ class PointRefiner(nn.Module):
         coarse_channels: int,
         features: int,
         channels: int = 24,
-        hidden: int = 96,
+        hidden: int = 64,
     ) -> None:
         """Start with no corrections.
 
@@ -65,13 +66,10 @@ class PointRefiner(nn.Module):
         super().__init__()
         self.fine = nn.Conv2d(fine_channels, channels, 1)
         self.coarse = nn.Conv2d(coarse_channels, channels, 1)
-        # What a point sees, which point it is, and what the whole face looks like.
         self.around = nn.Linear(5 * channels, hidden)
-        self.which = nn.Parameter(torch.randn(count, hidden) * 0.1)
         self.whole = nn.Linear(features, hidden)
-        self.correction = nn.Linear(hidden, 4)
-        nn.init.zeros_(self.correction.weight)
-        nn.init.zeros_(self.correction.bias)
+        self.readout = nn.Parameter(torch.zeros(count, 4, hidden))
+        self.bias = nn.Parameter(torch.zeros(count, 4))
 
     def forward(
         self,
@@ -91,13 +89,14 @@ class PointRefiner(nn.Module):
         both = self.fine(fine) + F.interpolate(
             self.coarse(coarse), scale_factor=2.0, mode="bilinear", align_corners=False
         )
-        told = self.which + self.whole(features).unsqueeze(1)
-        points, rest = first, told.new_zeros(*first.shape[:2], 4)
+        told = self.whole(features).unsqueeze(1)
+        points, rest = first, self.bias.expand(len(first), -1, -1)
         for _ in range(REFINEMENTS):
             # A sampled place has no gradient: only what is read there tells where to go.
             seen = _sampled(both, points.detach())
-            rest = self.correction(F.relu(self.around(seen) + told))
-            points = points + torch.tanh(rest[..., :2]) * LARGEST_STEP
+            hidden = F.relu(self.around(seen) + told)
+            rest = torch.einsum("nkh,kch->nkc", hidden, self.readout) + self.bias
+            points = points + rest[..., :2] * STEP
         first_log = torch.log(torch.tensor(FIRST_SIGMA)).to(rest)
         log_sigma = (rest[..., 2] + first_log).clamp(*LOG_SIGMA_RANGE)
         return RefinedPoints(points, log_sigma, rest[..., 3])

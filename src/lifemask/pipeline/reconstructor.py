@@ -22,13 +22,14 @@ from lifemask.perception.face_perception import single_thread
 from lifemask.perception.photo_segments import with_trusted_segmentation
 from lifemask.pipeline.predictor import SystemPredictor
 from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.pipeline.sight_view import sight_view
 from lifemask.systems.registry import load_system
 from lifemask.texture.face_texture import check_resolution, face_texture
 
 Faces = Literal["all", "largest"]
 Predictor = Callable[[UInt8[np.ndarray, "H W 3"], FaceObservation], ExplainedFace]
 """Predicts an observed face of a photo: sRGB pixels and observation in, the face in the photo's
-pixels out. The principal point of its camera is the middle of the photo."""
+pixels out."""
 PhotoSource = (
     Photo
     | str
@@ -183,13 +184,43 @@ class FaceReconstructor:
         """Predict one observed face and fit the head from there.
 
         Predicted albedo, displacement and landmarks stay. A predicted depth and light map do not
-        stay beside a fit: the fit has another camera and another light.
+        stay beside a fit: the fit has another camera and another light. If the focal length is known
+        and the face lies far from the middle of the photo, it is predicted and fitted in a view that
+        looks straight at it.
 
         Args:
             pixels: the photo, sRGB.
             observation: one of its faces.
             focal_pixels: the camera's focal length if the photo tells it.
         """
+        view = None
+        if focal_pixels is not None and self.refine and observation.score > 0:
+            view = sight_view(pixels, observation, focal_pixels)
+        if view is None:
+            return self._explain_as_it_is(pixels, observation, focal_pixels)
+        seen = self.perception.observe(
+            view.pixels,
+            view.detection(observation),
+            quality=self.fitter.config.quality,
+            segment=observation.segmentation is not None,
+            embed=False,
+        )
+        fit = self._explain_as_it_is(
+            view.pixels, with_trusted_segmentation(seen), view.focal_pixels
+        )
+        if fit.focal_dropped is None:
+            return replace(fit, face=view.face_in_photo(fit.face))
+        # The view is wrong too, because it was made with this focal length.
+        free = self._explain_as_it_is(pixels, observation, None)
+        return replace(free, focal_dropped=fit.focal_dropped)
+
+    def _explain_as_it_is(
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        observation: FaceObservation,
+        focal_pixels: float | None,
+    ) -> FaceFit:
+        """Predict and fit a face in the given pixels, stretched or not."""
         prediction = self.predict(pixels, observation)
         if prediction is None:
             return self.fitter(pixels, observation, focal_pixels=focal_pixels)

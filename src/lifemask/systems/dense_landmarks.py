@@ -68,7 +68,7 @@ class DenseLandmarks(System):
                 **{name: weight / 2 for name, weight in FACE_LOSS_WEIGHTS.items()},
             },
             optimiser=Optimiser(
-                learning_rate=1e-3, learning_rate_factors={"backbone": 0.03, "head": 0.05}
+                learning_rate=1e-3, learning_rate_factors={"backbone": 0.1, "head": 0.1}
             ),
         )
     }

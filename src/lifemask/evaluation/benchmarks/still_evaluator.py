@@ -37,12 +37,10 @@ class StillEvaluator:
     def __call__(self, prediction: Prediction, truth: FaceTruth) -> dict[str, float]:
         """Return all figures for which the prediction has arrays."""
         result: dict[str, float] = {}
-        if prediction.landmarks68 is not None:
-            true = truth.landmarks68
-            result["sparse %"] = box_error(prediction.landmarks68, true, true)
         ibug = prediction.ibug_points()
         if ibug is not None:
             true = truth.landmarks68
+            result["sparse %"] = box_error(ibug, true, true)
             result["inner %"] = box_error(ibug[INNER], true[INNER], true)
         return (
             result
@@ -53,10 +51,10 @@ class StillEvaluator:
     def _geometry(self, prediction: Prediction, truth: FaceTruth) -> dict[str, float]:
         result: dict[str, float] = {}
         vertices, partners = prediction.vertices_camera, self.partners
-        if vertices is not None and prediction.landmarks68_camera is not None:
+        ibug = prediction.ibug_points_camera()
+        if vertices is not None and ibug is not None:
             surface = self._surface_of(prediction)
-            inner = prediction.landmarks68_camera[INNER]
-            start = similarity(inner, truth.landmarks68_camera[INNER])
+            start = similarity(ibug[INNER], truth.landmarks68_camera[INNER])
             wanted = _near_nose(truth, partners.vertices)
             if surface is not None:
                 result["surface mm"] = 1000 * surface_error(vertices, surface, wanted, start=start)

@@ -32,6 +32,7 @@ STILL_FIELDS = (
     "landmarks68",
     "landmarks68_camera",
     "landmarks68_outline",
+    "landmarks68_outline_camera",
     "normals",
     "mask",
     "albedo",
@@ -100,8 +101,9 @@ def stills_table(
             "ICT's shape statistics calibrate the default head.",
             "sparse, dense: mean distance of ICT's own 68 points and of its "
             f"{len(partners.vertices)} measured face vertices, hidden ones too, in % of the 68 "
-            "points' box. ICT's jaw points are fixed on the skin, hidden or not, a few millimetres "
-            "from those of AFLW2000-3D, which other programs give. inner is without the jaw.",
+            "points' box. ICT's jaw points are fixed on the skin, hidden or not, at their places on "
+            "a frontal face. A program that gives the visible outline there, as fit does, has a larger "
+            "error in profiles. inner is without the jaw.",
             "surface: RMS distance from true vertices within 95 mm of the nose tip to the "
             "predicted surface after similarity and ICP; points: mean distance of true "
             "correspondences after similarity, which includes sliding; neutral: the same for the "
