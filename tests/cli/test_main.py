@@ -138,6 +138,7 @@ def test_relight_explains_what_it_cannot_use(
         ("a.glb", "moon", "a.png", 2, "There is no light 'moon'"),
         ("a.glb", str(light), "a.png", 1, "the file is a list of 4; a list of 9 x 3 numbers"),
         ("a.glb", str(tmp_path), "a.png", 1, "Is a directory"),
+        ("a.glb", "left", "nowhere/a.png", 1, "its folder does not exist"),
     ]
     for head, name, output, code, message in cases:
         head, output = str(tmp_path / head), str(tmp_path / output)

@@ -235,6 +235,18 @@ def test_results_of_the_same_photo_are_replaced(
     assert run(picture, "--output", tmp_path, "--format", "ply") == 1
 
 
+def test_results_of_earlier_versions_are_replaced(
+    tmp_path: Path, reconstructor: FakeReconstructor
+) -> None:
+    """Their JSON names the photo, but not the files."""
+    picture = photo(tmp_path / "ada.png")
+    assert run(picture, "--output", tmp_path) == 0
+    document = json.loads((tmp_path / "ada.json").read_text())
+    (tmp_path / "ada.json").write_text(json.dumps({"photo": document["photo"]}))
+    assert run(picture, "--output", tmp_path) == 0
+    assert files(tmp_path) == ["ada.glb", "ada.json", "ada.png", "ada_preview.png"]
+
+
 def test_photos_are_never_replaced(
     tmp_path: Path, reconstructor: FakeReconstructor, capsys: pytest.CaptureFixture[str]
 ) -> None:

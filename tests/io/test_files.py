@@ -10,6 +10,7 @@ import pytest
 from lifemask.io.files import (
     OutputError,
     atomic_write,
+    check_writable,
     make_folder,
     staged,
     unique_names,
@@ -67,6 +68,27 @@ def test_missing_folder_and_file_in_the_way_give_clear_errors(tmp_path: Path) ->
         make_folder(tmp_path / "file")
     with pytest.raises(OutputError, match="a file where the folder should be"):
         make_folder(tmp_path / "file" / "deeper")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere/a.png", "folder does not exist"),
+        ("file/a.png", "a file where the folder should be"),
+        ("folder", "a folder already has that name"),
+        ("\u5bcc" * 85 + ".png", "the name is too long"),
+    ],
+)
+def test_places_that_take_no_file_are_known_before_the_work(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    """The same message comes when the file is written."""
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for write in (check_writable, lambda path: write_bytes(path, b"")):
+        with pytest.raises(OutputError, match=message):
+            write(tmp_path / name)
+    check_writable(tmp_path / "file")
 
 
 def test_folder_without_permission_gives_a_clear_error(

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import io
 import os
 import pickle
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import lifemask
 from lifemask.geometry.lighting import SphericalHarmonicsLight
@@ -44,6 +46,30 @@ def test_copies_share_what_is_large_and_nothing_changes(face: FaceReconstruction
     twin.coefficients.identity.zero_()
     assert face.coefficients.identity.abs().max() > 0
     assert copy.copy(face).fit is face.fit
+
+
+def test_photos_come_from_all_that_callers_have(
+    samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = samples / "portrait_1.jpg"
+    found: list[np.ndarray] = []
+
+    def observe(_: object, photo: lifemask.Photo, *__: object, **___: object) -> list[object]:
+        found.append(photo.pixels)
+        return []
+
+    monkeypatch.setattr(FaceReconstructor, "observe", observe)
+    parts = object.__new__(FaceReconstructor)
+    pixels = lifemask.read_photo(path).pixels
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1) / 255
+    with path.open("rb") as file, Image.open(path) as image:
+        data = path.read_bytes()
+        for source in (path, str(path), data, io.BytesIO(data), file, image, pixels, pixels / 255):
+            assert parts(source) == []
+        assert parts(tensor, layout="CHW") == []
+    assert len(found) == 9
+    for other in found:
+        np.testing.assert_array_equal(other, pixels)
 
 
 def test_lights_of_callers_are_checked(face: FaceReconstruction) -> None:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from lifemask.cli.reconstruct_options import ReconstructOptions
 from lifemask.io.files import in_the_way, plain_name, unique_names
-from lifemask.pipeline.outputs import face_files
+from lifemask.pipeline.outputs import FORMATS, face_files
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,9 @@ class _Present:
             if actual is not None:
                 with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
                     value = json.loads((self.folder / actual).read_text("utf-8"))
-                    owner, files = value["photo"]["sha256"], value["files"]
+                    owner = value["photo"]["sha256"]
+                    # Earlier versions did not list the files.
+                    files = value.get("files") or face_files(stem, FORMATS, arrays=True)
                     if isinstance(owner, str) and isinstance(files, list):
                         names = [str(name).casefold() for name in cast(list[object], files)]
                         self.documents[stem] = {"owner": owner, "files": names}

@@ -39,7 +39,7 @@ class Relight:
 
     def run(self) -> int:
         """Draw and write the picture, and return the exit code."""
-        from lifemask.io.files import OutputError
+        from lifemask.io.files import OutputError, check_writable
         from lifemask.io.gltf_reader import GltfError
         from lifemask.io.images import PhotoError, write_image
         from lifemask.pipeline.light_file import LightFileError
@@ -52,6 +52,7 @@ class Relight:
             print(f"Cannot draw --size {self.size}. Allowed: 16 to 8192.", file=sys.stderr)
             return USAGE
         try:
+            check_writable(self.output)
             light = _light(self.light)
             head = read_head(self.head)
             opaque = self.output.suffix.lower() != ".png"

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 MOST_NAME_BYTES = 200
-"""Longest name of a photo's results; common file systems allow 255 bytes with the endings."""
+"""Longest name of a photo's results, without endings."""
+_MOST_FILE_NAME_BYTES = 255
+"""Longest name in common file systems."""
 
 
 class OutputError(OSError):
@@ -73,6 +75,28 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     if not os.access(path, os.W_OK | os.X_OK):
         raise _output_error(path, PermissionError(errno.EACCES, "Permission denied"))
     return path
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Raise unless a file can be written to `path`; ask this before long work.
+
+    Raises:
+        OutputError: see `atomic_write`; or a folder has this name, or the name is too long.
+    """
+    path = Path(path)
+    number = 0
+    if len(os.fsencode(path.name)) > _MOST_FILE_NAME_BYTES:
+        number = errno.ENAMETOOLONG
+    elif path.is_dir():
+        number = errno.EISDIR
+    elif not path.parent.exists():
+        number = errno.ENOENT
+    elif not path.parent.is_dir():
+        number = errno.ENOTDIR
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    if number:
+        raise _output_error(path, OSError(number, os.strerror(number)))
 
 
 @contextmanager
@@ -189,7 +213,7 @@ def _output_error(path: Path, error: OSError) -> OutputError:
         case errno.EISDIR:
             reason = "a folder already has that name"
         case errno.ENAMETOOLONG:
-            reason = "the name is too long; rename the photo"
+            reason = "the name is too long; choose a shorter one"
         case _:
             reason = error.strerror or str(error)
     return OutputError(f"Cannot write {str(path)!r}: {reason}.")

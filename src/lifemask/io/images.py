@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
@@ -38,6 +38,13 @@ _OVERSHOOT = 1e-3
 """How far floating-point pixels may be outside [0, 1]; resizing makes such values."""
 _END_OF_JPEG = b"\xff\xd9"
 _MM_PER_RESOLUTION_UNIT = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}
+
+
+@runtime_checkable
+class BinaryFile(Protocol):
+    """A file that is open for reading bytes."""
+
+    def read(self, size: int = -1, /) -> bytes: ...  # noqa: D102
 
 
 Layout = Literal["HWC", "CHW"]
@@ -187,7 +194,7 @@ def as_photo(source: object, *, layout: Layout | None = None) -> Photo:
             return read_photo(source)
         case _ if _is_tensor(source):
             return _photo_of_tensor(source, layout)
-        case _ if callable(getattr(source, "read", None)):
+        case BinaryFile():
             return _photo_of_file(source)
         case _:
             raise PhotoError(

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import BinaryIO, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from lifemask.fitting.config import FitConfig, Quality
 from lifemask.fitting.fit import FaceFit, FaceFitter
 from lifemask.geometry.precision import single_precision
-from lifemask.io.images import Layout, Photo, as_photo
+from lifemask.io.images import BinaryFile, Layout, Photo, as_photo
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception import FaceObservation, FacePerception
@@ -35,7 +35,7 @@ PhotoSource = (
     | str
     | os.PathLike[str]
     | bytes
-    | BinaryIO
+    | BinaryFile
     | Image.Image
     | Shaped[np.ndarray, "A B C"]
     | Shaped[Tensor, "A B C"]
