@@ -135,6 +135,6 @@ def test_faces_near_the_middle_need_no_view(face: FaceReconstruction, photo: np.
 def test_a_focal_length_much_too_short_gives_no_view(
     face: FaceReconstruction, photo: np.ndarray
 ) -> None:
-    seen = observation_at(face, (400.0, 200.0), 120.0)
+    seen = observation_at(face, (330.0, 170.0), 120.0)
     assert sight_view(photo, seen, 80.0) is not None
     assert sight_view(photo, seen, 8.0) is None
