@@ -11,6 +11,9 @@ import torch
 
 from lifemask.cli.exit_codes import DONE, FAILED, USAGE
 from lifemask.cli.main import main
+from lifemask.data.bank.drawing import draw_bank
+from lifemask.data.bank.plan import BankPlan, crop_config
+from lifemask.data.bank.version import generator_version
 from lifemask.data.stored_fits import StoredFit, write_fits
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
 from lifemask.geometry.tensors import map_tensors
@@ -34,6 +37,9 @@ def data(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> Path
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
     write_fits(folder / "fits" / "open-000.tar", [drawn_fit()], head=read_card("head/head").sha256)
+    config = crop_config(SyntheticConfig(texture_size=32, samples=1), side=64, margin=1.25)
+    plan = BankPlan("stills", 16, config, 0, generator_version(), part_size=16)
+    draw_bank(folder / "banks" / "stills", plan)
     return folder
 
 
@@ -74,7 +80,7 @@ def test_show_prints_what_can_be_changed(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["direct_regresion"], "Unknown recipe 'direct_regresion'. Known: direct_regression"),
+        (["direct_regresion"], "Unknown recipe 'direct_regresion'. Known: dense_landmarks"),
         (
             ["direct_regression", "weights.shap=1"],
             "There is no 'shap' in phases.main.weights. Known:",

@@ -242,6 +242,12 @@ def dense_landmarks() -> Recipe:
         phases=DenseLandmarks.phases,
         batch_size=32,
         schedule=Schedule(steps=40_000, warmup_steps=300),
+        smoke=(
+            "system.options.crop_size=64",
+            "system.options.input_size=128",
+            "system.options.hidden=32",
+            "system.options.pretrained=false",
+        ),
     )
 
 
