@@ -62,7 +62,7 @@ def test_a_turned_head_changes_only_the_jaw_of_the_outline(model: MorphableModel
 
 
 def test_the_fixed_jaw_lies_behind_the_outline_of_a_frontal_face(model: MorphableModel) -> None:
-    """AFLW2000-3D's jaw follows the edge of the bone, 2 to 4 cm behind what is seen from the front."""
+    """AFLW2000-3D's jaw follows the edge of the bone, 2 to 3 cm behind what is seen from the front."""
     assert model.landmarks68_outline is not None
     frontal = model.landmarks68_outline.points(model.mean, model.triangles)
     behind = (frontal - fixed_landmarks68(model, model.mean))[:, 2]
