@@ -185,13 +185,8 @@ class FaceFitter:
             focal_dropped = None
             if focal_pixels is not None:
                 stated = self._task(pixels, observation, focal_pixels, start)
-                known = self._start(stated, start)
-                # From a much nearer start, a part of the head would lie behind the camera.
-                if float(known.translation[2]) > NEAREST_METRES / 2:
-                    known = self._fit_landmarks(stated, start)
-                focal_dropped = focal_contradiction(
-                    known, cost=self._cost(stated, known), free_cost=self._cost(task, state)
-                )
+                known = self._fit_stated(stated, start)
+                focal_dropped = self._contradiction(stated, known, task, state)
                 if focal_dropped is None:
                     task, state = stated, known
             appearance, colour_error = None, None
@@ -200,6 +195,27 @@ class FaceFitter:
             landmark_error = task.landmark_error(state)
             face = self._explained(task, state, appearance)
             return FaceFit(face, landmark_error, colour_error, focal_dropped)
+
+    @torch.no_grad()
+    def focal_contradiction(
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        observation: FaceObservation,
+        focal_pixels: float,
+    ) -> str | None:
+        """Return why the landmarks of a face contradict a focal length, or None; takes little time.
+
+        Args:
+            pixels: the photo, sRGB.
+            observation: one of its faces, from `FacePerception`.
+            focal_pixels: the focal length that the photo's EXIF data states.
+        """
+        with single_thread(self.model.mean.device):
+            stated = self._task(pixels, observation, focal_pixels, None)
+            free = self._task(pixels, observation, None, None)
+            return self._contradiction(
+                stated, self._fit_stated(stated, None), free, self._fit_landmarks(free, None)
+            )
 
     def unrefined(
         self,
@@ -285,6 +301,20 @@ class FaceFitter:
             return state
         again = fitted(self._start(task, None))
         return min(state, again, key=lambda found: self._cost(task, found))
+
+    def _fit_stated(self, task: "_FitTask", prediction: ExplainedFace | None) -> PoseAndShape:
+        """Return the fit with a stated focal length, or its start if that is much too near."""
+        start = self._start(task, prediction)
+        # From there, a part of the head would lie behind the camera.
+        too_near = float(start.translation[2]) < NEAREST_METRES / 2
+        return start if too_near else self._fit_landmarks(task, prediction)
+
+    def _contradiction(
+        self, stated: "_FitTask", known: PoseAndShape, free: "_FitTask", found: PoseAndShape
+    ) -> str | None:
+        """Compare the fit with the stated focal length with the one without."""
+        cost, free_cost = self._cost(stated, known), self._cost(free, found)
+        return focal_contradiction(known, cost=cost, free_cost=free_cost)
 
     def _cost(self, task: "_FitTask", state: PoseAndShape) -> float:
         """Return the `shape_cost` of a state."""

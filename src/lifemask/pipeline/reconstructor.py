@@ -22,7 +22,7 @@ from lifemask.perception.face_perception import single_thread
 from lifemask.perception.photo_segments import with_trusted_segmentation
 from lifemask.pipeline.predictor import SystemPredictor
 from lifemask.pipeline.reconstruction import FaceReconstruction
-from lifemask.pipeline.sight_view import sight_view
+from lifemask.pipeline.sight_view import SightView, sight_view
 from lifemask.systems.registry import load_system
 from lifemask.texture.face_texture import check_resolution, face_texture
 
@@ -193,8 +193,20 @@ class FaceReconstructor:
         view = None
         if focal_pixels is not None and self.refine and observation.score > 0:
             view = sight_view(pixels, observation, focal_pixels)
-        if view is None:
+        if view is None or focal_pixels is None:
             return self._explain_as_it_is(pixels, observation, focal_pixels)
+        # In the view of a wrong focal length all faces are squeezed, so the photo is asked first.
+        focal_dropped = self.fitter.focal_contradiction(pixels, observation, focal_pixels)
+        if focal_dropped is None:
+            fit = self._explain_in_view(view, observation)
+            if fit.focal_dropped is None:
+                return replace(fit, face=view.face_in_photo(fit.face))
+            focal_dropped = fit.focal_dropped
+        free = self._explain_as_it_is(pixels, observation, None)
+        return replace(free, focal_dropped=focal_dropped)
+
+    def _explain_in_view(self, view: SightView, observation: FaceObservation) -> FaceFit:
+        """Predict and fit a face in a view of it, in the pixels of the view."""
         seen = self.perception.observe(
             view.pixels,
             view.detection(observation),
@@ -202,14 +214,9 @@ class FaceReconstructor:
             segment=observation.segmentation is not None,
             embed=False,
         )
-        fit = self._explain_as_it_is(
+        return self._explain_as_it_is(
             view.pixels, with_trusted_segmentation(seen), view.focal_pixels
         )
-        if fit.focal_dropped is None:
-            return replace(fit, face=view.face_in_photo(fit.face))
-        # The view is wrong too, because it was made with this focal length.
-        free = self._explain_as_it_is(pixels, observation, None)
-        return replace(free, focal_dropped=fit.focal_dropped)
 
     def _explain_as_it_is(
         self,
