@@ -14,9 +14,9 @@ CLEAR = 0.0125
 """Doubt up to which a face is clear, and no other hypothesis is tried. Nine of ten faces have less."""
 
 ACCEPTED = 0.025
-"""Doubt up to which a weak candidate of the detector is a face. On the 104 candidates in 187 scenes
-from AFLW's training crops, points with less doubt were all right, with the mean error under 15 % of
-the face's size."""
+"""Doubt up to which a weak candidate of the detector is a face. In 187 scenes from AFLW's training
+crops, points with less doubt were all right (error under 15 %) where the closer look scored over
+0.5."""
 
 LOST, SURELY_LOST = 0.05, 0.09
 """Doubt over which points are not a face, after a detection of low and of high score. Over the second,
