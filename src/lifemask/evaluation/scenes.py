@@ -91,7 +91,8 @@ def draw_scene(
 
 def _position(length: int, side: float, generator: np.random.Generator) -> float:
     """Return a coordinate at which most of a crop is inside the scene."""
-    return float(generator.uniform(*sorted((0.45 * side, length - 0.45 * side))))
+    low, high = sorted((0.45 * side, length - 0.45 * side))
+    return float(generator.uniform(low, high))
 
 
 def _background(
