@@ -55,10 +55,13 @@ def test_the_least_doubt_wins_but_a_head_upside_down_needs_half_of_it():
     face = torch.cat([topology.canonical_vertices, torch.zeros(10, 3)])
     reversed_face = torch.cat([turn(face[:, :2], torch.tensor(3.0)), face[:, 2:]], dim=-1)
     upright = settled(0.010, points=face)
-    for disagreement, wins in ((0.006, False), (0.004, True)):
+    for disagreement, wins in ((0.003, False), (0.002, True)):
         other = settled(disagreement, points=reversed_face)
-        assert (best_hypothesis([upright, other], topology) is other) == wins
-    assert best_hypothesis([settled(0.02, points=face), upright], topology) is upright
+        assert (best_hypothesis(upright, [other], topology) is other) == wins
+    for disagreement, wins in ((0.018, False), (0.022, True)):
+        first = settled(disagreement, points=face)
+        assert (best_hypothesis(first, [upright], topology) is upright) == wins
+    assert best_hypothesis(upright, [], topology) is upright
 
 
 class SureOfItself(FaceDetector):

@@ -272,7 +272,7 @@ class FacePerception:
         looks = [face for face in looks if _covers(face.box_xyxy, middle)][:LOOKED_ROTATIONS]
         regions = [detection_region(face, DETECTION_SCALES[0]) for face in looks]
         others = [self._settle(pixels, [region]) for region in regions]
-        return best_hypothesis([first, *others], self.mesh.topology)
+        return best_hypothesis(first, others, self.mesh.topology)
 
     def _settle(
         self, pixels: UInt8[np.ndarray, "H W 3"], starts: list[Float[Tensor, "2 3"]]

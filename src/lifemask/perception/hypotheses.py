@@ -28,6 +28,9 @@ SURE = 0.75
 UNLIKELY_LOGIT = -10.0
 """Presence logits below this are rare even on profiles."""
 
+ADVANTAGE = 0.5
+"""Share of the first hypothesis' doubt that another one must stay below to replace it."""
+
 STEEP_ROLL = math.radians(120.0)
 """Heads that are turned further in the photo are rare: their evidence must be stronger."""
 
@@ -53,11 +56,15 @@ def is_lost(settled: Settled, score: float) -> bool:
     return doubt(settled) > (SURELY_LOST if score > SURE else LOST)
 
 
-def best_hypothesis(hypotheses: list[Settled], topology: FaceMeshTopology) -> Settled:
-    """Return the hypothesis with the least doubt; that of a head upside down counts double.
+def best_hypothesis(first: Settled, others: list[Settled], topology: FaceMeshTopology) -> Settled:
+    """Return the first hypothesis, or another one with less than half of its doubt.
+
+    On profiles and dark photos all doubts are high, and small differences mean nothing. The doubt of
+    a head upside down counts double.
 
     Args:
-        hypotheses: at least one; the first of equal ones wins.
+        first: what the photo itself or the detector suggests.
+        others: what closer looks suggest.
         topology: tells the direction of the heads.
     """
 
@@ -66,7 +73,8 @@ def best_hypothesis(hypotheses: list[Settled], topology: FaceMeshTopology) -> Se
         steep = abs(float(head_angles(rotation).roll_radians)) > STEEP_ROLL
         return doubt(settled) * (2.0 if steep else 1.0)
 
-    return min(hypotheses, key=cost)
+    best = min(others, key=cost, default=first)
+    return best if cost(best) < ADVANTAGE * cost(first) else first
 
 
 def certainty(doubt: float) -> float:
