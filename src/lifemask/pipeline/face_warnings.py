@@ -135,7 +135,8 @@ def sharpness(pixels: UInt8[np.ndarray, "H W 3"]) -> float:
     """Return the detail of a picture of one pixel, relative to its detail of two pixels.
 
     It is the ratio of two neighbouring octaves of a difference of Gaussians: about 0.7 to 1.1 for a
-    photo in focus, and 0.45 if it is blurred by 2.5 % of its size. Exposure and contrast do not change it; noise raises it.
+    photo in focus, and 0.45 if it is blurred by 2.5 % of its size. Exposure and contrast do not
+    change it; noise raises it.
     """
     factor = max(1, round(max(pixels.shape[:2]) / _SHARPNESS_SIZE))
     grey = srgb_from_linear(block_means(pixels, factor)).mean(0, keepdim=True)
