@@ -26,6 +26,7 @@ from scipy.spatial import KDTree
 from lifemask.data.augmentation import augmented
 from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.bank.faces import open_bank
+from lifemask.data.bank.plan import read_plan
 from lifemask.evaluation.correspondence import head_to_ict
 from lifemask.evaluation.ict_faces.sets import TestFaces
 from lifemask.fitting.config import FitConfig
@@ -90,12 +91,12 @@ def main() -> None:
 def bank_cases(system: System, folder: Path, parts: list[int], count: int) -> Iterator[Case]:
     """Yield held-out faces of a bank."""
     _, held_out = open_bank(folder, parts=parts, any_version=True)
+    side = read_plan(folder).side
     for index in range(min(count, len(held_out))):
         batch = held_out.batch(index, 1)
         batch = augmented(
-            batch, Augmentation.none(), torch.Generator(), side=round(held_out.plan.config.size / held_out.plan.config.margin),
-            size=system.crop_size,
-        )  # fmt: skip
+            batch, Augmentation.none(), torch.Generator(), side=side, size=system.crop_size
+        )
         face = predict(system, FramedFaces(batch.photo))[0]
         assert batch.truth is not None
         assert face.landmarks is not None

@@ -106,7 +106,7 @@ def test_several_processes_draw_the_same_bytes_as_one(finished: Path, tmp_path: 
 
 def _draw_until_killed(folder: Path) -> None:
     """Draw; stop for ever while part 2 is half-written."""
-    from lifemask.data.bank import drawing, parts
+    from lifemask.data.bank import filling, parts
 
     plain = parts.write_part
 
@@ -117,7 +117,7 @@ def _draw_until_killed(folder: Path) -> None:
             time.sleep(600)
         plain(folder, plan, part, records)
 
-    drawing.write_part = slow  # pyright: ignore[reportAttributeAccessIssue]
+    filling.write_part = slow  # pyright: ignore[reportAttributeAccessIssue]
     draw_bank(folder, plan_of())
 
 
@@ -177,7 +177,7 @@ def test_a_missing_part_is_named(bank: Path) -> None:
 def test_a_truncated_part_is_refused(bank: Path) -> None:
     content = part_path(bank, 2).read_bytes()
     part_path(bank, 2).write_bytes(content[:-100])
-    with pytest.raises(BankError, match=r"part-0002\.safetensors is damaged .* draws what is"):
+    with pytest.raises(BankError, match=r"part-0002\.safetensors is damaged .* makes what is"):
         open_bank(bank)
 
 
@@ -227,7 +227,7 @@ def test_a_full_disk_leaves_finished_parts(bank: Path, monkeypatch: pytest.Monke
         with pytest.raises(OutputError, match="disk is full; free some space"):
             draw_bank(bank, plan_of())
         assert bytes_of(bank) == before
-    monkeypatch.setattr("lifemask.data.bank.drawing._free_bytes", lambda folder: 5)
+    monkeypatch.setattr("lifemask.data.bank.filling._free_bytes", lambda folder: 5)
     with pytest.raises(OutputError, match=r"GB are free\. Free some space"):
         draw_bank(bank, plan_of())
     assert bytes_of(bank) == before
@@ -259,7 +259,11 @@ VARIED = replace(Augmentation(), mirror=0.5)
 
 def source_of(folder: Path, size: int = 48, repeats: int = 2) -> VariedSource:
     source = BankSource(1.0, str(folder), augmentation=VARIED, repeats=repeats)
-    return open_bank_source(source, None, size, (7, 8))[0]
+    options = {"pretrained": False, "crop_size": size, "input_size": 128}
+    system = build_system("dense_landmarks", options)
+    found, _, _ = open_bank_source(source, None, system, (7, 8), 0)
+    assert isinstance(found, VariedSource)
+    return found
 
 
 def test_batches_do_not_depend_on_the_workers(finished: Path) -> None:

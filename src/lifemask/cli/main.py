@@ -13,6 +13,7 @@ import tyro
 
 import lifemask
 from lifemask.cli.draw import Draw
+from lifemask.cli.encode import Encode
 from lifemask.cli.evaluate import Evaluate
 from lifemask.cli.exit_codes import DONE, FAILED, INTERRUPTED, TERMINATED
 from lifemask.cli.licenses import Licenses
@@ -34,6 +35,7 @@ Command = (
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Draw, tyro.conf.subcommand("draw")]
+    | Annotated[Encode, tyro.conf.subcommand("encode")]
 )
 
 
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     try:
-        command: Reconstruct | Relight | Models | Licenses | Evaluate | Train | Draw = tyro.cli(
+        command = tyro.cli(
             Command,  # pyright: ignore[reportArgumentType] - a union of annotated types
             prog="lifemask",
             description=_DESCRIPTION,

@@ -48,7 +48,12 @@ def augmented(
         generator: of random numbers; always on the CPU.
         side: pixels on a side of the frame in the middle of each crop; default: the whole crop.
         size: pixels on a side of the varied crops; default: those of the frame.
+
+    Raises:
+        ValueError: the batch has features, which belong to its crops as they are.
     """
+    if batch.features is not None:
+        raise ValueError("Crops of an encoded bank cannot be varied. Encode more copies instead.")
     given = batch.photo.shape[-1]
     side = given if side is None else side
     size = side if size is None else size

@@ -35,6 +35,18 @@ class FaceTruth:
 
 
 @dataclass(frozen=True)
+class PhotoFeatures:
+    """What layers that never learn see in crops; see `lifemask.data.bank.encoded`."""
+
+    fine: Float[Tensor, "*batch F f f"]
+    """A fine map of features over the crop."""
+    coarse: Float[Tensor, "*batch C c c"]
+    """A coarser map."""
+    last: Float[Tensor, "*batch n"]
+    """Features of the whole crop."""
+
+
+@dataclass(frozen=True)
 class FaceBatch:
     """Square crops of faces from one source; a clip has its frames as the last batch axis."""
 
@@ -59,3 +71,6 @@ class FaceBatch:
     """Number of the person; equal numbers are the same person, -1 is unknown."""
     truth: FaceTruth | None
     """Truth of drawn and re-rendered faces; None for photos."""
+    features: PhotoFeatures | None = None
+    """Of crops from an encoded bank, in place of the network's frozen layers; they belong to these
+    crops exactly, so such a batch cannot be varied any more."""

@@ -1,6 +1,6 @@
 """From a recipe's names and numbers to the parts that train."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from lifemask.training.config import (
     SyntheticClipSource,
     SyntheticSource,
     TrainingError,
-    Value,
 )
 from lifemask.training.loop import TrainingParts
 from lifemask.training.sources import (
@@ -34,10 +33,8 @@ from lifemask.training.sources import (
 )
 from lifemask.training.sources import SyntheticClipSource as SyntheticClipFaces
 from lifemask.training.system import System
+from lifemask.training.untrained import BuildSystem, untrained_system
 from lifemask.training.weights import start_from
-
-BuildSystem = Callable[[str, Mapping[str, Value]], System]
-"""Makes an untrained system from its name and options: `lifemask.systems.registry.build_system`."""
 
 
 def build_parts(
@@ -60,12 +57,10 @@ def build_parts(
     Raises:
         TrainingError: a name, an option or a file is wrong; says what is allowed.
     """
-    # The first weights are part of the recipe's outcome, in every process the same.
-    torch.manual_seed(seed_for(recipe.seed, "first weights"))
+    system = untrained_system(recipe, build_system)
     try:
-        system = build_system(recipe.system.name, recipe.system.options)
         sizes = batch_sizes({k: s.share for k, s in recipe.sources.items()}, recipe.batch_size)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise TrainingError(str(error)) from error
     on_cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     generator = "cuda" if on_cuda else "cpu"
@@ -134,7 +129,8 @@ def _sources(
             about = {"kind": "synthetic clips", "tiers": []}
             return training, held_out, {**about, "stores": [store.name for store in stores]}
         case BankSource():
-            return open_bank_source(source, data, system.crop_size, (training_seed, held_out_seed))
+            seeds = (training_seed, held_out_seed)
+            return open_bank_source(source, data, system, seeds, recipe.seed)
         case PhotoSource():
             training, held_out, about = open_photos(
                 data,

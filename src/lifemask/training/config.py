@@ -138,6 +138,9 @@ class BankSource:
     """Variations; frames are moved and turned within the margin of the crops."""
     repeats: int = 1
     """Variations of each face in a training batch; validations use one."""
+    encoded: str | None = None
+    """Folder of this bank encoded by `lifemask encode`, under the data folder: its variations are read
+    in place of new ones."""
 
 
 Source = (
@@ -242,7 +245,9 @@ class Recipe:
     batch_size: int = 64
     """Images (or clips) per step and process, all sources together."""
     precision: Literal["float32", "bfloat16", "float16"] = "bfloat16"
-    """Precision of the networks on CUDA; everything else is float32, and so are networks on a CPU."""
+    """Precision of the networks on CUDA; everything else is float32."""
+    cpu_precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the networks on a CPU. bfloat16 is faster only on processors with units for it."""
     schedule: Schedule = field(default_factory=Schedule)
     """Duration and learning rate."""
     guards: GuardLimits = field(default_factory=GuardLimits)

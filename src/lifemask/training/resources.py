@@ -29,6 +29,7 @@ def worker_and_thread_counts(options: RunOptions, processes: Processes) -> tuple
 
 def network_precision(recipe: Recipe, device: torch.device) -> torch.dtype | None:
     """Return the precision of networks on a device; None is float32."""
-    if device.type != "cuda" or recipe.precision == "float32":
+    if device.type not in ("cuda", "cpu"):
         return None
-    return {"bfloat16": torch.bfloat16, "float16": torch.float16}[recipe.precision]
+    wanted = recipe.precision if device.type == "cuda" else recipe.cpu_precision
+    return {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]

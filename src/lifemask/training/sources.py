@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from lifemask.data.augmentation import augmented
 from lifemask.data.augmentation_config import Augmentation
-from lifemask.data.bank.faces import BankFaces, open_bank
+from lifemask.data.bank.encoded import open_encoded, read_encoded_plan
+from lifemask.data.bank.faces import BankFaces, check_generator, open_bank
+from lifemask.data.bank.plan import read_plan
 from lifemask.data.batch import FaceBatch
 from lifemask.data.mixture import generator_for
 from lifemask.data.stored_fits import FitStore
@@ -18,6 +20,8 @@ from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
 from lifemask.geometry.tensors import map_tensors
 from lifemask.morphable.assets import read_card
 from lifemask.training.config import BankSource, TrainingError, Value
+from lifemask.training.encoding import bank_folder, check_side, encoded_plan
+from lifemask.training.system import System
 
 if TYPE_CHECKING:
     from lifemask.data.rerendered import RerenderedFaces
@@ -120,15 +124,20 @@ class VariedSource:
 
 
 def open_bank_source(
-    source: BankSource, data: Path | None, crop_size: int, seeds: tuple[int, int]
-) -> tuple[VariedSource, VariedSource, dict[str, Any]]:
+    source: BankSource,
+    data: Path | None,
+    system: System,
+    seeds: tuple[int, int],
+    recipe_seed: int,
+) -> tuple[VariedSource | BankFaces, VariedSource | BankFaces, dict[str, Any]]:
     """Return a bank to train on, its held-out faces, and what the log says of them.
 
     Args:
         source: which bank, and how it is varied.
         data: folder to which the bank's folder is relative; None: the current folder.
-        crop_size: pixels on a side of the crops that the system gets.
+        system: that learns from it.
         seeds: of the faces to train on, and of those held out.
+        recipe_seed: of the variations of an encoded bank.
 
     Raises:
         BankError: the bank or a part is missing, damaged, or not the right one.
@@ -136,19 +145,32 @@ def open_bank_source(
     """
     if source.repeats < 1:
         raise TrainingError(f"repeats is {source.repeats}; allowed are 1 and more.")
-    folder = Path(source.folder).expanduser()
-    training, held_out = open_bank(
-        folder if data is None else data / folder,
-        parts=source.parts,
-        held_out=source.held_out,
-        seeds=seeds,
-        any_version=source.any_version,
-    )
-    plan = training.plan
-    if plan.side < crop_size:
-        raise TrainingError(
-            f"The bank {training.folder} has frames of {plan.side} pixels; the system needs "
-            f"{crop_size}. Draw a bank with --size {crop_size}, or use a system with smaller crops."
+    folder = bank_folder(source, data)
+    if source.encoded is None:
+        training, held_out = open_bank(
+            folder,
+            parts=source.parts,
+            held_out=source.held_out,
+            seeds=seeds,
+            any_version=source.any_version,
+        )
+        plan = read_plan(folder)
+        check_side(source, plan, system.crop_size)
+        varied, held = (
+            VariedSource(faces, source.augmentation, repeats, side=plan.side, size=system.crop_size)
+            for faces, repeats in ((training, source.repeats), (held_out, 1))
+        )
+    else:
+        path = Path(source.encoded).expanduser()
+        path = path if data is None else data / path
+        plan = read_encoded_plan(path).bank
+        check_generator(path, plan, any_version=source.any_version)
+        varied, held = training, held_out = open_encoded(
+            path,
+            encoded_plan(source, plan, system, recipe_seed),
+            parts=source.parts,
+            held_out=source.held_out,
+            seeds=seeds,
         )
     about: dict[str, Any] = {
         "kind": f"bank of {plan.kind}",
@@ -159,10 +181,6 @@ def open_bank_source(
         "training": len(training),
         "held_out": len(held_out),
     }
-    varied, held = (
-        VariedSource(faces, source.augmentation, repeats, side=plan.side, size=crop_size)
-        for faces, repeats in ((training, source.repeats), (held_out, 1))
-    )
     return varied, held, about
 
 

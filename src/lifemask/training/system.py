@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lifemask.data.batch import FaceBatch
+from lifemask.data.batch import FaceBatch, PhotoFeatures
 from lifemask.geometry.tensors import map_tensors
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
@@ -83,6 +83,13 @@ class System(nn.Module, ABC):
             phase: one of `phases`.
             batches: one from each source.
         """
+
+    def frozen_features(self, photo: Float[Tensor, "batch 3 S S"]) -> PhotoFeatures | None:
+        """Return what the layers that never learn see in crops; None if the system has no such layers.
+
+        A system that has some uses `FaceBatch.features` in place of them where a batch has it.
+        """
+        return None
 
     def run_network(self, network: Callable[..., Any], *inputs: Any) -> Any:
         """Return the output of a network in the system's precision, as float32."""

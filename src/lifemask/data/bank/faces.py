@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from lifemask.data.bank.parts import BankPart
-from lifemask.data.bank.plan import BankError, BankPlan, read_plan
+from lifemask.data.bank.plan import BankError, BankPlan, PartsPlan, read_plan
 from lifemask.data.bank.records import batch_of
 from lifemask.data.bank.version import generator_version
 from lifemask.data.batch import FaceBatch
@@ -27,7 +27,7 @@ class BankFaces:
 
     folder: Path
     """Of the bank."""
-    plan: BankPlan
+    plan: PartsPlan
     """Of the bank."""
     parts: tuple[int, ...]
     """Numbers of the parts to read."""
@@ -58,7 +58,7 @@ class BankFaces:
         # One part after the other, then back in their order.
         by_part = sorted(range(size), key=lambda place: chosen[place])
         pieces = [
-            self._part(part).read([chosen[place][1] for place in places])
+            _opened(self.folder, self.plan, part).read([chosen[place][1] for place in places])
             for part, places in groupby(by_part, key=lambda place: chosen[place][0])
         ]
         back = np.argsort(by_part)
@@ -70,11 +70,14 @@ class BankFaces:
         counts = tuple(self.plan.items(part) for part in self.parts)
         return _chosen_items(self.parts, counts, self.held_out, self.shows_held_out)
 
-    def _part(self, part: int) -> BankPart:
-        key = (self.folder, part)
-        if key not in _open_parts:
-            _open_parts[key] = BankPart(self.folder, self.plan, part)
-        return _open_parts[key]
+
+def read_items(folder: Path, plan: PartsPlan, part: int, items: Sequence[int]) -> FaceBatch:
+    """Return some items of one part, in their order.
+
+    Raises:
+        BankError: the part is missing or damaged.
+    """
+    return batch_of(_opened(folder, plan, part).read(items))
 
 
 def open_bank(
@@ -99,9 +102,27 @@ def open_bank(
     Raises:
         BankError: the bank or a part is missing, truncated, older, or belongs to another bank.
     """
-    if not 0 < held_out < 1:
-        raise BankError(f"held_out is {held_out}; allowed are shares between 0 and 1.")
     plan = read_plan(folder)
+    check_generator(folder, plan, any_version=any_version)
+    if wrong := sorted(set(parts) - set(plan.parts)):
+        raise BankError(
+            f"The bank {folder} has no part {wrong[0]}; its parts are 0 to {len(plan.parts) - 1}."
+        )
+    chosen = tuple(sorted(set(parts))) or tuple(plan.parts)
+    return faces_of(folder, plan, chosen, held_out, seeds)
+
+
+def check_generator(folder: Path, plan: BankPlan, *, any_version: bool) -> None:
+    """Check that the present generator draws what is in a bank.
+
+    Args:
+        folder: named in the message.
+        plan: of the bank.
+        any_version: accept every version.
+
+    Raises:
+        BankError: another version drew it.
+    """
     ours = generator_version()
     if plan.generator != ours and not any_version:
         raise BankError(
@@ -109,15 +130,26 @@ def open_bank(
             f"is {ours}. Draw it again in another folder with `lifemask draw`, or accept it as it is: "
             "sources.NAME.any_version=true"
         )
-    if wrong := sorted(set(parts) - set(plan.parts)):
-        raise BankError(
-            f"The bank {folder} has no part {wrong[0]}; its parts are 0 to {len(plan.parts) - 1}."
-        )
-    chosen = tuple(sorted(set(parts))) or tuple(plan.parts)
-    for part in chosen:
+
+
+def faces_of(
+    folder: Path,
+    plan: PartsPlan,
+    parts: tuple[int, ...],
+    held_out: float,
+    seeds: tuple[int, int],
+) -> tuple[BankFaces, BankFaces]:
+    """Return the faces of some parts to train on, and those to validate on; see `open_bank`.
+
+    Raises:
+        BankError: a part is missing, truncated, or belongs to another bank, or has too few faces.
+    """
+    if not 0 < held_out < 1:
+        raise BankError(f"held_out is {held_out}; allowed are shares between 0 and 1.")
+    for part in parts:
         _open_parts[folder, part] = BankPart(folder, plan, part)
     training, validation = (
-        BankFaces(folder, plan, chosen, seed, held_out, shows)
+        BankFaces(folder, plan, parts, seed, held_out, shows)
         for seed, shows in zip(seeds, (False, True), strict=True)
     )
     if len(training) == 0:
@@ -130,6 +162,12 @@ def open_bank(
 
 _open_parts: dict[tuple[Path, int], BankPart] = {}
 """Parts that are open in this process."""
+
+
+def _opened(folder: Path, plan: PartsPlan, part: int) -> BankPart:
+    if (folder, part) not in _open_parts:
+        _open_parts[folder, part] = BankPart(folder, plan, part)
+    return _open_parts[folder, part]
 
 
 @cache

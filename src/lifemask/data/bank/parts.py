@@ -8,18 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from lifemask.data.bank.plan import BankError, BankPlan, part_path, plan_differences
+from lifemask.data.bank.plan import BankError, PartsPlan, part_path, plan_differences
 from lifemask.data.bank.records import Records
 from lifemask.io.files import atomic_write
 
 _HEADER = "bank"
 _CHECKSUM = "checksum"
-_AGAIN = (
-    "Run `lifemask draw` again with the options of the bank: it draws what is missing or damaged"
-)
 
 
-def write_part(folder: Path, plan: BankPlan, part: int, records: Records) -> None:
+def write_part(folder: Path, plan: PartsPlan, part: int, records: Records) -> None:
     """Write a part, complete or not at all.
 
     Args:
@@ -44,7 +41,7 @@ def write_part(folder: Path, plan: BankPlan, part: int, records: Records) -> Non
 class BankPart:
     """An open part. Only items that are asked for are read from the disk."""
 
-    def __init__(self, folder: Path, plan: BankPlan, part: int) -> None:
+    def __init__(self, folder: Path, plan: PartsPlan, part: int) -> None:
         """Open a part and check its header.
 
         Raises:
@@ -53,9 +50,13 @@ class BankPart:
         from safetensors import SafetensorError, safe_open
 
         self.path, self.part = part_path(folder, part), part
+        self._again = (
+            f"Run `{plan.command}` again with the options of the bank: it makes what is missing or "
+            "damaged"
+        )
         if not self.path.exists():
             raise BankError(
-                f"Part {part} of the bank {folder} is missing. {_AGAIN}. To train with some parts "
+                f"Part {part} of the bank {folder} is missing. {self._again}. To train with some parts "
                 "only, name those that are there: sources.NAME.parts=0,1,2"
             )
         try:
@@ -72,7 +73,7 @@ class BankPart:
         if header != wanted:
             lines = plan_differences(wanted, header)
             raise BankError(
-                f"{self.path} belongs to another bank: {'; '.join(lines)}. Delete the file. {_AGAIN}."
+                f"{self.path} belongs to another bank: {'; '.join(lines)}. Delete the file. {self._again}."
             )
 
     def __len__(self) -> int:
@@ -108,7 +109,7 @@ class BankPart:
             self.read([item])
 
     def _damaged(self, reason: str) -> BankError:
-        return BankError(f"{self.path} is damaged ({reason}). {_AGAIN}.")
+        return BankError(f"{self.path} is damaged ({reason}). {self._again}.")
 
 
 def _checksum(records: Records, item: int) -> int:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from lifemask.data.synthetic.config import SyntheticConfig
 from lifemask.io.files import write_json
@@ -19,6 +19,34 @@ _PLAN = "bank.json"
 
 class BankError(ValueError):
     """A bank or a part of it is missing, damaged or another one; the message says what to do."""
+
+
+@runtime_checkable
+class PartsPlan(Protocol):
+    """What every kind of bank is made of: numbered parts with items."""
+
+    @property
+    def command(self) -> str:
+        """What makes the parts."""
+        ...
+
+    @property
+    def frames(self) -> int:
+        """Images of each item."""
+        ...
+
+    @property
+    def parts(self) -> range:
+        """Numbers of all parts."""
+        ...
+
+    def items(self, part: int) -> int:
+        """Return how many items a part has."""
+        ...
+
+    def part_document(self, part: int) -> dict[str, Any]:
+        """Return the header of a part as plain JSON values."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -55,6 +83,11 @@ class BankPlan:
         self._check(0 <= self.rerendered <= 1, f"rerendered is {self.rerendered}", "0 to 1")
         without = self.rerendered == 0 or (self.kind == "stills" and len(self.stores) > 0)
         self._check(without, "re-rendered fits are wanted", "stills, with stores of fits in --data")
+
+    @property
+    def command(self) -> str:
+        """What makes the parts."""
+        return "lifemask draw"
 
     @property
     def side(self) -> int:
@@ -128,17 +161,7 @@ def read_plan(folder: Path) -> BankPlan:
     """
     path = folder / _PLAN
     try:
-        document = json.loads(path.read_bytes())
-        if (stored := document.pop("format")) != _FORMAT:
-            raise BankError(
-                f"The bank {folder} has format {stored}; this version reads format {_FORMAT}. "
-                "Draw the bank again in another folder with `lifemask draw`."
-            )
-        options: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in document.pop("config").items()
-        }
-        return BankPlan(config=SyntheticConfig(**options), **document)
+        return plan_of(json.loads(path.read_bytes()))
     except FileNotFoundError as error:
         raise BankError(
             f"There is no bank of faces in {folder}: it has no {_PLAN}. Draw one: "
@@ -151,6 +174,26 @@ def read_plan(folder: Path) -> BankPlan:
             f"{path} cannot be read ({error}). It is damaged or of another version. Restore it, or "
             "draw the bank again in another folder with `lifemask draw`."
         ) from error
+
+
+def plan_of(document: Mapping[str, Any]) -> BankPlan:
+    """Return the plan of a document from `BankPlan.document`.
+
+    Raises:
+        BankError: it has another format.
+        ValueError: a value that cannot be, or a name that is unknown or missing (TypeError, KeyError).
+    """
+    values = dict(document)
+    if (stored := values.pop("format")) != _FORMAT:
+        raise BankError(
+            f"The bank has format {stored}; this version reads format {_FORMAT}. Draw the bank "
+            "again in another folder with `lifemask draw`."
+        )
+    options: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in values.pop("config").items()
+    }
+    return BankPlan(config=SyntheticConfig(**options), **values)
 
 
 def plan_differences(ours: Any, theirs: Any, path: str = "") -> list[str]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from lifemask.data.batch import FaceBatch, FaceTruth
+from lifemask.data.batch import FaceBatch, FaceTruth, PhotoFeatures
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.io.colour import linear_from_srgb, srgb_from_linear
@@ -20,6 +20,7 @@ Records = Mapping[str, np.ndarray]
 
 _POINTS = {"landmarks68": 68, "landmarks478": 478, "aflw21": 21}
 _BITS = ("visible68", "visible478", "visible200", "skin", "coverage")
+_FEATURES = ("fine", "coarse", "last")
 _COEFFICIENTS = ("identity", "expression", "gaze", "albedo")
 
 
@@ -28,6 +29,7 @@ def records_of(batch: FaceBatch, *, maps: bool) -> dict[str, np.ndarray]:
 
     Colours become 8-bit sRGB, masks become bits, displacement becomes float16. Normals, albedo and
     depth in the crop are left out. All landmarks of drawn faces have weight 1, so weights are too.
+    Features become bfloat16.
 
     Args:
         batch: with truth.
@@ -61,6 +63,10 @@ def records_of(batch: FaceBatch, *, maps: bool) -> dict[str, np.ndarray]:
         records["albedo_map"] = _bytes(face.albedo_map.values)
         records["displacement_map"] = face.displacement_map.values.half()
         records["coverage"] = _bits(face.albedo_map.coverage.flatten(-2) > 0.5)
+    if batch.features is not None:
+        for name in _FEATURES:
+            values = getattr(batch.features, name).to(torch.bfloat16)
+            records[f"features.{name}"] = values.view(torch.int16)
     return {
         name: np.ascontiguousarray(value.cpu().numpy() if isinstance(value, Tensor) else value)
         for name, value in records.items()
@@ -106,7 +112,14 @@ def batch_of(records: Records) -> FaceBatch:
         points[name] = read[name]
         points[f"{name}_weight"] = torch.ones_like(read[name][..., 0])
     skin = _flags(records["skin"], size**2).unflatten(-1, (size, size)).float()
-    return FaceBatch(photo=photo, skin=skin, person=read["person"], truth=truth, **points)
+    features = None
+    if "features.last" in records:
+        features = PhotoFeatures(
+            **{name: read[f"features.{name}"].view(torch.bfloat16) for name in _FEATURES}
+        )
+    return FaceBatch(
+        photo=photo, skin=skin, person=read["person"], truth=truth, features=features, **points
+    )
 
 
 def _bytes(image: Float[Tensor, "*batch H W"]) -> UInt8[Tensor, "*batch H W"]:
