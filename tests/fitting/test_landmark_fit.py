@@ -1,5 +1,7 @@
 """Fits to landmarks find the state that produced them."""
 
+from dataclasses import replace
+
 import torch
 from fitting.toy import EXPRESSION, IDENTITY, dome, frontal_state, project, view
 
@@ -38,6 +40,22 @@ def test_fit_recovers_the_image_points_it_was_made_from():
     found = fit_landmarks(points, targets(seen), PRIORS, start, CENTRE, iterations=25)
     assert (project(found, points, CENTRE) - seen).norm(dim=-1).max() < 0.05
     assert landmark_residuals(found, points, targets(seen), CENTRE).root_mean_square < 0.2
+
+
+def test_identity_stays_near_an_expected_person_where_points_say_little():
+    points, _ = dome()
+    seen = project(truth(), points, CENTRE)
+    expected = torch.linspace(-1.0, 1.0, IDENTITY).double()
+    start = frontal_state(points, seen.mean(0), 800.0, PRIORS, CENTRE)
+
+    def found(sigma: float) -> torch.Tensor:
+        priors = replace(PRIORS, identity_mean=expected, identity_precision=1.0)
+        state = fit_landmarks(points, targets(seen, sigma), priors, start, CENTRE, iterations=25)
+        return state.coefficients[:IDENTITY]
+
+    torch.testing.assert_close(found(1e4), expected, atol=0.02, rtol=0)
+    true = truth().coefficients[:IDENTITY]
+    assert (found(0.3) - true).norm() < 0.5 * (true - expected).norm()
 
 
 def test_outliers_lose_their_weight():

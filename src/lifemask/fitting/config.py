@@ -25,6 +25,8 @@ class FitConfig:
     """Least standard deviation of a predicted point, as a share of the face's size."""
     predicted_expression_sigma: float = 0.2
     """Standard deviation of expression weights around predicted ones."""
+    predicted_identity_precision: float = 4.0
+    """Precision of identity coefficients around predicted ones."""
     identity_precision: float = 1.0
     """Strength of the prior on identity."""
     distance_metres: float = 0.9

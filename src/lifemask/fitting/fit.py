@@ -257,9 +257,24 @@ class FaceFitter:
         if focal_pixels is None:
             middle = face_frame(torch.as_tensor(observation.landmarks478).double()).centre
         size = face_size(torch.as_tensor(observation.landmarks478).double())
-        expression_sigma = config.expression_sigma
+        priors = FittingPriors(
+            expression_mean=torch.as_tensor(observation.blendshapes).double(),
+            expression_sigma=torch.full((self.points.layout.expression,), config.expression_sigma),
+            identity_precision=config.identity_precision,
+            distance_metres=config.distance_metres,
+            distance_log_sigma=config.distance_log_sigma,
+            focal_pixels=focal_pixels,
+        )
         if start is not None and start.landmarks is not None:
-            points, expression_sigma = self.predicted_points, config.predicted_expression_sigma
+            points = self.predicted_points
+            priors = replace(
+                priors,
+                expression_sigma=torch.full_like(
+                    priors.expression_sigma, config.predicted_expression_sigma
+                ),
+                identity_mean=start.coefficients.identity[: points.identity_modes].double(),
+                identity_precision=config.predicted_identity_precision,
+            )
             targets = predicted_targets(
                 start.landmarks,
                 factor=config.predicted_sigma_factor,
@@ -278,14 +293,7 @@ class FaceFitter:
             principal_point=middle,
             points=points,
             targets=targets,
-            priors=FittingPriors(
-                expression_mean=torch.as_tensor(observation.blendshapes).double(),
-                expression_sigma=torch.full((points.layout.expression,), expression_sigma),
-                identity_precision=config.identity_precision,
-                distance_metres=config.distance_metres,
-                distance_log_sigma=config.distance_log_sigma,
-                focal_pixels=focal_pixels,
-            ),
+            priors=priors,
         )
 
     def _fit_landmarks(self, task: "_FitTask", prediction: ExplainedFace | None) -> PoseAndShape:

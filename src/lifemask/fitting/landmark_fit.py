@@ -82,7 +82,9 @@ class FittingPriors:
     expression_sigma: Float[Tensor, "E"]
     """Standard deviation around the expected weights."""
     identity_precision: float = 1.0
-    """Weight of the unit Gaussian prior on identity coefficients."""
+    """Precision of the Gaussian prior on identity coefficients."""
+    identity_mean: Float[Tensor, "I"] | None = None
+    """Expected identity coefficients, for example predicted ones; None: the mean person's, 0."""
     distance_metres: float = 0.9
     """Expected distance from camera to head; ignored if the focal length is known."""
     distance_log_sigma: float = 0.35
@@ -198,7 +200,7 @@ def shape_cost(
     """
     squared = (landmark_residuals(state, points, targets, principal_point).whitened ** 2).sum(-1)
     robust = squared / (1 + squared / ROBUST_SIGMAS**2)  # The loss of Geman-McClure's weights.
-    identity = state.coefficients[: points.identity_modes]
+    identity = state.coefficients[: points.identity_modes] - _identity_mean(priors, state)
     expression = state.coefficients[points.identity_modes :]
     away = (expression - priors.expression_mean) / priors.expression_sigma
     return float(robust.sum() + priors.identity_precision * identity.square().sum()) + float(
@@ -263,7 +265,9 @@ def add_geometry_priors(
     """Add the priors on identity, expression and either focal length or distance."""
     identity = state.coefficients[: layout.identity]
     expression = state.coefficients[layout.identity :]
-    equations.add_prior(layout.identity_block, identity, 0.0, priors.identity_precision)
+    equations.add_prior(
+        layout.identity_block, identity, _identity_mean(priors, state), priors.identity_precision
+    )
     equations.add_prior(
         layout.expression_block,
         expression,
@@ -278,6 +282,11 @@ def add_geometry_priors(
         error = depth * math.log(depth / priors.distance_metres)
         precision = (priors.distance_log_sigma * depth) ** -2
         equations.add_prior(layout.TRANSLATION.stop - 1, error, 0.0, precision)
+
+
+def _identity_mean(priors: FittingPriors, state: PoseAndShape) -> Tensor:
+    mean = priors.identity_mean
+    return state.coefficients.new_zeros(()) if mean is None else mean.to(state.coefficients)
 
 
 def solve_bounded(
