@@ -31,9 +31,9 @@ from lifemask.evaluation.correspondence import head_to_ict
 from lifemask.evaluation.ict_faces.sets import TestFaces
 from lifemask.fitting.config import FitConfig
 from lifemask.fitting.fit import FaceFitter
-from lifemask.fitting.prediction import predicted_embedding
 from lifemask.geometry.viewpoints import viewpoint_of
 from lifemask.io.images import read_photo
+from lifemask.morphable.covered import predicted_embedding
 from lifemask.morphable.explained_face import PredictedLandmarks
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception import FacePerception

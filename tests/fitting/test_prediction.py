@@ -13,7 +13,6 @@ from lifemask.fitting.prediction import (
     IRISES,
     SHARES,
     blend_landmarks,
-    predicted_embedding,
     predicted_targets,
     prediction_share,
     state_from_prediction,
@@ -22,6 +21,7 @@ from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.rotations import matrix_from_yaw_pitch_roll
 from lifemask.geometry.viewpoints import Viewpoint, camera_of, viewpoint_of
+from lifemask.morphable.covered import predicted_embedding
 from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation

@@ -41,7 +41,6 @@ from lifemask.fitting.photometric import (
 )
 from lifemask.fitting.prediction import (
     blend_landmarks,
-    predicted_embedding,
     predicted_targets,
     state_from_prediction,
     with_predicted_landmarks,
@@ -52,6 +51,7 @@ from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.precision import single_precision
 from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.covered import covered_vertices, predicted_embedding
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
@@ -294,6 +294,7 @@ class FaceFitter:
             points=points,
             targets=targets,
             priors=priors,
+            covered=None if start is None else covered_vertices(self.model, start),
         )
 
     def _fit_landmarks(self, task: "_FitTask", prediction: ExplainedFace | None) -> PoseAndShape:
@@ -350,7 +351,9 @@ class FaceFitter:
             return make_level(crop.linear, blur_pixels, crop.corner, crop.scale)
 
         def visible(at: PoseAndShape) -> Float[Tensor, "S"]:
-            return visibility(at, self.patch, self.model, task.observation, task.principal_point)
+            return visibility(
+                at, self.patch, self.model, task.observation, task.principal_point, task.covered
+            )
 
         seen = PatchInPhoto(self.patch, blurred(COARSE_BLUR), task.principal_point, visible(state))
         appearance, colour_error = initial_appearance(state, seen), 0.0
@@ -449,6 +452,8 @@ class _FitTask:
     """Image points that the dense landmarks should reach."""
     priors: FittingPriors
     """Priors on camera, identity and expression."""
+    covered: Float[Tensor, "V"] | None
+    """Probability that something hides each vertex; None if unknown."""
 
     @property
     def landmarks(self) -> Float[Tensor, "478 3"]:

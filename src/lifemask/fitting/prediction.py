@@ -72,25 +72,6 @@ def blend_landmarks(
     )
 
 
-def predicted_embedding(model: MorphableModel) -> LandmarkEmbedding:
-    """Return the 478 dense and 200 surface points of a model as one set.
-
-    Raises:
-        ValueError: the model lacks these points.
-    """
-    sets = [points for points in (model.dense478, model.surface200) if points is not None]
-    if len(sets) < 2:
-        raise ValueError(
-            "This head has no dense and surface points, so predicted landmarks cannot be fitted. "
-            "Use the default head, or a system without landmarks."
-        )
-    return LandmarkEmbedding(
-        torch.cat([points.triangle_index for points in sets]),
-        torch.cat([points.barycentric for points in sets]),
-        torch.cat([points.weight for points in sets]),
-    )
-
-
 def predicted_targets(
     landmarks: PredictedLandmarks, *, factor: float, least_sigma: float
 ) -> LandmarkTargets:

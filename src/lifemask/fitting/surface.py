@@ -111,8 +111,18 @@ def visibility(
     model: MorphableModel,
     observation: FaceObservation,
     principal_point: Float[Tensor, "2"],
+    covered: Float[Tensor, "V"] | None = None,
 ) -> Float[Tensor, "S"]:
-    """Return for each sample, 0 to 1, whether it is visible skin: facing the camera, not covered."""
+    """Return for each sample, 0 to 1, whether it is visible skin: facing the camera, not covered.
+
+    Args:
+        state: pose and shape of the face.
+        patch: its samples.
+        model: its head.
+        observation: of the photo; its segmentation tells skin.
+        principal_point: of the photo's camera, pixels.
+        covered: probability that something hides each vertex; None if unknown.
+    """
     posed, _ = posed_points(state, patch.points)
     image_points, _ = projected_points(posed, state.focal_pixels)
     depth = posed[:, 2:]
@@ -126,4 +136,6 @@ def visibility(
     columns, rows = (fitted[: patch.samples].long().clamp(0, resolution - 1)).unbind(-1)
     seen = depth[: patch.samples, 0] < nearest[rows, columns] + _DEPTH_MARGIN
     skin = skin_probability(observation, image_points[: patch.samples] + principal_point.to(depth))
+    if covered is not None:
+        skin = skin * (1 - covered[patch.vertex_index[: patch.samples]]).to(skin)
     return seen.float() * facing(state, patch).float() * skin

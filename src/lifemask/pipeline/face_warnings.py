@@ -15,6 +15,7 @@ from torch import Tensor
 from lifemask.fitting.fit import FaceFit
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.io.colour import block_means, srgb_from_linear
+from lifemask.morphable.covered import covered_vertices
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
 from lifemask.perception.photo_segments import skin_probability
@@ -188,4 +189,7 @@ def _hidden_share(
     size = seen.new_tensor([pixels.shape[1], pixels.shape[0]])
     inside = ((seen >= 0) & (seen <= size)).all(-1)
     skin = skin_probability(observation, seen)
+    covered = covered_vertices(model, fit.face)
+    if covered is not None:
+        skin = skin * (1 - covered[shown])
     return 1 - float((skin * inside).mean())

@@ -16,6 +16,7 @@ from lifemask.geometry.meshes import Mesh
 from lifemask.io.images import Photo
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.contour import fixed_landmarks68, outline_landmarks68
+from lifemask.morphable.covered import covered_share
 from lifemask.morphable.explained_face import ExplainedFace, UVMap
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
@@ -69,9 +70,10 @@ class ReconstructedHead:
 
     @property
     def confidence(self) -> float:
-        """0 to 1: how far pose and shape can be trusted; low on profiles and hidden faces."""
+        """0 to 1: how far pose and shape can be trusted; low on profiles and covered faces."""
         agreement = float(np.exp(-((self.fit.landmark_error / 0.05) ** 2)))
-        return float(self.observation.presence) * agreement
+        seen = 1 - covered_share(self.model, self.face)
+        return float(self.observation.presence) * agreement * seen
 
     @cached_property
     def warnings(self) -> tuple[FaceWarning, ...]:

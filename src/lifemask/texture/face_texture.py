@@ -12,6 +12,7 @@ from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.meshes import Mesh
 from lifemask.io.colour import pixels_from_image
 from lifemask.morphable.albedo import AlbedoModel
+from lifemask.morphable.covered import covered_vertices
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.head_surface import opaque_mesh
 from lifemask.morphable.model import MorphableModel
@@ -167,7 +168,7 @@ def _base_texture(
     model_log = albedo_model.texture(coefficients).clamp(min=DARKEST).log()
     model_log = resized(model_log, atlas.size)
 
-    skin = photo_skin(photo, mesh, observation, atlas)
+    skin = photo_skin(photo, mesh, observation, atlas, covered=covered_vertices(model, face))
     log_shading = fitted_log_shading(face, model, skin.weight, atlas)
     seen = separate_light(skin, log_shading, model_log, atlas)
     completed = complete_skin(seen, atlas)

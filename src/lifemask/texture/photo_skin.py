@@ -17,6 +17,9 @@ from lifemask.texture.head_photo import HeadPhoto
 _BORDER_MILLIMETRES = 2.5
 """Skin this near to hair, background or hidden texels is not used."""
 
+_COVERED = 0.35
+"""Skin counts less from this probability on that something hides it."""
+
 
 @dataclass(frozen=True)
 class PhotoSkin:
@@ -29,17 +32,23 @@ class PhotoSkin:
     weight: Float[Tensor, "R R"]
     """How far each texel is visible and segmented as skin, 0 to 1."""
     not_skin: Float[Tensor, "R R"]
-    """Probability of a class other than skin, 0 where hidden."""
+    """Probability of something other than this face's skin, 0 where the head hides itself."""
 
 
 def photo_skin(
-    photo: HeadPhoto, mesh: Mesh, observation: FaceObservation, atlas: Atlas
+    photo: HeadPhoto,
+    mesh: Mesh,
+    observation: FaceObservation,
+    atlas: Atlas,
+    *,
+    covered: Float[Tensor, "V"] | None = None,
 ) -> PhotoSkin:
     """Unwrap the photo and weight each texel by the probability that it shows skin.
 
     Args:
         mesh: the head as in the photo.
         observation: the photo's measurements; without a segmentation, all is taken for skin.
+        covered: probability that something hides each vertex; None if unknown.
     """
     fragments, scale = atlas.fragments, atlas.texels_per_millimetre
     unwrapped = unwrap_photo(photo.image, mesh, photo.camera, fragments)
@@ -49,8 +58,14 @@ def photo_skin(
     facing = ((unwrapped.cosine - 0.15) / 0.35).clamp(0, 1)
     skin = (((segments[2] + segments[3]) - 0.5) * 3).clamp(0, 1)
     # Borders of the segmentation err by millimetres, and hair shades the skin beside it.
+    not_skin = 1 - segments[2] - segments[3]
+    if covered is not None:
+        # A hand is skin too, but it is not the skin of this face.
+        hidden = interpolate(covered[:, None], mesh.triangles, fragments)[0]
+        skin = skin * (1 - ((hidden - _COVERED) / 0.3).clamp(0, 1))
+        not_skin = torch.maximum(not_skin, hidden)
     weight = eroded(unwrapped.visibility * skin, _BORDER_MILLIMETRES * scale) * facing * atlas.skin
     # The rasteriser's snap can move barycentric weights, and so regions, outside [0, 1].
     weight = torch.minimum(weight, gaussian_blur(weight[None], 2.5)[0]).clamp(0, 1) ** 1.5
-    not_skin = (1 - segments[2] - segments[3]) * (unwrapped.visibility > 0.5) * atlas.skin
+    not_skin = not_skin * (unwrapped.visibility > 0.5) * atlas.skin
     return PhotoSkin(unwrapped, segments, weight, not_skin)
