@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lifemask.data.augmentation import augmented, cut, occluded, random_frames, reframed
+from lifemask.data import occlusion
+from lifemask.data.augmentation import augmented, cut, random_frames, reframed
 from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch
 from lifemask.data.compression import compressed
@@ -23,6 +24,7 @@ from lifemask.data.mirroring import (
     mirrored_face,
 )
 from lifemask.data.mixture import generator_for
+from lifemask.data.occlusion import occluded
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
 from lifemask.geometry.tensors import map_tensors, named_tensors
 from lifemask.io.colour import linear_from_srgb
@@ -192,6 +194,19 @@ def test_patches_hide_points_and_skin_but_keep_landmarks(faces: FaceBatch) -> No
     # A patch may by chance look like what it hides.
     assert float((hidden.skin - faces.skin)[~changed].abs().mean()) < 0.02
     assert torch.equal(hidden.landmarks478_weight, faces.landmarks478_weight)
+
+
+def test_a_hand_has_about_the_colour_of_the_skin(
+    faces: FaceBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(occlusion, "HANDS", 1.0)
+    hidden = occluded(faces, 1.0, torch.Generator().manual_seed(7))
+    away = []
+    for before, after, skin in zip(faces.photo, hidden.photo, faces.skin, strict=True):
+        changed = (after - before).abs().sum(0) > 0.05
+        hue = [c / c.sum() for c in (after[:, changed].mean(-1), before[:, skin > 0.5].mean(-1))]
+        away.append(float((hue[0] - hue[1]).abs().sum()))
+    assert max(away) < 0.25
 
 
 def test_what_lies_beyond_a_cut_repeats_the_border_or_is_black_and_is_not_visible(

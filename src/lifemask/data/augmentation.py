@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch, FaceTruth
 from lifemask.data.compression import compressed
 from lifemask.data.mirroring import mirrored_batch
+from lifemask.data.occlusion import hidden_truth, occluded, random_rows
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.tensors import map_tensors, named_tensors
 from lifemask.io.colour import linear_from_srgb, srgb_from_linear
@@ -115,43 +116,6 @@ def reframed(batch: FaceBatch, frame: FaceFrame, size: int | None = None) -> Fac
     )
 
 
-def occluded(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch:
-    """Return the batch with soft patches in front of a share of faces; points behind are hidden.
-
-    A patch shows a part of another photo of the batch, or one colour with uneven light. Landmarks
-    keep their weights, because their position is still known.
-    """
-    photo = batch.photo
-    count, _, height, width = photo.shape
-    rows = _rows(count, share, generator).to(photo.device)
-    if not len(rows):
-        return batch
-
-    def even(*shape: int) -> Tensor:
-        return torch.rand(len(rows), *shape, generator=generator).to(photo.device)
-
-    centre, radius, angle = even(2), 0.08 + 0.17 * even(2), even() * math.pi
-    steps_y, steps_x = (
-        (torch.arange(side, device=photo.device) + 0.5) / side for side in (height, width)
-    )
-    grid = torch.stack(torch.meshgrid(steps_x, steps_y, indexing="xy"), -1).flatten(0, 1)
-    local = turn(grid - centre[:, None], -angle) / radius[:, None]
-    # Between an ellipse (2) and a rounded rectangle (8).
-    power = 2 * 4 ** even()[:, None]
-    distance = local.abs().pow(power[..., None]).sum(-1).pow(1 / power)
-    cover = ((1.05 - distance) / 0.1).clamp(0, 1).unflatten(1, (height, width))
-    uneven = F.interpolate(even(1, 3, 3), (height, width), mode="bicubic", align_corners=False)
-    plain = even(3, 1, 1) * (0.5 + uneven).clamp(min=0.1)
-    other = photo[(rows + 1) % count].flip(-2) if count > 1 else plain
-    filling = torch.where((even() < 0.5)[:, None, None, None], plain, other).clamp(0, 1)
-    return replace(
-        batch,
-        photo=photo.index_copy(0, rows, torch.lerp(photo[rows], filling, cover.unsqueeze(1))),
-        skin=batch.skin.index_copy(0, rows, batch.skin[rows] * (1 - cover)),
-        truth=_hidden(batch, rows, cover),
-    )
-
-
 def cut(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch:
     """Return the batch; a share of the photos now ends inside the frame, like tight portraits.
 
@@ -159,7 +123,7 @@ def cut(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch
     Landmarks keep their weights; points that are cut off are not visible.
     """
     count, _, height, width = batch.photo.shape
-    rows = _rows(count, share, generator).to(batch.photo.device)
+    rows = random_rows(count, share, generator).to(batch.photo.device)
     if not len(rows):
         return batch
     photo = batch.photo[rows]
@@ -183,7 +147,7 @@ def cut(batch: FaceBatch, share: float, generator: torch.Generator) -> FaceBatch
         batch,
         photo=batch.photo.index_copy(0, rows, photo),
         skin=batch.skin.index_copy(0, rows, batch.skin[rows] * kept),
-        truth=_hidden(batch, rows, 1 - kept),
+        truth=hidden_truth(batch, rows, 1 - kept),
     )
 
 
@@ -216,7 +180,7 @@ def photographed(batch: FaceBatch, strength: Augmentation, generator: torch.Gene
     if strength.gamma:
         exponent = torch.exp((even(1, 1, 1) * 2 - 1) * math.log1p(strength.gamma))
         photo = photo.clamp(min=1e-6) ** exponent
-    rows = _rows(count, strength.grey, generator).to(photo.device)
+    rows = random_rows(count, strength.grey, generator).to(photo.device)
     if len(rows):
         weights = photo.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]
         grey = (photo[rows] * weights).sum(1, True).expand(-1, 3, -1, -1)
@@ -257,30 +221,6 @@ def _damaged(
     if chosen.any():
         seen[chosen] = compressed(seen[chosen], quality[rows].to(device)[chosen])
     return photo.index_copy(0, rows.to(device), linear_from_srgb(seen))
-
-
-def _rows(count: int, share: float, generator: torch.Generator) -> Int[Tensor, "R"]:
-    """Return the numbers of a random share of `count` rows."""
-    return torch.nonzero(torch.rand(count, generator=generator) < share).squeeze(-1)
-
-
-def _hidden(
-    batch: FaceBatch, rows: Int[Tensor, "R"], cover: Float[Tensor, "R H W"]
-) -> FaceTruth | None:
-    """Return the truth of a batch after something covers parts of some rows."""
-    truth = batch.truth
-    if truth is None:
-        return None
-
-    def seen(visible: Bool[Tensor, "N K"], points: Float[Tensor, "N K 2"]) -> Bool[Tensor, "N K"]:
-        return visible.index_copy(0, rows, visible[rows] & ~_under(points[rows], cover))
-
-    return replace(
-        truth,
-        visible68=seen(truth.visible68, batch.landmarks68),
-        visible478=seen(truth.visible478, batch.landmarks478),
-        visible200=seen(truth.visible200, truth.surface200),
-    )
 
 
 def _partly_mirrored(batch: FaceBatch, rows: Int[Tensor, "R"]) -> FaceBatch:
@@ -350,16 +290,6 @@ def _sampled(
     """Return images at the points of a grid, 0 outside; use `nearest` if values must not mix."""
     mode = "nearest" if nearest else "bilinear"
     return F.grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
-
-
-def _under(points: Float[Tensor, "N K 2"], cover: Float[Tensor, "N H W"]) -> Bool[Tensor, "N K"]:
-    """Return which points lie behind a patch."""
-    height, width = cover.shape[-2:]
-    places = points.nan_to_num(-1).floor().long()
-    x, y = places.unbind(-1)
-    inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-    index = y.clamp(0, height - 1) * width + x.clamp(0, width - 1)
-    return inside & (cover.flatten(1).gather(1, index) > 0.5)
 
 
 def _blurred(
