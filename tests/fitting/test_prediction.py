@@ -9,6 +9,7 @@ from fitting.toy import project
 
 from lifemask.fitting.config import FitConfig
 from lifemask.fitting.fit import FaceFitter
+from lifemask.fitting.landmark_fit import FittingPriors
 from lifemask.fitting.prediction import (
     IRISES,
     SHARES,
@@ -16,6 +17,7 @@ from lifemask.fitting.prediction import (
     predicted_targets,
     prediction_share,
     state_from_prediction,
+    without_hidden_eyes,
 )
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight
@@ -169,3 +171,23 @@ def test_predicted_landmarks_need_a_head_that_has_them(face: FaceReconstruction)
     bare._landmark_fields["surface200"] = False
     with pytest.raises(ValueError, match="surface points"):
         predicted_embedding(bare)
+
+
+def test_the_lids_of_a_hidden_eye_are_not_guessed(face: FaceReconstruction) -> None:
+    model = face.model
+    landmarks = predicted(face, face.fit.face)
+    targets = predicted_targets(landmarks, factor=1.0, least_sigma=0.1)
+    names = list(model.expression_names)
+    blinks = [names.index("eyeBlinkLeft"), names.index("eyeBlinkRight")]
+    expected = torch.full((len(names),), 0.7, dtype=torch.float64)
+    priors = FittingPriors(expected, torch.full((len(names),), 0.2))
+    covered = ((model.regions["eyes"] > 0.3) & (model.mean[:, 0] > 0)).float()
+    fitted, known = without_hidden_eyes(targets, priors, covered, model)
+    assert known.expression_mean[blinks].tolist() == [0.0, 0.7]
+    lost = (targets.whitening != 0).any(-1).any(-1) & (fitted.whitening == 0).all(-1).all(-1)
+    places = predicted_embedding(model).points(model.mean, model.triangles)[lost]
+    assert 20 < len(places) < 60
+    assert places[:, 0].min().item() > 0
+    same, unchanged = without_hidden_eyes(targets, priors, torch.zeros_like(covered), model)
+    assert torch.equal(same.whitening, targets.whitening)
+    assert torch.equal(unchanged.expression_mean, expected)

@@ -44,6 +44,7 @@ from lifemask.fitting.prediction import (
     predicted_targets,
     state_from_prediction,
     with_predicted_landmarks,
+    without_hidden_eyes,
 )
 from lifemask.fitting.stated_focal import NEAREST_METRES, focal_contradiction
 from lifemask.fitting.surface import photo_crop, surface_patch, visibility
@@ -265,6 +266,7 @@ class FaceFitter:
             distance_log_sigma=config.distance_log_sigma,
             focal_pixels=focal_pixels,
         )
+        covered = None if start is None else covered_vertices(self.model, start)
         if start is not None and start.landmarks is not None:
             points = self.predicted_points
             priors = replace(
@@ -280,6 +282,8 @@ class FaceFitter:
                 factor=config.predicted_sigma_factor,
                 least_sigma=size * config.predicted_least_sigma,
             )
+            if covered is not None:
+                targets, priors = without_hidden_eyes(targets, priors, covered, self.model)
             certainty = targets.whitening[:, 0, 0]
             sigma = 1 / (float(certainty[certainty > 0].median()) * size)
         else:
@@ -294,7 +298,7 @@ class FaceFitter:
             points=points,
             targets=targets,
             priors=priors,
-            covered=None if start is None else covered_vertices(self.model, start),
+            covered=covered,
         )
 
     def _fit_landmarks(self, task: "_FitTask", prediction: ExplainedFace | None) -> PoseAndShape:

@@ -14,8 +14,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lifemask.fitting.landmark_fit import LandmarkTargets, LinearPoints, PoseAndShape
+from lifemask.fitting.landmark_fit import (
+    FittingPriors,
+    LandmarkTargets,
+    LinearPoints,
+    PoseAndShape,
+)
 from lifemask.geometry.viewpoints import Viewpoint, camera_of, viewpoint_of
+from lifemask.morphable.covered import predicted_embedding
 from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks
 from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
@@ -28,6 +34,10 @@ SHARE_ANGLES_DEGREES = (0.0, 30.0, 60.0, 90.0)
 """Angles between the head and the line of sight."""
 SHARES = (0.15, 0.4, 0.65, 0.9)
 """Weight of the predicted landmarks at these angles; linear in between."""
+
+
+HIDDEN_EYE = 0.5
+"""An eye is hidden if something covers its lids with this probability on the mean."""
 
 
 def prediction_share(prediction: ExplainedFace) -> float:
@@ -88,6 +98,38 @@ def predicted_targets(
     whitening = torch.eye(2, dtype=torch.float64) / sigma[:, None, None]
     whitening[IRISES] = 0  # Iris points determine the gaze, not the shape.
     return LandmarkTargets(landmarks.points.double(), whitening)
+
+
+def without_hidden_eyes(
+    targets: LandmarkTargets,
+    priors: FittingPriors,
+    covered: Float[Tensor, "V"],
+    model: MorphableModel,
+) -> tuple[LandmarkTargets, FittingPriors]:
+    """Return targets and priors of a fit that does not guess the lids of eyes which something hides.
+
+    What a network predicts behind dark lenses is often a half-closed eye. There the lids get no
+    targets, and open, relaxed eyes are expected.
+
+    Args:
+        targets: the 678 predicted landmarks.
+        priors: their expected expression changes.
+        covered: probability that something hides each vertex.
+        model: the head.
+    """
+    embedding = predicted_embedding(model)
+    whitening, expected = targets.whitening.clone(), priors.expression_mean.clone()
+    columns = torch.stack([covered, model.regions["eyes"], model.mean[:, 0]], -1)
+    hidden, lids, x = embedding.points(columns, model.triangles).unbind(-1)
+    for side, rows in (("Left", (lids > 0.5) & (x > 0)), ("Right", (lids > 0.5) & (x < 0))):
+        if float(hidden[rows].mean()) > HIDDEN_EYE:
+            whitening[rows] = 0
+            names = [f"{start}{side}" for start in ("eyeBlink", "eyeSquint", "eyeWide")]
+            expected[[model.expression_names.index(name) for name in names]] = 0
+    return (
+        LandmarkTargets(targets.points, whitening),
+        replace(priors, expression_mean=expected),
+    )
 
 
 def with_predicted_landmarks(
