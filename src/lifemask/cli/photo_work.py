@@ -54,12 +54,16 @@ def load_reconstructor(options: ReconstructOptions) -> Reconstructor:
     import torch
 
     from lifemask.pipeline.reconstructor import FaceReconstructor
+    from lifemask.systems.registry import DEFAULT_SYSTEM
 
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return FaceReconstructor.from_pretrained(
-        quality=options.quality, device=device, texture_size=options.texture_size
+        quality=options.quality,
+        device=device,
+        texture_size=options.texture_size,
+        system=options.system or DEFAULT_SYSTEM,
     )
 
 

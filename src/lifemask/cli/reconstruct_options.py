@@ -17,6 +17,8 @@ class ReconstructOptions:
     """Folder for the results; created if needed."""
     quality: Literal["fast", "full"] = "full"
     """fast fits the shape to landmarks only; full also fits it to the colours of the photo."""
+    system: str | None = None
+    """The system that predicts each face before the fit; default: dense_landmarks."""
     format: str = "glb"
     """Mesh formats, separated by commas: glb, obj, ply, usdz. usdz needs the extra `usd`."""
     faces: Literal["all", "largest"] = "all"

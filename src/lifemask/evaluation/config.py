@@ -15,11 +15,11 @@ class EvaluationConfig:
     """How to run the benchmarks."""
 
     systems: tuple[str, ...] = (
-        *("direct_regression_fit", "fit", "direct_regression"),
+        *("fit", "dense_landmarks", "direct_regression_fit", "direct_regression", "plain_fit"),
         *("3ddfa_v2", "landmarks", "mean_face"),
     )
     """Systems to evaluate: names, or folders of predictions that any program wrote as `.npz`.
-    `lifemask reconstruct` uses `direct_regression_fit`."""
+    `fit` is what `lifemask reconstruct` does."""
 
     data: Path | None = None
     """Folder that holds `dev/`, or for aflw2000 the folder of that data set; default: the environment

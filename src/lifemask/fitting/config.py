@@ -18,7 +18,7 @@ class FitConfig:
     """Standard deviation of a dense landmark, as a share of the face's size."""
     expression_sigma: float = 0.5
     """Standard deviation of expression weights around the blendshape scores."""
-    predicted_sigma_factor: float = 4.0
+    predicted_sigma_factor: float = 1.5
     """Factor on predicted standard deviations: neighbouring points err in common, so together they
     say less than their number suggests."""
     predicted_least_sigma: float = 0.004

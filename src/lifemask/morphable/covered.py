@@ -1,7 +1,11 @@
 """What lies before a face: vertices that face the camera, but whose landmarks are predicted hidden."""
 
+from dataclasses import dataclass
+from functools import lru_cache
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from lifemask.geometry.meshes import vertex_normals
@@ -49,18 +53,18 @@ def covered_vertices(model: MorphableModel, face: ExplainedFace) -> Float[Tensor
     landmarks = face.landmarks
     if landmarks is None or landmarks.visible is None:
         return None
-    embedding = predicted_embedding(model)
+    near = _neighbours(id(model), model)
     vertices = model.vertices(face.coefficients)
     normals = vertex_normals(vertices, model.triangles)
-    places = embedding.points(torch.stack([vertices, normals, model.mean]), model.triangles)
+    places = near.embedding.points(torch.stack([vertices, normals]), model.triangles)
     counts = (_cosine(face, places[0], places[1]) > _FACING).to(vertices)
     counts[_IRISES] = 0
-    count = len(landmarks.visible)
-    distance = torch.cdist(model.mean, places[2, :count]) / _REACH_METRES
-    share = torch.exp(-0.5 * distance.square()) * counts[:count]
+    counts[len(landmarks.visible) :] = 0
+    hidden = torch.zeros_like(counts)
+    hidden[: len(landmarks.visible)] = 1 - landmarks.visible
+    share = near.share * counts[near.index]
     total = share.sum(-1)
-    hidden = share @ (1 - landmarks.visible)
-    return hidden / total.clamp(min=1e-6) * total.clamp(max=1)
+    return (share * hidden[near.index]).sum(-1) / total.clamp(min=1e-6) * total.clamp(max=1)
 
 
 def covered_share(model: MorphableModel, face: ExplainedFace) -> float:
@@ -77,6 +81,24 @@ def covered_share(model: MorphableModel, face: ExplainedFace) -> float:
     shown = _cosine(face, vertices, vertex_normals(vertices, model.triangles)) > _FACING
     shown &= model.regions["face"] > 0.5
     return float(covered[shown].mean()) if bool(shown.any()) else 0.0
+
+
+@dataclass(frozen=True)
+class _Neighbours:
+    """The landmarks near each vertex of the mean head."""
+
+    embedding: LandmarkEmbedding
+    index: Int[Tensor, "V 8"]
+    share: Float[Tensor, "V 8"]
+
+
+@lru_cache(maxsize=4)
+def _neighbours(key: int, model: MorphableModel) -> _Neighbours:
+    embedding = predicted_embedding(model)
+    places = embedding.points(model.mean, model.triangles).numpy()
+    distance, index = KDTree(places).query(model.mean.numpy(), k=8)
+    share = torch.from_numpy(distance).float() / _REACH_METRES
+    return _Neighbours(embedding, torch.from_numpy(index), torch.exp(-0.5 * share.square()))
 
 
 def _cosine(

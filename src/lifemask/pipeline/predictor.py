@@ -34,6 +34,9 @@ width and height: the median over such photos."""
 TRUST_CHANGE = 0.03
 """Frame change at which a prediction counts a quarter of one that keeps its frame."""
 
+LARGE_CHANGE = 0.08
+"""Frame change from which on a face is predicted again, in its own frame."""
+
 
 @dataclass(frozen=True)
 class SystemPredictor:
@@ -43,7 +46,7 @@ class SystemPredictor:
     usual frame of such photos is tried too, as landmarks of profiles are often wrong. Each frame is
     predicted twice, as it is and mirrored, and the predictions are averaged. A prediction whose own
     frame differs from the frame that it was given counts less: a network that finds no face in its
-    frame does not predict one there.
+    frame does not predict one there. A face that lies elsewhere is predicted again, in its own frame.
     """
 
     system: System
@@ -64,14 +67,26 @@ class SystemPredictor:
         frames = [face_frame(observation.landmarks478)]
         if observation.score == 0:
             frames.append(whole_photo_frame(pixels.shape[0], pixels.shape[1]))
-        predictions: list[ExplainedFace] = []
-        weights: list[float] = []
-        for frame in frames:
-            for prediction in self.predict_frame(pixels, frame, observation):
-                change = frame_change(frame, face_frame(self.dense_points(prediction)))
-                predictions.append(map_tensors(lambda t: t.unsqueeze(0), prediction))
-                weights.append((TRUST_CHANGE + change) ** -2)
-        return average_faces(joined(predictions), torch.tensor(weights))
+        found = [self._weighed(pixels, frame, observation) for frame in frames]
+        face = _average([pair for pairs in found for pair in pairs])
+        own = face_frame(self.dense_points(face))
+        if min(frame_change(frame, own) for frame in frames) <= LARGE_CHANGE:
+            return face
+        # A network sees best what lies in its frame as in its training.
+        return _average(self._weighed(pixels, own, observation))
+
+    def _weighed(
+        self, pixels: UInt8[np.ndarray, "H W 3"], frame: FaceFrame, observation: FaceObservation
+    ) -> list[tuple[ExplainedFace, float]]:
+        """Return the two predictions of a frame, and how much each counts."""
+        return [
+            (
+                prediction,
+                (TRUST_CHANGE + frame_change(frame, face_frame(self.dense_points(prediction))))
+                ** -2,
+            )
+            for prediction in self.predict_frame(pixels, frame, observation)
+        ]
 
     def dense_points(self, face: ExplainedFace) -> Float[Tensor, "478 2"]:
         """Return where the dense points of a face are seen, in pixels."""
@@ -109,6 +124,11 @@ class SystemPredictor:
             face_in_photo(found[0], frame, size, image_size),
             face_in_photo(mirrored_face(found[1], size), frame, size, image_size),
         )
+
+
+def _average(weighed: list[tuple[ExplainedFace, float]]) -> ExplainedFace:
+    faces = [map_tensors(lambda t: t.unsqueeze(0), face) for face, _ in weighed]
+    return average_faces(joined(faces), torch.tensor([weight for _, weight in weighed]))
 
 
 def face_in_photo(

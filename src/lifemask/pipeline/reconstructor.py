@@ -23,7 +23,7 @@ from lifemask.perception.photo_segments import with_trusted_segmentation
 from lifemask.pipeline.predictor import SystemPredictor
 from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.pipeline.sight_view import SightView, sight_view
-from lifemask.systems.registry import load_system
+from lifemask.systems.registry import DEFAULT_SYSTEM, load_system
 from lifemask.texture.face_texture import check_resolution, face_texture
 
 Faces = Literal["all", "largest"]
@@ -90,7 +90,7 @@ class FaceReconstructor:
         quality: Quality = "full",
         device: str | torch.device = "cpu",
         texture_size: int | None = None,
-        system: str = "direct_regression",
+        system: str = DEFAULT_SYSTEM,
         refine: bool = True,
     ) -> "FaceReconstructor":
         """Load the default head and the networks that ship with the package.

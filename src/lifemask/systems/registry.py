@@ -25,6 +25,9 @@ SYSTEMS: dict[str, str] = {
 that name, and `RECIPES`: functions without arguments. Their names are the names of the recipes, and
 start with the name of the system."""
 
+DEFAULT_SYSTEM = "dense_landmarks"
+"""The system from whose predictions `lifemask reconstruct` starts."""
+
 _FORMER_RECIPES = {"direct_regression_profiled": "direct_regression_rerendered"}
 
 

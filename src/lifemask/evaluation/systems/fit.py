@@ -70,7 +70,7 @@ class FitSystem:
         version = code_fingerprint(__name__)
         if predictor is not None:
             version += f"-{weights_digest(predictor.system)}"
-        name = "fit" if system is None else f"{system}_fit"
+        name = "plain_fit" if system is None else f"{system}_fit"
         model = MorphableModel.from_pretrained()
         return cls(name, FacePerception.from_pretrained(), model, predictor, version)
 

@@ -25,6 +25,13 @@ def _mean_face(development: Path) -> System:
 
 def _fit(development: Path) -> System:
     from lifemask.evaluation.systems.fit import FitSystem
+    from lifemask.systems.registry import DEFAULT_SYSTEM
+
+    return FitSystem.load(DEFAULT_SYSTEM)
+
+
+def _plain_fit(development: Path) -> System:
+    from lifemask.evaluation.systems.fit import FitSystem
 
     return FitSystem.load()
 
@@ -43,6 +50,7 @@ def _three_ddfa(development: Path) -> StoredOutputs:
 
 _BUILDERS: dict[str, Callable[[Path], System | StoredOutputs]] = {
     "fit": _fit,
+    "plain_fit": _plain_fit,
     "landmarks": _landmarks,
     "mean_face": _mean_face,
     "3ddfa_v2": _three_ddfa,
