@@ -103,7 +103,7 @@ class Bench:
     """What all cases use."""
 
     reconstructor: FaceReconstructor
-    """Quality of all fits."""
+    """Finds and fits all faces."""
     face: FaceReconstruction
     """The first portrait; its head is drawn."""
     folder: Path
@@ -198,6 +198,7 @@ def tiles(bench: Bench, *, count: int = 30, portraits: Sequence[int] = PORTRAITS
             middle = head.observation.landmarks478[:468, :2].mean(0)
             if ((middle >= low) & (middle < low + side)).all():
                 pairs.append((head, alone[number], corner))
+    yield Row.equal(made, "faces in their places", len(pairs), count)
     yield from _same_head(bench, made, pairs)
 
 
@@ -383,6 +384,10 @@ def calls(bench: Bench) -> Iterator[Row]:
     except ValueError as error:
         message = str(error)
     yield Row.holding('quality="ultra"', "message", message, "Known: fast, full")
+    # The photo decides the size of the texture, as it usually does.
+    parts = bench.reconstructor
+    usual = FaceReconstructor(parts.perception, parts.predictor, parts.fitter)
+    face = usual.reconstruct(face.photo, face.observation)
     stored = pickle.dumps(face)
     yield Row.at_most("pickled face", "megabytes", len(stored) / 1e6, MOST_PICKLE_BYTES / 1e6)
     same = pickle.loads(stored).to_json_dict() == face.to_json_dict()
