@@ -47,6 +47,19 @@ def reconstructor() -> "FaceReconstructor":
 
 
 @pytest.fixture(scope="session")
+def fast_reconstructor(reconstructor: "FaceReconstructor") -> "FaceReconstructor":
+    """Return the recipe of quality `fast`, with the same networks and head."""
+    from lifemask.fitting.config import FitConfig
+    from lifemask.fitting.fit import FaceFitter
+    from lifemask.pipeline.reconstructor import FaceReconstructor
+
+    fitter = FaceFitter(reconstructor.model, FitConfig.preset("fast"))
+    return FaceReconstructor(
+        reconstructor.perception, reconstructor.predictor, fitter, texture_size=512
+    )
+
+
+@pytest.fixture(scope="session")
 def face(reconstructor: "FaceReconstructor", samples: Path) -> "FaceReconstruction":
     """Return a sample portrait, reconstructed once; nothing may change it."""
     (face,) = reconstructor(samples / "portrait_1.jpg")

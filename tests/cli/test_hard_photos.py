@@ -12,11 +12,6 @@ from lifemask.cli.main import main
 from lifemask.pipeline.reconstructor import FaceReconstructor
 
 
-@pytest.fixture(scope="module")
-def quick() -> FaceReconstructor:
-    return FaceReconstructor.from_pretrained(quality="fast", texture_size=512)
-
-
 @pytest.fixture
 def portrait(samples: Path) -> Image.Image:
     with Image.open(samples / "portrait_1.jpg") as picture:
@@ -26,13 +21,13 @@ def portrait(samples: Path) -> Image.Image:
 def reports(
     photos: dict[str, Image.Image],
     folder: Path,
-    quick: FaceReconstructor,
+    fast_reconstructor: FaceReconstructor,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     *options: str,
 ) -> tuple[int, dict[str, dict[str, object]]]:
     """Run the command on the pictures; return its exit code and its report of each."""
-    monkeypatch.setattr(photo_work, "load_reconstructor", lambda options: quick)
+    monkeypatch.setattr(photo_work, "load_reconstructor", lambda options: fast_reconstructor)
     for name, picture in photos.items():
         picture.save(folder / f"{name}.png")
     paths = [str(folder / f"{name}.png") for name in photos]
@@ -41,18 +36,19 @@ def reports(
     return code, dict(zip(photos, lines, strict=True))
 
 
-def test_face_cut_by_the_border_is_completed(
+def test_face_cut_by_the_border_is_completed_with_a_warning(
     tmp_path: Path,
     portrait: Image.Image,
-    quick: FaceReconstructor,
+    fast_reconstructor: FaceReconstructor,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     width, height = portrait.size
     cut = {"cut": portrait.crop((width // 2, 0, width, height))}
-    code, report = reports(cut, tmp_path, quick, monkeypatch, capsys)
-    assert code == 0, report
+    code, report = reports(cut, tmp_path, fast_reconstructor, monkeypatch, capsys, "--strict")
+    assert code == 4, report
     document = json.loads((tmp_path / "out" / "cut.json").read_text())
+    assert [warning["reason"] for warning in document["warnings"]] == ["hidden"]
     x = np.array(document["landmarks68"])[:, 0]
     assert x.min() < 0, "the half that is not seen lies outside the photo"
     assert (tmp_path / "out" / "cut.glb").stat().st_size > 100_000
@@ -61,7 +57,7 @@ def test_face_cut_by_the_border_is_completed(
 def test_photos_without_a_usable_face_say_what_to_try(
     tmp_path: Path,
     portrait: Image.Image,
-    quick: FaceReconstructor,
+    fast_reconstructor: FaceReconstructor,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -69,7 +65,9 @@ def test_photos_without_a_usable_face_say_what_to_try(
     tiny = Image.new("RGB", (1200, 900), (120, 120, 120))
     tiny.paste(portrait.resize((12, 12)), (700, 400))
     sky = Image.linear_gradient("L").convert("RGB").resize((300, 200))
-    code, report = reports({"tiny": tiny, "sky": sky}, tmp_path, quick, monkeypatch, capsys)
+    code, report = reports(
+        {"tiny": tiny, "sky": sky}, tmp_path, fast_reconstructor, monkeypatch, capsys
+    )
     assert code == 3
     for name in ("tiny", "sky"):
         assert report[name]["status"] == "no face"
@@ -80,13 +78,13 @@ def test_photos_without_a_usable_face_say_what_to_try(
 def test_with_crop_a_photo_without_a_face_gives_a_head_and_a_warning(
     tmp_path: Path,
     portrait: Image.Image,
-    quick: FaceReconstructor,
+    fast_reconstructor: FaceReconstructor,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (120, 120, 3), np.uint8)
     photos = {"noise": Image.fromarray(noise), "face": portrait}
-    code, report = reports(photos, tmp_path, quick, monkeypatch, capsys, "--crop")
+    code, report = reports(photos, tmp_path, fast_reconstructor, monkeypatch, capsys, "--crop")
     assert code == 0
     faces = {name: about["faces"][0] for name, about in report.items()}  # type: ignore[index]
     assert faces["noise"]["confidence"] < 0.05

@@ -1,60 +1,35 @@
 """The shape of a drawn head depends on neither its distance nor its place in the photo."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 
-from lifemask.fitting.config import FitConfig
-from lifemask.fitting.fit import FaceFit, FaceFitter
-from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA, PerspectiveCamera, rigid_transform
-from lifemask.geometry.viewpoints import sight_rotation
+from lifemask.fitting.fit import FaceFit
+from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.io.colour import pixels_from_image
 from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.pipeline.reconstructor import FaceReconstructor
-from lifemask.pipeline.views import draw_smooth
+from lifemask.pipeline.views import camera_towards, draw_smooth
 
 PIXELS_PER_METRE = 900.0
-
-
-@pytest.fixture(scope="module")
-def fast(reconstructor: FaceReconstructor) -> FaceReconstructor:
-    return FaceReconstructor(
-        reconstructor.perception,
-        reconstructor.predictor,
-        FaceFitter(reconstructor.model, FitConfig.preset("fast")),
-        texture_size=512,
-    )
 
 
 def drawn(
     face: FaceReconstruction, *, distance: float, degrees: float = 0.0
 ) -> tuple[np.ndarray, PerspectiveCamera]:
     """Draw a head that looks into the camera, so many degrees to the right of the optical axis."""
-    angle = math.radians(degrees)
-    direction = torch.tensor([math.sin(angle), 0.0, math.cos(angle)])
-    rotation = sight_rotation(direction) @ torch.tensor(FRONTAL_HEAD_TO_CAMERA)
-    head = face.model.vertices(face.coefficients)
-    middle = head[face.model.regions["face"] > 0.5].mean(0)
-    focal = PIXELS_PER_METRE * distance * math.cos(angle)
-    half_width = 250 + round(focal * math.tan(angle))
-    camera = PerspectiveCamera(
-        torch.tensor(focal),
-        torch.tensor([half_width, 200.0]),
-        rigid_transform(rotation, direction * distance - rotation @ middle),
-        (400, 2 * half_width),
-    )
+    head = face.model.vertices(face.coefficients)[face.model.regions["face"] > 0.5]
+    camera = camera_towards(head, distance, pixels_per_metre=PIXELS_PER_METRE, degrees=degrees)
     colour, opacity = draw_smooth(face.surface, camera, face.light)
     return pixels_from_image(colour + (1 - opacity) * 0.3), camera
 
 
 def explained(
-    fast: FaceReconstructor, pixels: np.ndarray, *, focal_pixels: float | None
+    fast_reconstructor: FaceReconstructor, pixels: np.ndarray, *, focal_pixels: float | None
 ) -> FaceFit:
-    (found,) = fast.perception.detect(pixels)[:1]
-    seen = fast.perception.observe(pixels, found, quality="fast", segment=True)
-    return fast.explain(pixels, seen, focal_pixels=focal_pixels)
+    (found,) = fast_reconstructor.perception.detect(pixels)[:1]
+    seen = fast_reconstructor.perception.observe(pixels, found, quality="fast", segment=True)
+    return fast_reconstructor.explain(pixels, seen, focal_pixels=focal_pixels)
 
 
 def difference(first: FaceFit, second: FaceFit) -> float:
@@ -64,17 +39,17 @@ def difference(first: FaceFit, second: FaceFit) -> float:
 
 
 @pytest.fixture(scope="module")
-def ahead(face: FaceReconstruction, fast: FaceReconstructor) -> FaceFit:
+def ahead(face: FaceReconstruction, fast_reconstructor: FaceReconstructor) -> FaceFit:
     pixels, camera = drawn(face, distance=0.8)
-    return explained(fast, pixels, focal_pixels=float(camera.focal_pixels))
+    return explained(fast_reconstructor, pixels, focal_pixels=float(camera.focal_pixels))
 
 
 def test_a_head_beside_the_axis_is_the_head_on_it(
-    face: FaceReconstruction, fast: FaceReconstructor, ahead: FaceFit
+    face: FaceReconstruction, fast_reconstructor: FaceReconstructor, ahead: FaceFit
 ) -> None:
     pixels, camera = drawn(face, distance=0.8, degrees=35)
     focal = float(camera.focal_pixels)
-    found = explained(fast, pixels, focal_pixels=focal)
+    found = explained(fast_reconstructor, pixels, focal_pixels=focal)
     assert found.focal_dropped is None
     assert difference(found, ahead) < 0.06
     torch.testing.assert_close(
@@ -93,23 +68,23 @@ def test_a_head_beside_the_axis_is_the_head_on_it(
 
 
 def test_a_wrong_focal_length_does_not_matter_beside_the_axis(
-    face: FaceReconstruction, fast: FaceReconstructor
+    face: FaceReconstruction, fast_reconstructor: FaceReconstructor
 ) -> None:
     """As on a photo that was cropped, but kept the focal length of the whole."""
     pixels, camera = drawn(face, distance=0.8, degrees=35)
-    found = explained(fast, pixels, focal_pixels=0.2 * float(camera.focal_pixels))
-    free = explained(fast, pixels, focal_pixels=None)
+    found = explained(fast_reconstructor, pixels, focal_pixels=0.2 * float(camera.focal_pixels))
+    free = explained(fast_reconstructor, pixels, focal_pixels=None)
     assert found.focal_dropped is not None
     assert difference(found, free) == 0
     assert torch.equal(found.face.camera.principal_point, free.face.camera.principal_point)
 
 
-@pytest.mark.parametrize("distance", [0.25, 3.0])
+@pytest.mark.parametrize("distance", [0.25, 0.5, 1.0, 3.0])
 def test_the_shape_does_not_depend_on_the_distance(
-    face: FaceReconstruction, fast: FaceReconstructor, ahead: FaceFit, distance: float
+    face: FaceReconstruction, fast_reconstructor: FaceReconstructor, ahead: FaceFit, distance: float
 ) -> None:
     pixels, camera = drawn(face, distance=distance)
-    found = explained(fast, pixels, focal_pixels=float(camera.focal_pixels))
+    found = explained(fast_reconstructor, pixels, focal_pixels=float(camera.focal_pixels))
     assert found.focal_dropped is None
     depth = float(found.face.camera.world_to_camera[2, 3])
     assert depth == pytest.approx(float(camera.world_to_camera[2, 3]), rel=0.08)

@@ -1,9 +1,11 @@
 """Reconstructions in few megabytes, for pickle: pictures as PNG, the head model by its name.
 
-The texture keeps 8 bits for each colour, as in the files that are written. All else stays exact.
+The texture keeps 8 bits for each colour, as in the files that are written, and the segmentation half
+precision. All else stays exact.
 """
 
 import io
+import zlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -17,6 +19,7 @@ from lifemask.io.colour import image_from_pixels, pixels_from_image
 from lifemask.io.images import Photo, encode_image
 from lifemask.morphable.assets import read_card
 from lifemask.morphable.model import MorphableModel
+from lifemask.perception.observation import FaceObservation
 from lifemask.texture.face_texture import FaceTexture
 
 _HEAD = ("head/head", "head/albedo", "head/landmarks")
@@ -40,6 +43,35 @@ class CompactPhoto:
     def restored(self) -> Photo:
         """Return the photo, equal in every pixel."""
         return replace(self.photo, pixels=_pixels(self.png))
+
+
+@dataclass(frozen=True)
+class CompactObservation:
+    """An observation whose segmentation is compressed."""
+
+    segmentation: bytes
+    """The probabilities as compressed float16; empty without a segmentation."""
+    shape: tuple[int, ...]
+    """Shape of the segmentation."""
+    observation: FaceObservation
+    """The observation without its segmentation."""
+
+    @classmethod
+    def of(cls, observation: FaceObservation) -> "CompactObservation":
+        """Return an observation in few bytes."""
+        found = observation.segmentation
+        if found is None:
+            return cls(b"", (), observation)
+        data = zlib.compress(found.half().numpy().tobytes())
+        return cls(data, tuple(found.shape), replace(observation, segmentation=None))
+
+    def restored(self) -> FaceObservation:
+        """Return the observation; its segmentation has the three digits of half precision."""
+        if not self.segmentation:
+            return self.observation
+        values = np.frombuffer(zlib.decompress(self.segmentation), np.float16)
+        segmentation = torch.from_numpy(values.astype(np.float32).reshape(self.shape))
+        return replace(self.observation, segmentation=segmentation)
 
 
 @dataclass(frozen=True)
@@ -133,6 +165,7 @@ def compacted(state: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a reconstruction, the large ones in few bytes."""
     return state | {
         "photo": CompactPhoto.of(state["photo"]),
+        "observation": CompactObservation.of(state["observation"]),
         "texture": CompactTexture.of(state["texture"]),
         "model": CompactModel.of(state["model"]),
     }
@@ -140,4 +173,5 @@ def compacted(state: dict[str, Any]) -> dict[str, Any]:
 
 def restored(state: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a reconstruction that `compacted` has made small."""
-    return state | {name: state[name].restored() for name in ("photo", "texture", "model")}
+    large = ("photo", "observation", "texture", "model")
+    return state | {name: state[name].restored() for name in large}

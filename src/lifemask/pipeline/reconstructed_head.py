@@ -100,7 +100,7 @@ class ReconstructedHead:
         return outline_landmarks68(self.model, self.mesh.vertices, self.camera)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return a few megabytes for pickle; the texture keeps 8 bits for each colour."""
+        """Return a few megabytes for pickle; what is rounded is in `lifemask.pipeline.compact`."""
         return compacted({field.name: getattr(self, field.name) for field in fields(self)})
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,11 +1,19 @@
 """Pictures of a head: cameras around it, smooth edges, backgrounds."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.cameras import (
+    FRONTAL_HEAD_TO_CAMERA,
+    PerspectiveCamera,
+    rigid_transform,
+)
 from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.rotations import matrix_from_rotation_vector
+from lifemask.geometry.viewpoints import sight_rotation
 from lifemask.rendering.heads import HeadSurface, render_head
 
 _SUPERSAMPLING = 2
@@ -33,6 +41,38 @@ def face_camera(
     middle = ((low + high) / 2).tolist()
     left, top = middle[0] - side / 2, middle[1] - side / 2
     return camera.cropped(left, top, (size, size), size / side), (left, top, side)
+
+
+def camera_towards(
+    points: Float[Tensor, "N 3"],
+    distance_metres: float,
+    *,
+    pixels_per_metre: float,
+    degrees: float = 0.0,
+    turn_degrees: float = 0.0,
+) -> PerspectiveCamera:
+    """Return a camera that sees a head from a distance; its principal point is the picture's middle.
+
+    Args:
+        points: the face, head space, metres.
+        distance_metres: distance between the camera and the mean of the points.
+        pixels_per_metre: scale of the picture at the mean of the points.
+        degrees: angle between the head and the optical axis; the head is at the right.
+        turn_degrees: angle between the axis of the face and the direction to the camera.
+    """
+    angle = math.radians(degrees)
+    direction = points.new_tensor([math.sin(angle), 0.0, math.cos(angle)])
+    turn = matrix_from_rotation_vector(points.new_tensor([0.0, math.radians(turn_degrees), 0.0]))
+    rotation = sight_rotation(direction) @ points.new_tensor(FRONTAL_HEAD_TO_CAMERA) @ turn
+    focal = pixels_per_metre * distance_metres * math.cos(angle)
+    half_height = round(0.22 * pixels_per_metre)
+    half_width = round(0.28 * pixels_per_metre) + round(focal * math.tan(angle))
+    return PerspectiveCamera(
+        points.new_tensor(focal),
+        points.new_tensor([half_width, half_height]),
+        rigid_transform(rotation, direction * distance_metres - rotation @ points.mean(0)),
+        (2 * half_height, 2 * half_width),
+    )
 
 
 def draw_smooth(
