@@ -279,8 +279,10 @@ class LandmarkAssisted(System):
         seen = joined([batch.features or self._seen(batch.photo) for batch in flat])
         given = torch.cat([points18(batch.landmarks478) for batch in flat])
         known = torch.cat([weights18(batch.landmarks478_weight) for batch in flat])
-        learn = self._critic_losses if phase == CRITIC else self._network_losses
-        found = learn(phase, flat, seen, given, known)
+        if phase == CRITIC:
+            found = self._critic_losses(flat, seen, given, known)
+        else:
+            found = self._network_losses(phase, flat, seen, given, known)
         return [
             {name: value.unflatten(0, batch.photo.shape[:-3]) for name, value in own.items()}
             for batch, own in zip(batches, found, strict=True)
@@ -371,7 +373,6 @@ class LandmarkAssisted(System):
 
     def _critic_losses(
         self,
-        phase: str,
         batches: Sequence[FaceBatch],
         seen: "PhotoFeatures | Tensor",
         given: Float[Tensor, "batch 18 2"],
