@@ -26,19 +26,34 @@ class TrunkFeatures(NamedTuple):
     """Features of the whole face."""
 
 
-class FaceTrunk(nn.Module):
-    """Reads the maps after FaceMesh's second and third stage; see `BackboneMaps`."""
+class StageMaps(NamedTuple):
+    """What the stages of a trunk give for images."""
 
-    def __init__(self, *, coarse_size: int = 32, whole: int = 256) -> None:
+    first: Float[Tensor, "batch 48 c c"]
+    """After the first stage, at the resolution of the coarse map."""
+    second: Float[Tensor, "batch 96 d d"]
+    """After the second, at half of it."""
+    third: Float[Tensor, "batch 128 e e"]
+    """After the third, at a quarter of it."""
+    whole: Float[Tensor, "batch n"]
+    """Features of the whole face."""
+
+
+class TrunkStages(nn.Module):
+    """Reads the maps after FaceMesh's second and third stage (see `BackboneMaps`), and another one."""
+
+    def __init__(self, *, coarse_size: int = 32, whole: int = 256, more_channels: int = 0) -> None:
         """Start from random weights.
 
         Args:
             coarse_size: side of the coarse map, a multiple of 8.
             whole: features of the whole face.
+            more_channels: of another map of the same size as the coarse one; 0: there is none.
         """
         super().__init__()
         first, second, third, last = CHANNELS
         self.fine = nn.Conv2d(32, 64, 2, 2)
+        self.more = nn.Conv2d(more_channels, 64, 3, 1, 1, bias=False) if more_channels else None
         self.first = ResidualBlock(64, first)
         self.second = nn.Sequential(ResidualBlock(first, second, 2), ResidualBlock(second, second))
         self.third = nn.Sequential(ResidualBlock(second, third, 2), ResidualBlock(third, third))
@@ -47,6 +62,31 @@ class FaceTrunk(nn.Module):
         self.whole = nn.Sequential(
             nn.Linear(64 * (coarse_size // 8) ** 2, whole), nn.LayerNorm(whole), nn.ReLU()
         )
+
+    def maps(
+        self,
+        fine: Float[Tensor, "batch 32 f f"],
+        coarse: Float[Tensor, "batch 64 c c"],
+        more: Float[Tensor, "batch m c c"] | None = None,
+    ) -> StageMaps:
+        """Return the maps of images; `more` is the other map if there is one."""
+        given = coarse + self.fine(fine)
+        if self.more is not None:
+            given = given + self.more(more)
+        first = self.first(given)
+        second = self.second(first)
+        third = self.third(second)
+        whole = self.whole(self.gathered(self.last(third)).flatten(1))
+        return StageMaps(first, second, third, whole)
+
+
+class FaceTrunk(TrunkStages):
+    """The stages, and features of each place, for which they meet again."""
+
+    def __init__(self, *, coarse_size: int = 32, whole: int = 256) -> None:
+        """Start from random weights; see `TrunkStages`."""
+        super().__init__(coarse_size=coarse_size, whole=whole)
+        first, second, third, _ = CHANNELS
         self.down = nn.Conv2d(third, second, 1)
         self.beside = nn.Conv2d(second, second, 1)
         self.up = nn.Conv2d(second, NEAR, 1)
@@ -56,10 +96,7 @@ class FaceTrunk(nn.Module):
         self, fine: Float[Tensor, "batch 32 f f"], coarse: Float[Tensor, "batch 64 c c"]
     ) -> TrunkFeatures:
         """Return the features of images."""
-        first = self.first(coarse + self.fine(fine))
-        second = self.second(first)
-        third = self.third(second)
-        whole = self.whole(self.gathered(self.last(third)).flatten(1))
+        first, second, third, whole = self.maps(fine, coarse)
         wide = F.relu(self.beside(second) + F.interpolate(self.down(third), scale_factor=2.0))
         return TrunkFeatures(
             self.near(first) + F.interpolate(self.up(wide), scale_factor=2.0), whole

