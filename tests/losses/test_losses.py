@@ -22,7 +22,7 @@ from lifemask.losses.likelihood import point_likelihood_loss
 from lifemask.losses.means import weighted_mean
 from lifemask.losses.photometric import photometric_loss
 from lifemask.losses.pose import ratio_loss, rotation_loss, translation_loss
-from lifemask.losses.vertices import FACE_SIZE_METRES, vertex_loss
+from lifemask.losses.vertices import FACE_SIZE_METRES, squared_vertex_loss, vertex_loss
 from lifemask.morphable.eyeballs import gaze_rotation
 
 
@@ -44,6 +44,7 @@ LOSSES: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], tuple[int, ...]]] = 
         (5, 2),
     ),
     "vertices": (vertex_loss, (5, 3)),
+    "squared_vertices": (squared_vertex_loss, (5, 3)),
     "coefficients": (coefficient_loss, (7,)),
     "translation": (lambda a, b: translation_loss(a, b, frame_side=3.0), (2,)),
     "ratio": (lambda a, b: ratio_loss(a.exp(), b.exp()), ()),
@@ -110,7 +111,10 @@ def test_weighted_mean_is_the_mean_of_what_has_weight():
 def test_vertices_moved_by_a_face_are_one_away():
     points = noise(2, 6, 3)
     moved = points + torch.tensor([0.0, FACE_SIZE_METRES, 0.0])
-    torch.testing.assert_close(vertex_loss(moved, points), torch.ones(2, dtype=torch.float64))
+    ones = torch.ones(2, dtype=torch.float64)
+    torch.testing.assert_close(vertex_loss(moved, points), ones)
+    further = points + 3 * (moved - points)
+    torch.testing.assert_close(squared_vertex_loss(further, points), 9 * ones)
 
 
 def test_rotation_loss_is_the_angle_in_any_axes():

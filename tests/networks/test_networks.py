@@ -1,15 +1,21 @@
 """Untrained networks predict the mean face, and backbone features are those of FaceMesh."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from lifemask.geometry.tensors import named_tensors
 from lifemask.geometry.viewpoints import viewpoint_of
 from lifemask.io.colour import linear_from_srgb
 from lifemask.morphable.model import MorphableModel
+from lifemask.networks.coarse_net import PublishedCoarseNet
 from lifemask.networks.face_mesh_backbone import FaceMeshBackbone
+from lifemask.networks.face_trunk import ResidualBlock
 from lifemask.networks.frozen import Frozen, frozen_digests
 from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import (
+    LIMITS,
     STANDARD_DISTANCE_METRES,
     ParameterDecoder,
     clamped_straight_through,
@@ -55,6 +61,27 @@ def test_outputs_of_zero_are_the_mean_face_frontal_at_standard_distance_in_white
     frame = face_frame(face.camera.project(points.expand(2, 3, 478, 3)))
     torch.testing.assert_close(frame.side, torch.full((2, 3), float(SIZE)), atol=0.5, rtol=0)
     torch.testing.assert_close(frame.centre, torch.full((2, 3, 2), SIZE / 2), atol=0.5, rtol=0)
+
+
+def test_raw_outputs_of_a_face_decode_to_the_same_face(decoder: ParameterDecoder):
+    raw = 1.5 * torch.randn(6, decoder.outputs, generator=torch.Generator().manual_seed(0))
+    face = decoder(raw)
+    again = decoder(decoder.raw(face))
+    for name, value in named_tensors(face).items():
+        torch.testing.assert_close(named_tensors(again)[name], value, atol=1e-4, rtol=1e-4)
+    # What the decoder does not lose comes back as it was.
+    linear = slice(100 + 52 + 4 + 17, 100 + 52 + 4 + 17 + 27)
+    torch.testing.assert_close(decoder.raw(face)[:, linear], raw[:, linear], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(decoder.raw(face)[:, :100], raw[:, :100], atol=1e-3, rtol=1e-3)
+
+
+def test_raw_outputs_are_finite_for_faces_beyond_the_limits(decoder: ParameterDecoder):
+    face = decoder(torch.zeros(1, decoder.outputs))
+    far = replace(face.coefficients, identity=face.coefficients.identity + 9)
+    raw = decoder.raw(replace(face, coefficients=far))
+    torch.testing.assert_close(
+        decoder(raw).coefficients.identity, torch.full((1, 100), 0.999 * LIMITS["identity"])
+    )
 
 
 def test_another_principal_point_shows_the_same_viewpoint(decoder: ParameterDecoder):
@@ -175,3 +202,19 @@ def test_frozen_modules_neither_learn_nor_are_stored_and_follow_the_others():
     with torch.no_grad():
         stage.before.inner[0].bias += 1
     assert frozen_digests(stage) != digest
+
+
+def test_a_residual_block_rounds_the_half_of_an_odd_side_up():
+    block = ResidualBlock(2, 4, 2)
+    assert block(noise(1, 2, 25, 25)).shape == (1, 4, 13, 13)
+    assert block(noise(1, 2, 24, 25)).shape == (1, 4, 12, 13)
+
+
+def test_the_published_coarse_net_has_thirteen_cells_and_the_size_of_the_paper():
+    network = PublishedCoarseNet(7, 290)
+    network.eval()
+    cells = network.last(network.blocks(network.stem(noise(1, 7, 200, 200))))
+    assert cells.shape == (1, 290, 13, 13)
+    assert not network.head(network(noise(1, 7, 200, 200))).any()
+    # The figure has about 3.7 million parameters.
+    assert 3.5e6 < sum(p.numel() for p in network.parameters()) < 3.9e6

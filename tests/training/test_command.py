@@ -80,7 +80,7 @@ def test_show_prints_what_can_be_changed(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["direct_regresion"], "Unknown recipe 'direct_regresion'. Known: dense_landmarks"),
+        (["direct_regresion"], "Unknown recipe 'direct_regresion'. Known: coarse_fine"),
         (
             ["direct_regression", "weights.shap=1"],
             "There is no 'shap' in phases.main.weights. Known:",

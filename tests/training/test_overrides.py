@@ -129,7 +129,7 @@ def test_hash_follows_what_decides_the_outcome(recipe: Recipe) -> None:
 
 
 def test_unknown_recipes_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(TrainingError, match=r"Unknown recipe 'flagshp'\. Known: dense_landmarks"):
+    with pytest.raises(TrainingError, match=r"Unknown recipe 'flagshp'\. Known: coarse_fine"):
         find_recipe("flagshp")
 
 

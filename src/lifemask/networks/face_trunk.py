@@ -115,6 +115,7 @@ class ResidualBlock(nn.Module):
             stride: 1, or 2 to halve the resolution.
         """
         super().__init__()
+        self.stride = stride
         self.inner = nn.Sequential(
             nn.Conv2d(given, channels, 3, stride, 1, bias=False),
             nn.BatchNorm2d(channels),
@@ -134,5 +135,8 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(last.weight)
 
     def forward(self, x: Float[Tensor, "batch g h w"]) -> Float[Tensor, "batch c h2 w2"]:
-        """Return the next map."""
+        """Return the next map; the half of an odd side is rounded up."""
+        below, beside = (side % self.stride for side in x.shape[-2:])
+        if below or beside:
+            x = F.pad(x, (0, beside, 0, below))
         return F.relu(self.shortcut(x) + self.inner(x))

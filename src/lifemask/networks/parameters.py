@@ -41,6 +41,10 @@ SCALES = {
 outputs are of the order of one and learn at the same pace."""
 
 
+_MOST = 0.999
+"""Largest part of a limit that `ParameterDecoder.raw` returns: the outputs of 1 are infinite."""
+
+
 @dataclass(frozen=True)
 class HeadSizes:
     """How many numbers of each kind describe a face."""
@@ -126,11 +130,39 @@ class ParameterDecoder(nn.Module):
         )
         return ExplainedFace(coefficients, camera, SphericalHarmonicsLight(light + white))
 
+    def raw(self, face: ExplainedFace) -> Float[Tensor, "*batch N"]:
+        """Return raw outputs that stand for faces: `forward` gives the same faces again.
+
+        Two things are lost: what lies beyond `LIMITS` comes back as 99.9 % of the limit, and the
+        principal point is not among the outputs (the viewpoint stays the same).
+
+        Args:
+            face: in crop pixels; maps, depth and landmarks are left out.
+        """
+        given, view = face.coefficients, viewpoint_of(face.camera)
+        columns = view.rotation[..., :2].transpose(-1, -2)
+        light = face.light.coefficients
+        white = SphericalHarmonicsLight.ambient().coefficients.to(light)
+        scale = view.pixels_per_metre / (self.scale_per_metre * self.crop_size)
+        parts = {
+            "identity": given.identity,
+            "expression": given.expression,
+            "gaze": given.gaze.flatten(-2),
+            "albedo": given.albedo,
+            "light": (light - white).flatten(-2),
+            "rotation": (columns - _frontal_columns(columns)).flatten(-2),
+            "translation": view.translation / self.crop_size - self.translation,
+            "scale": scale.log().unsqueeze(-1),
+            "distance": (view.distance / STANDARD_DISTANCE_METRES).log().unsqueeze(-1),
+        }
+        for name, limit in LIMITS.items():
+            parts[name] = limit * torch.atanh((parts[name] / limit).clamp(-_MOST, _MOST))
+        return torch.cat([parts[name] / SCALES[name] for name in SCALES], dim=-1)
+
     def _viewpoint(self, parts: dict[str, Tensor]) -> Viewpoint:
         rotation = parts["rotation"].unflatten(-1, (2, 3))
-        frontal = rotation.new_tensor(FRONTAL_HEAD_TO_CAMERA)[:, :2].T
         return Viewpoint(
-            matrix_from_columns(frontal + rotation),
+            matrix_from_columns(_frontal_columns(rotation) + rotation),
             (self.translation + parts["translation"]) * self.crop_size,
             self.scale_per_metre * self.crop_size * parts["scale"].squeeze(-1).exp(),
             STANDARD_DISTANCE_METRES * parts["distance"].squeeze(-1).exp(),
@@ -157,6 +189,11 @@ def framed_mean_face(model: MorphableModel, crop_size: int) -> Viewpoint:
     )
     frame = face_frame(camera.project(points))
     return viewpoint_of(crop_camera(camera, frame, crop_size))
+
+
+def _frontal_columns(like: Tensor) -> Float[Tensor, "2 3"]:
+    """Return the first two columns of a frontal head's rotation."""
+    return like.new_tensor(FRONTAL_HEAD_TO_CAMERA)[:, :2].T
 
 
 def clamped_straight_through(values: Float[Tensor, "*batch N"]) -> Float[Tensor, "*batch N"]:

@@ -18,6 +18,7 @@ from lifemask.training.weights import load_weights
 logger = logging.getLogger(__name__)
 
 SYSTEMS: dict[str, str] = {
+    "coarse_fine": "lifemask.systems.coarse_fine",
     "dense_landmarks": "lifemask.systems.dense_landmarks",
     "direct_regression": "lifemask.systems.direct_regression",
     "landmark_assisted": "lifemask.systems.landmark_assisted",

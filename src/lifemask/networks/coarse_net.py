@@ -1,0 +1,123 @@
+"""CoarseNet: from a photo and a drawing of an estimated face to features that improve the estimate.
+
+Richardson et al., "Learning detailed face reconstruction from a single image" (CVPR 2017). One network
+has the published layers; the other one reads what FaceMesh's frozen layers see in the photo. Each gives
+features, and from them a change of the estimate's raw numbers that starts at 0.
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lifemask.networks.face_trunk import NEAR, FaceTrunk, ResidualBlock
+from lifemask.networks.regression_head import RegressionHead
+
+CHANNELS = (32, 64, 128, 256)
+"""Channels of the published network at a half, a quarter, ... of the image's resolution."""
+
+WHOLE = 256
+"""Features of the whole face that the trunk of the compact network gives."""
+
+
+class PublishedCoarseNet(nn.Module):
+    """The published layers: a 7 x 7 convolution, eight residual blocks, three connected layers.
+
+    Batch normalisation is ours: the figure of the paper does not show whether it has any.
+    """
+
+    def __init__(self, given: int, outputs: int) -> None:
+        """Start from random weights.
+
+        Args:
+            given: channels of the images: grey photo and feedback.
+            outputs: raw numbers of an estimate; the paper's figure has 290.
+        """
+        super().__init__()
+        first = CHANNELS[0]
+        self.stem = nn.Sequential(
+            nn.Conv2d(given, first, 7, 2, 3, bias=False), nn.BatchNorm2d(first), nn.ReLU()
+        )
+        stages = [(first, first, 1), *((a, b, 2) for a, b in pairwise(CHANNELS))]
+        self.blocks = nn.Sequential(
+            *(
+                nn.Sequential(ResidualBlock(a, b, stride), ResidualBlock(b, b))
+                for a, b, stride in stages
+            )
+        )
+        self.last = nn.Conv2d(CHANNELS[-1], outputs, 3, 1, 1)
+        connected = [nn.Linear(outputs, outputs) for _ in range(3)]
+        self.head = nn.Sequential(connected[0], nn.ReLU(), connected[1], nn.ReLU(), connected[2])
+        nn.init.zeros_(connected[2].weight)
+        nn.init.zeros_(connected[2].bias)
+
+    def forward(self, images: Float[Tensor, "batch C S S"]) -> Float[Tensor, "batch outputs"]:
+        """Return the features of images; of 200 pixels, the last map has the paper's 13 x 13 cells."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        return self.last(self.blocks(self.stem(images))).mean((-2, -1))
+
+    def change(
+        self, features: Float[Tensor, "batch outputs"], raw: Float[Tensor, "batch outputs"]
+    ) -> Float[Tensor, "batch outputs"]:
+        """Return the change of an estimate; as published, only the drawing shows the estimate."""
+        return self.head(features)
+
+
+class CompactCoarseNet(nn.Module):
+    """A trunk on FaceMesh's frozen maps; the drawing is added to their coarse map.
+
+    The paper hides the photo beside the estimated face. Here the photo's maps stay whole, and the
+    features of places are averaged over the estimated face. The head reads the estimate's numbers too,
+    because a small drawing hardly shows some of them.
+    """
+
+    def __init__(self, feedback: int, outputs: int, *, coarse_size: int, last: int) -> None:
+        """Start from random weights.
+
+        Args:
+            feedback: channels of the drawing without its mask.
+            outputs: raw numbers of an estimate.
+            coarse_size: side of the coarse map, a multiple of 8; a drawing has twice as many pixels.
+            last: features of the whole crop that FaceMesh gives.
+        """
+        super().__init__()
+        self.feedback = nn.Conv2d(feedback, 64, 4, 2, 1)
+        self.trunk = FaceTrunk(coarse_size=coarse_size, whole=WHOLE)
+        self.level = nn.LayerNorm(last)
+        self.head = RegressionHead(WHOLE + NEAR + last + outputs, outputs, hidden=WHOLE)
+
+    def forward(
+        self,
+        fine: Float[Tensor, "batch 32 f f"],
+        coarse: Float[Tensor, "batch 64 c c"],
+        last: Float[Tensor, "batch n"],
+        drawing: Float[Tensor, "batch C f f"],
+        mask: Float[Tensor, "batch 1 f f"],
+    ) -> Float[Tensor, "batch features"]:
+        """Return features.
+
+        Args:
+            fine: map of the photo; see `BackboneMaps`.
+            coarse: the same.
+            last: the same, flattened.
+            drawing: feedback in the frame of the photo.
+            mask: where it shows the estimated face.
+        """
+        fine, coarse, drawing = (_channels_last(value) for value in (fine, coarse, drawing))
+        near, whole = self.trunk(fine, coarse + self.feedback(drawing))
+        weight = F.avg_pool2d(mask, 2)
+        inside = (near * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1)
+        return torch.cat([whole, inside, self.level(last.float())], dim=-1)
+
+    def change(
+        self, features: Float[Tensor, "batch features"], raw: Float[Tensor, "batch outputs"]
+    ) -> Float[Tensor, "batch outputs"]:
+        """Return the change of an estimate from features and its raw numbers."""
+        return self.head(torch.cat([features, raw], dim=-1))
+
+
+def _channels_last(features: Tensor) -> Tensor:
+    """Return features of an encoded bank in float32; autocast decides on the network's precision."""
+    return features.float().contiguous(memory_format=torch.channels_last)
