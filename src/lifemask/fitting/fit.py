@@ -46,7 +46,7 @@ from lifemask.fitting.prediction import (
     with_predicted_landmarks,
     without_hidden_eyes,
 )
-from lifemask.fitting.stated_focal import NEAREST_METRES, focal_contradiction
+from lifemask.fitting.stated_focal import NEAREST_METRES, USUAL_SIGMA, focal_contradiction
 from lifemask.fitting.surface import photo_crop, surface_patch, visibility
 from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
@@ -327,7 +327,8 @@ class FaceFitter:
     ) -> str | None:
         """Compare the fit with the stated focal length with the one without."""
         cost, free_cost = self._cost(stated, known), self._cost(free, found)
-        return focal_contradiction(known, cost=cost, free_cost=free_cost)
+        sigma = USUAL_SIGMA if stated.points is self.points else stated.sigma
+        return focal_contradiction(known, cost=cost, free_cost=free_cost, sigma=sigma)
 
     def _cost(self, task: "_FitTask", state: PoseAndShape) -> float:
         """Return the `shape_cost` of a state."""

@@ -16,14 +16,21 @@ camera and head; the nearer the camera, the more a wrong focal length bends the 
 drawn heads cost at most 5 more at 30 cm and 2 more at 1 m; portraits with one that puts them at 30 cm
 cost 6 to 23 more."""
 
+USUAL_SIGMA = 0.04
+"""Standard deviation of a target, as a share of the face's size, for which these costs were measured."""
 
-def focal_contradiction(stated: PoseAndShape, *, cost: float, free_cost: float) -> str | None:
+
+def focal_contradiction(
+    stated: PoseAndShape, *, cost: float, free_cost: float, sigma: float = USUAL_SIGMA
+) -> str | None:
     """Return why a stated focal length cannot be right, or None.
 
     Args:
         stated: the face, fitted to landmarks with the stated focal length.
         cost: its `shape_cost`.
         free_cost: that of the face fitted without a focal length.
+        sigma: usual standard deviation of a target, as a share of the face's size; the same misfit
+            costs more where targets are surer.
     """
     distance = float(stated.translation[2])
     if distance < NEAREST_METRES:
@@ -31,6 +38,6 @@ def focal_contradiction(stated: PoseAndShape, *, cost: float, free_cost: float) 
             f"the camera would be {100 * distance:.2g} cm from the head, nearer than "
             f"{100 * NEAREST_METRES:.0f} cm"
         )
-    if cost > free_cost + MISFIT_PER_METRE * distance:
+    if cost > free_cost + MISFIT_PER_METRE * distance * (USUAL_SIGMA / sigma) ** 2:
         return "the face fits much better with another focal length"
     return None
