@@ -55,8 +55,15 @@ def test_a_head_beside_the_axis_is_the_head_on_it(
     torch.testing.assert_close(
         found.face.camera.principal_point, camera.principal_point, atol=1e-3, rtol=0
     )
-    # The head lies over its picture, to about one and a half percent of the face: predicted points of
-    # drawn heads err by one percent.
+
+
+@pytest.mark.xfail(strict=True, reason="3.5 px: predicted points of drawn heads err by one percent")
+def test_a_head_beside_the_axis_lies_over_its_picture(
+    face: FaceReconstruction, fast_reconstructor: FaceReconstructor
+) -> None:
+    pixels, camera = drawn(face, distance=0.8, degrees=35)
+    found = explained(fast_reconstructor, pixels, focal_pixels=float(camera.focal_pixels))
+    # To about half a percent of the face.
     head = face.model.regions["face"] > 0.5
     there, here = (
         each.project(face.model.vertices(coefficients)[head])[:, :2]
@@ -65,7 +72,7 @@ def test_a_head_beside_the_axis_is_the_head_on_it(
             (found.face.camera, found.face.coefficients),
         )
     )
-    assert float((there - here).norm(dim=-1).mean()) < 4.5
+    assert float((there - here).norm(dim=-1).mean()) < 1.5
 
 
 def test_a_wrong_focal_length_does_not_matter_beside_the_axis(
@@ -80,11 +87,14 @@ def test_a_wrong_focal_length_does_not_matter_beside_the_axis(
     assert torch.equal(found.face.camera.principal_point, free.face.camera.principal_point)
 
 
-# The points of dense_landmarks err in common on a head so near; those of FaceMesh gave less than 0.08.
-NEAR = pytest.param(0.25, marks=pytest.mark.xfail(reason="0.14 sigma from the head at 0.8 m"))
+# Points of dense_landmarks err in common there; those of FaceMesh kept all limits.
+NEAR = pytest.param(
+    0.25, marks=pytest.mark.xfail(strict=True, reason="0.14 sigma from the head at 0.8 m")
+)
+FAR = pytest.param(3.0, marks=pytest.mark.xfail(reason="0.084 sigma from the head at 0.8 m"))
 
 
-@pytest.mark.parametrize("distance", [NEAR, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("distance", [NEAR, 0.5, 1.0, FAR])
 def test_the_shape_does_not_depend_on_the_distance(
     face: FaceReconstruction, fast_reconstructor: FaceReconstructor, ahead: FaceFit, distance: float
 ) -> None:
@@ -92,5 +102,5 @@ def test_the_shape_does_not_depend_on_the_distance(
     found = explained(fast_reconstructor, pixels, focal_pixels=float(camera.focal_pixels))
     assert found.focal_dropped is None
     depth = float(found.face.camera.world_to_camera[2, 3])
-    assert depth == pytest.approx(float(camera.world_to_camera[2, 3]), rel=0.1)
-    assert difference(found, ahead) < 0.1
+    assert depth == pytest.approx(float(camera.world_to_camera[2, 3]), rel=0.08)
+    assert difference(found, ahead) < 0.08
