@@ -31,7 +31,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch, PhotoFeatures
 from lifemask.geometry.tensors import joined, map_tensors
 from lifemask.geometry.viewpoints import viewpoint_of
@@ -44,9 +43,9 @@ from lifemask.networks.face_mesh_backbone import STAGES, FaceMeshBackbone
 from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import ParameterDecoder
 from lifemask.rendering.feedback import FeedbackRenderer
+from lifemask.systems.bank_recipe import SCHEDULE, SMOKE, STILLS
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
 from lifemask.training.config import (
-    BankSource,
     Optimiser,
     Phase,
     Recipe,
@@ -369,24 +368,11 @@ def coarse_fine() -> Recipe:
         name="coarse_fine",
         description="Corrects a drawing of its own estimate; learned from a bank of faces.",
         system=SystemChoice("coarse_fine", {"preset": "compact", "crop_size": CROP_SIZE}),
-        sources={
-            "bank": BankSource(
-                1.0,
-                folder="banks/stills",
-                repeats=2,
-                augmentation=Augmentation(
-                    shift=0.05, scale=0.1, tint=0.1, gamma=0.2, grey=0.08, noise=0.02, cut=0.2
-                ),
-            )
-        },
+        sources={"bank": STILLS},
         phases=CoarseFine.phases,
         batch_size=64,
-        schedule=Schedule(steps=12_000, warmup_steps=200),
-        smoke=(
-            "system.options.crop_size=64",
-            "system.options.input_size=128",
-            "system.options.pretrained=false",
-        ),
+        schedule=SCHEDULE,
+        smoke=SMOKE,
     )
 
 

@@ -22,7 +22,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch, PhotoFeatures
 from lifemask.geometry.tensors import joined, map_tensors
 from lifemask.losses.likelihood import point_likelihood_loss
@@ -33,15 +32,14 @@ from lifemask.networks.face_trunk import NEAR, FaceTrunk
 from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import ParameterDecoder
 from lifemask.networks.point_refiner import PointRefiner, RefinedPoints
+from lifemask.systems.bank_recipe import SCHEDULE, SMOKE, STILLS
 from lifemask.systems.direct_regression import copy_linear_part
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
 from lifemask.training.config import (
     MAIN,
-    BankSource,
     Optimiser,
     Phase,
     Recipe,
-    Schedule,
     SystemChoice,
 )
 from lifemask.training.system import FramedFaces, Losses, System
@@ -208,24 +206,11 @@ def dense_landmarks() -> Recipe:
         name="dense_landmarks",
         description="Dense landmarks and the face, learned from a bank of faces.",
         system=SystemChoice("dense_landmarks", {"crop_size": CROP_SIZE}),
-        sources={
-            "bank": BankSource(
-                1.0,
-                folder="banks/stills",
-                repeats=2,
-                augmentation=Augmentation(
-                    shift=0.05, scale=0.1, tint=0.1, gamma=0.2, grey=0.08, noise=0.02, cut=0.2
-                ),
-            )
-        },
+        sources={"bank": STILLS},
         phases=DenseLandmarks.phases,
         batch_size=64,
-        schedule=Schedule(steps=12_000, warmup_steps=200),
-        smoke=(
-            "system.options.crop_size=64",
-            "system.options.input_size=128",
-            "system.options.pretrained=false",
-        ),
+        schedule=SCHEDULE,
+        smoke=SMOKE,
     )
 
 

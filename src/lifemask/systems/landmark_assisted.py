@@ -68,9 +68,9 @@ from lifemask.networks.landmark_map import (
 )
 from lifemask.networks.parameters import SCALES, ParameterDecoder
 from lifemask.networks.residual_network import ResidualNetwork
+from lifemask.systems.bank_recipe import SCHEDULE, SMOKE, STILLS
 from lifemask.systems.direct_regression import copy_linear_part
 from lifemask.training.config import (
-    BankSource,
     Optimiser,
     Phase,
     PhotoSource,
@@ -474,24 +474,11 @@ def landmark_assisted() -> Recipe:
         name="landmark_assisted",
         description="Photo and landmarks to a face (2DASL), learned from a bank of faces.",
         system=_choice("compact", CROP_SIZE),
-        sources={
-            "bank": BankSource(
-                1.0,
-                folder="banks/stills",
-                repeats=2,
-                augmentation=Augmentation(
-                    shift=0.05, scale=0.1, tint=0.1, gamma=0.2, grey=0.08, noise=0.02, cut=0.2
-                ),
-            )
-        },
+        sources={"bank": STILLS},
         phases=LandmarkAssisted.phases,
         batch_size=64,
-        schedule=Schedule(steps=12_000, warmup_steps=200),
-        smoke=(
-            "system.options.crop_size=64",
-            "system.options.input_size=128",
-            "system.options.pretrained=false",
-        ),
+        schedule=SCHEDULE,
+        smoke=SMOKE,
     )
 
 
