@@ -18,7 +18,7 @@ Different, and why:
   the face before it, as the contract of systems has it. Gaze, skin and light are not in the drawing,
   so each pass predicts them anew.
 - Some estimates are the network's own, as when it is used: blends alone have other errors.
-- The preset `compact` reads FaceMesh's frozen maps, which see colours and the whole crop; only the
+- The preset `compact` reads the direct regressor's frozen maps, which see colours and the whole crop; only the
   trunk sees the drawing. So a bank can be encoded once. Its head reads the estimate's raw numbers too.
 - No optimiser settings of the paper are known. Those below are ours.
 """
@@ -44,6 +44,7 @@ from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import ParameterDecoder
 from lifemask.rendering.feedback import FeedbackRenderer
 from lifemask.systems.bank_recipe import SCHEDULE, SMOKE, STILLS
+from lifemask.systems.direct_regression import copy_backbone
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
 from lifemask.training.config import (
     Optimiser,
@@ -104,7 +105,7 @@ class CoarseFine(System):
             start=0.7,
         ),
     }
-    first_weights: ClassVar = ("perception/face_mesh", "perception/face_mesh_profile")
+    first_weights: ClassVar = ("systems/direct_regression",)
 
     def __init__(
         self,
@@ -169,15 +170,15 @@ class CoarseFine(System):
         """Assemble the untrained system on the default head.
 
         Args:
-            preset: the layers: `compact` on FaceMesh's frozen maps, or `published`.
+            preset: the layers: `compact` on the direct regressor's frozen maps, or `published`.
             crop_size: pixels on a side of the crops; the published network takes them as they are.
-            input_size: pixels on a side to which they are resized for FaceMesh, a multiple of 64.
+            input_size: pixels on a side to which they are resized for `compact`, a multiple of 64.
             passes: 1 to 4.
             feedback: what the network sees of an estimate: `pncc` or `pncc_normals`.
             unrolled: share of the estimates in training that are the network's own; the others are
                 blends of the truth and a random face.
             unrolled_late: the same in the second phase.
-            pretrained: start from FaceMesh's weights; else from random ones, which a file replaces.
+            pretrained: start from the direct regressor's convolutions, which needs 256 pixels; else from random ones, which a file replaces.
                 The published network always starts from random ones.
 
         Raises:
@@ -194,8 +195,9 @@ class CoarseFine(System):
         if preset == "published":
             backbone, coarse = None, PublishedCoarseNet(1 + channels, outputs)
         else:
-            start = FaceMeshBackbone.from_pretrained if pretrained else FaceMeshBackbone
-            backbone = start(input_size=input_size, frozen_stages=STAGES)
+            backbone = FaceMeshBackbone(input_size=input_size, frozen_stages=STAGES)
+            if pretrained:
+                copy_backbone(backbone)
             coarse = CompactCoarseNet(
                 channels, outputs, coarse_size=input_size // 8, last=backbone.features
             )
@@ -241,7 +243,7 @@ class CoarseFine(System):
         return results
 
     def frozen_features(self, photo: Float[Tensor, "batch 3 S S"]) -> PhotoFeatures | None:
-        """Return FaceMesh's maps of crops; None for the published network, which learns all layers."""
+        """Return the direct regressor's maps of crops; None for the published network, which learns all layers."""
         if self.backbone is None:
             return None
         images = network_input(photo, self.backbone.input_size)

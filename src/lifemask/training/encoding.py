@@ -124,13 +124,18 @@ def check_side(source: BankSource, bank: BankPlan, crop_size: int) -> None:
 
 
 def encoder_version(system: System) -> str:
-    """Return sixteen hexadecimal digits that change with any frozen weight of a system."""
-    digest = hashlib.sha256(f"{system.name} {system.crop_size}".encode())
-    for name, parameter in sorted(system.named_parameters()):
-        if not parameter.requires_grad:
-            digest.update(f"{name} {tuple(parameter.shape)}".encode())
-            digest.update(parameter.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()[:16]
+    """Return sixteen hexadecimal digits that change with any frozen weight of a system.
+
+    Names play no part: systems that have the same frozen layers share encoded banks.
+    """
+    frozen = sorted(
+        hashlib.sha256(
+            f"{tuple(parameter.shape)}".encode() + parameter.detach().cpu().contiguous().numpy().data
+        ).hexdigest()
+        for parameter in system.parameters()
+        if not parameter.requires_grad
+    )
+    return hashlib.sha256(" ".join([str(system.crop_size), *frozen]).encode()).hexdigest()[:16]
 
 
 def _encoded_part(
