@@ -105,8 +105,7 @@ class CompactCoarseNet(nn.Module):
             drawing: feedback in the frame of the photo.
             mask: where it shows the estimated face.
         """
-        fine, coarse, drawing = (_channels_last(value) for value in (fine, coarse, drawing))
-        near, whole = self.trunk(fine, coarse + self.feedback(drawing))
+        near, whole = self.trunk(fine, coarse.float() + self.feedback(drawing))
         weight = F.avg_pool2d(mask, 2)
         inside = (near * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1)
         return torch.cat([whole, inside, self.level(last.float())], dim=-1)
@@ -116,8 +115,3 @@ class CompactCoarseNet(nn.Module):
     ) -> Float[Tensor, "batch outputs"]:
         """Return the change of an estimate from features and its raw numbers."""
         return self.head(torch.cat([features, raw], dim=-1))
-
-
-def _channels_last(features: Tensor) -> Tensor:
-    """Return features of an encoded bank in float32; autocast decides on the network's precision."""
-    return features.float().contiguous(memory_format=torch.channels_last)

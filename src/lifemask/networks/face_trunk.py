@@ -6,6 +6,7 @@ train several times faster in bfloat16 than the depthwise ones of FaceMesh.
 
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -69,10 +70,13 @@ class TrunkStages(nn.Module):
         coarse: Float[Tensor, "batch 64 c c"],
         more: Float[Tensor, "batch m c c"] | None = None,
     ) -> StageMaps:
-        """Return the maps of images; `more` is the other map if there is one."""
-        given = coarse + self.fine(fine)
-        if self.more is not None:
-            given = given + self.more(more)
+        """Return the maps of images; `more` is the other map if there is one.
+
+        Maps of encoded banks come in bfloat16; autocast alone decides on the precision here.
+        """
+        given = _plain(coarse) + self.fine(_plain(fine))
+        if self.more is not None and more is not None:
+            given = given + self.more(_plain(more))
         first = self.first(given)
         second = self.second(first)
         third = self.third(second)
@@ -140,3 +144,7 @@ class ResidualBlock(nn.Module):
         if below or beside:
             x = F.pad(x, (0, beside, 0, below))
         return F.relu(self.shortcut(x) + self.inner(x))
+
+
+def _plain(features: Tensor) -> Tensor:
+    return features.float().contiguous(memory_format=torch.channels_last)

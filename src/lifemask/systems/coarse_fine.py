@@ -18,8 +18,9 @@ Different, and why:
   the face before it, as the contract of systems has it. Gaze, skin and light are not in the drawing,
   so each pass predicts them anew.
 - Some estimates are the network's own, as when it is used: blends alone have other errors.
-- The preset `compact` reads the direct regressor's frozen maps, which see colours and the whole crop; only the
-  trunk sees the drawing. So a bank can be encoded once. Its head reads the estimate's raw numbers too.
+- The preset `compact` reads the direct regressor's frozen maps, which see colours and the whole crop;
+  only the trunk sees the drawing. So a bank can be encoded once. Its head reads the estimate's raw
+  numbers too.
 - No optimiser settings of the paper are known. Those below are ours.
 """
 
@@ -54,6 +55,7 @@ from lifemask.training.config import (
     SyntheticSource,
     SystemChoice,
 )
+from lifemask.training.flat_batches import batch_rows, flat_batches, with_axes_of
 from lifemask.training.system import FramedFaces, Losses, System
 
 PRESETS = ("compact", "published")
@@ -178,8 +180,8 @@ class CoarseFine(System):
             unrolled: share of the estimates in training that are the network's own; the others are
                 blends of the truth and a random face.
             unrolled_late: the same in the second phase.
-            pretrained: start from the direct regressor's convolutions, which needs 256 pixels; else from random ones, which a file replaces.
-                The published network always starts from random ones.
+            pretrained: the frozen maps are the direct regressor's, which needs 256 pixels; else random
+                ones, which a file replaces. The published network always starts from random ones.
 
         Raises:
             ValueError: an unknown name, or an impossible size, number of passes or share.
@@ -226,21 +228,14 @@ class CoarseFine(System):
         In training, the estimates before the pass are simulated or the network's own. Else, all are
         its own after the passes before the last, so the losses are those of predictions.
         """
-        flat = [
-            map_tensors(lambda t, n=batch.photo.ndim - 3: t.flatten(0, n - 1), batch)
-            for batch in batches
-        ]
+        flat = flat_batches(batches)
         seen = joined([batch.features or self._seen(batch.photo) for batch in flat])
         face = self.corrected(seen, self._estimates(seen, flat, self.shares[phase]))
-        counts = [len(batch.photo) for batch in flat]
-        starts = [sum(counts[:index]) for index in range(len(counts))]
-        results: list[Losses] = []
-        for batch, own, start in zip(batches, flat, starts, strict=True):
-            part = face[start : start + len(own.photo)]
-            found = {**self.face_losses(own, part), **self._geometry_losses(own, part)}
-            shape = batch.photo.shape[:-3]
-            results.append({name: value.unflatten(0, shape) for name, value in found.items()})
-        return results
+        found: list[Losses] = []
+        for batch, rows in zip(flat, batch_rows(flat), strict=True):
+            part = face[rows]
+            found.append({**self.face_losses(batch, part), **self._geometry_losses(batch, part)})
+        return with_axes_of(batches, found)
 
     def frozen_features(self, photo: Float[Tensor, "batch 3 S S"]) -> PhotoFeatures | None:
         """Return the direct regressor's maps of crops; None for the published network, which learns all layers."""

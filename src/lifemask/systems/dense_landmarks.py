@@ -42,6 +42,7 @@ from lifemask.training.config import (
     Recipe,
     SystemChoice,
 )
+from lifemask.training.flat_batches import batch_rows, flat_batches, with_axes_of
 from lifemask.training.system import FramedFaces, Losses, System
 
 CROP_SIZE = 192
@@ -136,22 +137,15 @@ class DenseLandmarks(System):
 
     def losses(self, phase: str, batches: Sequence[FaceBatch]) -> list[Losses]:
         """Return the losses of each batch; without truth, only those of known landmarks."""
-        flat = [
-            map_tensors(lambda t, n=batch.photo.ndim - 3: t.flatten(0, n - 1), batch)
-            for batch in batches
-        ]
-        seen = [batch.features or self.frozen_features(batch.photo) for batch in flat]
-        face, refined = self._explained(joined(seen))
-        counts = [len(batch.photo) for batch in flat]
-        starts = [sum(counts[:index]) for index in range(len(counts))]
-        results: list[Losses] = []
-        for batch, own, start in zip(batches, flat, starts, strict=True):
-            rows = slice(start, start + len(own.photo))
+        flat = flat_batches(batches)
+        face, refined = self._explained(
+            joined([batch.features or self.frozen_features(batch.photo) for batch in flat])
+        )
+        found: list[Losses] = []
+        for batch, rows in zip(flat, batch_rows(flat), strict=True):
             part = RefinedPoints(*(value[rows] for value in refined))
-            found = {**self._point_losses(own, part), **self.face_losses(own, face[rows])}
-            shape = batch.photo.shape[:-3]
-            results.append({name: value.unflatten(0, shape) for name, value in found.items()})
-        return results
+            found.append({**self._point_losses(batch, part), **self.face_losses(batch, face[rows])})
+        return with_axes_of(batches, found)
 
     def frozen_features(self, photo: Float[Tensor, "batch 3 S S"]) -> PhotoFeatures:
         """Return what the direct regressor's convolutions see in crops."""
@@ -161,7 +155,7 @@ class DenseLandmarks(System):
         return PhotoFeatures(fine, coarse, last.flatten(1))
 
     def _explained(self, seen: PhotoFeatures) -> tuple[ExplainedFace, RefinedPoints]:
-        near, whole = self.run_network(self.trunk, *map(_matched, (seen.fine, seen.coarse)))
+        near, whole = self.run_network(self.trunk, seen.fine, seen.coarse)
         face = self.decoder(self.start(seen.last.float()) + self.correction(whole))
         side = float(self.crop_size)
         points = face.camera.project(self.face_losses.points.dense(face.coefficients))[..., :2]
@@ -193,11 +187,6 @@ class DenseLandmarks(System):
             ),
             "visible": visible_loss,
         }
-
-
-def _matched(features: Tensor) -> Tensor:
-    """Return features of an encoded bank in float32; the network decides on its own precision."""
-    return features.float().contiguous(memory_format=torch.channels_last)
 
 
 def dense_landmarks() -> Recipe:

@@ -79,6 +79,7 @@ from lifemask.training.config import (
     SyntheticSource,
     SystemChoice,
 )
+from lifemask.training.flat_batches import batch_rows, flat_batches, with_axes_of
 from lifemask.training.system import FramedFaces, Losses, System
 
 CROP_SIZE, PUBLISHED_CROP_SIZE = 192, 120
@@ -272,10 +273,7 @@ class LandmarkAssisted(System):
 
         Batches without truth have no losses in the critic's phase.
         """
-        flat = [
-            map_tensors(lambda t, n=batch.photo.ndim - 3: t.flatten(0, n - 1), batch)
-            for batch in batches
-        ]
+        flat = flat_batches(batches)
         seen = joined([batch.features or self._seen(batch.photo) for batch in flat])
         given = torch.cat([points18(batch.landmarks478) for batch in flat])
         known = torch.cat([weights18(batch.landmarks478_weight) for batch in flat])
@@ -283,10 +281,7 @@ class LandmarkAssisted(System):
             found = self._critic_losses(flat, seen, given, known)
         else:
             found = self._network_losses(phase, flat, seen, given, known)
-        return [
-            {name: value.unflatten(0, batch.photo.shape[:-3]) for name, value in own.items()}
-            for batch, own in zip(batches, found, strict=True)
-        ]
+        return with_axes_of(batches, found)
 
     def frozen_features(self, photo: Float[Tensor, "batch 3 S S"]) -> PhotoFeatures | None:
         """Return what the direct regressor's convolutions see in crops; None for `published`."""
@@ -339,7 +334,7 @@ class LandmarkAssisted(System):
             ),
         }
         results: list[Losses] = []
-        for batch, rows in zip(batches, _rows(batches), strict=True):
+        for batch, rows in zip(batches, batch_rows(batches), strict=True):
             own = {name: value[rows] for name, value in agreement.items()}
             if batch.truth is not None:
                 own |= self._supervised(phase, batch.truth, first.face[rows])
@@ -381,7 +376,7 @@ class LandmarkAssisted(System):
         with torch.no_grad():
             first = self._explained(seen, self._first_map(given, known))
         results: list[Losses] = []
-        for batch, rows in zip(batches, _rows(batches), strict=True):
+        for batch, rows in zip(batches, batch_rows(batches), strict=True):
             if batch.truth is None:
                 results.append({})
                 continue
@@ -428,11 +423,8 @@ class TrunkEncoder(nn.Module):
         self, seen: PhotoFeatures, drawn: Float[Tensor, "batch 1 m m"]
     ) -> Float[Tensor, "batch n"]:
         """Return the features of images and their landmark maps."""
-        fine, coarse, cells = (
-            values.float().contiguous(memory_format=torch.channels_last)
-            for values in (seen.fine, seen.coarse, F.pixel_unshuffle(drawn, CELL))
-        )
-        whole = self.trunk.maps(fine, coarse, cells).whole
+        cells = F.pixel_unshuffle(drawn, CELL)
+        whole = self.trunk.maps(seen.fine, seen.coarse, cells).whole
         return torch.cat([self.level(seen.last.float()), whole.float()], -1)
 
 
@@ -460,12 +452,6 @@ class PlainEncoder(nn.Module):
     ) -> Float[Tensor, "batch n"]:
         """Return the features of images and their landmark maps."""
         return self.network(torch.cat([seen, drawn], 1))
-
-
-def _rows(batches: Sequence[FaceBatch]) -> list[slice]:
-    """Return where the faces of each batch are among all of them."""
-    counts = [len(batch.photo) for batch in batches]
-    return [slice(sum(counts[:k]), sum(counts[: k + 1])) for k in range(len(counts))]
 
 
 def landmark_assisted() -> Recipe:

@@ -130,7 +130,8 @@ def encoder_version(system: System) -> str:
     """
     frozen = sorted(
         hashlib.sha256(
-            f"{tuple(parameter.shape)}".encode() + parameter.detach().cpu().contiguous().numpy().data
+            f"{tuple(parameter.shape)}".encode()
+            + parameter.detach().cpu().contiguous().numpy().data
         ).hexdigest()
         for parameter in system.parameters()
         if not parameter.requires_grad
