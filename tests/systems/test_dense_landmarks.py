@@ -81,3 +81,15 @@ def test_features_of_an_encoded_bank_take_the_place_of_the_photo(system: DenseLa
     system.train()
     for name, value in plain.items():
         torch.testing.assert_close(read[name], value, msg=name)
+
+
+def test_losses_are_finite_and_float32_where_networks_run_in_bfloat16(system: DenseLandmarks):
+    faces = SyntheticFaces(SyntheticConfig(size=64, texture_size=32, samples=1))
+    batch = faces.batch(0, 0, 2)
+    system.precision = torch.bfloat16
+    try:
+        (losses,) = system.losses("main", [batch])
+    finally:
+        system.precision = None
+    assert all(value.dtype == torch.float32 for value in losses.values())
+    assert all(torch.isfinite(value).all() for value in losses.values())

@@ -24,6 +24,9 @@ def map_tensors(change: Callable[[Tensor], Tensor], value: Structure) -> Structu
     if type(value) in (list, tuple):
         children = typing.cast(Sequence[Any], value)
         return typing.cast(Any, type(value))(map_tensors(change, child) for child in children)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        children = typing.cast(Sequence[Any], value)
+        return typing.cast(Any, type(value))(*(map_tensors(change, child) for child in children))
     if type(value) is dict:
         named = typing.cast(dict[Any, Any], value)
         return typing.cast(Any, {key: map_tensors(change, child) for key, child in named.items()})
