@@ -18,7 +18,7 @@ from lifemask.systems.coarse_fine import (
     CoarseFine,
     blended,
 )
-from lifemask.systems.registry import build_system
+from lifemask.systems.registry import build_system, load_system
 from lifemask.training.passes import predict, predict_batches
 from lifemask.training.system import FramedFaces
 
@@ -55,8 +55,11 @@ def stirred() -> CoarseFine:
 
 
 def stir(system: CoarseFine) -> None:
-    last = [m for m in system.coarse.head.modules() if isinstance(m, torch.nn.Linear)][-1]
-    torch.nn.init.normal_(last.weight, std=0.02)
+    for name, weight in system.coarse.named_parameters():
+        if name.endswith(
+            ("head.4.weight", "correction.outputs.weight", "estimate.weight", "feedback.weight")
+        ):
+            torch.nn.init.normal_(weight, std=0.02)
     system.eval()
 
 
@@ -80,7 +83,7 @@ def assert_same(one: ExplainedFace, other: ExplainedFace, tolerance: float = 1e-
         )
 
 
-def test_an_untrained_pass_keeps_the_shape_and_the_pose(system: CoarseFine):
+def test_an_untrained_pass_keeps_the_estimate_or_gives_the_mean_face(system: CoarseFine):
     system.eval()
     photo = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     estimate, mean = random_faces(system, 2), system.mean_faces(2)
@@ -91,9 +94,20 @@ def test_an_untrained_pass_keeps_the_shape_and_the_pose(system: CoarseFine):
     )
     # Gaze, skin and light are predicted anew.
     kept = replace(mean, coefficients=shape, camera=estimate.camera)
-    assert_same(system(FramedFaces(photo, previous=estimate)), kept)
+    expected = mean if system.backbone is not None else kept
+    assert_same(system(FramedFaces(photo, previous=estimate)), expected)
     assert_same(system(FramedFaces(photo)), mean)
     system.train()
+
+
+def test_the_compact_preset_starts_with_the_face_of_the_dense_landmarks():
+    system, known = build_system("coarse_fine"), load_system("dense_landmarks")
+    photo = torch.rand(1, 3, 192, 192, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        face, expected = predict(system.eval(), FramedFaces(photo)), known(FramedFaces(photo))
+    for name in ("identity", "expression", "gaze"):
+        ours, theirs = (getattr(each.coefficients, name) for each in (face, expected))
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
 def test_losses_fall_on_one_batch(system: CoarseFine, batch: FaceBatch):

@@ -243,16 +243,15 @@ def test_recipes_build_systems_that_fit_their_phases():
         assert not any(n.startswith("critic.") for n in system.released_state())
 
 
-def test_the_compact_preset_starts_from_the_direct_regressor(batch: FaceBatch):
-    system, known = build_system("landmark_assisted"), load_system("direct_regression")
-    assert isinstance(system, LandmarkAssisted)
-    size = (192, 192)
-    photo = torch.nn.functional.interpolate(batch.photo, size, mode="bilinear", antialias=True)
-    small = torch.nn.functional.interpolate(photo, (160, 160), mode="bilinear", antialias=True)
+def test_the_compact_preset_starts_with_the_face_of_the_dense_landmarks(batch: FaceBatch):
+    system, known = build_system("landmark_assisted"), load_system("dense_landmarks")
+    photo = torch.nn.functional.interpolate(batch.photo, (192, 192), mode="bilinear")
+    dense = torch.rand(len(photo), 478, 2) * 192
     with torch.no_grad():
-        face, expected = system(FramedFaces(photo)), known(FramedFaces(small))
-    away = face.coefficients.expression - expected.coefficients.expression
-    assert float(away.abs().max()) < 0.2
+        face, expected = system.eval()(FramedFaces(photo, dense)), known(FramedFaces(photo))
+    for name in ("identity", "expression", "gaze"):
+        ours, theirs = (getattr(each.coefficients, name) for each in (face, expected))
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
 def test_impossible_options_are_refused():

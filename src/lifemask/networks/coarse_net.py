@@ -66,11 +66,12 @@ class PublishedCoarseNet(nn.Module):
 
 
 class CompactCoarseNet(nn.Module):
-    """A trunk on FaceMesh's frozen maps; the drawing is added to their coarse map.
+    """A trunk on frozen maps of the photo; the drawing is added to their coarse map.
 
     The paper hides the photo beside the estimated face. Here the photo's maps stay whole, and the
-    features of places are averaged over the estimated face. The head reads the estimate's numbers too,
-    because a small drawing hardly shows some of them.
+    features of places are averaged over the estimated face. A part of the head reads the estimate's
+    numbers too, because a small drawing hardly shows some of them. Untrained, the drawing has no
+    effect, and each pass gives the same face.
     """
 
     def __init__(self, feedback: int, outputs: int, *, coarse_size: int, last: int) -> None:
@@ -80,13 +81,19 @@ class CompactCoarseNet(nn.Module):
             feedback: channels of the drawing without its mask.
             outputs: raw numbers of an estimate.
             coarse_size: side of the coarse map, a multiple of 8; a drawing has twice as many pixels.
-            last: features of the whole crop that FaceMesh gives.
+            last: features of the whole crop that the frozen layers give.
         """
         super().__init__()
         self.feedback = nn.Conv2d(feedback, 64, 4, 2, 1)
+        nn.init.zeros_(self.feedback.weight)
+        nn.init.zeros_(self.feedback.bias)
         self.trunk = FaceTrunk(coarse_size=coarse_size, whole=WHOLE)
         self.level = nn.LayerNorm(last)
-        self.head = RegressionHead(WHOLE + NEAR + last + outputs, outputs, hidden=WHOLE)
+        self.estimate = nn.Linear(last + WHOLE, outputs)
+        nn.init.zeros_(self.estimate.weight)
+        nn.init.zeros_(self.estimate.bias)
+        self.correction = RegressionHead(NEAR + outputs, outputs, hidden=WHOLE)
+        self.seen = last + WHOLE
 
     def forward(
         self,
@@ -96,7 +103,7 @@ class CompactCoarseNet(nn.Module):
         drawing: Float[Tensor, "batch C f f"],
         mask: Float[Tensor, "batch 1 f f"],
     ) -> Float[Tensor, "batch features"]:
-        """Return features.
+        """Return features of the whole crop, and those averaged over the estimated face.
 
         Args:
             fine: map of the photo; see `BackboneMaps`.
@@ -108,10 +115,11 @@ class CompactCoarseNet(nn.Module):
         near, whole = self.trunk(fine, coarse.float() + self.feedback(drawing))
         weight = F.avg_pool2d(mask, 2)
         inside = (near * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1)
-        return torch.cat([whole, inside, self.level(last.float())], dim=-1)
+        return torch.cat([self.level(last.float()), whole, inside], dim=-1)
 
     def change(
         self, features: Float[Tensor, "batch features"], raw: Float[Tensor, "batch outputs"]
     ) -> Float[Tensor, "batch outputs"]:
         """Return the change of an estimate from features and its raw numbers."""
-        return self.head(torch.cat([features, raw], dim=-1))
+        seen, inside = features[:, : self.seen], features[:, self.seen :]
+        return self.estimate(seen) - raw + self.correction(torch.cat([inside, raw], dim=-1))

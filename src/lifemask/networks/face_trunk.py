@@ -41,20 +41,18 @@ class StageMaps(NamedTuple):
 
 
 class TrunkStages(nn.Module):
-    """Reads the maps after FaceMesh's second and third stage (see `BackboneMaps`), and another one."""
+    """Reads the maps after FaceMesh's second and third stage (see `BackboneMaps`)."""
 
-    def __init__(self, *, coarse_size: int = 32, whole: int = 256, more_channels: int = 0) -> None:
+    def __init__(self, *, coarse_size: int = 32, whole: int = 256) -> None:
         """Start from random weights.
 
         Args:
             coarse_size: side of the coarse map, a multiple of 8.
             whole: features of the whole face.
-            more_channels: of another map of the same size as the coarse one; 0: there is none.
         """
         super().__init__()
         first, second, third, last = CHANNELS
         self.fine = nn.Conv2d(32, 64, 2, 2)
-        self.more = nn.Conv2d(more_channels, 64, 3, 1, 1, bias=False) if more_channels else None
         self.first = ResidualBlock(64, first)
         self.second = nn.Sequential(ResidualBlock(first, second, 2), ResidualBlock(second, second))
         self.third = nn.Sequential(ResidualBlock(second, third, 2), ResidualBlock(third, third))
@@ -68,15 +66,12 @@ class TrunkStages(nn.Module):
         self,
         fine: Float[Tensor, "batch 32 f f"],
         coarse: Float[Tensor, "batch 64 c c"],
-        more: Float[Tensor, "batch m c c"] | None = None,
     ) -> StageMaps:
-        """Return the maps of images; `more` is the other map if there is one.
+        """Return the maps of images.
 
         Maps of encoded banks come in bfloat16; autocast alone decides on the precision here.
         """
         given = _plain(coarse) + self.fine(_plain(fine))
-        if self.more is not None and more is not None:
-            given = given + self.more(_plain(more))
         first = self.first(given)
         second = self.second(first)
         third = self.third(second)

@@ -5,10 +5,11 @@ As in Tu et al., "Joint 3D face reconstruction and dense face alignment from a s
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lifemask.perception.correspondences import IBUG68_FROM_DENSE478
 
@@ -63,6 +64,36 @@ class LandmarkMap:
             else binary_map(scaled, weight, size=self.size)
         )
         return drawn.unsqueeze(1)
+
+
+class MapReader(nn.Module):
+    """Convolutions that turn a landmark map into features of the whole map."""
+
+    CHANNELS = (16, 32, 48, 64)
+    """Channels after each halving of the resolution."""
+
+    def __init__(self, size: int, features: int) -> None:
+        """Start from random weights.
+
+        Args:
+            size: pixels on a side of the maps, a multiple of 16.
+            features: numbers that go out.
+        """
+        super().__init__()
+        widths = (1, *self.CHANNELS)
+        layers: list[nn.Module] = []
+        for given, channels in pairwise(widths):
+            layers += [nn.Conv2d(given, channels, 4, 2, 1), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+        self.whole = nn.Sequential(
+            nn.Linear(widths[-1] * (size // 2 ** len(self.CHANNELS)) ** 2, features),
+            nn.LayerNorm(features),
+            nn.ReLU(),
+        )
+
+    def forward(self, drawn: Float[Tensor, "batch 1 m m"]) -> Float[Tensor, "batch features"]:
+        """Return the features of maps."""
+        return self.whole(self.layers(drawn).flatten(1))
 
 
 def points18(dense: Float[Tensor, "*batch 478 d"]) -> Float[Tensor, "*batch 18 d"]:

@@ -13,14 +13,14 @@ Different, and why:
 
 - The head, its camera, skin and light are those of this package, so there are other numbers than the
   paper's 290, and losses of landmarks, gaze, skin and light too.
-- A pass predicts a change of shape and pose, not new ones, so an untrained network keeps them. The raw
-  numbers of an estimate are found by inverting the decoder (`ParameterDecoder.raw`): a pass needs only
+- A pass predicts a change of shape and pose, not new ones, so an untrained published network keeps
+  them. The raw numbers of an estimate are found by inverting the decoder (`ParameterDecoder.raw`): a pass needs only
   the face before it, as the contract of systems has it. Gaze, skin and light are not in the drawing,
   so each pass predicts them anew.
 - Some estimates are the network's own, as when it is used: blends alone have other errors.
-- The preset `compact` reads the direct regressor's frozen maps, which see colours and the whole crop;
-  only the trunk sees the drawing. So a bank can be encoded once. Its head reads the estimate's raw
-  numbers too.
+- The preset `compact` is made of the layers of `dense_landmarks`, with whose face it starts. Its frozen
+  maps see colours and the whole crop; only the trunk sees the drawing. So a bank can be encoded once.
+  Its head reads the estimate's raw numbers too.
 - No optimiser settings of the paper are known. Those below are ours.
 """
 
@@ -45,7 +45,7 @@ from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import ParameterDecoder
 from lifemask.rendering.feedback import FeedbackRenderer
 from lifemask.systems.bank_recipe import SCHEDULE, SMOKE, STILLS
-from lifemask.systems.direct_regression import copy_backbone
+from lifemask.systems.dense_landmarks import copy_face_network
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
 from lifemask.training.config import (
     Optimiser,
@@ -107,7 +107,7 @@ class CoarseFine(System):
             start=0.7,
         ),
     }
-    first_weights: ClassVar = ("systems/direct_regression",)
+    first_weights: ClassVar = ("systems/dense_landmarks",)
 
     def __init__(
         self,
@@ -180,8 +180,8 @@ class CoarseFine(System):
             unrolled: share of the estimates in training that are the network's own; the others are
                 blends of the truth and a random face.
             unrolled_late: the same in the second phase.
-            pretrained: the frozen maps are the direct regressor's, which needs 256 pixels; else random
-                ones, which a file replaces. The published network always starts from random ones.
+            pretrained: the compact network starts from the weights of `dense_landmarks`, which needs
+                256 pixels; else from random ones, which a file replaces. The published network always starts from random ones.
 
         Raises:
             ValueError: an unknown name, or an impossible size, number of passes or share.
@@ -198,11 +198,11 @@ class CoarseFine(System):
             backbone, coarse = None, PublishedCoarseNet(1 + channels, outputs)
         else:
             backbone = FaceMeshBackbone(input_size=input_size, frozen_stages=STAGES)
-            if pretrained:
-                copy_backbone(backbone)
             coarse = CompactCoarseNet(
                 channels, outputs, coarse_size=input_size // 8, last=backbone.features
             )
+            if pretrained:
+                copy_face_network(backbone, coarse.level, coarse.trunk, coarse.estimate)
         return cls(
             model,
             coarse,

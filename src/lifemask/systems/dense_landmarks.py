@@ -28,10 +28,11 @@ from lifemask.losses.likelihood import point_likelihood_loss
 from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks
 from lifemask.morphable.model import MorphableModel
 from lifemask.networks.face_mesh_backbone import STAGES, FaceMeshBackbone
-from lifemask.networks.face_trunk import NEAR, FaceTrunk
+from lifemask.networks.face_trunk import NEAR, FaceTrunk, TrunkStages
 from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import ParameterDecoder
 from lifemask.networks.point_refiner import PointRefiner, RefinedPoints
+from lifemask.networks.released import read_released
 from lifemask.systems.bank_recipe import SCHEDULE, SMOKE, STILLS
 from lifemask.systems.direct_regression import copy_linear_part
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
@@ -187,6 +188,35 @@ class DenseLandmarks(System):
             ),
             "visible": visible_loss,
         }
+
+
+def copy_face_network(
+    backbone: FaceMeshBackbone, level: nn.LayerNorm, trunk: TrunkStages, face: nn.Linear
+) -> None:
+    """Copy the released layers that lead to the face, so that another system starts with this face.
+
+    Args:
+        backbone: gets the convolutions; it reads images of 256 pixels.
+        level: gets the norm of their last features.
+        trunk: gets the layers on their first maps.
+        face: its first inputs are these features, the next ones the trunk's of the whole face; what
+            it does with others stays.
+    """
+    given = {
+        name: value.float() for name, value in read_released(DenseLandmarks.name).tensors.items()
+    }
+
+    def part(start: str) -> dict[str, Tensor]:
+        return {n.removeprefix(start): v for n, v in given.items() if n.startswith(start)}
+
+    backbone.load_state_dict(part("backbone."))
+    level.load_state_dict(part("start.0."))
+    own = trunk.state_dict()
+    trunk.load_state_dict(own | {n: v for n, v in part("trunk.").items() if n in own})
+    weights = torch.cat([given["start.1.weight"], given["correction.weight"]], 1)
+    with torch.no_grad():
+        face.weight[:, : weights.shape[1]] = weights
+        face.bias.copy_(given["start.1.bias"] + given["correction.bias"])
 
 
 def dense_landmarks() -> Recipe:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import ClassVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch
@@ -128,23 +128,6 @@ class DirectRegression(System):
         return [self.face_losses(b, face) for b, face in zip(batches, faces, strict=True)]
 
 
-def copy_backbone(backbone: FaceMeshBackbone) -> dict[str, Tensor]:
-    """Copy the released convolutions; return all released tensors, in float32.
-
-    Args:
-        backbone: gets them; it reads images of 256 pixels.
-    """
-    given = {
-        present_name(DirectRegression, name): value.float()
-        for name, value in read_released(DirectRegression.name).tensors.items()
-    }
-    start = "backbone."
-    backbone.load_state_dict(
-        {name.removeprefix(start): v for name, v in given.items() if name.startswith(start)}
-    )
-    return given
-
-
 def copy_linear_part(backbone: FaceMeshBackbone, level: nn.LayerNorm, outputs: nn.Linear) -> None:
     """Copy the released convolutions, and the part of the head that is linear in their features.
 
@@ -156,7 +139,14 @@ def copy_linear_part(backbone: FaceMeshBackbone, level: nn.LayerNorm, outputs: n
         level: gets the norm of their features.
         outputs: its first inputs are these features; what it does with others stays.
     """
-    given = copy_backbone(backbone)
+    given = {
+        present_name(DirectRegression, name): value.float()
+        for name, value in read_released(DirectRegression.name).tensors.items()
+    }
+    start = "backbone."
+    backbone.load_state_dict(
+        {name.removeprefix(start): v for name, v in given.items() if name.startswith(start)}
+    )
     features = len(given["head.level.weight"])
     with torch.no_grad():
         level.weight.copy_(given["head.level.weight"])
