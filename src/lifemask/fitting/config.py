@@ -18,14 +18,14 @@ class FitConfig:
     """Standard deviation of a dense landmark, as a share of the face's size."""
     expression_sigma: float = 0.5
     """Standard deviation of expression weights around the blendshape scores."""
-    predicted_sigma_factor: float = 1.5
+    predicted_sigma_factor: float = 2.0
     """Factor on predicted standard deviations: neighbouring points err in common, so together they
     say less than their number suggests."""
     predicted_least_sigma: float = 0.004
     """Least standard deviation of a predicted point, as a share of the face's size."""
     predicted_expression_sigma: float = 0.2
     """Standard deviation of expression weights around predicted ones."""
-    predicted_identity_precision: float = 4.0
+    predicted_identity_precision: float = 2.0
     """Precision of identity coefficients around predicted ones."""
     identity_precision: float = 1.0
     """Strength of the prior on identity."""
@@ -35,7 +35,7 @@ class FitConfig:
     """Spread of the logarithm of that distance."""
     photometric_iterations: int = 8
     """Gauss-Newton steps in which colours change the shape; none in a fast fit."""
-    photometric_sigma: float = 2.5
+    photometric_sigma: float = 1.5
     """Standard deviation of a vertex's log colour; large, because neighbours are correlated."""
 
     def __post_init__(self) -> None:
@@ -56,4 +56,10 @@ class FitConfig:
         """
         if quality != "fast":
             return cls(quality=quality)
-        return cls(quality="fast", landmark_sigma=0.04, identity_precision=2.0)
+        return cls(
+            quality="fast",
+            landmark_sigma=0.04,
+            identity_precision=2.0,
+            predicted_sigma_factor=1.5,
+            predicted_identity_precision=4.0,
+        )
