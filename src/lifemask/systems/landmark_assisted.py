@@ -70,9 +70,9 @@ from lifemask.networks.landmark_map import (
     weights18,
 )
 from lifemask.networks.parameters import SCALES, ParameterDecoder
-from lifemask.networks.residual_network import ResidualNetwork
 from lifemask.systems.bank_recipe import SCHEDULE, SMOKE, STILLS
 from lifemask.systems.dense_landmarks import copy_face_network
+from lifemask.systems.photo_encoders import ResidualEncoder
 from lifemask.training.config import (
     Optimiser,
     Phase,
@@ -161,7 +161,7 @@ class LandmarkAssisted(System):
     def __init__(
         self,
         model: MorphableModel,
-        encoder: "TrunkEncoder | PlainEncoder",
+        encoder: "TrunkEncoder | ResidualEncoder",
         *,
         crop_size: int,
         soft_map: bool = True,
@@ -241,7 +241,12 @@ class LandmarkAssisted(System):
         encoder = (
             TrunkEncoder(FaceMeshBackbone(input_size=input_size or 256, frozen_stages=STAGES))
             if compact
-            else PlainEncoder(input_size=input_size or PUBLISHED_CROP_SIZE, width=width)
+            else ResidualEncoder(
+                input_size=input_size or PUBLISHED_CROP_SIZE,
+                width=width,
+                has_map=True,
+                last_stride=1,
+            )
         )
         system = cls(
             MorphableModel.from_pretrained(),
@@ -431,32 +436,6 @@ class TrunkEncoder(nn.Module):
         both = self.both(torch.cat([whole, self.reader(drawn)], -1))
         parts = (self.level(seen.last.float()), whole, both)
         return torch.cat([part.float() for part in parts], -1)
-
-
-class PlainEncoder(nn.Module):
-    """A ResNet-50 that reads the photo and the landmark map as four channels."""
-
-    def __init__(self, *, input_size: int = PUBLISHED_CROP_SIZE, width: int = 64) -> None:
-        """Start from random weights.
-
-        Args:
-            input_size: pixels on a side of the images.
-            width: channels inside the first blocks.
-        """
-        super().__init__()
-        self.input_size = self.map_size = input_size
-        self.network = ResidualNetwork(input_channels=4, width=width, last_stride=1)
-        self.features = self.network.features
-
-    def look(self, images: Float[Tensor, "batch 3 s s"]) -> Float[Tensor, "batch 3 s s"]:
-        """Return the images from -1 to 1: no layer is frozen."""
-        return images * 2 - 1
-
-    def forward(
-        self, seen: Float[Tensor, "batch 3 s s"], drawn: Float[Tensor, "batch 1 s s"]
-    ) -> Float[Tensor, "batch n"]:
-        """Return the features of images and their landmark maps."""
-        return self.network(torch.cat([seen, drawn], 1))
 
 
 def landmark_assisted() -> Recipe:
