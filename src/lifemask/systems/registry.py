@@ -22,6 +22,7 @@ SYSTEMS: dict[str, str] = {
     "dense_landmarks": "lifemask.systems.dense_landmarks",
     "direct_regression": "lifemask.systems.direct_regression",
     "landmark_assisted": "lifemask.systems.landmark_assisted",
+    "uv_displacement": "lifemask.systems.uv_displacement",
 }
 """The module of each system; a module is imported when its system is used. It holds one `System` of
 that name, and `RECIPES`: functions without arguments. Their names are the names of the recipes, and
