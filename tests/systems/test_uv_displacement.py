@@ -14,9 +14,10 @@ from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.networks.frozen import frozen_digests
 from lifemask.rendering.heads import head_surface, render_head
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS
-from lifemask.systems.registry import build_system, find_recipe
+from lifemask.systems.registry import build_system, find_recipe, load_system
 from lifemask.systems.uv_displacement import COARSE, KEY_POINT_WEIGHTS, UVDisplacement
 from lifemask.training.config import Value
+from lifemask.training.encoding import encoder_version
 from lifemask.training.overrides import with_overrides
 from lifemask.training.steps import PhaseLosses, check_phases, set_learning, total_loss
 from lifemask.training.system import FramedFaces
@@ -102,7 +103,7 @@ def test_the_true_face_explains_its_photo_and_other_skin_or_light_does_not(
     assert true["photometric"].max() < 0.05
     for changed in (light, other):
         assert (changed["photometric"] > 2 * true["photometric"]).all()
-    # The embedding hardly sees the light, but it sees that the face is the same.
+    # The embedding sees the same face in both, and another one in another shape.
     assert true["likeness"].max() < 0.05
     identity = face.coefficients.identity.roll(1, 0)
     swapped = replace(face, coefficients=replace(face.coefficients, identity=identity))
@@ -248,6 +249,20 @@ def test_an_untrained_published_system_has_the_mean_face(photos: FaceBatch):
     assert float(face.coefficients.identity.detach().abs().max()) == 0
     assert isinstance(plain, UVDisplacement)
     assert plain.frozen_features(photos.photo) is None
+
+
+def test_the_compact_preset_starts_from_the_direct_regressor_and_shares_its_encoded_banks(
+    photos: FaceBatch,
+):
+    system, other = build_system("uv_displacement"), build_system("landmark_assisted")
+    assert encoder_version(system) == encoder_version(other)
+    photo = torch.nn.functional.interpolate(photos.photo, (192, 192), mode="bilinear")
+    small = torch.nn.functional.interpolate(photo, (160, 160), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        face = system(FramedFaces(photo))
+        expected = load_system("direct_regression")(FramedFaces(small))
+    away = face.coefficients.expression - expected.coefficients.expression
+    assert float(away.abs().max()) < 0.2
 
 
 @pytest.mark.parametrize("name", ["uv_displacement", "uv_displacement_published"])
