@@ -25,8 +25,8 @@ What differs, and why:
   `likeness` is ours, because the embeddings have other units; 0 switches it off.
 - The network of the preset `published` is a ResNet-50 from random weights, not VGG-Face with its
   weights, so the learning rate is higher. The heads share one layer.
-- The preset `compact` is a trunk on the direct regressor's frozen maps and starts from what that
-  predicts, so banks can be encoded (`lifemask encode` with a recipe of the same frozen layers).
+- The preset `compact` has the layers of `dense_landmarks`, with whose face it starts: a trunk on frozen
+  maps, so banks can be encoded (`lifemask encode` with a recipe of the same frozen layers).
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,7 @@ from lifemask.perception.identity import IdentityNetwork
 from lifemask.perception.weights import load_network
 from lifemask.rendering.face_colours import FaceRenderer
 from lifemask.systems.bank_recipe import SCHEDULE, SMOKE, STILLS
-from lifemask.systems.direct_regression import copy_linear_part
+from lifemask.systems.dense_landmarks import copy_face_network
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
 from lifemask.systems.photo_encoders import ResidualEncoder, TrunkEncoder
 from lifemask.training.config import (
@@ -127,7 +127,7 @@ class UVDisplacement(System):
             ),
         )
     }
-    first_weights: ClassVar = ("systems/direct_regression",)
+    first_weights: ClassVar = ("systems/dense_landmarks",)
 
     key_point_weights: Float[Tensor, "68"]
     """How much each iBUG point counts."""
@@ -178,14 +178,13 @@ class UVDisplacement(System):
         """Assemble the untrained system on the default head.
 
         Args:
-            preset: compact: a trunk on the frozen maps of the direct regressor; published: a ResNet-50
-                with random weights.
+            preset: compact: the layers of `dense_landmarks`; published: a ResNet-50 with random weights.
             crop_size: pixels on a side of the crops; by default 192 or 224.
             input_size: pixels on a side to which the network resizes them; by default 256 (for compact,
                 a multiple of 64) or 224.
             drawn_size: pixels on a side of the drawings that are compared with them.
             width: channels inside the first blocks of the preset published; 64 is ResNet-50.
-            pretrained: the preset compact starts from the direct regressor's weights, which needs 256
+            pretrained: the preset compact starts from the weights of `dense_landmarks`, which needs 256
                 pixels; else from random ones, which a file replaces.
 
         Raises:
@@ -207,7 +206,7 @@ class UVDisplacement(System):
             drawn_size=drawn_size,
         )
         if pretrained and isinstance(encoder, TrunkEncoder):
-            copy_linear_part(encoder.backbone, encoder.level, system.head)
+            copy_face_network(encoder.backbone, encoder.level, encoder.trunk, system.head)
         return system
 
     def forward(self, faces: FramedFaces) -> ExplainedFace:
@@ -236,7 +235,7 @@ class UVDisplacement(System):
         return with_axes_of(batches, found)
 
     def frozen_features(self, photo: Float[Tensor, "batch 3 S S"]) -> PhotoFeatures | None:
-        """Return what the direct regressor's convolutions see in crops; None for `published`."""
+        """Return what the frozen convolutions see in crops; None for `published`."""
         seen = self._seen(photo)
         return seen if isinstance(seen, PhotoFeatures) else None
 
