@@ -6,12 +6,12 @@ Richardson et al., "3D face reconstruction by learning from synthetic data" (3DV
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from lifemask.geometry.meshes import Mesh
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
+from lifemask.rendering.face_region import FaceRegion, resized_camera
 from lifemask.rendering.images import render
 
 
@@ -29,20 +29,10 @@ class Feedback:
 
 
 class FeedbackRenderer(nn.Module):
-    """Draws the region `face` of a model; it has nothing that learns or is stored.
+    """Draws the region `face` of a model, a few milliseconds a face; nothing learns or is stored."""
 
-    Less than half of the head, without the corrections of the lids, which hardly change the drawing: a
-    few milliseconds a face.
-    """
-
-    mean: Float[Tensor, "F 3"]
-    """Vertices of the mean face, head space, metres."""
-    basis: Float[Tensor, "P F 3"]
-    """Their motion per unit of each coefficient, metres; identity first, then expression."""
-    triangles: Int[Tensor, "T 3"]
-    """Indices of these vertices."""
     code: Float[Tensor, "F 3"]
-    """Their places on the mean face, [0, 1] along each axis of head space."""
+    """Places of its vertices on the mean face, [0, 1] along each axis of head space."""
 
     def __init__(self, model: MorphableModel) -> None:
         """Take the face out of a model.
@@ -51,21 +41,9 @@ class FeedbackRenderer(nn.Module):
             ValueError: the model has no region `face`.
         """
         super().__init__()
-        region = model.regions.get("face")
-        if region is None:
-            raise ValueError("This model has no region `face` to draw. Use the default head.")
-        chosen = model.triangles[(region[model.triangles] > 0.5).all(-1)]
-        rows, triangles = chosen.unique(return_inverse=True)
-        basis = torch.cat([model.identity_basis, model.expression_basis])
-        mean = model.mean[rows]
-        low, high = mean.amin(0), mean.amax(0)
-        for name, value in {
-            "mean": mean,
-            "basis": basis[:, rows],
-            "triangles": triangles,
-            "code": (mean - low) / (high - low),
-        }.items():
-            self.register_buffer(name, value, persistent=False)
+        self.region = FaceRegion(model)
+        low, high = self.region.mean.amin(0), self.region.mean.amax(0)
+        self.register_buffer("code", (self.region.mean - low) / (high - low), persistent=False)
 
     @torch.no_grad()
     def forward(self, face: ExplainedFace, size: int) -> Feedback:
@@ -75,9 +53,6 @@ class FeedbackRenderer(nn.Module):
             face: with one batch axis or more.
             size: pixels on a side of the drawing, which shows the whole square image of the camera.
         """
-        given, camera = face.coefficients, face.camera
-        weights = torch.cat([given.identity, given.expression], dim=-1)
-        vertices = self.mean + torch.tensordot(weights, self.basis, dims=1)
-        scaled = camera.cropped(0, 0, (size, size), size / camera.image_size[1])
-        drawn = render(Mesh(vertices, self.triangles), scaled, vertex_colours=self.code)
+        mesh, camera = self.region(face.coefficients), resized_camera(face.camera, size)
+        drawn = render(mesh, camera, vertex_colours=self.code)
         return Feedback(drawn.mask.unsqueeze(-3), drawn.albedo, drawn.normals)
