@@ -15,8 +15,8 @@ from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.training.config import Phase
 
-Losses = Mapping[str, Float[Tensor, "*batch"]]
-"""One value per image (or per clip) of each loss, unweighted."""
+Losses = Mapping[str, Float[Tensor, "..."]]
+"""One value per image (or per clip) of each loss, unweighted; batches differ in their axes."""
 
 
 @dataclass(frozen=True)
