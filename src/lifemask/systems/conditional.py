@@ -55,6 +55,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lifemask.data.augmentation_config import Augmentation
 from lifemask.data.batch import FaceBatch, PhotoFeatures
 from lifemask.geometry.tensors import map_tensors
 from lifemask.geometry.viewpoints import Viewpoint, viewpoint_of
@@ -63,6 +64,7 @@ from lifemask.losses.albedo import albedo_loss
 from lifemask.losses.coefficients import coefficient_prior
 from lifemask.losses.rendered_photo import colour_distance_loss, rendered_photo
 from lifemask.morphable.albedo import AlbedoModel
+from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.explained_face import ExplainedFace, UVMap
 from lifemask.morphable.model import MorphableModel
 from lifemask.networks.encoder_decoder import EncoderDecoder, StridedEncoder
@@ -80,9 +82,9 @@ from lifemask.systems.direct_regression import copy_linear_part
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
 from lifemask.training.config import (
     BankSource,
-    ClipSource,
     Optimiser,
     Phase,
+    PhotoSource,
     Recipe,
     Schedule,
     SyntheticClipSource,
@@ -322,8 +324,7 @@ class Conditional(System):
             face = faces[rows]
             own = {
                 **self.face_losses(batch, face),
-                "prior": coefficient_prior(face.coefficients.identity)
-                + coefficient_prior(face.coefficients.albedo),
+                "prior": _prior(face.coefficients),
                 **self._reflectance_loss(batch, face),
             }
             if phase == PHOTOMETRIC:
@@ -550,6 +551,11 @@ def _seen_texels(unwrapped: Unwrapped) -> Float[Tensor, "batch 4 R R"]:
     return torch.cat([colours, visible], 1)
 
 
+def _prior(given: FaceCoefficients) -> Float[Tensor, "batch"]:
+    parts = (given.identity, given.expression, given.albedo)
+    return torch.stack([coefficient_prior(part) for part in parts]).sum(0)
+
+
 def _mean_of_clips(
     values: Float[Tensor, "batch n"], clip: Int[Tensor, "batch"]
 ) -> Float[Tensor, "batch n"]:
@@ -587,21 +593,25 @@ def conditional() -> Recipe:
 
 
 def conditional_published() -> Recipe:
-    """The published preset without truth: clips of drawn people, and of videos."""
+    """The published preset without truth: clips of drawn people, and open photos.
+
+    The paper learns from clips of VoxCeleb and photos of 300W-LP. There are no open videos of people that
+    may be used here; a recipe with a `ClipSource` can learn from them.
+    """
     alone = dict.fromkeys(FACE_LOSS_WEIGHTS, 0.0)
     unsupervised = {**alone, "landmarks478": 10.0, "landmarks68": 5.0, "prior": 0.01}
     slow = Optimiser(learning_rate=1e-4)
     plain = Conditional.phases
     return Recipe(
         name="conditional_published",
-        description="As conditional, with the paper's networks, on clips, without their truth.",
+        description="As conditional, with the paper's networks, on drawn clips and photos, without truth.",
         system=SystemChoice(
             "conditional",
             {"preset": "published", "crop_size": PUBLISHED_CROP_SIZE, "white_light": True},
         ),
         sources={
             "drawn": SyntheticClipSource(1.0, frames=4),
-            "videos": ClipSource(1.0, frames=4),
+            "photos": PhotoSource(3.0, augmentation=Augmentation()),
         },
         phases={
             name: replace(phase, weights={**phase.weights, **unsupervised}, optimiser=slow)
@@ -615,9 +625,10 @@ def conditional_published() -> Recipe:
             "system.options.uv_size=32",
             "system.options.width=4",
             "sources.drawn.frames=2",
-            "sources.videos.frames=2",
             "sources.drawn.options.samples=1",
             "sources.drawn.options.texture_size=64",
+            "sources.photos.limit=16",
+            "sources.photos.held_out=0.3",
         ),
     )
 
