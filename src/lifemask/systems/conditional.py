@@ -42,8 +42,8 @@ What differs, and why:
 
 The preset `compact` reads what the direct regressor's frozen convolutions see, once in the frame and
 once in the aligned image, and starts with the linear part of that regressor. Nothing is encoded
-beforehand: the aligned image depends on the prediction, and the U-Net needs the photo. So no gradient
-passes from the aligned image to the viewpoint; the unwrapped colours pass one.
+beforehand: the aligned image depends on the prediction, and the U-Net needs the photo. Frozen
+convolutions pass no gradient from shape to viewpoint; the unwrapped colours do.
 """
 
 from collections.abc import Sequence
