@@ -9,6 +9,7 @@ from lifemask.evaluation.metrics.appearance_error import (
     nearest_filled,
     relative_rms,
     relit_psnr,
+    shading_energy,
 )
 
 
@@ -26,6 +27,18 @@ def test_chroma_is_the_angle_between_colours_whatever_their_brightness() -> None
     assert chroma_angle(red, tilted) == pytest.approx(45)
     assert chroma_angle(red, 7 * red) == pytest.approx(0, abs=1e-6)
     assert chroma_angle(np.zeros((1, 3)), red) == pytest.approx(90)
+
+
+def test_shading_energy_is_the_share_of_the_shading_that_the_light_explains() -> None:
+    true = np.random.default_rng(0).uniform(0, 1, (9, 9, 3))
+    mask = np.zeros((9, 9), bool)
+    mask[2:7, 1:8] = True
+    assert shading_energy(0.4 * true + 0.3, true, mask) == pytest.approx(0.4)
+    assert shading_energy(np.full_like(true, 0.7), true, mask) == pytest.approx(0, abs=1e-9)
+    # What lies beside the skin does not count, and a shading without spread has no figure.
+    beside = np.where(mask[..., None], true, 5.0)
+    assert shading_energy(beside, true, mask) == pytest.approx(1)
+    assert np.isnan(shading_energy(true, np.ones_like(true), mask))
 
 
 def test_psnr_of_a_relit_photo_is_that_of_its_srgb_values() -> None:

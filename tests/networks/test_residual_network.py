@@ -1,4 +1,4 @@
-"""The residual network is ResNet-50, and its last map can stay large."""
+"""The residual networks are ResNet-50 and ResNet-18, and the last map can stay large."""
 
 import torch
 
@@ -18,3 +18,15 @@ def test_the_last_stride_decides_the_size_of_the_last_map():
         images = torch.zeros(2, 4, 120, 120)
         assert network.blocks(network.stem(images)).shape == (2, 128, side, side)
         assert network(images).shape == (2, network.features)
+
+
+def test_eighteen_layers_have_the_parameters_of_resnet18():
+    with torch.device("meta"):
+        network = ResidualNetwork(layers=18)
+    # 11,689,512 with the 512 x 1000 weights and 1000 biases of the classes.
+    assert sum(p.numel() for p in network.parameters()) + 513_000 == 11_689_512 + _WIDER_SHORTCUTS
+    assert network(torch.zeros(2, 3, 64, 64, device="meta")).shape == (2, 512)
+
+
+# A block that halves the resolution reads 2 x 2 pixels beside it, not one.
+_WIDER_SHORTCUTS = 3 * (64 * 128 + 128 * 256 + 256 * 512)

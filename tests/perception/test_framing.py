@@ -8,7 +8,8 @@ import torch
 
 from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA, PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
-from lifemask.geometry.rotations import matrix_from_rotation_vector
+from lifemask.geometry.rotations import matrix_from_rotation_vector, matrix_from_yaw_pitch_roll
+from lifemask.geometry.viewpoints import Viewpoint, camera_of
 from lifemask.io.colour import image_from_pixels
 from lifemask.perception.framing import (
     FRAME_SCALE,
@@ -22,6 +23,7 @@ from lifemask.perception.framing import (
     photo_camera,
     photo_light,
     photo_points,
+    viewpoint_frame,
 )
 from lifemask.perception.landmarks import turn
 
@@ -171,3 +173,34 @@ def test_light_rotates_with_the_crop():
     )  # fmt: skip
     back = photo_light(cropped, frame).coefficients
     torch.testing.assert_close(back, light.coefficients, atol=1e-5, rtol=1e-4)
+
+
+def test_the_frame_of_a_viewpoint_shows_a_turned_head_upright_at_the_wanted_place_and_scale():
+    yaw, pitch, roll = torch.tensor([[0.0, 0.7, -1.2], [0.0, 0.3, -0.2], [0.4, -0.9, 2.0]])
+    frontal = torch.tensor(FRONTAL_HEAD_TO_CAMERA)
+    rolled = matrix_from_rotation_vector(torch.stack([0 * roll, 0 * roll, roll], -1))
+    turned = matrix_from_yaw_pitch_roll(yaw, pitch, torch.zeros(3))
+    place = torch.tensor([[40.0, 70.0], [120.0, 30.0], [64.0, 64.0]])
+    seen = Viewpoint(
+        rolled @ frontal @ turned, place, torch.tensor([300.0, 700.0, 500.0]), torch.ones(3)
+    )
+    wanted = Viewpoint(
+        frontal.expand(3, 3, 3),
+        torch.tensor([48.0, 52.0]).expand(3, 2),
+        torch.full((3,), 400.0),
+        torch.ones(3),
+    )
+    frame = viewpoint_frame(seen, wanted, 96)
+    camera = camera_of(seen, torch.full((3, 2), 64.0), (128, 128))
+    axis = torch.tensor([[0.0, -0.001, 0.0], [0.0, 0.0, 0.0], [0.0, 0.001, 0.0]]).expand(3, 3, 3)
+    points = crop_points(camera.project(axis)[..., :2], frame, 96)
+    torch.testing.assert_close(points[:, 1], wanted.translation, atol=1e-3, rtol=0)
+    # The head's up axis goes straight up in the crop, but for the perspective.
+    x, y = (points[:, 0] - points[:, 2]).unbind(-1)
+    assert (y > 0).all()
+    assert (x.abs() < 0.02 * y).all()
+    assert y[0].item() == pytest.approx(0.8, rel=1e-2)
+    # Back to the photo.
+    torch.testing.assert_close(
+        photo_points(points, frame, 96), camera.project(axis)[..., :2], atol=1e-3, rtol=0
+    )

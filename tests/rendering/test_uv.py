@@ -143,6 +143,28 @@ def test_batches_of_photos_unwrap_like_single_ones_and_gradients_reach_photo_and
     assert all(leaf.grad.isfinite().all() and leaf.grad.any() for leaf in leaves)
 
 
+@pytest.mark.parametrize("resolution", [8, 96])
+def test_gradients_reach_the_camera_of_coarse_and_of_fine_textures(resolution: int):
+    mesh, plain = scenes.head(), scenes.camera(48, yaw=0.3)
+    focal, middle, pose = (
+        value.clone().requires_grad_()
+        for value in (plain.focal_pixels, plain.principal_point, plain.world_to_camera)
+    )
+    camera = PerspectiveCamera(focal, middle, pose, (48, 48))
+    fragments = rasterize_uv(mesh.uv, mesh.uv_triangles, resolution)
+    # The photo is its own coordinates, so a texel that moves one pixel changes by one.
+    y, x = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
+    found = unwrap_photo(torch.stack([x, y]), mesh, camera, fragments, magnification="bilinear")
+    found.texture.sum().backward()
+    seen = (found.visibility > 0).sum().to(middle)
+    assert middle.grad is not None
+    torch.testing.assert_close(middle.grad, seen.expand(2), rtol=1e-2, atol=0)
+    for leaf in (focal, pose):
+        assert leaf.grad is not None
+        assert leaf.grad.isfinite().all()
+        assert leaf.grad.any()
+
+
 def test_a_photo_of_another_size_than_the_camera_is_refused():
     mesh, camera = scenes.head(), scenes.camera(32)
     fragments = rasterize_uv(mesh.uv, mesh.uv_triangles, 8)

@@ -71,6 +71,9 @@ class ParameterDecoder(nn.Module):
     scale_per_metre: Float[Tensor, ""]
     """Scale of an untrained prediction, in units of the crop."""
 
+    counts: dict[str, int]
+    """How many raw numbers each kind has, in their order."""
+
     def __init__(self, sizes: HeadSizes, *, crop_size: int, standard: Viewpoint) -> None:
         """Prepare the decoding.
 
@@ -82,7 +85,7 @@ class ParameterDecoder(nn.Module):
         super().__init__()
         self.crop_size = crop_size
         fixed = {"gaze": 4, "light": 27, "rotation": 6, "translation": 2, "scale": 1, "distance": 1}
-        self._counts = {name: {**vars(sizes), **fixed}[name] for name in SCALES}
+        self.counts = {name: {**vars(sizes), **fixed}[name] for name in SCALES}
         self.register_buffer("translation", standard.translation / crop_size)
         self.register_buffer("scale_per_metre", standard.pixels_per_metre / crop_size)
 
@@ -95,7 +98,7 @@ class ParameterDecoder(nn.Module):
     @property
     def outputs(self) -> int:
         """How many raw numbers make a face."""
-        return sum(self._counts.values())
+        return sum(self.counts.values())
 
     def forward(
         self,
@@ -110,7 +113,7 @@ class ParameterDecoder(nn.Module):
             principal_point: of the crops' cameras, in pixels; by default the middle.
         """
         raw = raw.float()
-        split = raw.split(list(self._counts.values()), dim=-1)
+        split = raw.split(list(self.counts.values()), dim=-1)
         parts = {name: part * SCALES[name] for name, part in zip(SCALES, split, strict=True)}
         for name, limit in LIMITS.items():
             parts[name] = limit * torch.tanh(parts[name] / limit)

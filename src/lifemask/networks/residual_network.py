@@ -1,30 +1,40 @@
-"""ResNet-50 (He et al., "Deep residual learning for image recognition", 2016): image to features."""
+"""Residual networks (He et al., "Deep residual learning for image recognition", 2016): image to features."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-BLOCKS = (3, 4, 6, 3)
-"""Blocks of each stage."""
+from lifemask.networks.face_trunk import ResidualBlock
+
+BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
+"""Blocks of each stage of the networks with 18 and 50 layers."""
 
 EXPANSION = 4
-"""Channels that leave a block, relative to those inside of it."""
+"""Channels that leave a block of ResNet-50, relative to those inside of it."""
 
 
 class ResidualNetwork(nn.Module):
-    """ResNet-50 from random weights, without its classes."""
+    """ResNet-50 or ResNet-18 from random weights, without its classes."""
 
-    def __init__(self, *, input_channels: int = 3, width: int = 64, last_stride: int = 2) -> None:
+    def __init__(
+        self, *, input_channels: int = 3, width: int = 64, last_stride: int = 2, layers: int = 50
+    ) -> None:
         """Start from random weights.
 
         Args:
             input_channels: channels of the images.
             width: channels inside the blocks of the first stage, which double from stage to stage;
-                64 is ResNet-50.
+                64 is that of the paper.
             last_stride: stride of the last stage; 1 keeps a larger last map of small images.
+            layers: 50, or 18 for blocks of two convolutions.
+
+        Raises:
+            ValueError: another number of layers.
         """
         super().__init__()
-        self.features = width * 2 ** (len(BLOCKS) - 1) * EXPANSION
+        if layers not in BLOCKS:
+            raise ValueError(f"Got layers={layers}; allowed are {sorted(BLOCKS)}.")
+        block_class, expansion = (ResidualBlock, 1) if layers == 18 else (Bottleneck, EXPANSION)
         self.stem = nn.Sequential(
             nn.Conv2d(input_channels, width, 7, 2, 3, bias=False),
             nn.BatchNorm2d(width),
@@ -33,12 +43,14 @@ class ResidualNetwork(nn.Module):
         )
         blocks: list[nn.Module] = []
         given = width
-        for stage, (count, stride) in enumerate(zip(BLOCKS, (1, 2, 2, last_stride), strict=True)):
+        strides = (1, 2, 2, last_stride)
+        for stage, (count, stride) in enumerate(zip(BLOCKS[layers], strides, strict=True)):
             inner = width * 2**stage
             for block in range(count):
-                blocks.append(Bottleneck(given, inner, stride if block == 0 else 1))
-                given = inner * EXPANSION
+                blocks.append(block_class(given, inner, stride if block == 0 else 1))
+                given = inner * expansion
         self.blocks = nn.Sequential(*blocks)
+        self.features = given
 
     def forward(self, images: Float[Tensor, "batch C h w"]) -> Float[Tensor, "batch n"]:
         """Return `features` numbers for each image: the mean of the last map."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.viewpoints import Viewpoint
 from lifemask.io.colour import image_from_pixels
 from lifemask.perception.landmarks import turn
 from lifemask.perception.regions import square_regions, to_photo
@@ -54,6 +55,25 @@ def face_frame(landmarks478: Float[Tensor, "*batch 478 dimensions"]) -> FaceFram
     return FaceFrame(centre, (high - low).amax(-1) * FRAME_SCALE, roll)
 
 
+def viewpoint_frame(seen: Viewpoint, wanted: Viewpoint, size: int) -> FaceFrame:
+    """Return the frame whose crop shows a head upright, at the place and scale of another viewpoint.
+
+    Differentiable. The roll of a head that is seen exactly from above or below is undefined.
+
+    Args:
+        seen: how the photo shows the head.
+        wanted: its translation and scale in the crop, in crop pixels; its rotation does not matter.
+        size: pixels on a side of the crop.
+    """
+    up = seen.rotation[..., :2, 1]
+    # Moved off zero, where the angle has no finite gradient.
+    roll = torch.atan2(up[..., 0], -up[..., 1] + 1e-6)
+    enlarged = wanted.pixels_per_metre / seen.pixels_per_metre
+    beside = (wanted.translation - size / 2) / enlarged.unsqueeze(-1)
+    centre = seen.translation - turn(beside.unsqueeze(-2), roll).squeeze(-2)
+    return FaceFrame(centre, size / enlarged, roll)
+
+
 def crop_points(
     points: Float[Tensor, "*batch N 2"], frame: FaceFrame, size: int
 ) -> Float[Tensor, "*batch N 2"]:
@@ -71,23 +91,35 @@ def photo_points(
 
 
 def crop_photo(
-    photo: Float[Tensor, "*batch C H W"], frame: FaceFrame, size: int
+    photo: Float[Tensor, "*batch C H W"],
+    frame: FaceFrame,
+    size: int,
+    *,
+    samples: int | None = None,
 ) -> Float[Tensor, "*batch C size size"]:
     """Return the part of a photo inside the frame; outside the photo, its border is repeated.
 
     Every crop pixel is the mean of bilinear samples at most one and a quarter photo pixels apart;
     this avoids aliasing of photos with high resolution. Differentiable in the photo and the frame.
+
+    Args:
+        photo: any number of channels.
+        frame: which part.
+        size: pixels on a side of the crop.
+        samples: bilinear samples along each side of a crop pixel; by default as many as the largest
+            frame of the batch needs. A fixed number makes each crop independent of the others.
     """
     batch = photo.shape[:-3]
     images = photo.reshape(-1, *photo.shape[-3:])
     coarsest = float(frame.side.detach().max()) / size
     # A photo much finer than the crop is first averaged in whole blocks, which is much faster.
-    factor = max(1, math.floor(coarsest / 2))
+    factor = max(1, math.floor(coarsest / 2)) if samples is None else 1
     if factor > 1:
         rows, columns = -images.shape[-2] % factor, -images.shape[-1] % factor
         images = F.pad(images, (0, columns, 0, rows), mode="replicate")
         images = F.avg_pool2d(images, factor)
-    samples = max(1, math.ceil(coarsest / factor / 1.25))
+    if samples is None:
+        samples = max(1, math.ceil(coarsest / factor / 1.25))
     regions = square_regions(frame.centre / factor, frame.side / factor, frame.roll)
     regions = regions.expand(*batch, 2, 3).reshape(-1, 2, 3)
     fine = size * samples

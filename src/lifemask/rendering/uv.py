@@ -166,7 +166,8 @@ def _view(
     assert mesh.uv_triangles is not None, "A mesh without uv has no texels."
     batch, (height, width) = photo.shape[:-3], photo.shape[-2:]
     in_camera = camera.to_camera(mesh.vertices.expand(*batch, *mesh.vertices.shape[-2:]))
-    drawn_points = camera.project_from_camera(in_camera.detach())
+    # Which pixels a texel averages has no gradient, only where it lies.
+    drawn_points = camera.project_from_camera(in_camera).detach()
     with torch.no_grad():
         normals = vertex_normals(in_camera, mesh.triangles)
         faces_camera = _faces_camera(in_camera, mesh.triangles)

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 SYSTEMS: dict[str, str] = {
     "coarse_fine": "lifemask.systems.coarse_fine",
+    "conditional": "lifemask.systems.conditional",
     "dense_landmarks": "lifemask.systems.dense_landmarks",
     "direct_regression": "lifemask.systems.direct_regression",
     "landmark_assisted": "lifemask.systems.landmark_assisted",

@@ -44,6 +44,25 @@ def chroma_angle(predicted: Float[np.ndarray, "N 3"], true: Float[np.ndarray, "N
     return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean())
 
 
+def shading_energy(
+    predicted: Float[np.ndarray, "H W 3"],
+    true: Float[np.ndarray, "H W 3"],
+    mask: Bool[np.ndarray, "H W"],
+) -> float:
+    """Return the spread of the predicted shading relative to that of the true one.
+
+    Near 0, the light has become constant and its shadows lie in the albedo. It is the standard deviation
+    of the mean of the colours over the mask, divided by the truth's; NaN where the truth has none.
+
+    Args:
+        predicted: linear RGB shading.
+        true: the same.
+        mask: visible skin.
+    """
+    spread, wanted = (float(s[mask].astype(np.float64).mean(-1).std()) for s in (predicted, true))
+    return spread / wanted if wanted > 0 else float("nan")
+
+
 def relit_psnr(
     predicted: Float[np.ndarray, "H W 3"],
     true: Float[np.ndarray, "H W 3"],
