@@ -60,7 +60,6 @@ from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.networks.coefficient_critic import CoefficientCritic
 from lifemask.networks.face_mesh_backbone import STAGES, FaceMeshBackbone
-from lifemask.networks.face_trunk import TrunkStages
 from lifemask.networks.inputs import network_input
 from lifemask.networks.landmark_map import (
     IMPORTANCE18,
@@ -72,7 +71,7 @@ from lifemask.networks.landmark_map import (
 from lifemask.networks.parameters import SCALES, ParameterDecoder
 from lifemask.systems.bank_recipe import SCHEDULE, SMOKE, STILLS
 from lifemask.systems.dense_landmarks import copy_face_network
-from lifemask.systems.photo_encoders import ResidualEncoder
+from lifemask.systems.photo_encoders import WHOLE, ResidualEncoder, TrunkEncoder
 from lifemask.training.config import (
     Optimiser,
     Phase,
@@ -93,9 +92,6 @@ PRESETS = ("compact", "published")
 
 PARAMETERS, VERTICES, CRITIC = "parameters", "vertices", "critic"
 """The phases: the first learns weighted parameters, the second, later in the training, vertices."""
-
-WHOLE = 256
-"""Features of the whole face that the trunk gives."""
 
 CELL = 4
 """Pixels of the compact preset's landmark map along a side of a cell of the coarse map."""
@@ -161,7 +157,7 @@ class LandmarkAssisted(System):
     def __init__(
         self,
         model: MorphableModel,
-        encoder: "TrunkEncoder | ResidualEncoder",
+        encoder: "MappedEncoder | ResidualEncoder",
         *,
         crop_size: int,
         soft_map: bool = True,
@@ -239,7 +235,7 @@ class LandmarkAssisted(System):
             raise ValueError(f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}.")
         compact = preset == "compact"
         encoder = (
-            TrunkEncoder(FaceMeshBackbone(input_size=input_size or 256, frozen_stages=STAGES))
+            MappedEncoder(FaceMeshBackbone(input_size=input_size or 256, frozen_stages=STAGES))
             if compact
             else ResidualEncoder(
                 input_size=input_size or PUBLISHED_CROP_SIZE,
@@ -256,8 +252,9 @@ class LandmarkAssisted(System):
             dropped=dropped,
             landmark_noise=landmark_noise,
         )
-        if pretrained and isinstance(encoder, TrunkEncoder):
-            copy_face_network(encoder.backbone, encoder.level, encoder.trunk, system.head)
+        if pretrained and isinstance(encoder, MappedEncoder):
+            photo = encoder.photo
+            copy_face_network(photo.backbone, photo.level, photo.trunk, system.head)
         return system
 
     def forward(self, faces: FramedFaces) -> ExplainedFace:
@@ -402,8 +399,8 @@ class LandmarkAssisted(System):
         )
 
 
-class TrunkEncoder(nn.Module):
-    """A trunk on the maps of frozen convolutions, and a reader of the landmark map beside it."""
+class MappedEncoder(nn.Module):
+    """A trunk on frozen convolutions, and a reader of the landmark map beside it."""
 
     def __init__(self, backbone: FaceMeshBackbone) -> None:
         """Start from random weights.
@@ -412,30 +409,24 @@ class TrunkEncoder(nn.Module):
             backbone: the convolutions; it reads three channels, and is frozen here.
         """
         super().__init__()
+        self.photo = TrunkEncoder(backbone)
         self.input_size = backbone.input_size
-        coarse_size = backbone.input_size // 8
-        self.map_size = CELL * coarse_size
-        self.features = backbone.features + 2 * WHOLE
-        self.backbone = backbone.requires_grad_(False)
-        self.level = nn.LayerNorm(backbone.features)
-        self.trunk = TrunkStages(coarse_size=coarse_size, whole=WHOLE)
+        self.map_size = CELL * backbone.input_size // 8
+        self.features = self.photo.features + WHOLE
         self.reader = MapReader(self.map_size, WHOLE)
         self.both = nn.Sequential(nn.Linear(2 * WHOLE, WHOLE), nn.PReLU(WHOLE))
 
     def look(self, images: Float[Tensor, "batch 3 s s"]) -> PhotoFeatures:
         """Return what the frozen convolutions see."""
-        with torch.no_grad():
-            fine, coarse, last = self.backbone.maps(images)
-        return PhotoFeatures(fine, coarse, last.flatten(1))
+        return self.photo.look(images)
 
     def forward(
         self, seen: PhotoFeatures, drawn: Float[Tensor, "batch 1 m m"]
     ) -> Float[Tensor, "batch n"]:
         """Return the features of images, then those of images and their landmark maps."""
-        whole = self.trunk.maps(seen.fine, seen.coarse).whole
-        both = self.both(torch.cat([whole, self.reader(drawn)], -1))
-        parts = (self.level(seen.last.float()), whole, both)
-        return torch.cat([part.float() for part in parts], -1)
+        alone = self.photo(seen)
+        both = self.both(torch.cat([alone[:, -WHOLE:], self.reader(drawn)], -1))
+        return torch.cat([alone, both.float()], -1)
 
 
 def landmark_assisted() -> Recipe:
