@@ -28,7 +28,6 @@ from lifemask.pipeline.predictor import (
     SystemPredictor,
     face_in_photo,
     frame_change,
-    nearby_frames,
     whole_photo_frame,
 )
 from lifemask.rendering.depth import depth_normals
@@ -61,7 +60,7 @@ def test_an_untrained_predictor_puts_the_mean_face_into_the_frame(
     torch.testing.assert_close((low + high) / 2, torch.full((2,), 48.0), atol=1.5, rtol=0)
     assert float((high - low).max()) == pytest.approx(96 / 1.5, rel=0.03)
     assert estimate.camera.image_size == pixels.shape[:2]
-    torch.testing.assert_close(estimate.camera.principal_point, frame.centre, atol=0.2, rtol=0)
+    torch.testing.assert_close(estimate.camera.principal_point, frame.centre)
 
 
 def test_a_mirrored_photo_gives_the_mirrored_face(
@@ -92,17 +91,6 @@ def test_a_mirrored_photo_gives_the_mirrored_face(
         torch.testing.assert_close(
             one.light.coefficients[[3, 4, 7]], -two.light.coefficients[[3, 4, 7]], atol=2e-2, rtol=0
         )
-
-
-def test_frames_near_a_mirrored_frame_are_mirrored():
-    frame = FaceFrame(torch.tensor([300.0, 200.0]), torch.tensor(100.0), torch.tensor(0.4))
-    opposite = FaceFrame(torch.tensor([700.0, 200.0]), frame.side, -frame.roll)
-    for near, other in zip(nearby_frames(frame), reversed(nearby_frames(opposite)), strict=True):
-        assert 0.5 < float((near.centre - frame.centre).norm()) < 2
-        torch.testing.assert_close(
-            near.centre, other.centre * torch.tensor([-1.0, 1.0]) + torch.tensor([1000.0, 0.0])
-        )
-        torch.testing.assert_close(near.roll, -other.roll)
 
 
 def test_the_mean_of_estimates_is_seen_where_they_are(system: DirectRegression):
