@@ -222,7 +222,7 @@ def test_weights_that_do_not_fit_are_refused(system: DirectRegression, tmp_path:
 
 def test_unknown_names_and_options_say_what_is_known():
     assert "direct_regression" in system_names()
-    with pytest.raises(ValueError, match="Known: coarse_fine, dense_landmarks, direct_regression"):
+    with pytest.raises(ValueError, match="Known: coarse_fine, conditional, dense"):
         build_system("direct")
     with pytest.raises(ValueError, match="has no option width"):
         build_system("direct_regression", {"width": 3})

@@ -38,8 +38,9 @@ def data(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> Path
                 archive.addfile(member, io.BytesIO(content))
     write_fits(folder / "fits" / "open-000.tar", [drawn_fit()], head=read_card("head/head").sha256)
     config = crop_config(SyntheticConfig(texture_size=32, samples=1), side=64, margin=1.25)
-    plan = BankPlan("stills", 16, config, 0, generator_version(), part_size=16)
-    draw_bank(folder / "banks" / "stills", plan)
+    for kind, count, frames in (("stills", 16, 1), ("clips", 4, 2)):
+        plan = BankPlan(kind, count, config, 0, generator_version(), frames=frames, part_size=count)
+        draw_bank(folder / "banks" / kind, plan)
     return folder
 
 

@@ -84,9 +84,8 @@ class CompactCoarseNet(nn.Module):
             last: features of the whole crop that the frozen layers give.
         """
         super().__init__()
-        self.feedback = nn.Conv2d(feedback, 64, 4, 2, 1)
+        self.feedback = nn.Conv2d(feedback, 64, 4, 2, 1, bias=False)
         nn.init.zeros_(self.feedback.weight)
-        nn.init.zeros_(self.feedback.bias)
         self.trunk = FaceTrunk(coarse_size=coarse_size, whole=WHOLE)
         self.level = nn.LayerNorm(last)
         self.estimate = nn.Linear(last + WHOLE, outputs)

@@ -4,8 +4,9 @@ import json
 import os
 import zlib
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -117,7 +118,7 @@ class _Row(NamedTuple):
     shape: tuple[int, ...]
     start: int
 
-    def read(self, file: BinaryIO, item: int) -> np.ndarray:
+    def read(self, file: FileIO, item: int) -> np.ndarray:
         """Return one item, with a first axis of length 1; ValueError if the file ends before."""
         values = np.empty((1, *self.shape), self.dtype)
         file.seek(self.start + item * values.nbytes)
@@ -150,7 +151,7 @@ def _rows_of(path: Path) -> dict[str, _Row]:
     }
 
 
-def _read_only_what_is_asked(file: BinaryIO) -> None:
+def _read_only_what_is_asked(file: FileIO) -> None:
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
 
