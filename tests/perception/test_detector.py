@@ -7,7 +7,7 @@ from PIL import Image
 
 from lifemask.io.images import read_photo
 from lifemask.morphable.assets import asset_path
-from lifemask.perception.detector import roll_radians, suppress_overlaps
+from lifemask.perception.detector import roll_radians, suppress_overlaps, with_others
 from lifemask.perception.observation import FaceDetection
 
 
@@ -119,3 +119,15 @@ def test_overlapping_boxes_leave_the_best():
     # 0 and 2 share 80 of 120: over the threshold of 0.3; 0 and 8 share 20 of 180: under it.
     kept = suppress_overlaps([face(0.0, 0.7), face(2.0, 0.9), face(8.5, 0.8)])
     assert [round(k.score, 1) for k in kept] == [0.9, 0.8]
+
+
+def test_a_face_that_the_border_cuts_does_not_come_before_a_whole_one():
+    def face(left: float, side: float) -> FaceDetection:
+        box = torch.tensor([left, 20.0, left + side, 20.0 + side])
+        return FaceDetection(box, 0.9, box[:2].expand(5, 2))
+
+    cut, whole = face(-30.0, 60.0), face(100.0, 50.0)
+    assert with_others([cut, whole], [], (200, 200)) == [whole, cut]
+    # Both are whole in a larger photo.
+    cut, whole = face(30.0, 60.0), face(160.0, 50.0)
+    assert with_others([whole], [cut], (300, 300)) == [cut, whole]

@@ -43,7 +43,7 @@ class Search:
     """What the detector found in a photo."""
 
     faces: list[FaceDetection]
-    """Detections with a high score, largest first."""
+    """Detections with a high score, largest first; only what lies in the photo counts."""
     candidates: list[FaceDetection]
     """All further detections, also of low scores and at the same places; see `elsewhere`."""
 
@@ -121,7 +121,7 @@ class FaceDetector:
                 faces = faces + look(2 * long_side, 0, 0.0, 2.0)
             if faces:
                 break
-        faces = with_others(suppress_overlaps(faces), [])
+        faces = with_others(suppress_overlaps(faces), [], pixels.shape[:2])
         return Search(faces, [c for c in seen if all(c is not face for face in faces)])
 
     @torch.no_grad()
@@ -235,18 +235,30 @@ def elsewhere(candidates: list[FaceDetection], faces: list[FaceDetection]) -> li
     return suppress_overlaps(free, overlap=0.1)
 
 
-def with_others(faces: list[FaceDetection], others: list[FaceDetection]) -> list[FaceDetection]:
+def with_others(
+    faces: list[FaceDetection], others: list[FaceDetection], image_size: tuple[int, int]
+) -> list[FaceDetection]:
     """Return faces and those others that lie on none of them and not on each other, largest first.
+
+    Only the part of a box that lies in the photo counts, so a face that the border cuts does not come
+    before a whole one of about its size.
 
     Args:
         faces: all of them stay.
         others: further faces; of those at one place, the one with the highest score stays.
+        image_size: (height, width) of the photo.
     """
     kept = list(faces)
     for other in sorted(others, key=lambda face: -face.score):
         if not any(_same_place(other, face) for face in kept):
             kept.append(other)
-    return sorted(kept, key=lambda face: -_box_area(face.box_xyxy))
+    height, width = image_size
+    limit = torch.tensor([width, height, width, height])
+
+    def area(face: FaceDetection) -> float:
+        return _box_area(torch.minimum(face.box_xyxy.clamp_min(0), limit))
+
+    return sorted(kept, key=lambda face: -area(face))
 
 
 def roll_radians(keypoints5: Float[Tensor, "5 2"]) -> float:

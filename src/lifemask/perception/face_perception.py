@@ -118,7 +118,7 @@ class FacePerception:
     def detect(self, pixels: np.ndarray) -> list[FaceDetection]:
         """Return the faces of a photo, largest first; empty if there are none.
 
-        Detections of low score are faces if their points convince; enlarged copies of the weakest
+        Of a face that the photo's border cuts, only the part in the photo counts. Detections of low score are faces if their points convince; enlarged copies of the weakest
         show where to search for the points.
 
         Args:
@@ -133,7 +133,9 @@ class FacePerception:
             faces = [f for f in search.faces if f.score > SURE or self._is_face(pixels, f)]
             candidates = elsewhere(search.candidates, faces)[:MOST_CANDIDATES]
             found = [self._confirmed(pixels, candidate) for candidate in candidates]
-            return with_others(faces, [face for face in found if face is not None])
+            return with_others(
+                faces, [face for face in found if face is not None], pixels.shape[:2]
+            )
 
     @torch.no_grad()
     def faces(
