@@ -238,7 +238,7 @@ class CoarseFine(System):
         return with_axes_of(batches, found)
 
     def frozen_features(self, photo: Float[Tensor, "batch 3 S S"]) -> PhotoFeatures | None:
-        """Return the direct regressor's maps of crops; None for the published network, which learns all layers."""
+        """Return the frozen maps of crops; None for the published network, which has none."""
         if self.backbone is None:
             return None
         images = network_input(photo, self.backbone.input_size)

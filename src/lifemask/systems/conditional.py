@@ -69,7 +69,6 @@ from lifemask.morphable.explained_face import ExplainedFace, UVMap
 from lifemask.morphable.model import MorphableModel
 from lifemask.networks.encoder_decoder import EncoderDecoder, StridedEncoder
 from lifemask.networks.face_mesh_backbone import STAGES, FaceMeshBackbone
-from lifemask.networks.face_trunk import TrunkStages
 from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import SCALES, ParameterDecoder, framed_mean_face
 from lifemask.networks.residual_network import ResidualNetwork
@@ -80,6 +79,7 @@ from lifemask.rendering.uv import rasterize_uv, unwrap_photo
 from lifemask.systems.bank_recipe import SMOKE, STILLS
 from lifemask.systems.direct_regression import copy_linear_part
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
+from lifemask.systems.photo_encoders import MapsEncoder
 from lifemask.training.config import (
     BankSource,
     Optimiser,
@@ -105,9 +105,6 @@ WARM_UP, PHOTOMETRIC = "warm_up", "photometric"
 COLOUR_LOSSES = {"swap": 1.0, "flip": 1.0, "own": 1.0}
 """The photometric losses, with their weights: the reflectance is that of another frame, mirrored, or
 the frame's own. The last one takes part only if neither of the others does."""
-
-_WHOLE = 256
-"""Features of the whole face that the trunk of the compact preset gives."""
 
 _RIDGE = 1.0
 """Weight of the prior of albedo coefficients against one texel of the map."""
@@ -500,26 +497,6 @@ class Conditional(System):
                 head.bias.copy_(torch.cat([biases[n] for n in names]))
             self.light_head.weight[:, : backbone.features] = light[0].flatten(0, 1)
             self.light_head.bias.copy_(light[1].flatten())
-
-
-class MapsEncoder(nn.Module):
-    """A trunk on the maps of frozen convolutions, and their last features."""
-
-    def __init__(self, backbone: FaceMeshBackbone) -> None:
-        """Start from random weights.
-
-        Args:
-            backbone: the convolutions; only its sizes are used.
-        """
-        super().__init__()
-        self.features = backbone.features + _WHOLE
-        self.level = nn.LayerNorm(backbone.features)
-        self.trunk = TrunkStages(coarse_size=backbone.input_size // 8, whole=_WHOLE)
-
-    def forward(self, seen: PhotoFeatures) -> Float[Tensor, "batch n"]:
-        """Return the features of images."""
-        whole = self.trunk.maps(seen.fine, seen.coarse).whole
-        return torch.cat([self.level(seen.last.float()), whole.float()], -1)
 
 
 def _encoder(backbone: FaceMeshBackbone | None, width: int) -> MapsEncoder | ResidualNetwork:

@@ -13,8 +13,28 @@ WHOLE = 256
 """Features of the whole face that the trunk gives."""
 
 
-class TrunkEncoder(nn.Module):
+class MapsEncoder(nn.Module):
     """A trunk on the maps of frozen convolutions; their last features stay beside its own."""
+
+    def __init__(self, backbone: FaceMeshBackbone) -> None:
+        """Start from random weights.
+
+        Args:
+            backbone: the convolutions; only its sizes are used.
+        """
+        super().__init__()
+        self.features = backbone.features + WHOLE
+        self.level = nn.LayerNorm(backbone.features)
+        self.trunk = TrunkStages(coarse_size=backbone.input_size // 8, whole=WHOLE)
+
+    def forward(self, seen: PhotoFeatures) -> Float[Tensor, "batch n"]:
+        """Return the features of images: the last ones, then those of the trunk."""
+        whole = self.trunk.maps(seen.fine, seen.coarse).whole
+        return torch.cat([self.level(seen.last.float()), whole.float()], -1)
+
+
+class TrunkEncoder(MapsEncoder):
+    """The same with the frozen convolutions."""
 
     def __init__(self, backbone: FaceMeshBackbone) -> None:
         """Start from random weights.
@@ -22,23 +42,15 @@ class TrunkEncoder(nn.Module):
         Args:
             backbone: the convolutions; it reads three channels, and is frozen here.
         """
-        super().__init__()
+        super().__init__(backbone)
         self.input_size = backbone.input_size
-        self.features = backbone.features + WHOLE
         self.backbone = backbone.requires_grad_(False)
-        self.level = nn.LayerNorm(backbone.features)
-        self.trunk = TrunkStages(coarse_size=backbone.input_size // 8, whole=WHOLE)
 
     def look(self, images: Float[Tensor, "batch 3 s s"]) -> PhotoFeatures:
         """Return what the frozen convolutions see in sRGB images."""
         with torch.no_grad():
             fine, coarse, last = self.backbone.maps(images)
         return PhotoFeatures(fine, coarse, last.flatten(1))
-
-    def forward(self, seen: PhotoFeatures) -> Float[Tensor, "batch n"]:
-        """Return the features of images: the last ones, then those of the trunk."""
-        whole = self.trunk.maps(seen.fine, seen.coarse).whole
-        return torch.cat([self.level(seen.last.float()), whole.float()], -1)
 
 
 class ResidualEncoder(nn.Module):
