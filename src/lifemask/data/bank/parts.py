@@ -122,9 +122,13 @@ class _Row(NamedTuple):
         """Return one item, with a first axis of length 1; ValueError if the file ends before."""
         values = np.empty((1, *self.shape), self.dtype)
         file.seek(self.start + item * values.nbytes)
-        got = file.readinto(values.data.cast("B")) if values.nbytes else 0
-        if got != values.nbytes:
-            raise ValueError(f"item {item} is cut off")
+        rest = values.data.cast("B") if values.nbytes else b""
+        while rest:
+            # One call may give less than was asked for.
+            got = file.readinto(rest)
+            if not got:
+                raise ValueError(f"item {item} is cut off")
+            rest = rest[got:]
         return values
 
 

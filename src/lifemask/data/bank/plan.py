@@ -165,7 +165,7 @@ def read_plan(folder: Path) -> BankPlan:
     except FileNotFoundError as error:
         raise BankError(
             f"There is no bank of faces in {folder}: it has no {_PLAN}. Draw one: "
-            f"lifemask draw {folder} --count 50000 --kind stills (or clips)"
+            f"lifemask draw {folder} --count 50000. For clips, add --kind clips."
         ) from error
     except BankError:
         raise
