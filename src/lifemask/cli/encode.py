@@ -28,6 +28,8 @@ class Encode:
     """Folder of the encoded bank."""
     changes: tyro.conf.Positional[tuple[str, ...]] = ()
     """Changes of the recipe, as path=value."""
+    source: str | None = None
+    """Name of the bank among the recipe's sources; default: the only one."""
     copies: int = 1
     """Variations of each face; it can grow later."""
     data: Path | None = None
@@ -55,6 +57,7 @@ class Encode:
                 build_system,
                 self.data or (Path(named) if named else None),
                 self.output,
+                source=self.source,
                 copies=self.copies,
                 processes=self.processes or os.cpu_count() or 1,
             )

@@ -1,4 +1,6 @@
-"""What recipes have in common whose systems learn from a bank of stills through frozen layers."""
+"""What recipes have in common whose systems learn from banks of stills through frozen layers."""
+
+from dataclasses import replace
 
 from lifemask.data.augmentation_config import Augmentation
 from lifemask.training.config import BankSource, Schedule
@@ -12,6 +14,12 @@ STILLS = BankSource(
     ),
 )
 """Drawn and re-rendered faces; the same variations, so that systems can be compared."""
+
+HARD = replace(STILLS, share=0.2, folder="banks/hard")
+"""Drawn faces near the camera, behind hands and held things, or cut by the frame."""
+
+BANKS = {"bank": STILLS, "hard": HARD}
+"""What systems learn from that need only faces with truth."""
 
 SCHEDULE = Schedule(steps=12_000, warmup_steps=200)
 """The same length for all of them."""

@@ -44,7 +44,7 @@ from lifemask.networks.face_mesh_backbone import STAGES, FaceMeshBackbone
 from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import ParameterDecoder
 from lifemask.rendering.feedback import FeedbackRenderer
-from lifemask.systems.bank_recipe import SCHEDULE, SMOKE, STILLS
+from lifemask.systems.bank_recipe import BANKS, SCHEDULE, SMOKE
 from lifemask.systems.dense_landmarks import copy_face_network
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
 from lifemask.training.config import (
@@ -365,7 +365,7 @@ def coarse_fine() -> Recipe:
         name="coarse_fine",
         description="Corrects a drawing of its own estimate; learned from a bank of faces.",
         system=SystemChoice("coarse_fine", {"preset": "compact", "crop_size": CROP_SIZE}),
-        sources={"bank": STILLS},
+        sources=BANKS,
         phases=CoarseFine.phases,
         batch_size=64,
         schedule=SCHEDULE,

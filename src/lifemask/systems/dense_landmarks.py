@@ -33,7 +33,7 @@ from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import ParameterDecoder
 from lifemask.networks.point_refiner import PointRefiner, RefinedPoints
 from lifemask.networks.released import read_released
-from lifemask.systems.bank_recipe import SCHEDULE, SMOKE, STILLS
+from lifemask.systems.bank_recipe import BANKS, SCHEDULE, SMOKE
 from lifemask.systems.direct_regression import copy_linear_part
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
 from lifemask.training.config import (
@@ -225,7 +225,7 @@ def dense_landmarks() -> Recipe:
         name="dense_landmarks",
         description="Dense landmarks and the face, learned from a bank of faces.",
         system=SystemChoice("dense_landmarks", {"crop_size": CROP_SIZE}),
-        sources={"bank": STILLS},
+        sources=BANKS,
         phases=DenseLandmarks.phases,
         batch_size=64,
         schedule=SCHEDULE,

@@ -69,7 +69,7 @@ from lifemask.networks.landmark_map import (
     weights18,
 )
 from lifemask.networks.parameters import SCALES, ParameterDecoder
-from lifemask.systems.bank_recipe import SCHEDULE, SMOKE, STILLS
+from lifemask.systems.bank_recipe import BANKS, SCHEDULE, SMOKE
 from lifemask.systems.dense_landmarks import copy_face_network
 from lifemask.systems.photo_encoders import WHOLE, ResidualEncoder, TrunkEncoder
 from lifemask.training.config import (
@@ -435,7 +435,7 @@ def landmark_assisted() -> Recipe:
         name="landmark_assisted",
         description="Photo and landmarks to a face (2DASL), learned from a bank of faces.",
         system=_choice("compact", CROP_SIZE),
-        sources={"bank": STILLS},
+        sources=BANKS,
         phases=LandmarkAssisted.phases,
         batch_size=64,
         schedule=SCHEDULE,

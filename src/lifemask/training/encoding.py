@@ -34,46 +34,58 @@ def encode_bank(
     data: Path | None,
     folder: Path,
     *,
+    source: str | None = None,
     copies: int = 1,
     processes: int = 1,
 ) -> int:
-    """Encode the bank of a recipe; return how many parts were made.
+    """Encode a bank of a recipe; return how many parts were made.
 
     Args:
-        recipe: its only source is a bank; its system has frozen layers.
+        recipe: its system has frozen layers.
         build_system: makes the system; it is sent to other processes.
         data: folder to which the bank's folder is relative; None: the current folder.
         folder: of the encoded bank; made if needed.
+        source: name of the recipe's bank; None: the only one.
         copies: variations of each face.
         processes: that encode, each with one thread.
 
     Raises:
-        TrainingError: the recipe has other sources, or the system has no frozen layers.
+        TrainingError: no such bank, or one of several has to be named, or the system has no frozen
+            layers.
         BankError: the bank is missing or damaged, or the folder holds another encoded bank.
         OutputError: the disk is full, or the folder is not writable.
     """
     if copies < 1:
         raise TrainingError(f"copies is {copies}; allowed are 1 and more.")
-    banks = [source for source in recipe.sources.values() if isinstance(source, BankSource)]
-    if len(banks) != 1 or len(recipe.sources) != 1:
-        raise TrainingError(
-            f"The recipe {recipe.name} cannot be encoded: its sources are "
-            f"{', '.join(recipe.sources)}. Only a recipe whose one source is a bank can be."
-        )
+    varied = _bank_source(recipe, source)
     system = untrained_system(recipe, build_system)
-    bank = bank_folder(banks[0], data)
-    plan = encoded_plan(banks[0], read_plan(bank), system, recipe.seed, copies)
+    bank = bank_folder(varied, data)
+    plan = encoded_plan(varied, read_plan(bank), system, recipe.seed, copies)
     make_folder(folder)
     continue_encoded_plan(folder, plan)
-    wanted = plan.parts_of(banks[0].parts or tuple(plan.bank.parts))
+    wanted = plan.parts_of(varied.parts or tuple(plan.bank.parts))
     return fill_bank(
         folder,
         plan,
-        partial(_encoded_part, bank, plan, banks[0], recipe, build_system),
+        partial(_encoded_part, bank, plan, varied, recipe, build_system),
         item_bytes=_BYTES * plan.frames,
         processes=processes,
         only=wanted,
     )
+
+
+def _bank_source(recipe: Recipe, name: str | None) -> BankSource:
+    banks = {n: source for n, source in recipe.sources.items() if isinstance(source, BankSource)}
+    if name is None and len(banks) == 1:
+        (name,) = banks
+    if name not in banks:
+        found = f"its banks are {', '.join(banks)}" if banks else "none of its sources is a bank"
+        choice = " Choose one with --source." if banks else ""
+        raise TrainingError(
+            f"The recipe {recipe.name} cannot be encoded{'' if name is None else f' from {name!r}'}: "
+            f"{found}.{choice}"
+        )
+    return banks[name]
 
 
 def bank_folder(source: BankSource, data: Path | None) -> Path:
