@@ -76,6 +76,8 @@ def test_every_public_name_can_be_imported() -> None:
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"lifemask {lifemask.__version__}\n"
+    module = "import runpy; runpy.run_module('lifemask', run_name='__main__')"
+    assert python(module, "--version").stdout == f"lifemask {lifemask.__version__}\n"
 
 
 @pytest.mark.parametrize(

@@ -395,6 +395,13 @@ def test_broken_installation_is_reported_once(
     assert capsys.readouterr().err.count("head/basis is damaged") == 1
 
 
+def test_an_unknown_system_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = photo(tmp_path / "ada.png")
+    assert run(picture, "--output", tmp_path / "out", "--system", "best") == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("The reconstructor cannot be loaded. Unknown system 'best'. Known: ")
+
+
 @pytest.mark.parametrize("formats", ["stl", "", "glb,fbx"])
 def test_unknown_format_is_wrong_usage(
     tmp_path: Path, formats: str, capsys: pytest.CaptureFixture[str]

@@ -118,6 +118,37 @@ def test_skin_is_brighter_where_its_truth_says_more_light(head: IctHead) -> None
     assert np.median(difference) < 0.004
 
 
+def test_true_shading_times_albedo_is_the_photo_without_specular_light(head: IctHead) -> None:
+    generator = np.random.default_rng(6)
+    person = random_person(head, generator)
+    shot = random_shot(head, person, generator, yaw_range_degrees=(20, 40))
+    _, truth = photograph(head, person, shot)
+    photo = image_from_pixels(photograph_lit(head, person, shot, shot.light)).permute(1, 2, 0)
+    seen = truth.skin & (photo.numpy().max(-1) < 0.95)
+    difference = np.abs(photo.numpy() - truth.albedo * truth.shading)[seen]
+    assert np.median(difference) < 0.004
+    column, row = truth.points[truth.visible].astype(int).T
+    near = truth.vertices_camera[truth.visible, 2] - truth.depth[row, column]
+    assert np.median(np.abs(near[truth.skin[row, column]])) < 0.001
+
+
+def test_depth_and_shading_count_without_their_scale(
+    shown: tuple[np.ndarray, FaceTruth],
+) -> None:
+    _, truth = shown
+    right = Prediction(
+        albedo=truth.albedo / 2,
+        shading=2 * truth.shading,
+        depth=np.where(truth.depth > 0, 3 * truth.depth + 0.5, 0),
+    )
+    figures = appearance(right, truth)
+    assert figures["depth %"] == pytest.approx(0, abs=1e-3)
+    assert figures["shading energy"] == pytest.approx(1, abs=1e-3)
+    flat = replace(right, shading=np.ones_like(truth.shading))
+    assert appearance(flat, truth)["shading energy"] == pytest.approx(0, abs=1e-6)
+    assert "shading energy" not in appearance(replace(right, albedo=None), truth)
+
+
 def test_the_truth_itself_has_no_error(
     head: IctHead, shown: tuple[np.ndarray, FaceTruth], partners: HeadToIct
 ) -> None:

@@ -126,8 +126,12 @@ def test_what_does_not_fit_is_refused(data: Path, tmp_path: Path) -> None:
 
     with pytest.raises(BankError, match="encoder is"):
         encode_bank(recipe(), changed, data, data / "encoded", copies=2)
-    with pytest.raises(TrainingError, match="its sources are"):
+    with pytest.raises(TrainingError, match="none of its sources is a bank"):
         encode_bank(find_recipe("direct_regression"), build_system, data, tmp_path)
+    with pytest.raises(TrainingError, match=r"its banks are bank, hard\. Choose one with --source"):
+        encode_bank(find_recipe("dense_landmarks"), build_system, data, tmp_path)
+    with pytest.raises(TrainingError, match=r"from 'easy': its banks are bank\."):
+        encode_bank(recipe(), build_system, data, tmp_path, source="easy")
     direct = replace(
         recipe(), system=replace(recipe().system, name="direct_regression", options={})
     )
@@ -139,7 +143,7 @@ def test_the_command_encodes(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["encode", "dense_landmarks", str(tmp_path / "encoded"), *CHANGES,
-                 "sources.bank.folder=bank", "--data", str(data), "--processes", "1"]  # fmt: skip
+                 "sources.bank.folder=bank", "--source", "bank", "--data", str(data), "--processes", "1"]  # fmt: skip
     assert main(arguments) == DONE
     assert "2 parts encoded" in capsys.readouterr().out
     assert main(arguments) == DONE

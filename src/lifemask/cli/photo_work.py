@@ -142,6 +142,8 @@ class _Work:
         if self.reconstructor is None:
             try:
                 self.reconstructor = load_reconstructor(self.options)
+            except ValueError as error:
+                raise SetupError(str(error)) from error
             except Exception as error:
                 raise SetupError(f"{type(error).__name__}: {error}") from error
         return self.reconstructor

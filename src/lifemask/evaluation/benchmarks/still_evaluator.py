@@ -1,4 +1,4 @@
-"""The errors of one test face: points, surface, normals, albedo and light."""
+"""The errors of one test face: points, surface, normals, depth, albedo and light."""
 
 import numpy as np
 import torch
@@ -12,8 +12,10 @@ from lifemask.evaluation.metrics.appearance_error import (
     chroma_angle,
     nearest_filled,
     relative_rms,
+    shading_energy,
 )
 from lifemask.evaluation.metrics.box_error import INNER, box_error
+from lifemask.evaluation.metrics.depth_error import depth_error
 from lifemask.evaluation.metrics.normal_error import angle_degrees, unit
 from lifemask.evaluation.metrics.shape_error import corresponding_error, similarity, surface_error
 from lifemask.evaluation.predictions import Prediction
@@ -23,6 +25,9 @@ from lifemask.registration import TriangleSurface
 
 FEWEST_HIDDEN = 30
 """With fewer hidden points, the albedo of hidden points is not measured."""
+
+FEWEST_DEPTHS = 100
+"""With fewer common pixels, depth is not measured."""
 
 _NOSE_TIP, _REACH_METRES, _EVERY = 30, 0.095, 3
 
@@ -93,13 +98,16 @@ class StillEvaluator:
 def appearance(
     prediction: Prediction, truth: FaceTruth, partners: HeadToIct | None = None
 ) -> dict[str, float]:
-    """Return the errors of normals, albedo and light."""
+    """Return the errors of normals, depth, albedo and light."""
     result: dict[str, float] = {}
     size = (truth.skin.shape[0], truth.skin.shape[1])
     skin = truth.skin
-    normals = prediction.map("normals", size)
     if not skin.any():
         return result
+    depth = prediction.map("depth", size)
+    if depth is not None and (depth[skin] > 0).sum() >= FEWEST_DEPTHS:
+        result["depth %"] = depth_error(depth, truth.depth).mean
+    normals = prediction.map("normals", size)
     if normals is not None:
         given = normals[skin].astype(np.float64)
         answered = np.linalg.norm(given, axis=-1) > 0.5
@@ -117,6 +125,9 @@ def appearance(
     if prediction.light_sh is not None and scale > 0:
         on_sphere = light_on_sphere(prediction.light_sh) / scale
         result["light %"] = relative_rms(on_sphere, truth.light_on_sphere)
+    shading = prediction.map("shading", size)
+    if shading is not None and scale > 0:
+        result["shading energy"] = shading_energy(shading / scale, truth.shading, skin)
     colours = prediction.vertices_albedo
     if partners is not None and colours is not None and len(colours) == partners.vertex_count:
         hidden = ~truth.visible[partners.vertices]

@@ -35,7 +35,9 @@ STILL_FIELDS = (
     "landmarks68_outline_camera",
     "normals",
     "mask",
+    "depth",
     "albedo",
+    "shading",
     "light_sh",
 )
 
@@ -49,11 +51,13 @@ _COLUMNS = (
     Column("points mm", 2),
     Column("neutral mm", 2),
     Column("normals °", 1),
+    Column("depth %", 2),
     Column("empty %", 1),
     Column("albedo seen %", 1),
     Column("chroma °", 1),
     Column("albedo hidden %", 1),
     Column("light %", 1),
+    Column("shading energy", 2),
 )
 
 
@@ -111,6 +115,9 @@ def stills_table(
             "normals: mean angle over the face's visible skin (without ears and neck); an empty "
             "pixel counts 90°. empty: share of that skin without albedo, for a program that gives "
             "albedo; the nearest albedo counts there.",
+            "depth: mean error over the same skin in % of the range of its true depth, after scale and "
+            "offset (RANSAC). shading energy: the spread of the predicted shading over the true one's, by "
+            "the albedo's scale; 1 is right, near 0 the shadows lie in the albedo.",
             "albedo: RMS error over RMS truth after one scale found on the visible skin; hidden: at "
             "points that the photo does not show, same scale; chroma: mean angle between RGB "
             "vectors; light: both lights on a white sphere, RMS error over RMS truth, by the "

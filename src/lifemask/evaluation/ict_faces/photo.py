@@ -60,6 +60,10 @@ class FaceTruth:
     """Unit normals (+x image right, +y up, +z to the viewer)."""
     albedo: Float[Array, "H W 3"]
     """Linear RGB reflectance."""
+    depth: Float[Array, "H W"]
+    """Distance along the optical axis, metres."""
+    shading: Float[Array, "H W 3"]
+    """Linear RGB shading with its shadows, without specular light."""
     light_on_sphere: Float[Array, "N 3"]
     """Shading of a white sphere at `sphere_normals()`."""
 
@@ -78,6 +82,22 @@ def photograph_lit(
     """Return the shot under another light, sRGB, without specular light and camera degradations."""
     colour = _Scene.build(head, person, shot).colour(light, specular=False)
     return pixels_from_image(torch.from_numpy(colour.transpose(2, 0, 1)))
+
+
+@dataclass(frozen=True)
+class _Lit:
+    """What of a light reaches the pixels of a scene."""
+
+    normals: Float[Array, "h w 3"]
+    """Unit normals, light axes, zero where nothing is drawn."""
+    points: Float[Array, "N 3"]
+    """Points of the pixels that are drawn on, light axes."""
+    lamp: Float[Array, "h w"]
+    """1 where the lamp reaches the surface."""
+    sky: Float[Array, "h w"]
+    """Part of the sky that the surface sees."""
+    shading: Float[Array, "h w 3"]
+    """Linear RGB shading; zero where nothing is drawn."""
 
 
 @dataclass(frozen=True)
@@ -147,30 +167,36 @@ class _Scene:
         """Return linear RGB on black, before the camera degradations."""
         return _halved(self._colour(light, specular=specular))
 
-    def _colour(self, light: TestLight, *, specular: bool) -> Float[Array, "h w 3"]:
+    def _lit(self, light: TestLight) -> _Lit:
         covered = self.fragments.mask.numpy()
         normals = self.normal_image()
         in_light_axes = self.in_camera * [1.0, -1.0, -1.0]
         corner = self.triangles[self.fragments.triangle_index.numpy()[covered]]
         weight = self.fragments.barycentric.numpy()[covered][..., None]
         points = (in_light_axes[corner] * weight).sum(1)
-        lit = np.zeros(covered.shape)
+        lamp = np.zeros(covered.shape)
         # The point is moved a little outwards, so that its surface does not shadow it in grazing light.
         outside = points + 0.0025 * normals[covered]
-        lit[covered] = light_reaches(in_light_axes, self.triangles, outside, light.direction)
+        lamp[covered] = light_reaches(in_light_axes, self.triangles, outside, light.direction)
         visibility = np.ones(len(self.in_camera))
         visibility[: len(self.head.sky_visibility)] = self.head.sky_visibility
         sky = self._image(visibility[:, None])[..., 0]
-        shading = light.shading(normals, lit=lit, open_sky=sky) * covered[..., None]
-        colour = self.albedo * shading
+        shading = light.shading(normals, lit=lamp, open_sky=sky) * covered[..., None]
+        return _Lit(normals, points, lamp, sky, shading)
+
+    def _colour(self, light: TestLight, *, specular: bool) -> Float[Array, "h w 3"]:
+        covered = self.fragments.mask.numpy()
+        lit = self._lit(light)
+        colour = self.albedo * lit.shading
         if not specular:
             return colour
-        to_viewer = np.zeros_like(normals)
-        to_viewer[covered] = -points / np.linalg.norm(points, axis=1, keepdims=True)
+        to_viewer = np.zeros_like(lit.normals)
+        to_viewer[covered] = -lit.points / np.linalg.norm(lit.points, axis=1, keepdims=True)
         half = to_viewer + light.direction
         half /= np.maximum(np.linalg.norm(half, axis=-1, keepdims=True), 1e-9)
-        lobe = np.maximum((normals * half).sum(-1), 0) ** 22 * lit * 0.09
-        grazing = (1 - np.clip((normals * to_viewer).sum(-1), 0, 1)) ** 4 * 0.06 * sky
+        lobe = np.maximum((lit.normals * half).sum(-1), 0) ** 22 * lit.lamp * 0.09
+        facing = np.clip((lit.normals * to_viewer).sum(-1), 0, 1)
+        grazing = (1 - facing) ** 4 * 0.06 * lit.sky
         ambient = light.environment[0] / (2 * np.sqrt(np.pi))
         reflected = lobe[..., None] * light.lamp + grazing[..., None] * ambient
         return colour + reflected * covered[..., None]
@@ -206,6 +232,8 @@ class _Scene:
             :FACE
         ]
         marked = face[torch.from_numpy(head.landmarks)]
+        depth = _halved(self.fragments.depth.numpy()[..., None])[..., 0]
+        shading = _halved(self._lit(shot.light).shading)
         return FaceTruth(
             yaw_degrees=abs(shot.yaw_degrees),
             landmarks68=camera.project_from_camera(marked)[:, :2].numpy(),
@@ -218,6 +246,8 @@ class _Scene:
             skin=skin,
             normals=(normals * skin[..., None]).astype(np.float32),
             albedo=(_halved(self.albedo) * skin[..., None]).astype(np.float32),
+            depth=(depth * skin).astype(np.float32),
+            shading=(shading * skin[..., None]).astype(np.float32),
             light_on_sphere=shot.light.shading(sphere_normals()),
         )
 
