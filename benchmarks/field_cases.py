@@ -233,7 +233,7 @@ def crops(bench: Bench, *, portraits: Sequence[int] = range(1, 7)) -> Iterator[R
         picture = pasted(portrait(number, 900), (1200, 900), (150, 0))
         _save_with_exif(picture, path, FocalLengthIn35mmFilm=26, **size)
         (face,) = bench.reconstructor(path)
-        yield from _focal_in_json(made, face, "fits much better")
+        yield from _focal_in_json(made, face, "times as far away")
         yield from _as_without_exif(bench, made, face)
 
 

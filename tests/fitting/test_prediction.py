@@ -12,13 +12,17 @@ from lifemask.fitting.fit import FaceFitter
 from lifemask.fitting.landmark_fit import FittingPriors
 from lifemask.fitting.prediction import (
     IRISES,
+    PERSPECTIVE_LAG,
     SHARES,
     blend_landmarks,
     predicted_targets,
     prediction_share,
     state_from_prediction,
+    trust,
+    with_stated_perspective,
     without_hidden_eyes,
 )
+from lifemask.fitting.stated_focal import predicted_contradiction
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.rotations import matrix_from_yaw_pitch_roll
@@ -104,6 +108,59 @@ def test_a_known_focal_length_changes_the_distance_not_the_size(
     assert state.focal_pixels == pytest.approx(focal, rel=1e-5)
     plain = state_from_prediction(prediction, fitter.points, middle)
     assert float(state.translation[2]) == pytest.approx(2 * float(plain.translation[2]), rel=1e-4)
+
+
+def test_predicted_points_move_towards_the_stated_perspective(face: FaceReconstruction) -> None:
+    prediction = turned(face, 20)
+    points = predicted_embedding(face.model).points(
+        face.model.vertices(prediction.coefficients), face.model.triangles
+    )
+    view, camera = viewpoint_of(prediction.camera), prediction.camera
+    nearer = replace(view, distance=0.9 * view.distance)
+    here, there = (
+        camera_of(v, camera.principal_point, camera.image_size).project(points)[:, :2]
+        for v in (view, nearer)
+    )
+    seen = PredictedLandmarks(here, torch.ones(len(here)), torch.ones(len(here)))
+    focal = float(camera.focal_pixels)
+    same = with_stated_perspective(seen, prediction, focal, face.model)
+    torch.testing.assert_close(same.points, here)
+    moved = with_stated_perspective(seen, prediction, 0.9 * focal, face.model)
+    most = float((there - here).norm(dim=-1).max())
+    assert most > 1.0
+    wanted = here + PERSPECTIVE_LAG * (there - here)
+    assert float((moved.points - wanted).norm(dim=-1).max()) < 0.03 * most
+
+
+def test_late_modes_of_a_prediction_count_less() -> None:
+    shares = trust(80, 25.0)
+    assert shares[0] == 1
+    assert float(shares[25]) == pytest.approx(math.exp(-1))
+    assert bool((shares.diff() < 0).all())
+
+
+def test_a_focal_length_that_the_prediction_contradicts_is_named(
+    face: FaceReconstruction,
+) -> None:
+    prediction = turned(face, 0)
+    metres = float(viewpoint_of(prediction.camera).distance)
+    focal = float(prediction.camera.focal_pixels)
+    assert predicted_contradiction(focal, prediction) is None
+    assert predicted_contradiction(5 * focal, prediction) is None
+    assert predicted_contradiction(0.6 * focal, prediction) is None
+    reason = predicted_contradiction(0.19 * focal / metres, prediction)
+    assert reason is not None
+    assert "19 cm" in reason
+    far = replace(
+        prediction,
+        camera=camera_of(
+            replace(viewpoint_of(prediction.camera), distance=torch.tensor(1.5)),
+            prediction.camera.principal_point,
+            prediction.camera.image_size,
+        ),
+    )
+    reason = predicted_contradiction(0.4 * float(far.camera.focal_pixels), far)
+    assert reason == "the face looks 2.5 times as far away as the focal length says"
 
 
 def test_a_good_prediction_corrects_a_fit_to_wrong_landmarks(

@@ -27,6 +27,8 @@ class FitConfig:
     """Standard deviation of expression weights around predicted ones."""
     predicted_identity_precision: float = 2.0
     """Precision of identity coefficients around predicted ones."""
+    predicted_identity_modes: float = 25.0
+    """Mode at which a predicted identity coefficient counts by 1/e: the later ones are mostly noise."""
     identity_precision: float = 1.0
     """Strength of the prior on identity."""
     distance_metres: float = 0.9

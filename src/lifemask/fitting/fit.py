@@ -43,10 +43,17 @@ from lifemask.fitting.prediction import (
     blend_landmarks,
     predicted_targets,
     state_from_prediction,
+    trust,
     with_predicted_landmarks,
+    with_stated_perspective,
     without_hidden_eyes,
 )
-from lifemask.fitting.stated_focal import NEAREST_METRES, USUAL_SIGMA, focal_contradiction
+from lifemask.fitting.stated_focal import (
+    NEAREST_METRES,
+    focal_contradiction,
+    predicted_contradiction,
+    too_near,
+)
 from lifemask.fitting.surface import photo_crop, surface_patch, visibility
 from lifemask.geometry.cameras import PerspectiveCamera, rigid_transform
 from lifemask.geometry.lighting import SphericalHarmonicsLight
@@ -181,15 +188,7 @@ class FaceFitter:
         with single_thread(self.model.mean.device):
             if start is not None:
                 observation = self._with_prediction(observation, start)
-            task = self._task(pixels, observation, None, start)
-            state = self._fit_landmarks(task, start)
-            focal_dropped = None
-            if focal_pixels is not None:
-                stated = self._task(pixels, observation, focal_pixels, start)
-                known = self._fit_stated(stated, start)
-                focal_dropped = self._contradiction(stated, known, task, state)
-                if focal_dropped is None:
-                    task, state = stated, known
+            task, state, focal_dropped = self._fit_shape(pixels, observation, start, focal_pixels)
             appearance, colour_error = None, None
             if self.config.quality == "full" or self.model.albedo is not None:
                 state, appearance, colour_error = self._fit_colours(task, state)
@@ -269,16 +268,20 @@ class FaceFitter:
         covered = None if start is None else covered_vertices(self.model, start)
         if start is not None and start.landmarks is not None:
             points = self.predicted_points
+            landmarks = start.landmarks
+            if focal_pixels is not None:
+                landmarks = with_stated_perspective(landmarks, start, focal_pixels, self.model)
+            identity = start.coefficients.identity[: points.identity_modes].double()
             priors = replace(
                 priors,
                 expression_sigma=torch.full_like(
                     priors.expression_sigma, config.predicted_expression_sigma
                 ),
-                identity_mean=start.coefficients.identity[: points.identity_modes].double(),
+                identity_mean=identity * trust(len(identity), config.predicted_identity_modes),
                 identity_precision=config.predicted_identity_precision,
             )
             targets = predicted_targets(
-                start.landmarks,
+                landmarks,
                 factor=config.predicted_sigma_factor,
                 least_sigma=size * config.predicted_least_sigma,
             )
@@ -300,6 +303,34 @@ class FaceFitter:
             priors=priors,
             covered=covered,
         )
+
+    def _fit_shape(
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        observation: FaceObservation,
+        start: ExplainedFace | None,
+        focal_pixels: float | None,
+    ) -> tuple["_FitTask", PoseAndShape, str | None]:
+        """Return what was fitted to landmarks, the fit, and why a stated focal length was not used."""
+        free = self._task(pixels, observation, None, start)
+        if focal_pixels is None:
+            return free, self._fit_landmarks(free, start), None
+        if start is not None:
+            reason = predicted_contradiction(focal_pixels, start)
+            if reason is not None:
+                return free, self._fit_landmarks(free, start), reason
+        stated = self._task(pixels, observation, focal_pixels, start)
+        known = self._fit_stated(stated, start)
+        if start is not None:
+            reason = too_near(float(known.translation[2]))
+            if reason is None:
+                return stated, known, None
+        found = self._fit_landmarks(free, start)
+        if start is None:
+            reason = self._contradiction(stated, known, free, found)
+            if reason is None:
+                return stated, known, None
+        return free, found, reason
 
     def _fit_landmarks(self, task: "_FitTask", prediction: ExplainedFace | None) -> PoseAndShape:
         """Return the fit from the prediction; if it is poor, the best one of several starts."""
@@ -327,8 +358,7 @@ class FaceFitter:
     ) -> str | None:
         """Compare the fit with the stated focal length with the one without."""
         cost, free_cost = self._cost(stated, known), self._cost(free, found)
-        sigma = USUAL_SIGMA if stated.points is self.points else stated.sigma
-        return focal_contradiction(known, cost=cost, free_cost=free_cost, sigma=sigma)
+        return focal_contradiction(known, cost=cost, free_cost=free_cost)
 
     def _cost(self, task: "_FitTask", state: PoseAndShape) -> float:
         """Return the `shape_cost` of a state."""
