@@ -67,7 +67,11 @@ class LandmarkMap:
 
 
 class MapReader(nn.Module):
-    """Convolutions that turn a landmark map into features of the whole map."""
+    """Convolutions that turn a landmark map into features of the whole map.
+
+    No layer before the norm has a bias: a map is almost empty, and random biases would outweigh it, so
+    that all maps would look the same for thousands of steps.
+    """
 
     CHANNELS = (16, 32, 48, 64)
     """Channels after each halving of the resolution."""
@@ -83,10 +87,10 @@ class MapReader(nn.Module):
         widths = (1, *self.CHANNELS)
         layers: list[nn.Module] = []
         for given, channels in pairwise(widths):
-            layers += [nn.Conv2d(given, channels, 4, 2, 1), nn.ReLU()]
+            layers += [nn.Conv2d(given, channels, 4, 2, 1, bias=False), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         self.whole = nn.Sequential(
-            nn.Linear(widths[-1] * (size // 2 ** len(self.CHANNELS)) ** 2, features),
+            nn.Linear(widths[-1] * (size // 2 ** len(self.CHANNELS)) ** 2, features, bias=False),
             nn.LayerNorm(features),
             nn.ReLU(),
         )
