@@ -69,8 +69,9 @@ class LandmarkMap:
 class MapReader(nn.Module):
     """Convolutions that turn a landmark map into features of the whole map.
 
-    No layer before the norm has a bias: a map is almost empty, and random biases would outweigh it, so
-    that all maps would look the same for thousands of steps.
+    A map is almost empty: random biases would outweigh it, and small weights would let it fade, so that
+    all maps would look the same for thousands of steps. So no layer before the norm has a bias, and the
+    weights keep the size of the signal (He et al. 2015).
     """
 
     CHANNELS = (16, 32, 48, 64)
@@ -94,6 +95,8 @@ class MapReader(nn.Module):
             nn.LayerNorm(features),
             nn.ReLU(),
         )
+        for weight in (*self.layers.parameters(), *self.whole[0].parameters()):
+            nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
     def forward(self, drawn: Float[Tensor, "batch 1 m m"]) -> Float[Tensor, "batch features"]:
         """Return the features of maps."""

@@ -414,7 +414,10 @@ class MappedEncoder(nn.Module):
         self.map_size = CELL * backbone.input_size // 8
         self.features = self.photo.features + WHOLE
         self.reader = MapReader(self.map_size, WHOLE)
-        self.both = nn.Sequential(nn.Linear(2 * WHOLE, WHOLE), nn.PReLU(WHOLE))
+        joint = nn.Linear(2 * WHOLE, WHOLE)
+        nn.init.kaiming_normal_(joint.weight, nonlinearity="relu")
+        nn.init.zeros_(joint.bias)
+        self.both = nn.Sequential(joint, nn.PReLU(WHOLE))
 
     def look(self, images: Float[Tensor, "batch 3 s s"]) -> PhotoFeatures:
         """Return what the frozen convolutions see."""
