@@ -20,6 +20,7 @@ from lifemask.morphable.model import MorphableModel
 from lifemask.perception import FaceObservation, FacePerception
 from lifemask.perception.face_perception import single_thread
 from lifemask.perception.photo_segments import with_trusted_segmentation
+from lifemask.pipeline.occluders import with_occluders
 from lifemask.pipeline.predictor import SystemPredictor
 from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.pipeline.sight_view import SightView, sight_view
@@ -247,4 +248,4 @@ class FaceReconstructor:
         if self.predictor is None:
             return None
         with single_thread(self.model.mean.device):
-            return self.predictor(pixels, observation)
+            return with_occluders(self.predictor(pixels, observation), observation, self.model)
