@@ -25,22 +25,28 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageFilter
 from PIL.PngImagePlugin import PngInfo
+from torch.nn.functional import max_pool2d
 
 from lifemask.cli.main import main as lifemask
+from lifemask.data.wearables.occluders import HeldThing, held_mesh
 from lifemask.fitting.config import FitConfig
 from lifemask.fitting.fit import FaceFit, face_size
-from lifemask.geometry.lighting import SphericalHarmonicsLight
-from lifemask.io.colour import linear_from_srgb, pixels_from_image
+from lifemask.geometry.lighting import SphericalHarmonicsLight, light_axes_from_camera
+from lifemask.geometry.meshes import vertex_normals
+from lifemask.io.colour import linear_from_srgb, pixels_from_image, srgb_from_linear
 from lifemask.io.gltf import encode_glb
 from lifemask.io.images import Photo, as_photo, read_photo
 from lifemask.io.scenes import Node, Scene, Surface
 from lifemask.morphable.assets import asset_path
 from lifemask.morphable.contour import fixed_landmarks68
+from lifemask.morphable.covered import covered_vertices
 from lifemask.perception import FaceObservation
 from lifemask.pipeline.face_warnings import face_signals, warnings_of
 from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.pipeline.reconstructor import FaceReconstructor
 from lifemask.pipeline.views import camera_towards, draw_smooth
+from lifemask.rendering import interpolate, rasterize
+from lifemask.rendering.texture import sample_texture
 
 PORTRAITS = range(1, 9)
 GREY = (128, 128, 128)
@@ -78,6 +84,11 @@ class Row:
     def at_most(cls, made: str, measured: str, value: float, limit: float) -> "Row":
         """Return the row of a number that must not be larger than its limit."""
         return cls(made, measured, f"{value:.3g}", f"<= {limit:g}", value <= limit)
+
+    @classmethod
+    def at_least(cls, made: str, measured: str, value: float, limit: float) -> "Row":
+        """Return the row of a number that must not be smaller than its limit."""
+        return cls(made, measured, f"{value:.3g}", f">= {limit:g}", value >= limit)
 
     @classmethod
     def equal(cls, made: str, measured: str, value: object, right: object) -> "Row":
@@ -275,6 +286,90 @@ def warned(bench: Bench) -> Iterator[Row]:
         yield Row.equal(f"photo: {name}", "warnings", found, reason)
 
 
+HANDS = (
+    ("mouth", 13, 0.6, 0.4),
+    ("cheek", 280, 0.7, -0.3),
+    ("chin", 152, 0.75, 0.2),
+)
+"""Names, dense points that a hand touches, the part of the hand there, and its rotation in radians."""
+LEAST_COVERED, MOST_COVERED = 0.5, 0.1
+"""Least probability with which the face behind a hand is found covered, and most that is added elsewhere."""
+
+
+def held(bench: Bench, *, numbers: Sequence[int] = (1, 2, 4)) -> Iterator[Row]:
+    """The face behind a hand is left out, the rest of it is not, and the confidence falls."""
+    for number in numbers:
+        picture = portrait(number)
+        (clear,) = bench.reconstructor(as_photo(picture))
+        for name, target, contact, turn in HANDS:
+            made = f"portrait {number}, hand at the {name}"
+            photo, hand = _with_hand(picture, clear, target, contact, turn)
+            found = bench.reconstructor(photo)
+            yield Row.equal(made, "faces", len(found), 1)
+            for face in found[:1]:
+                behind, beside = _covered_by(hand, clear, face)
+                yield Row.at_least(made, "covered behind the hand", behind, LEAST_COVERED)
+                yield Row.at_most(made, "covered elsewhere, more", beside, MOST_COVERED)
+                fall = clear.confidence - face.confidence
+                yield Row.at_least(made, "fall of the confidence", fall, 0.02)
+
+
+def _with_hand(
+    picture: Image.Image, face: FaceReconstruction, target: int, contact: float, turn: float
+) -> tuple[Photo, torch.Tensor]:
+    """Return a portrait with a hand drawn before its face, and the pixels of the hand."""
+    model, fitted = face.model, face.fit.face
+    assert model.dense478 is not None
+    vertices = model.vertices(fitted.coefficients)
+    on_neck = (model.regions["neck"] > 0.5)[model.triangles].all(1)
+    places = model.uv[model.uv_triangles[on_neck]].mean(1).T.unsqueeze(1)
+    neck = sample_texture(face.texture.albedo, places).mean((1, 2))
+    hand = held_mesh(
+        HeldThing(
+            "hand", target, contact, turn, 0.2, 0.003, 1.0, (0.2, 0.5, 0.5, 0.5, 0.5), False,
+            (1.0, 1.0, 1.0),
+        ),
+        model.dense478.points(vertices, model.triangles),
+        neck,
+    )  # fmt: skip
+    camera, size = fitted.camera, (picture.height, picture.width)
+    drawn = rasterize(camera.project(hand.vertices), hand.triangles, size)
+    in_camera = camera.to_camera(hand.vertices)
+    normals = light_axes_from_camera(vertex_normals(in_camera, hand.triangles))
+    colours = hand.colour * fitted.light.shade(normals)
+    hand_image = srgb_from_linear(interpolate(colours, hand.triangles, drawn).clamp(0, 1))
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
+    both = torch.where(drawn.mask, hand_image, pixels)
+    image = (both.permute(1, 2, 0) * 255).round().byte().numpy()
+    return as_photo(image), drawn.mask
+
+
+def _covered_by(
+    hand: torch.Tensor, clear: FaceReconstruction, face: FaceReconstruction
+) -> tuple[float, float]:
+    """Return the mean probability of being covered behind a hand, and what it adds elsewhere."""
+    model, fitted = clear.model, clear.fit.face
+    vertices = model.vertices(fitted.coefficients)
+    column, row = fitted.camera.project(vertices)[:, :2].long().T
+    height, width = hand.shape
+    inside = (column >= 0) & (row >= 0) & (column < width) & (row < height)
+    facing = vertex_normals(fitted.camera.to_camera(vertices), model.triangles)[:, 2] < -0.5
+    skin = (model.regions["face"] > 0.5) & inside & facing
+    # Between fingers and beside them, as far as a landmark speaks for the skin around it.
+    reach = 2 * round(0.06 * float(column[skin].max() - column[skin].min())) + 1
+    near = max_pool2d(hand[None].float(), reach, 1, reach // 2)[0] > 0
+    behind, beside = (
+        mask[row.clamp(0, height - 1), column.clamp(0, width - 1)] for mask in (hand, ~near)
+    )
+    before, after = (covered_vertices(model, each.fit.face) for each in (clear, face))
+    assert before is not None
+    assert after is not None
+    return (
+        float(after[skin & behind].mean()),
+        float((after - before)[skin & beside].mean()),
+    )
+
+
 def strict(bench: Bench) -> Iterator[Row]:
     """With `--strict`, a warning gives exit code 4."""
     for name, picture, right in (("good", portrait(1), 0), ("small", small_portrait(), 4)):
@@ -433,6 +528,7 @@ CASES: dict[str, Case] = {
     "focal": focal,
     "distance": distance,
     "warned": warned,
+    "held": held,
     "strict": strict,
     "damaged": damaged,
     "overwrite": overwrite,

@@ -15,7 +15,7 @@ from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
 from lifemask.perception.photo_segments import segmentation_at
 
-_INSIDE_METRES = 0.015
+_INSIDE_METRES = 0.008
 """Only points so far from the oval of the face, neck, ears and scalp are judged: there face and body run
 together."""
 _SURE, _CERTAIN = 0.5, 0.8
