@@ -213,9 +213,7 @@ class FaceFitter:
         with single_thread(self.model.mean.device):
             stated = self._task(pixels, observation, focal_pixels, None)
             free = self._task(pixels, observation, None, None)
-            return self._contradiction(
-                stated, self._fit_stated(stated, None), free, self._fit_landmarks(free, None)
-            )
+            return self._contradiction(stated, self._fit_stated(stated, None), free)
 
     def unrefined(
         self,
@@ -315,22 +313,17 @@ class FaceFitter:
         free = self._task(pixels, observation, None, start)
         if focal_pixels is None:
             return free, self._fit_landmarks(free, start), None
-        if start is not None:
-            reason = predicted_contradiction(focal_pixels, start)
-            if reason is not None:
-                return free, self._fit_landmarks(free, start), reason
-        stated = self._task(pixels, observation, focal_pixels, start)
-        known = self._fit_stated(stated, start)
-        if start is not None:
-            reason = too_near(float(known.translation[2]))
+        reason = None if start is None else predicted_contradiction(focal_pixels, start)
+        if reason is None:
+            stated = self._task(pixels, observation, focal_pixels, start)
+            known = self._fit_stated(stated, start)
+            if start is None:
+                reason = self._contradiction(stated, known, free)
+            else:
+                reason = too_near(float(known.translation[2]))
             if reason is None:
                 return stated, known, None
-        found = self._fit_landmarks(free, start)
-        if start is None:
-            reason = self._contradiction(stated, known, free, found)
-            if reason is None:
-                return stated, known, None
-        return free, found, reason
+        return free, self._fit_landmarks(free, start), reason
 
     def _fit_landmarks(self, task: "_FitTask", prediction: ExplainedFace | None) -> PoseAndShape:
         """Return the fit from the prediction; if it is poor, the best one of several starts."""
@@ -354,9 +347,10 @@ class FaceFitter:
         return start if too_near else self._fit_landmarks(task, prediction)
 
     def _contradiction(
-        self, stated: "_FitTask", known: PoseAndShape, free: "_FitTask", found: PoseAndShape
+        self, stated: "_FitTask", known: PoseAndShape, free: "_FitTask"
     ) -> str | None:
-        """Compare the fit with the stated focal length with the one without."""
+        """Compare a fit to measured landmarks with the stated focal length with one without."""
+        found = self._fit_landmarks(free, None)
         cost, free_cost = self._cost(stated, known), self._cost(free, found)
         return focal_contradiction(known, cost=cost, free_cost=free_cost)
 
