@@ -26,10 +26,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lifemask.fitting.config import FitConfig
-from lifemask.fitting.fit import FACE_OVAL, FaceFitter
+from lifemask.fitting.fit import FaceFitter
 from lifemask.morphable import MorphableModel
 from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.perception import FaceObservation, FacePerception
+from lifemask.perception.correspondences import FACE_OVAL
 from lifemask.registration import TriangleSurface
 
 LANDMARKS = Path(__file__).parent.parent / "src/lifemask/assets/head/landmarks.safetensors"

@@ -9,10 +9,11 @@ import torch
 from fitting.toy import project
 
 from lifemask.fitting.config import FitConfig, Quality
-from lifemask.fitting.fit import FACE_OVAL, FaceFit, FaceFitter, face_size, fit, landmark_targets
+from lifemask.fitting.fit import FaceFit, FaceFitter, face_size, fit, landmark_targets
 from lifemask.fitting.landmark_fit import ROBUST_SIGMAS
 from lifemask.fitting.prediction import state_from_prediction
 from lifemask.morphable import MorphableModel
+from lifemask.perception.correspondences import FACE_OVAL
 from lifemask.pipeline.reconstruction import FaceReconstruction
 
 

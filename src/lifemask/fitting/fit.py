@@ -63,16 +63,10 @@ from lifemask.morphable.covered import covered_vertices, predicted_embedding
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.landmarks import LandmarkEmbedding
 from lifemask.morphable.model import MorphableModel
+from lifemask.perception.correspondences import FACE_OVAL
 from lifemask.perception.face_perception import single_thread
 from lifemask.perception.framing import face_frame
 from lifemask.perception.observation import FaceObservation
-
-# The outline of the dense face mesh, in order. These points slide along the contour of the face.
-FACE_OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
-
 
 # Rims of the lids and the inner border of the lips, where landmarks are precise and small errors
 # are most visible.

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lifemask.perception.blendshapes import BlendshapeNetwork, mirrored_expressions
+from lifemask.perception.correspondences import keypoints_of
 from lifemask.perception.detector import FaceDetector, elsewhere, roll_radians, with_others
 from lifemask.perception.hypotheses import (
     ACCEPTED,
@@ -26,6 +27,7 @@ from lifemask.perception.identity import CHIP_SIZE, IdentityNetwork, chip_region
 from lifemask.perception.landmarks import DensePoints, FaceMesh, head_angles, jittered, turn
 from lifemask.perception.observation import FaceDetection, FaceObservation
 from lifemask.perception.onnx_runtime import Network, OnnxNetwork, Runtime
+from lifemask.perception.overlaps import ObservedFace, apart, boxes_meet
 from lifemask.perception.regions import crop_photo, mirrored, square_regions
 from lifemask.perception.segmentation import CROP_SIZE, SegmentationNetwork
 from lifemask.perception.weights import load_network
@@ -72,9 +74,6 @@ SEGMENTATION_SCALE = 2.0
 
 SEGMENTATION_RISE = 0.045
 """Height of the crop's middle above that of the points, in units of its side."""
-
-KEYPOINT_LANDMARKS: tuple[tuple[int, ...], ...] = ((468,), (473,), (1,), (61,), (291,))
-"""Counterparts of the detector's five points: irises, nose tip, mouth corners."""
 
 
 @dataclass(frozen=True)
@@ -156,18 +155,24 @@ class FacePerception:
             segment: as in `observe`.
             embed: as in `observe`.
         """
-        observations: list[FaceObservation] = []
+
+        def observed(seen: np.ndarray, detection: FaceDetection) -> FaceObservation | None:
+            settled = self._settled(seen, detection)
+            if is_lost(settled, detection.score):
+                return None
+            return self._observation(seen, settled, detection, quality, segment, embed)
+
+        found: list[ObservedFace] = []
         for detection in self.detect(pixels):
+            # Of further faces, only those matter that may hide a part of the largest.
+            if largest and found and not boxes_meet(found[0].detection, detection):
+                continue
             with single_thread(self.device):
-                settled = self._settled(pixels, detection)
-                if is_lost(settled, detection.score):
-                    continue
-                observations.append(
-                    self._observation(pixels, settled, detection, quality, segment, embed)
-                )
-            if largest:
-                break
-        return observations
+                if (observation := observed(pixels, detection)) is not None:
+                    found.append(ObservedFace(detection, observation))
+        with single_thread(self.device):
+            faces = apart(pixels, found, observed)
+        return [face.observation for face in faces[: 1 if largest else None]]
 
     @torch.no_grad()
     def observe(
@@ -370,11 +375,6 @@ def detection_region(detection: FaceDetection, scale: float) -> Float[Tensor, "2
 def tight_box(points: Float[Tensor, "478 3"]) -> Float[Tensor, "4"]:
     """Return left, top, right, bottom of the points."""
     return torch.cat([points[:, :2].amin(0), points[:, :2].amax(0)])
-
-
-def keypoints_of(points: Float[Tensor, "478 3"]) -> Float[Tensor, "5 2"]:
-    """Return the five points of a detection from the dense ones."""
-    return torch.stack([points[list(group), :2].mean(0) for group in KEYPOINT_LANDMARKS])
 
 
 def check_photo(pixels: np.ndarray) -> None:

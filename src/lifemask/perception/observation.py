@@ -48,3 +48,6 @@ class FaceObservation:
     """Affine from the crop's pixel coordinates (x, y, 1) to photo pixels; centres at +0.5."""
     embedding: Float[Tensor, "128"] | None
     """Identity: the distance of two photos of a person is below about 0.6; None if not computed."""
+    in_front: tuple[Float[Tensor, "N 2"], ...] = ()
+    """Outlines of other faces that hide a part of this one, photo pixels; they were painted over before
+    it was measured."""

@@ -8,10 +8,10 @@ from jaxtyping import Bool
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from lifemask.fitting.fit import FACE_OVAL
 from lifemask.morphable.covered import predicted_embedding
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
+from lifemask.perception.correspondences import FACE_OVAL
 from lifemask.perception.observation import FaceObservation
 from lifemask.perception.photo_segments import segmentation_at
 

@@ -19,6 +19,7 @@ from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception import FaceObservation, FacePerception
 from lifemask.perception.face_perception import single_thread
+from lifemask.perception.overlaps import without_faces
 from lifemask.perception.photo_segments import with_trusted_segmentation
 from lifemask.pipeline.occluders import with_occluders
 from lifemask.pipeline.predictor import SystemPredictor
@@ -167,7 +168,11 @@ class FaceReconstructor:
         observation = with_trusted_segmentation(observation)
         fit = self.explain(photo.pixels, observation, focal_pixels=photo.focal_pixels)
         texture = face_texture(
-            photo.pixels, fit.face, self.model, observation, resolution=self.texture_size
+            without_faces(photo.pixels, observation.in_front),
+            fit.face,
+            self.model,
+            observation,
+            resolution=self.texture_size,
         )
         return FaceReconstruction(photo, observation, fit, texture, self.model)
 
@@ -191,6 +196,7 @@ class FaceReconstructor:
             observation: one of its faces.
             focal_pixels: the camera's focal length if the photo tells it.
         """
+        pixels = without_faces(pixels, observation.in_front)
         view = None
         if focal_pixels is not None and self.refine and observation.score > 0:
             view = sight_view(pixels, observation, focal_pixels)

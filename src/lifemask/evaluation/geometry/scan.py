@@ -12,6 +12,7 @@ from PIL import Image
 from lifemask.evaluation.polygons import inside_polygon
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.perception import FacePerception
+from lifemask.perception.correspondences import FACE_OVAL
 from lifemask.registration import vertex_areas
 from lifemask.registration.surface_landmarks import (
     Appearance,
@@ -22,13 +23,7 @@ from lifemask.registration.surface_landmarks import (
 
 Array = np.ndarray
 
-# MediaPipe's face oval and lid rims, in order along the line.
-# fmt: off
-_OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)
-# fmt: on
+# MediaPipe's lid rims, in order along the line.
 _LIDS = (
     (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
     (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
@@ -88,7 +83,7 @@ def _inside_oval(
     vertices: Float[Array, "N 3"], normals: Float[Array, "N 3"], dense: Float[Array, "478 3"]
 ) -> Int[Array, "F"]:
     """Return vertices that are, from the front, inside the face's oval but not inside the lids."""
-    inside = inside_polygon(vertices[:, :2], dense[list(_OVAL), :2])
+    inside = inside_polygon(vertices[:, :2], dense[list(FACE_OVAL), :2])
     for lids in _LIDS:
         rim = dense[list(lids), :2]
         middle = rim.mean(0)
