@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 from functools import cache
 from pathlib import Path
@@ -41,6 +42,7 @@ def data(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     for kind, count, frames in (("stills", 16, 1), ("clips", 4, 2)):
         plan = BankPlan(kind, count, config, 0, generator_version(), frames=frames, part_size=count)
         draw_bank(folder / "banks" / kind, plan)
+    shutil.copytree(folder / "banks" / "stills", folder / "banks" / "hard")
     return folder
 
 
