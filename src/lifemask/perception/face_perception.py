@@ -117,8 +117,9 @@ class FacePerception:
     def detect(self, pixels: np.ndarray) -> list[FaceDetection]:
         """Return the faces of a photo, largest first; empty if there are none.
 
-        Of a face that the photo's border cuts, only the part in the photo counts. Detections of low score are faces if their points convince; enlarged copies of the weakest
-        show where to search for the points.
+        Of a face that the photo's border cuts, only the part in the photo counts. Detections of low
+        score are faces if their points convince; enlarged copies of the weakest show where to search
+        for the points.
 
         Args:
             pixels: upright sRGB photo, (height, width, 3), uint8.

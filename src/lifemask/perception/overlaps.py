@@ -17,6 +17,9 @@ from lifemask.perception.observation import FaceDetection, FaceObservation
 LEAST_OVERLAP = 0.03
 """Share of the smaller face from which on one of two faces hides a part of the other."""
 
+SAME_FACE = 0.5
+"""Share of the smaller face from which on two detections may be one face."""
+
 LEAST_GAIN = 0.02
 """Fall of `disagreement` from which on a face was hidden; of faces that hardly overlap, it tells nothing."""
 
@@ -46,8 +49,8 @@ def apart(
     """Return faces of which each was measured without those that hide a part of it.
 
     Of two faces that overlap, each is measured again without the other. The one behind gains by it:
-    its points lie nearer to its own detection, and scatter less. If its points are lost then, there is
-    only one face, and the detection further from its points is dropped.
+    its points lie nearer to its own detection, and scatter less. If two faces at one place are both lost
+    without the other, they are one face, and the detection further from its points is dropped.
 
     Args:
         pixels: the photo.
@@ -56,7 +59,8 @@ def apart(
     """
     kept = list(faces)
     for first, second in combinations(faces, 2):
-        if overlap(outline(first.observation), outline(second.observation)) < LEAST_OVERLAP:
+        common = overlap(outline(first.observation), outline(second.observation))
+        if common < LEAST_OVERLAP:
             continue
         changes = [_without(pixels, *pair, observe) for pair in ((first, second), (second, first))]
         gains = [
@@ -64,7 +68,7 @@ def apart(
             for face, changed in zip((first, second), changes, strict=True)
         ]
         behind = int(gains[1] > gains[0])
-        if max(gains) == -math.inf:
+        if max(gains) == -math.inf and common > SAME_FACE:
             behind = int(_doubt(second) > _doubt(first))
         elif max(gains) < LEAST_GAIN:
             continue
