@@ -15,10 +15,10 @@ from lifemask.fitting.prediction import (
     PERSPECTIVE_LAG,
     SHARES,
     blend_landmarks,
+    identity_shares,
     predicted_targets,
     prediction_share,
     state_from_prediction,
-    trust,
     with_stated_perspective,
     without_hidden_eyes,
 )
@@ -133,7 +133,7 @@ def test_predicted_points_move_towards_the_stated_perspective(face: FaceReconstr
 
 
 def test_late_modes_of_a_prediction_count_less() -> None:
-    shares = trust(80, 25.0)
+    shares = identity_shares(80, 25.0)
     assert shares[0] == 1
     assert float(shares[25]) == pytest.approx(math.exp(-1))
     assert bool((shares.diff() < 0).all())

@@ -41,9 +41,9 @@ from lifemask.fitting.photometric import (
 )
 from lifemask.fitting.prediction import (
     blend_landmarks,
+    identity_shares,
     predicted_targets,
     state_from_prediction,
-    trust,
     with_predicted_landmarks,
     with_stated_perspective,
     without_hidden_eyes,
@@ -269,7 +269,8 @@ class FaceFitter:
                 expression_sigma=torch.full_like(
                     priors.expression_sigma, config.predicted_expression_sigma
                 ),
-                identity_mean=identity * trust(len(identity), config.predicted_identity_modes),
+                identity_mean=identity
+                * identity_shares(len(identity), config.predicted_identity_modes),
                 identity_precision=config.predicted_identity_precision,
             )
             targets = predicted_targets(

@@ -81,7 +81,7 @@ def with_stated_perspective(
     return replace(landmarks, points=landmarks.points + PERSPECTIVE_LAG * change * slope)
 
 
-def trust(count: int, modes: float) -> Float[Tensor, "count"]:
+def identity_shares(count: int, modes: float) -> Float[Tensor, "count"]:
     """Return how far each of `count` predicted identity coefficients counts, 1 to 0.
 
     Args:
