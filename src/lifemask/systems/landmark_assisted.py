@@ -122,7 +122,6 @@ class LandmarkAssisted(System):
             learns=("encoder.", "head."),
             optimiser=Optimiser(
                 learning_rate=5e-4,
-                learning_rate_factors={"head": 0.3},
                 betas=(0.9, 0.99),
                 weight_decay=0.02,
                 gradient_clip=5.0,
@@ -134,7 +133,6 @@ class LandmarkAssisted(System):
             learns=("encoder.", "head."),
             optimiser=Optimiser(
                 learning_rate=3e-4,
-                learning_rate_factors={"head": 0.3},
                 betas=(0.9, 0.99),
                 weight_decay=0.02,
                 gradient_clip=5.0,
@@ -269,7 +267,8 @@ class LandmarkAssisted(System):
         else:
             full = torch.ones_like(dense[..., 0]) if weight is None else weight
             points, known = points18(dense), weights18(full)
-        face = self._explained(self._seen(photo), self.landmark_map(points, known)).face
+        alone = self.run_network(self.encoder.see, self._seen(photo))
+        face = self._explained(alone, self.landmark_map(points, known)).face
         return map_tensors(lambda t: t.unflatten(0, batch), face)
 
     def losses(self, phase: str, batches: Sequence[FaceBatch]) -> list[Losses]:
@@ -282,9 +281,13 @@ class LandmarkAssisted(System):
         given = torch.cat([points18(batch.landmarks478) for batch in flat])
         known = torch.cat([weights18(batch.landmarks478_weight) for batch in flat])
         if phase == CRITIC:
-            found = self._critic_losses(flat, seen, given, known)
+            with torch.no_grad():
+                alone = self.run_network(self.encoder.see, seen)
+                first = self._explained(alone, self._first_map(given, known))
+            found = self._critic_losses(flat, first)
         else:
-            found = self._network_losses(phase, flat, seen, given, known)
+            alone = self.run_network(self.encoder.see, seen)
+            found = self._network_losses(phase, flat, alone, given, known)
         return with_axes_of(batches, found)
 
     def frozen_features(self, photo: Float[Tensor, "batch 3 S S"]) -> PhotoFeatures | None:
@@ -297,9 +300,15 @@ class LandmarkAssisted(System):
         return self.run_network(self.encoder.look, images)
 
     def _explained(
-        self, seen: "PhotoFeatures | Tensor", drawn: Float[Tensor, "batch 1 m m"]
+        self, alone: Float[Tensor, "batch *shape"], drawn: Float[Tensor, "batch 1 m m"]
     ) -> Pass:
-        features = self.run_network(self.encoder, seen, drawn)
+        """Return what one pass says.
+
+        Args:
+            alone: what the encoder sees in the images alone; the same for all passes.
+            drawn: landmark maps.
+        """
+        features = self.run_network(self.encoder, alone, drawn)
         # The last layer stays in float32: its outputs become pixels.
         face = self.decoder(self.head(features))
         dense = self.face_points(face.coefficients)[1]
@@ -319,14 +328,14 @@ class LandmarkAssisted(System):
         self,
         phase: str,
         batches: Sequence[FaceBatch],
-        seen: "PhotoFeatures | Tensor",
+        alone: Float[Tensor, "batch *shape"],
         given: Float[Tensor, "batch 18 2"],
         known: Float[Tensor, "batch 18"],
     ) -> list[Losses]:
         unit = FRAME_PIXELS / self.crop_size
-        first = self._explained(seen, self._first_map(given, known))
+        first = self._explained(alone, self._first_map(given, known))
         predicted = first.points[..., :2] / unit
-        again = self._explained(seen, self.landmark_map(predicted, torch.ones_like(known)))
+        again = self._explained(alone, self.landmark_map(predicted, torch.ones_like(known)))
         counted, target = known * self.importance, given * unit
         importance = self.importance.expand_as(known)
         agreement = {
@@ -370,15 +379,7 @@ class LandmarkAssisted(System):
         parameters, wanted = self._posed(face), self._posed(truth.face)
         return {"weighted_parameters": weighted_parameter_loss(parameters, wanted, reach), **looks}
 
-    def _critic_losses(
-        self,
-        batches: Sequence[FaceBatch],
-        seen: "PhotoFeatures | Tensor",
-        given: Float[Tensor, "batch 18 2"],
-        known: Float[Tensor, "batch 18"],
-    ) -> list[Losses]:
-        with torch.no_grad():
-            first = self._explained(seen, self._first_map(given, known))
+    def _critic_losses(self, batches: Sequence[FaceBatch], first: Pass) -> list[Losses]:
         results: list[Losses] = []
         for batch, rows in zip(batches, batch_rows(batches), strict=True):
             if batch.truth is None:
@@ -423,11 +424,14 @@ class MappedEncoder(nn.Module):
         """Return what the frozen convolutions see."""
         return self.photo.look(images)
 
+    def see(self, seen: PhotoFeatures) -> Float[Tensor, "batch n"]:
+        """Return the features of images alone."""
+        return self.photo(seen)
+
     def forward(
-        self, seen: PhotoFeatures, drawn: Float[Tensor, "batch 1 m m"]
-    ) -> Float[Tensor, "batch n"]:
+        self, alone: Float[Tensor, "batch n"], drawn: Float[Tensor, "batch 1 m m"]
+    ) -> Float[Tensor, "batch k"]:
         """Return the features of images, then those of images and their landmark maps."""
-        alone = self.photo(seen)
         both = self.both(torch.cat([alone[:, -WHOLE:], self.reader(drawn)], -1))
         return torch.cat([alone, both.float()], -1)
 

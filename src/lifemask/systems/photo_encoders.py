@@ -79,6 +79,10 @@ class ResidualEncoder(nn.Module):
         """Return the images from -1 to 1: no layer is frozen."""
         return images * 2 - 1
 
+    def see(self, seen: Float[Tensor, "batch 3 s s"]) -> Float[Tensor, "batch 3 s s"]:
+        """Return the images: all layers read the other map too."""
+        return seen
+
     def forward(
         self, seen: Float[Tensor, "batch 3 s s"], drawn: Float[Tensor, "batch 1 s s"] | None = None
     ) -> Float[Tensor, "batch n"]:
