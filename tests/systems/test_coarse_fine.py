@@ -94,7 +94,7 @@ def test_an_untrained_pass_keeps_the_estimate_or_gives_the_mean_face(system: Coa
     )
     # Gaze, skin and light are predicted anew.
     kept = replace(mean, coefficients=shape, camera=estimate.camera)
-    expected = mean if system.backbone is not None else kept
+    expected = mean if system.maps is not None else kept
     assert_same(system(FramedFaces(photo, previous=estimate)), expected)
     assert_same(system(FramedFaces(photo)), mean)
     system.train()
@@ -171,7 +171,7 @@ def test_the_network_sees_the_drawing_and_frozen_layers_do_not(
         raise AssertionError
 
     monkeypatch.setattr(stirred.coarse, "forward", watched)
-    monkeypatch.setattr(stirred.backbone, "maps", refuse)
+    monkeypatch.setattr(stirred.maps, "forward", refuse)
     for seed in (1, 2):
         stirred.corrected(seen, random_faces(stirred, 1, seed))
     # Without the drawing, the features would be the same.

@@ -26,6 +26,7 @@ Different, and why:
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, final
 
 import torch
@@ -40,13 +41,15 @@ from lifemask.losses.vertices import squared_vertex_loss
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.networks.coarse_net import CompactCoarseNet, PublishedCoarseNet
-from lifemask.networks.face_mesh_backbone import STAGES, FaceMeshBackbone
+from lifemask.networks.frozen_maps import FrozenMaps
 from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import ParameterDecoder
 from lifemask.rendering.feedback import FeedbackRenderer
 from lifemask.systems.bank_recipe import BANKS, SCHEDULE, SMOKE
 from lifemask.systems.dense_landmarks import copy_face_network
+from lifemask.systems.direct_regression import released_maps
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
+from lifemask.systems.photo_encoders import seen_by
 from lifemask.training.config import (
     Optimiser,
     Phase,
@@ -114,7 +117,7 @@ class CoarseFine(System):
         model: MorphableModel,
         coarse: CompactCoarseNet | PublishedCoarseNet,
         *,
-        backbone: FaceMeshBackbone | None,
+        maps: FrozenMaps | None,
         crop_size: int,
         passes: int,
         feedback: str,
@@ -126,7 +129,7 @@ class CoarseFine(System):
         Args:
             model: the head, with 68, 478 and 21 landmarks.
             coarse: the network that corrects estimates.
-            backbone: the frozen layers under a compact network; None for the published one.
+            maps: the frozen layers under a compact network; None for the published one.
             crop_size: pixels on a side of the crops.
             passes: 1 to 4.
             feedback: what the network sees of an estimate.
@@ -153,7 +156,7 @@ class CoarseFine(System):
         self.face_losses = FaceLosses(model, crop_size=crop_size)
         self.decoder = ParameterDecoder.for_model(model, crop_size=crop_size)
         self.renderer = FeedbackRenderer(model)
-        self.backbone = None if backbone is None else backbone.requires_grad_(False)
+        self.maps = maps
         self.coarse = coarse
 
     @classmethod
@@ -195,18 +198,18 @@ class CoarseFine(System):
         # The constructor refuses an unknown feedback.
         channels = FEEDBACK_CHANNELS.get(feedback, 3)
         if preset == "published":
-            backbone, coarse = None, PublishedCoarseNet(1 + channels, outputs)
+            maps, coarse = None, PublishedCoarseNet(1 + channels, outputs)
         else:
-            backbone = FaceMeshBackbone(input_size=input_size, frozen_stages=STAGES)
+            maps = released_maps(input_size)
             coarse = CompactCoarseNet(
-                channels, outputs, coarse_size=input_size // 8, last=backbone.features
+                channels, outputs, coarse_size=input_size // 8, last=maps.features
             )
             if pretrained:
-                copy_face_network(backbone, coarse.level, coarse.trunk, coarse.estimate)
+                copy_face_network(coarse.level, coarse.trunk, coarse.estimate)
         return cls(
             model,
             coarse,
-            backbone=backbone,
+            maps=maps,
             crop_size=crop_size,
             passes=passes,
             feedback=feedback,
@@ -239,12 +242,10 @@ class CoarseFine(System):
 
     def frozen_features(self, photo: Float[Tensor, "batch 3 S S"]) -> PhotoFeatures | None:
         """Return the frozen maps of crops; None for the published network, which has none."""
-        if self.backbone is None:
+        if self.maps is None:
             return None
-        images = network_input(photo, self.backbone.input_size)
-        with torch.no_grad():
-            fine, coarse, last = self.run_network(self.backbone.maps, images)
-        return PhotoFeatures(fine, coarse, last.flatten(1))
+        images = network_input(photo, self.maps.input_size)
+        return self.run_network(partial(seen_by, self.maps), images)
 
     def corrected(
         self, seen: PhotoFeatures | Float[Tensor, "batch 3 S S"], previous: ExplainedFace

@@ -48,6 +48,7 @@ convolutions pass no gradient from shape to viewpoint; the unwrapped colours do.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, NamedTuple, final
 
 import torch
@@ -68,7 +69,7 @@ from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.explained_face import ExplainedFace, UVMap
 from lifemask.morphable.model import MorphableModel
 from lifemask.networks.encoder_decoder import EncoderDecoder, StridedEncoder
-from lifemask.networks.face_mesh_backbone import STAGES, FaceMeshBackbone
+from lifemask.networks.frozen_maps import FrozenMaps
 from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import SCALES, ParameterDecoder, framed_mean_face
 from lifemask.networks.residual_network import ResidualNetwork
@@ -77,9 +78,9 @@ from lifemask.rendering.face_colours import FaceRenderer
 from lifemask.rendering.fragments import Fragments
 from lifemask.rendering.uv import rasterize_uv, unwrap_photo
 from lifemask.systems.bank_recipe import SMOKE, STILLS
-from lifemask.systems.direct_regression import copy_linear_part
+from lifemask.systems.direct_regression import copy_linear_part, released_maps
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
-from lifemask.systems.photo_encoders import MapsEncoder
+from lifemask.systems.photo_encoders import MapsEncoder, seen_by
 from lifemask.training.config import (
     BankSource,
     Optimiser,
@@ -159,7 +160,7 @@ class Conditional(System):
     def __init__(
         self,
         model: MorphableModel,
-        backbone: FaceMeshBackbone | None,
+        maps: FrozenMaps | None,
         *,
         crop_size: int,
         input_size: int,
@@ -175,7 +176,7 @@ class Conditional(System):
 
         Args:
             model: the head, with albedo and with 68, 478 and 21 landmarks.
-            backbone: the frozen convolutions under the compact networks; None for residual networks.
+            maps: the frozen convolutions under the compact networks; None for residual networks.
             crop_size: pixels on a side of the crops.
             input_size: pixels on a side of the images that encoders see.
             uv_size: texels on a side of the reflectance.
@@ -208,9 +209,9 @@ class Conditional(System):
         self.light_colours = 1 if white_light else 3
 
         # One encoder each for viewpoint and shape, or what stands in its place.
-        self.backbone = None if backbone is None else backbone.requires_grad_(False)
-        self.viewpoint = _encoder(backbone, width)
-        self.shape = _encoder(backbone, width)
+        self.maps = maps
+        self.viewpoint = _encoder(maps, width)
+        self.shape = _encoder(maps, width)
         counts = self.decoder.counts
         self.viewpoint_head = _zero_linear(
             self.viewpoint.features, sum(counts[n] for n in _VIEWPOINT)
@@ -218,7 +219,7 @@ class Conditional(System):
         self.shape_head = _zero_linear(self.shape.features, sum(counts[n] for n in _SHAPE))
         self.reflectance = EncoderDecoder(4 if coupled else 3, 3, levels=levels, width=width)
         self.light = StridedEncoder(10 if coupled else 3, size=uv_size, width=width)
-        plain = 0 if backbone is None else backbone.features
+        plain = 0 if maps is None else maps.features
         self.light_head = _zero_linear(self.light.features + plain, 9 * self.light_colours)
 
         region = self.renderer.region
@@ -276,14 +277,10 @@ class Conditional(System):
         compact = preset == "compact"
         if compact and (input_size or 256) % 64:
             raise ValueError(f"input_size is {input_size}; it must be a multiple of 64.")
-        backbone = (
-            FaceMeshBackbone(input_size=input_size or 256, frozen_stages=STAGES)
-            if compact
-            else None
-        )
+        maps = released_maps(input_size or 256) if compact else None
         system = cls(
             MorphableModel.from_pretrained(),
-            backbone,
+            maps,
             crop_size=crop_size or (CROP_SIZE if compact else PUBLISHED_CROP_SIZE),
             input_size=input_size or (256 if compact else PUBLISHED_CROP_SIZE),
             uv_size=uv_size or (64 if compact else 256),
@@ -294,8 +291,8 @@ class Conditional(System):
             flip=flip,
             white_light=white_light,
         )
-        if pretrained and backbone is not None:
-            system._start_from_regressor(backbone)
+        if pretrained and maps is not None:
+            system._start_from_regressor(maps.features)
         return system
 
     def forward(self, faces: FramedFaces) -> ExplainedFace:
@@ -427,11 +424,9 @@ class Conditional(System):
     def _look(self, photo: Float[Tensor, "batch 3 S S"]) -> "PhotoFeatures | Tensor":
         """Return what encoders read: images, or what the frozen convolutions see in them."""
         images = network_input(photo, self.input_size)
-        if self.backbone is None:
+        if self.maps is None:
             return images * 2 - 1
-        with torch.no_grad():
-            fine, coarse, last = self.run_network(self.backbone.maps, images)
-        return PhotoFeatures(fine, coarse, last.flatten(1))
+        return self.run_network(partial(seen_by, self.maps), images)
 
     def _reflected(
         self, photo: Float[Tensor, "batch 3 S S"], unwrapped: Unwrapped | None
@@ -478,12 +473,12 @@ class Conditional(System):
         zeros = {name: viewpoint.new_zeros(len(viewpoint), counts[name]) for name in SCALES}
         return self.decoder(torch.cat([given.get(name, zeros[name]) for name in SCALES], 1))
 
-    def _start_from_regressor(self, backbone: FaceMeshBackbone) -> None:
+    def _start_from_regressor(self, features: int) -> None:
         """Copy the part of the direct regressor that is linear in its features."""
         assert isinstance(self.viewpoint, MapsEncoder)
         assert isinstance(self.shape, MapsEncoder)
-        whole = nn.Linear(backbone.features, self.decoder.outputs)
-        copy_linear_part(backbone, self.shape.level, whole)
+        whole = nn.Linear(features, self.decoder.outputs)
+        copy_linear_part(self.shape.level, whole)
         self.viewpoint.level.load_state_dict(self.shape.level.state_dict())
         counts = [self.decoder.counts[name] for name in SCALES]
         weights = dict(zip(SCALES, whole.weight.detach().split(counts), strict=True))
@@ -493,16 +488,14 @@ class Conditional(System):
             light = light[0].mean(1, keepdim=True), light[1].mean(1, keepdim=True)
         with torch.no_grad():
             for head, names in ((self.viewpoint_head, _VIEWPOINT), (self.shape_head, _SHAPE)):
-                head.weight[:, : backbone.features] = torch.cat([weights[n] for n in names])
+                head.weight[:, :features] = torch.cat([weights[n] for n in names])
                 head.bias.copy_(torch.cat([biases[n] for n in names]))
-            self.light_head.weight[:, : backbone.features] = light[0].flatten(0, 1)
+            self.light_head.weight[:, :features] = light[0].flatten(0, 1)
             self.light_head.bias.copy_(light[1].flatten())
 
 
-def _encoder(backbone: FaceMeshBackbone | None, width: int) -> MapsEncoder | ResidualNetwork:
-    return (
-        ResidualNetwork(width=2 * width, layers=18) if backbone is None else MapsEncoder(backbone)
-    )
+def _encoder(maps: FrozenMaps | None, width: int) -> MapsEncoder | ResidualNetwork:
+    return ResidualNetwork(width=2 * width, layers=18) if maps is None else MapsEncoder(maps)
 
 
 def _zero_linear(given: int, outputs: int) -> nn.Linear:

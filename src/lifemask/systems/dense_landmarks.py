@@ -34,7 +34,7 @@ from lifemask.networks.parameters import ParameterDecoder
 from lifemask.networks.point_refiner import PointRefiner, RefinedPoints
 from lifemask.networks.released import read_released
 from lifemask.systems.bank_recipe import BANKS, SCHEDULE, SMOKE
-from lifemask.systems.direct_regression import copy_linear_part
+from lifemask.systems.direct_regression import copy_linear_part, released_maps
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
 from lifemask.training.config import (
     MAIN,
@@ -127,7 +127,8 @@ class DenseLandmarks(System):
             level, outputs = system.start
             assert isinstance(level, nn.LayerNorm)
             assert isinstance(outputs, nn.Linear)
-            copy_linear_part(system.backbone, level, outputs)
+            system.backbone.load_state_dict(released_maps(input_size).inner.state_dict())
+            copy_linear_part(level, outputs)
         return system
 
     def forward(self, faces: FramedFaces) -> ExplainedFace:
@@ -190,15 +191,12 @@ class DenseLandmarks(System):
         }
 
 
-def copy_face_network(
-    backbone: FaceMeshBackbone, level: nn.LayerNorm, trunk: TrunkStages, face: nn.Linear
-) -> None:
+def copy_face_network(level: nn.LayerNorm, trunk: TrunkStages, face: nn.Linear) -> None:
     """Copy the released layers that lead to the face, so that another system starts with this face.
 
     Args:
-        backbone: gets the convolutions; it reads images of 256 pixels.
-        level: gets the norm of their last features.
-        trunk: gets the layers on their first maps.
+        level: gets the norm of the last features of the frozen convolutions (`released_maps`).
+        trunk: gets the layers on their first maps, of images of 256 pixels.
         face: its first inputs are these features, the next ones the trunk's of the whole face; what
             it does with others stays.
     """
@@ -209,7 +207,6 @@ def copy_face_network(
     def part(start: str) -> dict[str, Tensor]:
         return {n.removeprefix(start): v for n, v in given.items() if n.startswith(start)}
 
-    backbone.load_state_dict(part("backbone."))
     level.load_state_dict(part("start.0."))
     own = trunk.state_dict()
     trunk.load_state_dict(own | {n: v for n, v in part("trunk.").items() if n in own})

@@ -59,7 +59,7 @@ from lifemask.losses.weighted_parameters import (
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.networks.coefficient_critic import CoefficientCritic
-from lifemask.networks.face_mesh_backbone import STAGES, FaceMeshBackbone
+from lifemask.networks.frozen_maps import FrozenMaps
 from lifemask.networks.inputs import network_input
 from lifemask.networks.landmark_map import (
     IMPORTANCE18,
@@ -71,6 +71,7 @@ from lifemask.networks.landmark_map import (
 from lifemask.networks.parameters import SCALES, ParameterDecoder
 from lifemask.systems.bank_recipe import BANKS, SCHEDULE, SMOKE
 from lifemask.systems.dense_landmarks import copy_face_network
+from lifemask.systems.direct_regression import released_maps
 from lifemask.systems.photo_encoders import WHOLE, ResidualEncoder, TrunkEncoder
 from lifemask.training.config import (
     Optimiser,
@@ -233,7 +234,7 @@ class LandmarkAssisted(System):
             raise ValueError(f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}.")
         compact = preset == "compact"
         encoder = (
-            MappedEncoder(FaceMeshBackbone(input_size=input_size or 256, frozen_stages=STAGES))
+            MappedEncoder(released_maps(input_size or 256))
             if compact
             else ResidualEncoder(
                 input_size=input_size or PUBLISHED_CROP_SIZE,
@@ -252,7 +253,7 @@ class LandmarkAssisted(System):
         )
         if pretrained and isinstance(encoder, MappedEncoder):
             photo = encoder.photo
-            copy_face_network(photo.backbone, photo.level, photo.trunk, system.head)
+            copy_face_network(photo.level, photo.trunk, system.head)
         return system
 
     def forward(self, faces: FramedFaces) -> ExplainedFace:
@@ -403,16 +404,16 @@ class LandmarkAssisted(System):
 class MappedEncoder(nn.Module):
     """A trunk on frozen convolutions, and a reader of the landmark map beside it."""
 
-    def __init__(self, backbone: FaceMeshBackbone) -> None:
+    def __init__(self, maps: FrozenMaps) -> None:
         """Start from random weights.
 
         Args:
-            backbone: the convolutions; it reads three channels, and is frozen here.
+            maps: the convolutions.
         """
         super().__init__()
-        self.photo = TrunkEncoder(backbone)
-        self.input_size = backbone.input_size
-        self.map_size = CELL * backbone.input_size // 8
+        self.photo = TrunkEncoder(maps)
+        self.input_size = maps.input_size
+        self.map_size = CELL * maps.input_size // 8
         self.features = self.photo.features + WHOLE
         self.reader = MapReader(self.map_size, WHOLE)
         joint = nn.Linear(2 * WHOLE, WHOLE)

@@ -5,8 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lifemask.data.batch import PhotoFeatures
-from lifemask.networks.face_mesh_backbone import FaceMeshBackbone
 from lifemask.networks.face_trunk import TrunkStages
+from lifemask.networks.frozen_maps import FrozenMaps
 from lifemask.networks.residual_network import ResidualNetwork
 
 WHOLE = 256
@@ -16,16 +16,16 @@ WHOLE = 256
 class MapsEncoder(nn.Module):
     """A trunk on the maps of frozen convolutions; their last features stay beside its own."""
 
-    def __init__(self, backbone: FaceMeshBackbone) -> None:
+    def __init__(self, maps: FrozenMaps) -> None:
         """Start from random weights.
 
         Args:
-            backbone: the convolutions; only its sizes are used.
+            maps: the convolutions; only their sizes are used.
         """
         super().__init__()
-        self.features = backbone.features + WHOLE
-        self.level = nn.LayerNorm(backbone.features)
-        self.trunk = TrunkStages(coarse_size=backbone.input_size // 8, whole=WHOLE)
+        self.features = maps.features + WHOLE
+        self.level = nn.LayerNorm(maps.features)
+        self.trunk = TrunkStages(coarse_size=maps.input_size // 8, whole=WHOLE)
 
     def forward(self, seen: PhotoFeatures) -> Float[Tensor, "batch n"]:
         """Return the features of images: the last ones, then those of the trunk."""
@@ -36,21 +36,25 @@ class MapsEncoder(nn.Module):
 class TrunkEncoder(MapsEncoder):
     """The same with the frozen convolutions."""
 
-    def __init__(self, backbone: FaceMeshBackbone) -> None:
+    def __init__(self, maps: FrozenMaps) -> None:
         """Start from random weights.
 
         Args:
-            backbone: the convolutions; it reads three channels, and is frozen here.
+            maps: the convolutions.
         """
-        super().__init__(backbone)
-        self.input_size = backbone.input_size
-        self.backbone = backbone.requires_grad_(False)
+        super().__init__(maps)
+        self.input_size = maps.input_size
+        self.maps = maps
 
     def look(self, images: Float[Tensor, "batch 3 s s"]) -> PhotoFeatures:
         """Return what the frozen convolutions see in sRGB images."""
-        with torch.no_grad():
-            fine, coarse, last = self.backbone.maps(images)
-        return PhotoFeatures(fine, coarse, last.flatten(1))
+        return seen_by(self.maps, images)
+
+
+def seen_by(maps: FrozenMaps, images: Float[Tensor, "batch 3 s s"]) -> PhotoFeatures:
+    """Return what frozen convolutions see in sRGB images."""
+    fine, coarse, last = maps(images)
+    return PhotoFeatures(fine, coarse, last.flatten(1))
 
 
 class ResidualEncoder(nn.Module):

@@ -46,7 +46,6 @@ from lifemask.losses.likeness import likeness_loss
 from lifemask.losses.rendered_photo import colour_distance_loss, rendered_photo
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
-from lifemask.networks.face_mesh_backbone import STAGES, FaceMeshBackbone
 from lifemask.networks.frozen import Frozen
 from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import SCALES, ParameterDecoder
@@ -55,6 +54,7 @@ from lifemask.perception.weights import load_network
 from lifemask.rendering.face_colours import FaceRenderer
 from lifemask.systems.bank_recipe import SCHEDULE, SMOKE, STILLS
 from lifemask.systems.dense_landmarks import copy_face_network
+from lifemask.systems.direct_regression import released_maps
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
 from lifemask.systems.photo_encoders import ResidualEncoder, TrunkEncoder
 from lifemask.training.config import (
@@ -194,7 +194,7 @@ class UVDisplacement(System):
             raise ValueError(f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}.")
         compact = preset == "compact"
         encoder = (
-            TrunkEncoder(FaceMeshBackbone(input_size=input_size or 256, frozen_stages=STAGES))
+            TrunkEncoder(released_maps(input_size or 256))
             if compact
             else ResidualEncoder(input_size=input_size or PUBLISHED_CROP_SIZE, width=width)
         )
@@ -206,7 +206,7 @@ class UVDisplacement(System):
             drawn_size=drawn_size,
         )
         if pretrained and isinstance(encoder, TrunkEncoder):
-            copy_face_network(encoder.backbone, encoder.level, encoder.trunk, system.head)
+            copy_face_network(encoder.level, encoder.trunk, system.head)
         return system
 
     def forward(self, faces: FramedFaces) -> ExplainedFace:
