@@ -77,6 +77,9 @@ class MapReader(nn.Module):
     CHANNELS = (16, 32, 48, 64)
     """Channels after each halving of the resolution."""
 
+    GATHERED = 16
+    """Channels of the last map, at the last resolution."""
+
     def __init__(self, size: int, features: int) -> None:
         """Start from random weights.
 
@@ -89,9 +92,10 @@ class MapReader(nn.Module):
         layers: list[nn.Module] = []
         for given, channels in pairwise(widths):
             layers += [nn.Conv2d(given, channels, 4, 2, 1, bias=False), nn.ReLU()]
+        layers += [nn.Conv2d(widths[-1], self.GATHERED, 1, bias=False), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         self.whole = nn.Sequential(
-            nn.Linear(widths[-1] * (size // 2 ** len(self.CHANNELS)) ** 2, features, bias=False),
+            nn.Linear(self.GATHERED * (size // 2 ** len(self.CHANNELS)) ** 2, features, bias=False),
             nn.LayerNorm(features),
             nn.ReLU(),
         )
