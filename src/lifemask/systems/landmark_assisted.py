@@ -438,16 +438,16 @@ class MappedEncoder(nn.Module):
 
 
 def landmark_assisted() -> Recipe:
-    """The compact preset, learned from a bank of drawn and re-rendered faces."""
+    """The compact preset: banks of faces with truth, and open photos with measured landmarks only."""
     return Recipe(
         name="landmark_assisted",
-        description="Photo and landmarks to a face (2DASL), learned from a bank of faces.",
+        description="Photo and landmarks to a face (2DASL), learned from banks and photos.",
         system=_choice("compact", CROP_SIZE),
-        sources=BANKS,
+        sources={**BANKS, "photos": PhotoSource(0.4, augmentation=Augmentation())},
         phases=LandmarkAssisted.phases,
         batch_size=64,
         schedule=SCHEDULE,
-        smoke=SMOKE,
+        smoke=(*SMOKE, "sources.photos.limit=16", "sources.photos.held_out=0.3"),
     )
 
 
