@@ -8,11 +8,11 @@ features, and from them a change of the estimate's raw numbers that starts at 0.
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lifemask.networks.face_trunk import NEAR, FaceTrunk, ResidualBlock
+from lifemask.networks.place_reader import PlaceReader
 from lifemask.networks.regression_head import RegressionHead
 
 CHANNELS = (32, 64, 128, 256)
@@ -68,20 +68,26 @@ class PublishedCoarseNet(nn.Module):
 class CompactCoarseNet(nn.Module):
     """A trunk on frozen maps of the photo; the drawing is added to their coarse map.
 
-    The paper hides the photo beside the estimated face. Here the photo's maps stay whole, and the
-    features of places are averaged over the estimated face. A part of the head reads the estimate's
-    numbers too, because a small drawing hardly shows some of them. Untrained, the drawing has no
-    effect, and each pass gives the same face.
+    The paper hides the photo beside the estimated face. Here the photo's maps stay whole, and points of
+    the estimate read them where they lie, as in the supervised descent method (Xiong and De la Torre,
+    CVPR 2013). The head reads the estimate's numbers too, because a small drawing hardly shows some of
+    them. Untrained, neither has an effect, and each pass gives the same face.
     """
 
-    def __init__(self, feedback: int, outputs: int, *, coarse_size: int, last: int) -> None:
+    POINT_FEATURES = 16
+    """What each point reads."""
+
+    def __init__(
+        self, feedback: int, outputs: int, *, coarse_size: int, last: int, points: int
+    ) -> None:
         """Start from random weights.
 
         Args:
-            feedback: channels of the drawing without its mask.
+            feedback: channels of the drawing.
             outputs: raw numbers of an estimate.
             coarse_size: side of the coarse map, a multiple of 8; a drawing has twice as many pixels.
             last: features of the whole crop that the frozen layers give.
+            points: how many points of the estimate read the maps.
         """
         super().__init__()
         self.feedback = nn.Conv2d(feedback, 64, 4, 2, 1, bias=False)
@@ -91,7 +97,10 @@ class CompactCoarseNet(nn.Module):
         self.estimate = nn.Linear(last + WHOLE, outputs)
         nn.init.zeros_(self.estimate.weight)
         nn.init.zeros_(self.estimate.bias)
-        self.correction = RegressionHead(NEAR + outputs, outputs, hidden=WHOLE)
+        self.places = PlaceReader(points, near=NEAR, whole=WHOLE, hidden=self.POINT_FEATURES)
+        self.correction = RegressionHead(
+            points * self.POINT_FEATURES + outputs, outputs, hidden=WHOLE // 2
+        )
         self.seen = last + WHOLE
 
     def forward(
@@ -100,25 +109,24 @@ class CompactCoarseNet(nn.Module):
         coarse: Float[Tensor, "batch 64 c c"],
         last: Float[Tensor, "batch n"],
         drawing: Float[Tensor, "batch C f f"],
-        mask: Float[Tensor, "batch 1 f f"],
+        points: Float[Tensor, "batch K 2"],
     ) -> Float[Tensor, "batch features"]:
-        """Return features of the whole crop, and those averaged over the estimated face.
+        """Return features of the whole crop, and those of the points.
 
         Args:
             fine: map of the photo; see `BackboneMaps`.
             coarse: the same.
             last: the same, flattened.
             drawing: feedback in the frame of the photo.
-            mask: where it shows the estimated face.
+            points: places of the estimate's points, in units of the crop.
         """
         near, whole = self.trunk(fine, coarse.float() + self.feedback(drawing))
-        weight = F.avg_pool2d(mask, 2)
-        inside = (near * weight).sum((-2, -1)) / weight.sum((-2, -1)).clamp(min=1)
-        return torch.cat([self.level(last.float()), whole, inside], dim=-1)
+        read = self.places(points.to(near), near, whole)
+        return torch.cat([self.level(last.float()), whole, read.flatten(1)], dim=-1)
 
     def change(
         self, features: Float[Tensor, "batch features"], raw: Float[Tensor, "batch outputs"]
     ) -> Float[Tensor, "batch outputs"]:
         """Return the change of an estimate from features and its raw numbers."""
-        seen, inside = features[:, : self.seen], features[:, self.seen :]
-        return self.estimate(seen) - raw + self.correction(torch.cat([inside, raw], dim=-1))
+        seen, read = features[:, : self.seen], features[:, self.seen :]
+        return self.estimate(seen) - raw + self.correction(torch.cat([read, raw], dim=-1))

@@ -9,9 +9,10 @@ Torre, CVPR 2013).
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from lifemask.networks.place_reader import PlaceReader
 
 STEP = 0.05
 """Correction of a point by an output of 1, in units of the image's side."""
@@ -47,9 +48,7 @@ class PointRefiner(nn.Module):
             hidden: hidden features of each point.
         """
         super().__init__()
-        self.near = nn.Linear(near, hidden)
-        self.whole = nn.Linear(whole, hidden)
-        self.own = nn.Parameter(torch.randn(count, hidden) * 0.1)
+        self.places = PlaceReader(count, near=near, whole=whole, hidden=hidden)
         self.readout = nn.Parameter(torch.zeros(count, 4, hidden))
         self.bias = nn.Parameter(torch.zeros(count, 4))
 
@@ -66,12 +65,7 @@ class PointRefiner(nn.Module):
             near: map of features over the image.
             whole: features of the whole face.
         """
-        # A sampled place has no gradient: only what is read there tells where to go.
-        grid = (first.detach() * 2 - 1).unsqueeze(2)
-        seen = F.grid_sample(near, grid, padding_mode="border", align_corners=False)
-        hidden = F.relu(
-            self.near(seen.squeeze(-1).transpose(1, 2)) + self.whole(whole).unsqueeze(1) + self.own
-        )
+        hidden = self.places(first, near, whole)
         rest = torch.einsum("nkh,kch->nkc", hidden, self.readout) + self.bias
         log_sigma = (rest[..., 2] + FIRST_LOG_SIGMA).clamp(*LOG_SIGMA_RANGE)
         return RefinedPoints(first + rest[..., :2] * STEP, log_sigma, rest[..., 3])

@@ -24,6 +24,7 @@ Different, and why:
 - No optimiser settings of the paper are known. Those below are ours.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -73,11 +74,17 @@ CROP_SIZE = 192
 PUBLISHED_SIZE = 200
 """Pixels on a side of the paper's images."""
 
+POINT_STRIDE = 3
+"""Every third of the dense and surface points of an estimate reads the maps."""
+
 MOST_PASSES = 4
 """Passes at most: the later ones change little."""
 
 BLENDED, UNROLLED = "blended", "unrolled"
 """The phases: first most estimates are simulated, later most are the network's own."""
+
+_SLOWER = {"coarse.estimate": 0.3, "coarse.correction": 0.2}
+"""Layers with thousands of inputs: a step of each weight adds up."""
 
 _WEIGHTS = {
     **FACE_LOSS_WEIGHTS,
@@ -98,14 +105,22 @@ class CoarseFine(System):
         BLENDED: Phase(
             weights=_WEIGHTS,
             optimiser=Optimiser(
-                learning_rate=1e-3, betas=(0.9, 0.99), weight_decay=0.02, gradient_clip=5.0
+                learning_rate=1e-3,
+                learning_rate_factors=_SLOWER,
+                betas=(0.9, 0.99),
+                weight_decay=0.02,
+                gradient_clip=5.0,
             ),
             end=0.7,
         ),
         UNROLLED: Phase(
             weights=_WEIGHTS,
             optimiser=Optimiser(
-                learning_rate=3e-4, betas=(0.9, 0.99), weight_decay=0.02, gradient_clip=5.0
+                learning_rate=3e-4,
+                learning_rate_factors=_SLOWER,
+                betas=(0.9, 0.99),
+                weight_decay=0.02,
+                gradient_clip=5.0,
             ),
             start=0.7,
         ),
@@ -202,7 +217,11 @@ class CoarseFine(System):
         else:
             maps = released_maps(input_size)
             coarse = CompactCoarseNet(
-                channels, outputs, coarse_size=input_size // 8, last=maps.features
+                channels,
+                outputs,
+                coarse_size=input_size // 8,
+                last=maps.features,
+                points=math.ceil((478 + 200) / POINT_STRIDE),
             )
             if pretrained:
                 copy_face_network(coarse.level, coarse.trunk, coarse.estimate)
@@ -261,7 +280,7 @@ class CoarseFine(System):
         drawn = self.renderer(previous, size)
         drawing = torch.cat([drawn.code, drawn.normals], 1) if self.has_normals else drawn.code
         if isinstance(seen, PhotoFeatures):
-            inputs = (seen.fine, seen.coarse, seen.last, drawing, drawn.mask)
+            inputs = (seen.fine, seen.coarse, seen.last, drawing, self._places(previous))
         else:
             grey = network_input(seen, size).mean(1, keepdim=True)
             inputs = (torch.cat([grey * drawn.mask, drawing], 1),)
@@ -272,6 +291,11 @@ class CoarseFine(System):
     def mean_faces(self, count: int) -> ExplainedFace:
         """Return the first estimates: mean faces as frames show them."""
         return self.decoder(self.decoder.translation.new_zeros(count, self.decoder.outputs))
+
+    def _places(self, face: ExplainedFace) -> Float[Tensor, "batch K 2"]:
+        """Return where the points that read the maps are seen, in units of the crop."""
+        points = self.face_losses.points.dense(face.coefficients)[:, ::POINT_STRIDE]
+        return face.camera.project(points)[..., :2].detach() / self.crop_size
 
     def _seen(self, photo: Float[Tensor, "batch 3 S S"]) -> PhotoFeatures | Tensor:
         features = self.frozen_features(photo)
@@ -382,6 +406,10 @@ def coarse_fine_published() -> Recipe:
         description="As coarse_fine, with the paper's layers and image size, and drawn faces.",
         system=SystemChoice("coarse_fine", {"preset": "published", "crop_size": PUBLISHED_SIZE}),
         sources={"synthetic": SyntheticSource(1.0, repeats=3)},
+        phases={
+            name: replace(phase, optimiser=replace(phase.optimiser, learning_rate_factors={}))
+            for name, phase in CoarseFine.phases.items()
+        },
         batch_size=32,
         schedule=Schedule(steps=60_000, warmup_steps=200),
         smoke=(

@@ -78,6 +78,9 @@ class DenseLandmarks(System):
         )
     }
     first_weights: ClassVar = ("systems/direct_regression",)
+    former_names: ClassVar = {
+        f"refiner.{name}": f"refiner.places.{name}" for name in ("near.", "whole.", "own")
+    }
 
     def __init__(
         self, model: MorphableModel, backbone: FaceMeshBackbone, *, crop_size: int = CROP_SIZE
