@@ -1,5 +1,6 @@
 """A face behind another one is measured without it, and is not the other one again."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from lifemask.perception import FaceObservation, FacePerception
 from lifemask.perception.correspondences import keypoints_of
-from lifemask.perception.overlaps import overlap, without_faces
+from lifemask.perception.observation import FaceDetection
+from lifemask.perception.overlaps import ObservedFace, apart, overlap, without_faces
 
 SIDE = 640
 
@@ -92,3 +94,33 @@ def test_outlines_are_painted_grey_on_a_copy() -> None:
     assert (painted[10:20, 10:20] == 128).all()
     assert (painted[35, 55] == 128).all()
     assert not painted[:, 30:45].any()
+
+
+def test_a_face_behind_two_others_is_measured_without_both(alone: FaceObservation) -> None:
+    size = float((alone.box_xyxy[2:] - alone.box_xyxy[:2]).max())
+
+    def at(shift: float, scatter: float) -> ObservedFace:
+        moved = torch.tensor([shift * size, 0.0])
+        points = alone.landmarks478 + torch.tensor([shift * size, 0.0, 0.0])
+        box = alone.box_xyxy + moved.repeat(2)
+        detection = FaceDetection(box, alone.score, keypoints_of(points))
+        sigma = torch.full_like(alone.landmark_sigma, scatter * size)
+        return ObservedFace(
+            detection, dataclasses.replace(alone, landmarks478=points, landmark_sigma=sigma)
+        )
+
+    middle, left, right = at(0, 0.3), at(-0.6, 0.0), at(0.6, 0.0)
+    photo = np.zeros((760, 1600, 3), np.uint8)
+
+    def observe(pixels: np.ndarray, detection: FaceDetection) -> FaceObservation:
+        """The points of the face in the middle scatter until both others are grey."""
+        if detection is not middle.detection:
+            return (left if detection is left.detection else right).observation
+        noses = [keypoints_of(face.observation.landmarks478)[2].long() for face in (left, right)]
+        painted = [bool(pixels[int(y), int(x)].any()) for x, y in noses]
+        scatter = 0.3 - 0.1 * sum(painted)
+        sigma = torch.full_like(alone.landmark_sigma, scatter * size)
+        return dataclasses.replace(middle.observation, landmark_sigma=sigma)
+
+    found = apart(photo, [middle, left, right], observe)
+    assert [len(face.observation.in_front) for face in found] == [2, 0, 0]

@@ -58,11 +58,16 @@ def apart(
         observe: measures again.
     """
     kept = list(faces)
-    for first, second in combinations(faces, 2):
+    for pair in combinations([face.detection for face in faces], 2):
+        # As they are after the pairs before: another face may be known to be in front.
+        now = [face for face in kept if any(face.detection is each for each in pair)]
+        if len(now) < 2:
+            continue
+        first, second = now
         common = overlap(outline(first.observation), outline(second.observation))
         if common < LEAST_OVERLAP:
             continue
-        changes = [_without(pixels, *pair, observe) for pair in ((first, second), (second, first))]
+        changes = [_without(pixels, *each, observe) for each in ((first, second), (second, first))]
         gains = [
             -math.inf if changed is None else _doubt(face) - _doubt(changed)
             for face, changed in zip((first, second), changes, strict=True)
