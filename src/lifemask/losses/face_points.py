@@ -84,9 +84,14 @@ class FacePoints(nn.Module):
 
     def dense(self, coefficients: FaceCoefficients) -> Float[Tensor, "*batch K 3"]:
         """Return the 478 dense points, then the 200 surface points if the model has them."""
-        rows = slice(self._sizes[0], sum(self._sizes[:3]))
+        rows = self.dense_rows
         weights = torch.cat([coefficients.identity, coefficients.expression], dim=-1)
         return self.mean[rows] + torch.tensordot(weights, self.basis[:, rows], dims=1)
+
+    @property
+    def dense_rows(self) -> slice:
+        """Where the points of `dense` are in `mean` and `basis`."""
+        return slice(self._sizes[0], sum(self._sizes[:3]))
 
     @property
     def surface_basis(self) -> Float[Tensor, "P S 3"]:

@@ -159,6 +159,10 @@ class DenseLandmarks(System):
             fine, coarse, last = self.run_network(self.backbone.maps, images)
         return PhotoFeatures(fine, coarse, last.flatten(1))
 
+    def explained(self, seen: PhotoFeatures) -> ExplainedFace:
+        """Return the faces of crops from what `frozen_features` sees in them, with landmarks."""
+        return self._explained(seen)[0]
+
     def _explained(self, seen: PhotoFeatures) -> tuple[ExplainedFace, RefinedPoints]:
         near, whole = self.run_network(self.trunk, seen.fine, seen.coarse)
         face = self.decoder(self.start(seen.last.float()) + self.correction(whole))

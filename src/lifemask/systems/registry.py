@@ -22,6 +22,7 @@ SYSTEMS: dict[str, str] = {
     "conditional": "lifemask.systems.conditional",
     "dense_landmarks": "lifemask.systems.dense_landmarks",
     "direct_regression": "lifemask.systems.direct_regression",
+    "flagship": "lifemask.systems.flagship",
     "landmark_assisted": "lifemask.systems.landmark_assisted",
     "uv_displacement": "lifemask.systems.uv_displacement",
 }

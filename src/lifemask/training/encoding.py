@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from lifemask.data.augmentation import augmented
 from lifemask.data.bank.encoded import EncodedPlan, continue_encoded_plan
@@ -18,7 +17,6 @@ from lifemask.data.bank.records import Records, records_of
 from lifemask.data.mixture import generator_for
 from lifemask.geometry.tensors import map_tensors
 from lifemask.io.files import make_folder
-from lifemask.networks.frozen_maps import FrozenMaps
 from lifemask.training.config import BankSource, Recipe, TrainingError
 from lifemask.training.system import System
 from lifemask.training.untrained import BuildSystem, untrained_system
@@ -147,15 +145,9 @@ def encoder_version(system: System) -> str:
             f"{tuple(parameter.shape)}".encode()
             + parameter.detach().cpu().contiguous().numpy().data
         ).hexdigest()
-        for parameter in _frozen_parameters(system)
+        for parameter in system.frozen_parameters()
     )
     return hashlib.sha256(" ".join([str(system.crop_size), *frozen]).encode()).hexdigest()[:16]
-
-
-def _frozen_parameters(system: System) -> list[nn.Parameter]:
-    shared = [part.inner for part in system.modules() if isinstance(part, FrozenMaps)]
-    own = [parameter for parameter in system.parameters() if not parameter.requires_grad]
-    return own + [parameter for backbone in shared for parameter in backbone.parameters()]
 
 
 def _encoded_part(

@@ -13,6 +13,7 @@ from lifemask.data.batch import FaceBatch, PhotoFeatures
 from lifemask.geometry.tensors import map_tensors
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
+from lifemask.networks.frozen_maps import FrozenMaps
 from lifemask.training.config import Phase
 
 Losses = Mapping[str, Float[Tensor, "..."]]
@@ -90,6 +91,12 @@ class System(nn.Module, ABC):
         A system that has some uses `FaceBatch.features` in place of them where a batch has it.
         """
         return None
+
+    def frozen_parameters(self) -> list[nn.Parameter]:
+        """Return the weights of the layers of `frozen_features`."""
+        shared = [part.inner for part in self.modules() if isinstance(part, FrozenMaps)]
+        own = [parameter for parameter in self.parameters() if not parameter.requires_grad]
+        return own + [parameter for backbone in shared for parameter in backbone.parameters()]
 
     def run_network(self, network: Callable[..., Any], *inputs: Any) -> Any:
         """Return the output of a network in the system's precision, as float32."""
