@@ -29,6 +29,8 @@ class FitConfig:
     """Precision of identity coefficients around predicted ones."""
     predicted_identity_modes: float = 25.0
     """Mode at which a predicted identity coefficient counts by 1/e: the later ones are mostly noise."""
+    solved_identity_precision: float = 4.0
+    """Precision of identity coefficients around those of a prediction that explains its points."""
     identity_precision: float = 1.0
     """Strength of the prior on identity."""
     distance_metres: float = 0.9

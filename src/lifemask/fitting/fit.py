@@ -164,6 +164,7 @@ class FaceFitter:
         observation: FaceObservation,
         *,
         start: ExplainedFace | None = None,
+        solved: bool = False,
         focal_pixels: float | None = None,
     ) -> FaceFit:
         """Fit one observed face of a photo.
@@ -173,6 +174,8 @@ class FaceFitter:
             observation: one of its faces, from `FacePerception`.
             start: a predictor's face in the photo's pixels. The fit starts there, and its landmarks
                 are blended with the predicted ones. Without it, the fit starts from the mean face.
+            solved: the start already explains its landmarks best. Only colours change its shape, or a
+                known focal length.
             focal_pixels: the camera's focal length if the photo's EXIF data states it. It is used
                 unless the face contradicts it.
 
@@ -182,7 +185,9 @@ class FaceFitter:
         with single_thread(self.model.mean.device):
             if start is not None:
                 observation = self._with_prediction(observation, start)
-            task, state, focal_dropped = self._fit_shape(pixels, observation, start, focal_pixels)
+            task, state, focal_dropped = self._fit_shape(
+                pixels, observation, start, focal_pixels, solved
+            )
             appearance, colour_error = None, None
             if self.config.quality == "full" or self.model.albedo is not None:
                 state, appearance, colour_error = self._fit_colours(task, state)
@@ -242,6 +247,8 @@ class FaceFitter:
         observation: FaceObservation,
         focal_pixels: float | None,
         start: ExplainedFace | None,
+        *,
+        solved: bool = False,
     ) -> "_FitTask":
         config = self.config
         height, width = pixels.shape[:2]
@@ -270,8 +277,11 @@ class FaceFitter:
                     priors.expression_sigma, config.predicted_expression_sigma
                 ),
                 identity_mean=identity
-                * identity_shares(len(identity), config.predicted_identity_modes),
-                identity_precision=config.predicted_identity_precision,
+                if solved
+                else identity * identity_shares(len(identity), config.predicted_identity_modes),
+                identity_precision=config.solved_identity_precision
+                if solved
+                else config.predicted_identity_precision,
             )
             targets = predicted_targets(
                 landmarks,
@@ -303,14 +313,19 @@ class FaceFitter:
         observation: FaceObservation,
         start: ExplainedFace | None,
         focal_pixels: float | None,
+        solved: bool,
     ) -> tuple["_FitTask", PoseAndShape, str | None]:
         """Return what was fitted to landmarks, the fit, and why a stated focal length was not used."""
-        free = self._task(pixels, observation, None, start)
+        free = self._task(pixels, observation, None, start, solved=solved)
+
+        def fitted_free() -> PoseAndShape:
+            return self._start(free, start) if solved else self._fit_landmarks(free, start)
+
         if focal_pixels is None:
-            return free, self._fit_landmarks(free, start), None
+            return free, fitted_free(), None
         reason = None if start is None else predicted_contradiction(focal_pixels, start)
         if reason is None:
-            stated = self._task(pixels, observation, focal_pixels, start)
+            stated = self._task(pixels, observation, focal_pixels, start, solved=solved)
             known = self._fit_stated(stated, start)
             if start is None:
                 reason = self._contradiction(stated, known, free)
@@ -318,7 +333,7 @@ class FaceFitter:
                 reason = too_near(float(known.translation[2]))
             if reason is None:
                 return stated, known, None
-        return free, self._fit_landmarks(free, start), reason
+        return free, fitted_free(), reason
 
     def _fit_landmarks(self, task: "_FitTask", prediction: ExplainedFace | None) -> PoseAndShape:
         """Return the fit from the prediction; if it is poor, the best one of several starts."""

@@ -1,7 +1,6 @@
 """From a photo to reconstructed heads: perception, prediction, fit and texture."""
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -29,9 +28,6 @@ from lifemask.systems.registry import DEFAULT_SYSTEM, load_system
 from lifemask.texture.face_texture import check_resolution, face_texture
 
 Faces = Literal["all", "largest"]
-Predictor = Callable[[UInt8[np.ndarray, "H W 3"], FaceObservation], ExplainedFace]
-"""Predicts an observed face of a photo: sRGB pixels and observation in, the face in the photo's
-pixels out."""
 PhotoSource = (
     Photo
     | str
@@ -51,7 +47,7 @@ class FaceReconstructor:
     def __init__(
         self,
         perception: FacePerception,
-        predictor: Predictor | None,
+        predictor: SystemPredictor | None,
         fitter: FaceFitter,
         *,
         refine: bool = True,
@@ -237,7 +233,14 @@ class FaceReconstructor:
             return self.fitter(pixels, observation, focal_pixels=focal_pixels)
         if not self.refine:
             return self.fitter.unrefined(pixels, observation, prediction)
-        fit = self.fitter(pixels, observation, start=prediction, focal_pixels=focal_pixels)
+        assert self.predictor is not None
+        fit = self.fitter(
+            pixels,
+            observation,
+            start=prediction,
+            solved=self.predictor.system.solves,
+            focal_pixels=focal_pixels,
+        )
         face = replace(
             fit.face,
             albedo_map=prediction.albedo_map,

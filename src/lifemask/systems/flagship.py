@@ -66,6 +66,7 @@ class Flagship(System):
         )
     }
     first_weights: ClassVar = ("systems/dense_landmarks",)
+    solves: ClassVar[bool] = True
 
     def __init__(self, dense: DenseLandmarks, *, crop_size: int) -> None:
         """Put an untrained solver behind a network.

@@ -59,6 +59,8 @@ class System(nn.Module, ABC):
     """Whether it uses landmarks beside the photo."""
     uses_frames: ClassVar[bool] = False
     """Whether it gets several frames of one person together."""
+    solves: ClassVar[bool] = False
+    """Whether its face explains the points that it predicts as well as a fit would."""
     passes: int = 1
     """Number of passes of one prediction; each gets the one before as `FramedFaces.previous`."""
     crop_size: int
