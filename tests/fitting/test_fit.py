@@ -189,3 +189,20 @@ def test_the_landmark_error_is_that_of_the_returned_face(
     robust = (ROBUST_SIGMAS**2 / (ROBUST_SIGMAS**2 + squared)) ** 2  # Geman-McClure.
     expected = float((robust * squared).sum() / robust.sum()) ** 0.5 * sigma
     assert found.landmark_error == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_start_that_explains_its_points_keeps_its_shape(
+    face: FaceReconstruction, fitter: FaceFitter, fast: FaceFit
+) -> None:
+    given = fast.face.coefficients
+    start = dataclasses.replace(
+        fast.face, coefficients=dataclasses.replace(given, identity=given.identity + 0.2)
+    )
+    modes = fitter.points.identity_modes
+    kept, fitted = (
+        fitter(face.photo.pixels, face.observation, start=start, solved=solved).face
+        for solved in (True, False)
+    )
+    wanted = start.coefficients.identity[:modes]
+    torch.testing.assert_close(kept.coefficients.identity[:modes], wanted, atol=1e-5, rtol=0)
+    assert float((fitted.coefficients.identity[:modes] - wanted).abs().max()) > 0.1

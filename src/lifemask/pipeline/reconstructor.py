@@ -1,6 +1,7 @@
 """From a photo to reconstructed heads: perception, prediction, fit and texture."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -28,6 +29,9 @@ from lifemask.systems.registry import DEFAULT_SYSTEM, load_system
 from lifemask.texture.face_texture import check_resolution, face_texture
 
 Faces = Literal["all", "largest"]
+Predictor = Callable[[UInt8[np.ndarray, "H W 3"], FaceObservation], ExplainedFace]
+"""Predicts an observed face of a photo: sRGB pixels and observation in, the face in the photo's
+pixels out."""
 PhotoSource = (
     Photo
     | str
@@ -47,7 +51,7 @@ class FaceReconstructor:
     def __init__(
         self,
         perception: FacePerception,
-        predictor: SystemPredictor | None,
+        predictor: Predictor | None,
         fitter: FaceFitter,
         *,
         refine: bool = True,
@@ -233,13 +237,10 @@ class FaceReconstructor:
             return self.fitter(pixels, observation, focal_pixels=focal_pixels)
         if not self.refine:
             return self.fitter.unrefined(pixels, observation, prediction)
-        assert self.predictor is not None
+        predictor = self.predictor
+        solved = isinstance(predictor, SystemPredictor) and predictor.system.solves
         fit = self.fitter(
-            pixels,
-            observation,
-            start=prediction,
-            solved=self.predictor.system.solves,
-            focal_pixels=focal_pixels,
+            pixels, observation, start=prediction, solved=solved, focal_pixels=focal_pixels
         )
         face = replace(
             fit.face,
