@@ -83,17 +83,27 @@ def system_card(
         "licence": "Apache-2.0",
         "attribution": "; ".join(dict.fromkeys(credits)),
         "trained": {
-            "recipe": recipe,
+            "recipe": portable(recipe),
             "recipe_hash": about["recipe_hash"],
             "step": about["step"],
             "torch": about["torch"],
-            "data": about["data"],
+            "data": portable(about["data"]),
         },
         "sources": sources,
         "sha256": hashlib.sha256(data).hexdigest(),
         "built_by": "tools/release_system.py",
         "used_at": SYSTEMS,
     }
+
+
+def portable(value: Any) -> Any:
+    """Return JSON values with the last part alone of paths that hold only on this machine."""
+    if isinstance(value, dict):
+        return {name: portable(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [portable(part) for part in value]
+    is_path = isinstance(value, str) and Path(value).is_absolute()
+    return Path(value).name if is_path else value
 
 
 def _card(name: str) -> dict[str, Any]:

@@ -57,3 +57,15 @@ def test_weights_of_unknown_data_are_refused(tmp_path: Path) -> None:
     write_weights(path, ReleasedWeights("toy", {}, ToySystem().released_state()))
     with pytest.raises(TrainingError, match=r"weights\.json is missing beside it"):
         start_from(ToySystem(), path)
+
+
+def test_a_card_names_no_place_of_the_machine_that_trained() -> None:
+    recipe = {"sources": {"bank": {"encoded": "/data/banks/encoded", "folder": "banks/stills"}}}
+    expected = {"sources": {"bank": {"encoded": "encoded", "folder": "banks/stills"}}}
+    assert release_tool().portable(recipe) == expected
+    assert release_tool().portable([1, None, "/a/b", "c/d"]) == [1, None, "b", "c/d"]
+
+
+def test_no_shipped_card_names_a_place_of_a_machine() -> None:
+    for card in (REPOSITORY / "src" / "lifemask" / "assets").rglob("*.card.json"):
+        assert '"/' not in card.read_text("utf-8"), card.name
