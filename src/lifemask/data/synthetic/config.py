@@ -18,7 +18,8 @@ class SyntheticConfig:
     samples: int = 2
     """Samples per pixel along each axis, in pixels that need more than one."""
     margin: float = 1.0
-    """Side of the crop, in units of the side of the frame around the face; at least 1."""
+    """Side of the crop, in units of the side of the frame around the face, 0.5 to 2; below 1, the
+    crop shows the middle of the face from near."""
 
     identity_spread: float = 0.9
     """Standard deviation of identity coefficients of most people."""
@@ -89,7 +90,7 @@ class SyntheticConfig:
     def __post_init__(self) -> None:
         _check(self.size >= 32, f"size is {self.size}", "at least 32 pixels")
         _check(self.texture_size >= 32, f"texture_size is {self.texture_size}", "at least 32")
-        _check(1 <= self.margin <= 2, f"margin is {self.margin}", "from 1 to 2")
+        _check(0.5 <= self.margin <= 2, f"margin is {self.margin}", "from 0.5 to 2")
         _check(self.samples in (1, 2, 3, 4), f"samples is {self.samples}", "1, 2, 3 or 4")
         for field in fields(self):
             value = getattr(self, field.name)

@@ -296,10 +296,12 @@ class SyntheticFaces:
         for k, person in enumerate(people):
             own = moments[k * frames : (k + 1) * frames]
             rest, _ = wrinkle_weights(own[0].expression, person.age_years)
-            at_rest = painter.rest_displacement(person, rest * config.wrinkles)
+            at_rest = painter.rest_displacement(
+                person, rest * person.wrinkle_strengths * config.wrinkles
+            )
             for moment in own:
                 _, folded = wrinkle_weights(moment.expression, person.age_years)
-                factor = config.wrinkles * config.expression_wrinkles
+                factor = config.wrinkles * config.expression_wrinkles * person.wrinkle_strengths
                 displacements.append(painter.folded_displacement(at_rest, person, folded * factor))
         if frames > 1:
             albedo = albedo.repeat_interleave(frames, 0)

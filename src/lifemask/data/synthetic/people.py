@@ -37,6 +37,8 @@ class Person:
     """(2,) amplitude in metres of pores and of lumps."""
     displacement_noise: np.ndarray
     """(2,) numbers of the noise fields of pores and of lumps."""
+    wrinkle_strengths: np.ndarray
+    """(families, 2) factor on the depth of each family's wrinkles, left and right."""
     wrinkle_variants: np.ndarray
     """(families, 2) numbers of the drawings on the left and on the right."""
     outfit: Outfit
@@ -108,6 +110,7 @@ def sample_person(
         spots=_sample_spots(rng, config),
         displacement_amplitudes=_sample_amplitudes(rng, traits, config),
         displacement_noise=rng.integers(0, NOISES, 2),
+        wrinkle_strengths=_sample_wrinkle_strengths(rng),
         wrinkle_variants=wrinkle_variants,
         outfit=outfit,
         cloth_seed=int(rng.integers(2**31)),
@@ -219,12 +222,18 @@ def _sample_wrinkle_variants(rng: np.random.Generator) -> np.ndarray:
     return variants
 
 
+def _sample_wrinkle_strengths(rng: np.random.Generator) -> np.ndarray:
+    """Return factors (families, 2) on depths: people differ, and so do the sides of their faces."""
+    both = rng.normal(0, 0.4, (len(FAMILIES), 1)) + rng.normal(0, 0.2, (len(FAMILIES), 2))
+    return np.exp(both).clip(max=2).astype(np.float32)
+
+
 def _sample_amplitudes(
     rng: np.random.Generator, traits: _Traits, config: SyntheticConfig
 ) -> np.ndarray:
     """Return the amplitudes (2,) in metres of pores and of lumps."""
     pores = config.pores * rng.uniform(0.5e-5, 2.5e-5) * (0.7 + 0.6 * traits.masculine)
-    lumps = config.pores * rng.uniform(1e-5, 3.5e-5) * (0.6 + 0.9 * traits.old)
+    lumps = config.pores * rng.uniform(2e-5, 8e-5) * (0.7 + 0.5 * traits.old)
     return np.array([pores, lumps], np.float32)
 
 

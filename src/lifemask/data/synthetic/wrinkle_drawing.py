@@ -1,12 +1,18 @@
-"""Draws each family of wrinkles: grooves between dense points of the head's texture."""
+"""Draws each family of wrinkles: grooves and folds between dense points of the head's texture.
+
+A groove is a line in flat skin with raised banks. A fold is one-sided, as loose skin makes it: skin on
+one side bulges and drops steeply into the crease, on the other side it stays flat.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from lifemask.morphable.model import MorphableModel
+from lifemask.rendering.filters import gaussian_blur
 
 _MM = 0.001
 """Metres in a millimetre."""
@@ -106,27 +112,87 @@ class _Drawing:
             depth: metres.
         """
         sigma = max(width * self.frame.texels_per_metre, 0.6)
-        reach = 5 * sigma
+        found = self._beside(points, 5 * sigma)
+        if found is None:
+            return
+        part, along, across = found
+        distance = np.abs(across)
+        floor = -np.exp(-0.5 * (distance / sigma) ** 2)
+        bank = np.exp(-0.5 * ((distance - 2 * sigma) / sigma) ** 2)
+        part += depth * _fade(along) * (floor + 0.35 * bank)
+
+    def fold(
+        self,
+        points: Float[np.ndarray, "K 2"],
+        *,
+        loose: Float[np.ndarray, "2"],
+        width: float,
+        depth: float,
+        bulge: float,
+        reach: float,
+    ) -> None:
+        """Add a crease along a polyline beside skin that bulges on one side; both fade at the ends.
+
+        Args:
+            points: texels (x, y).
+            loose: a place on the side that bulges, texels.
+            width: of the crease, metres.
+            depth: of the crease, metres.
+            bulge: height of the loose skin, metres.
+            reach: distance of its highest place from the crease, metres.
+        """
+        sigma, crest = (max(x * self.frame.texels_per_metre, 0.6) for x in (width, reach))
+        found = self._beside(points, 4 * crest)
+        if found is None:
+            return
+        part, along, across = found
+        first, last = points[0], points[-1]
+        turn = (last - first)[0] * (loose - first)[1] - (last - first)[1] * (loose - first)[0]
+        across = across * np.sign(turn)
+        slope = np.where(across > 0, 0.8, 1.6) * sigma
+        part -= depth * _fade(along) * np.exp(-0.5 * (across / slope) ** 2)
+        rise = np.clip(across / crest, 0, None)
+        height = bulge * _fade(along) * rise * np.exp(0.5 * (1 - rise**2))
+        # Where two parts of the line are equally near, the height has a ridge.
+        soft = gaussian_blur(torch.from_numpy(height.astype(np.float32))[None], 0.4 * crest)
+        part += soft[0].numpy()
+
+    def _beside(
+        self, points: Float[np.ndarray, "K 2"], reach: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Return the drawing beside a polyline, and the place along and across it, or None outside.
+
+        Args:
+            points: texels (x, y).
+            reach: texels.
+
+        Returns:
+            A view of the drawing; the share of the length up to the nearest place, 0 to 1; the
+            distance in texels, positive on the right of the direction of the line.
+        """
         low = np.maximum(np.floor(points.min(0) - reach), 0).astype(int)
         high = np.minimum(np.ceil(points.max(0) + reach), self.frame.resolution).astype(int)
         if (high <= low).any():
-            return
+            return None
         grid = self.frame.grid[low[1] : high[1], low[0] : high[0]]
         lengths = np.linalg.norm(np.diff(points, axis=0), axis=1)
         starts = np.concatenate([[0], np.cumsum(lengths)])
         nearest = np.full(grid.shape[:2], np.inf, np.float32)
-        along = np.zeros(grid.shape[:2], np.float32)
+        along, side = np.zeros_like(nearest), np.zeros_like(nearest)
         for a, b, start, length in zip(points[:-1], points[1:], starts, lengths, strict=False):
-            t = np.clip(((grid - a) @ (b - a)) / max(length**2, 1e-6), 0, 1)
-            distance = np.linalg.norm(grid - a - t[..., None] * (b - a), axis=-1)
+            away = grid - a
+            t = np.clip((away @ (b - a)) / max(length**2, 1e-6), 0, 1)
+            distance = np.linalg.norm(away - t[..., None] * (b - a), axis=-1)
             closer = distance < nearest
             nearest = np.where(closer, distance, nearest)
             along = np.where(closer, (start + t * length) / starts[-1], along)
-        fade = np.sin(np.pi * np.clip(along, 0, 1)) ** 0.7
-        floor = -np.exp(-0.5 * (nearest / sigma) ** 2)
-        bank = np.exp(-0.5 * ((nearest - 2 * sigma) / sigma) ** 2)
-        part = self.displacement[low[1] : high[1], low[0] : high[0]]
-        part += depth * fade * (floor + 0.35 * bank)
+            turn = (b - a)[0] * away[..., 1] - (b - a)[1] * away[..., 0]
+            side = np.where(closer, np.sign(turn), side)
+        return self.displacement[low[1] : high[1], low[0] : high[0]], along, nearest * side
+
+
+def _fade(along: np.ndarray) -> np.ndarray:
+    return np.sin(np.pi * np.clip(along, 0, 1)) ** 0.7
 
 
 # In the functions below, the order of random numbers decides the drawing of every seed.
@@ -143,8 +209,8 @@ def _forehead(drawing: _Drawing) -> None:
         start = middle - (outer - middle) * rng.uniform(0.1, 0.35)
         bend = (middle + outer) / 2 - _by(0, rng.uniform(0, 2) * texel)
         path = drawing.curve([start, middle, bend, outer + drawing.jitter(3)], 0.8 * _MM)
-        width = rng.uniform(0.6, 1.1) * _MM
-        drawing.groove(path, width=width, depth=rng.uniform(0.2, 0.45) * _MM)
+        width = rng.uniform(0.6, 1.4) * _MM
+        drawing.groove(path, width=width, depth=rng.uniform(0.25, 0.6) * _MM)
 
 
 def _frown(drawing: _Drawing) -> None:
@@ -155,7 +221,9 @@ def _frown(drawing: _Drawing) -> None:
         foot = x + _by(-rng.uniform(0, 2) * texel, rng.uniform(4, 9) * texel)
         path = drawing.curve([top, (top + foot) / 2, foot], 0.5 * _MM)
         width = rng.uniform(0.7, 1.2) * _MM
-        drawing.groove(path, width=width, depth=rng.uniform(0.3, 0.6) * _MM)
+        depth = rng.uniform(0.3, 0.6) * _MM
+        loose = foot + _by(9 * texel, 0)
+        drawing.fold(path, loose=loose, width=width, depth=depth, bulge=depth, reach=3 * _MM)
 
 
 def _crows_feet(drawing: _Drawing) -> None:
@@ -168,8 +236,8 @@ def _crows_feet(drawing: _Drawing) -> None:
             [np.cos(angle * 1.3), np.sin(angle * 1.3)]
         )
         path = drawing.curve([start, (start + end) / 2 + drawing.jitter(0.6), end], 0.4 * _MM)
-        width = rng.uniform(0.5, 0.9) * _MM
-        drawing.groove(path, width=width, depth=rng.uniform(0.15, 0.35) * _MM)
+        width = rng.uniform(0.5, 1.0) * _MM
+        drawing.groove(path, width=width, depth=rng.uniform(0.2, 0.45) * _MM)
 
 
 def _nasolabial(drawing: _Drawing) -> None:
@@ -181,8 +249,14 @@ def _nasolabial(drawing: _Drawing) -> None:
         at(410, 432) + jitter(2),
     ]
     path = drawing.curve(anchors, 0.5 * _MM)
-    width = rng.uniform(1.6, 2.6) * _MM
-    drawing.groove(path, width=width, depth=rng.uniform(0.6, 1.2) * _MM)
+    drawing.fold(
+        path,
+        loose=at(425),
+        width=rng.uniform(0.9, 2.0) * _MM,
+        depth=rng.uniform(0.4, 1.0) * _MM,
+        bulge=rng.uniform(0.5, 1.4) * _MM,
+        reach=rng.uniform(4, 8) * _MM,
+    )
     drawing.groove(path, width=0.7 * _MM, depth=rng.uniform(0.1, 0.3) * _MM)
 
 
@@ -202,7 +276,49 @@ def _lower_lid(drawing: _Drawing) -> None:
         points = [drawing.frame.at(i) + drop * f for i, f in ((463, 0.8), (374, 1.3), (446, 0.9))]
         path = drawing.curve(points, 0.3 * _MM)
         width = rng.uniform(0.5, 1.1) * _MM
-        drawing.groove(path, width=width, depth=rng.uniform(0.12, 0.35) * _MM)
+        drawing.groove(path, width=width, depth=rng.uniform(0.15, 0.4) * _MM)
+
+
+def _bag(drawing: _Drawing) -> None:
+    rng, at, texel = drawing.rng, drawing.frame.at, drawing.frame.texel
+    drop = rng.uniform(8, 13) * texel
+    path = drawing.curve(
+        [
+            at(463) + _by(2 * texel, 0.55 * drop),
+            at(374) + _by(-3 * texel, drop),
+            at(374) + _by(4 * texel, drop),
+            at(446) + _by(3 * texel, 0.6 * drop),
+        ],
+        0.4 * _MM,
+    )
+    drawing.fold(
+        path,
+        loose=at(374),
+        width=rng.uniform(0.8, 1.8) * _MM,
+        depth=rng.uniform(0.2, 0.6) * _MM,
+        bulge=rng.uniform(0.4, 1.2) * _MM,
+        reach=rng.uniform(2, 4) * _MM,
+    )
+
+
+def _cheek(drawing: _Drawing) -> None:
+    """Draw the fine lines that cross each other on old cheeks, and a few long ones."""
+    rng, at, texel = drawing.rng, drawing.frame.at, drawing.frame.texel
+    for _ in range(40):
+        start = at(425, 411, 434) + rng.normal(0, 1, 2) * (11 * texel, 15 * texel)
+        angle = rng.choice([1.2, 2.2]) + rng.normal(0, 0.25)
+        step = rng.uniform(4, 11) * texel * np.array([np.cos(angle), np.sin(angle)])
+        path = drawing.curve(
+            [start, start + step / 2 + drawing.jitter(0.4), start + step], 0.2 * _MM
+        )
+        width = rng.uniform(0.4, 0.9) * _MM
+        drawing.groove(path, width=width, depth=rng.uniform(0.04, 0.14) * _MM)
+    for k in range(rng.integers(0, 3)):
+        top = at(411) + _by((4 + 6 * k) * texel, rng.uniform(-4, 4) * texel)
+        foot = at(434) + _by((4 * k - 2) * texel, rng.uniform(-4, 4) * texel)
+        path = drawing.curve([top, (top + foot) / 2 + _by(3 * texel, 0), foot], 0.7 * _MM)
+        depth = rng.uniform(0.1, 0.3) * _MM
+        drawing.groove(path, width=rng.uniform(0.9, 2.0) * _MM, depth=depth)
 
 
 def _smile(drawing: _Drawing) -> None:
@@ -218,8 +334,14 @@ def _marionette(drawing: _Drawing) -> None:
     start = at(291) + _by(1.5 * texel, 1.5 * texel)
     anchors = [start, at(422, 424) + drawing.jitter(1), at(430, 394) + drawing.jitter(2)]
     path = drawing.curve(anchors, 0.4 * _MM)
-    width = rng.uniform(1.0, 1.6) * _MM
-    drawing.groove(path, width=width, depth=rng.uniform(0.3, 0.6) * _MM)
+    drawing.fold(
+        path,
+        loose=at(434),
+        width=rng.uniform(0.9, 1.6) * _MM,
+        depth=rng.uniform(0.3, 0.7) * _MM,
+        bulge=rng.uniform(0.3, 1.2) * _MM,
+        reach=rng.uniform(4, 9) * _MM,
+    )
 
 
 def _upper_lip(drawing: _Drawing) -> None:
@@ -229,7 +351,7 @@ def _upper_lip(drawing: _Drawing) -> None:
         foot = at(0) * (1 - share) + at(270) * share - _by(0, 1.0 * texel)
         top = foot + _by(rng.uniform(-1, 2) * texel, -rng.uniform(3, 6) * texel)
         path = drawing.curve([foot, (foot + top) / 2, top], 0.2 * _MM)
-        drawing.groove(path, width=0.45 * _MM, depth=rng.uniform(0.1, 0.22) * _MM)
+        drawing.groove(path, width=0.5 * _MM, depth=rng.uniform(0.12, 0.3) * _MM)
 
 
 def _chin(drawing: _Drawing) -> None:
@@ -268,6 +390,8 @@ _FAMILIES: dict[str, Callable[[_Drawing], None]] = {
     "nasolabial": _nasolabial,
     "nose": _nose,
     "lower lid": _lower_lid,
+    "bag": _bag,
+    "cheek": _cheek,
     "smile": _smile,
     "marionette": _marionette,
     "upper lip": _upper_lip,

@@ -28,16 +28,18 @@ class Family:
 
 
 FAMILIES: tuple[Family, ...] = (
-    Family("forehead", {"browInnerUp": 0.7, "browOuterUp": 0.5}, 0.35),
-    Family("frown", {"browDown": 0.9, "noseSneer": 0.2}, 0.35),
-    Family("crow's feet", {"cheekSquint": 0.8, "eyeSquint": 0.5, "mouthSmile": 0.2}, 0.35),
-    Family("nasolabial", {"mouthSmile": 0.8, "mouthUpperUp": 0.4, "noseSneer": 0.5}, 0.5),
+    Family("forehead", {"browInnerUp": 0.7, "browOuterUp": 0.5}, 0.8),
+    Family("frown", {"browDown": 0.9, "noseSneer": 0.2}, 0.8),
+    Family("crow's feet", {"cheekSquint": 0.8, "eyeSquint": 0.5, "mouthSmile": 0.2}, 0.8),
+    Family("nasolabial", {"mouthSmile": 0.8, "mouthUpperUp": 0.4, "noseSneer": 0.5}, 0.9),
     Family("nose", {"noseSneer": 1.0}, 0.0),
-    Family("lower lid", {"cheekSquint": 0.6, "eyeSquint": 0.5, "mouthSmile": 0.15}, 0.5),
-    Family("smile", {"mouthSmile": 0.5, "mouthStretch": 0.6, "mouthDimple": 0.6}, 0.15),
-    Family("marionette", {"mouthFrown": 0.8, "mouthShrugLower": 0.2}, 0.45),
-    Family("upper lip", {"mouthPucker": 0.6, "mouthPress": 0.2}, 0.35),
-    Family("chin", {"mouthShrugLower": 0.8, "mouthPucker": 0.3}, 0.0),
+    Family("lower lid", {"cheekSquint": 0.6, "eyeSquint": 0.5, "mouthSmile": 0.15}, 0.9),
+    Family("bag", {"cheekSquint": 0.3, "mouthSmile": 0.1}, 1.0),
+    Family("cheek", {"mouthSmile": 0.3}, 1.0),
+    Family("smile", {"mouthSmile": 0.5, "mouthStretch": 0.6, "mouthDimple": 0.6}, 0.4),
+    Family("marionette", {"mouthFrown": 0.8, "mouthShrugLower": 0.2}, 0.9),
+    Family("upper lip", {"mouthPucker": 0.6, "mouthPress": 0.2}, 0.8),
+    Family("chin", {"mouthShrugLower": 0.8, "mouthPucker": 0.3}, 0.2),
     Family("neck", {}, 0.8),
 )
 """All families, in the order of weights and variants."""
