@@ -40,6 +40,8 @@ class Draw:
     """Side of the stored crop, in units of the frame: room for moved and turned frames."""
     maps: bool = False
     """Also store albedo and displacement in UV."""
+    pixel_maps: bool = False
+    """Also store normals and albedo of each pixel."""
     seed: int = 0
     """Seed of all random numbers."""
     part_size: int | None = None
@@ -121,6 +123,7 @@ class Draw:
             frames=frames,
             part_size=max(500 // max(frames, 1), 1) if self.part_size is None else self.part_size,
             maps=self.maps,
+            pixel_maps=self.pixel_maps,
             rerendered=share,
             stores=fit_sums(stores),
         )

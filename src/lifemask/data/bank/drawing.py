@@ -103,7 +103,7 @@ def fit_sums(stores: Sequence[Path]) -> dict[str, str]:
 def item_bytes(plan: BankPlan) -> int:
     """Return about how many bytes a still or a clip takes."""
     pixels, texels = plan.config.size**2, plan.config.texture_size**2
-    frame = 3 * pixels + pixels // 8 + 6_500
+    frame = 3 * pixels + pixels // 8 + 6_500 + (7 * pixels if plan.pixel_maps else 0)
     return plan.frames * (frame + (5 * texels + texels // 8 if plan.maps else 0))
 
 
@@ -123,7 +123,7 @@ def _drawn(
             batch = _faces(stores, plan.config).clips(seed, index, size, plan.frames)
         else:
             batch = _faces(stores, plan.config).batch(seed, index, size)
-        yield index * size, records_of(batch, maps=plan.maps)
+        yield index * size, records_of(batch, maps=plan.maps, pixel_maps=plan.pixel_maps)
 
 
 def _continue_plan(folder: Path, plan: BankPlan) -> None:

@@ -69,6 +69,8 @@ class BankPlan:
     """Stills or clips in each part; the last part may have fewer."""
     maps: bool = False
     """Whether albedo and displacement in UV are stored."""
+    pixel_maps: bool = False
+    """Whether normals and albedo of each pixel are stored."""
     rerendered: float = 0.0
     """Share of re-rendered fits among stills."""
     stores: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -91,8 +93,8 @@ class BankPlan:
 
     @property
     def side(self) -> int:
-        """Pixels on a side of the frame in the middle of each crop."""
-        return round(self.config.size / self.config.margin)
+        """Pixels on a side of the frame in the middle of each crop; at most the whole crop."""
+        return round(self.config.size / max(self.config.margin, 1))
 
     @property
     def parts(self) -> range:
@@ -104,8 +106,14 @@ class BankPlan:
         return min(self.part_size, self.count - part * self.part_size)
 
     def document(self) -> dict[str, Any]:
-        """Return the plan as plain JSON values."""
-        return json.loads(json.dumps({"format": _FORMAT, **dataclasses.asdict(self)}))
+        """Return the plan as plain JSON values.
+
+        Maps of pixels are named only where they are stored, as banks without them never named them.
+        """
+        values = dataclasses.asdict(self)
+        if not self.pixel_maps:
+            del values["pixel_maps"]
+        return json.loads(json.dumps({"format": _FORMAT, **values}))
 
     def part_document(self, part: int) -> dict[str, Any]:
         """Return the header of a part: the plan without `count`, the part's number and its items."""

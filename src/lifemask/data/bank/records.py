@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int16, UInt8
 from torch import Tensor
 
 from lifemask.data.batch import FaceBatch, FaceTruth, PhotoFeatures
@@ -22,18 +22,21 @@ _POINTS = {"landmarks68": 68, "landmarks478": 478, "aflw21": 21}
 _BITS = ("visible68", "visible478", "visible200", "skin", "coverage")
 _FEATURES = ("fine", "coarse", "last")
 _COEFFICIENTS = ("identity", "expression", "gaze", "albedo")
+_SHORT, _BESIDE = 32767, -32768
+"""Scale of 16-bit normals, and the value beside the head."""
 
 
-def records_of(batch: FaceBatch, *, maps: bool) -> dict[str, np.ndarray]:
+def records_of(batch: FaceBatch, *, maps: bool, pixel_maps: bool = False) -> dict[str, np.ndarray]:
     """Return a drawn batch as arrays.
 
-    Colours become 8-bit sRGB, masks become bits, displacement becomes float16. Normals, albedo and
-    depth in the crop are left out. All landmarks of drawn faces have weight 1, so weights are too.
-    Features become bfloat16.
+    Colours become 8-bit sRGB, masks become bits, displacement becomes float16, normals become 16-bit x
+    and y. Depth in the crop is left out. All landmarks of drawn faces have weight 1, so weights are
+    left out too. Features become bfloat16.
 
     Args:
         batch: with truth.
         maps: keep albedo and displacement in UV.
+        pixel_maps: keep normals and albedo in the crop.
 
     Raises:
         ValueError: the batch has no truth, or no maps where they are wanted.
@@ -63,6 +66,11 @@ def records_of(batch: FaceBatch, *, maps: bool) -> dict[str, np.ndarray]:
         records["albedo_map"] = _bytes(face.albedo_map.values)
         records["displacement_map"] = face.displacement_map.values.half()
         records["coverage"] = _bits(face.albedo_map.coverage.flatten(-2) > 0.5)
+    if pixel_maps:
+        if truth.normals is None or truth.albedo is None:
+            raise ValueError("These faces have no normals and albedo of their pixels.")
+        records["normals"] = _short_normals(truth.normals)
+        records["albedo_image"] = _bytes(truth.albedo)
     if batch.features is not None:
         for name in _FEATURES:
             values = getattr(batch.features, name).to(torch.bfloat16)
@@ -100,8 +108,8 @@ def batch_of(records: Records) -> FaceBatch:
     )
     truth = FaceTruth(
         face,
-        normals=None,
-        albedo=None,
+        normals=_normals(read["normals"]) if "normals" in records else None,
+        albedo=_linear(records["albedo_image"]) if "albedo_image" in records else None,
         visible68=_flags(records["visible68"], _POINTS["landmarks68"]),
         visible478=_flags(records["visible478"], _POINTS["landmarks478"]),
         surface200=read["surface200"],
@@ -128,6 +136,18 @@ def _bytes(image: Float[Tensor, "*batch H W"]) -> UInt8[Tensor, "*batch H W"]:
 
 def _linear(pixels: UInt8[np.ndarray, "*batch H W"]) -> Float[Tensor, "*batch H W"]:
     return torch.from_numpy(_light_of_byte().take(pixels))
+
+
+def _short_normals(normals: Float[Tensor, "*batch 3 H W"]) -> Int16[Tensor, "*batch 2 H W"]:
+    """Return x and y of unit normals that face the camera; `_BESIDE` where the normal is 0."""
+    short = (normals[..., :2, :, :] * _SHORT).round().to(torch.int16)
+    return short.masked_fill((normals == 0).all(-3, keepdim=True), _BESIDE)
+
+
+def _normals(short: Int16[Tensor, "*batch 2 H W"]) -> Float[Tensor, "*batch 3 H W"]:
+    xy = short.float() / _SHORT
+    z = (1 - xy.square().sum(-3, keepdim=True)).clamp(min=0).sqrt()
+    return torch.cat([xy, z], -3).masked_fill((short == _BESIDE).all(-3, keepdim=True), 0)
 
 
 @cache
