@@ -5,11 +5,13 @@ import math
 import torch
 from rendering.dome import texels
 
+from lifemask.geometry.meshes import Mesh
 from lifemask.rendering.displacement import (
     displaced_normals,
     displacement_slopes,
     tangent_normals,
     texture_gradients,
+    vertex_tangents,
 )
 
 
@@ -51,12 +53,39 @@ def test_a_triangle_without_area_has_finite_gradients() -> None:
     assert bool(torch.isfinite(points.grad).all())
 
 
+def flat(width: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Derivatives of a square sheet: u along x, v along -y."""
+    along_u, along_v = torch.tensor([width, 0.0, 0.0]), torch.tensor([0.0, -width, 0.0])
+    return along_u[:, None, None], along_v[:, None, None]
+
+
+def test_tangents_of_a_sheet_are_its_sides() -> None:
+    corners = torch.tensor([[0.0, 0.0, 0.0], [0.2, 0.0, 0.0], [0.05, -0.1, 0.0], [0.25, -0.1, 0.0]])
+    uv = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    triangles = torch.tensor([[0, 2, 1], [1, 2, 3]])
+    along_u, along_v = vertex_tangents(Mesh(corners, triangles, uv, triangles))
+    torch.testing.assert_close(along_u, torch.tensor([0.2, 0.0, 0.0]).expand(4, 3))
+    torch.testing.assert_close(along_v, torch.tensor([0.05, -0.1, 0.0]).expand(4, 3))
+
+
+def test_on_a_stretched_sheet_slopes_are_those_in_space() -> None:
+    # A plane that rises by 0.3 along x and by -0.2 along y, on a sheared and stretched sheet.
+    along_u, along_v = torch.tensor([0.2, 0.0, 0.0]), torch.tensor([0.05, -0.1, 0.0])
+    uv = texels(32)
+    places = uv[..., :1] * along_u + uv[..., 1:] * along_v
+    height = 0.3 * places[..., 0] - 0.2 * places[..., 1]
+    found = tangent_normals(height, along_u[:, None, None], along_v[:, None, None])
+    expected = torch.nn.functional.normalize(torch.tensor([-0.3, 0.2, 1.0]), dim=0)
+    inner = found[:, 1:-1, 1:-1]
+    torch.testing.assert_close(inner, expected[:, None, None].expand_as(inner))
+
+
 def test_normals_of_a_wave_are_those_of_its_formula() -> None:
     width, size = 0.1, 256
     uv = texels(size)
     waves = 6 * math.pi
     height = 1e-3 * (waves * uv[..., 0]).sin()
-    found = tangent_normals(height, width_metres=width)
+    found = tangent_normals(height, *flat(width))
     slope = 1e-3 * waves / width * (waves * uv[..., 0]).cos()
     expected = torch.stack([-slope, torch.zeros_like(slope), torch.ones_like(slope)])
     expected = expected / expected.norm(dim=0)
@@ -66,12 +95,12 @@ def test_normals_of_a_wave_are_those_of_its_formula() -> None:
 
 def test_v_goes_down_and_y_up() -> None:
     # Higher towards the lower border: the surface leans up.
-    found = tangent_normals(0.01 * texels(16)[..., 1], width_metres=0.1)
+    found = tangent_normals(0.01 * texels(16)[..., 1], *flat(0.1))
     assert float(found[1, 8, 8]) > 0.05
 
 
 def test_the_steepest_slope_is_held() -> None:
-    found = tangent_normals(texels(16)[..., 0], width_metres=0.1, steepest=0.5)
+    found = tangent_normals(texels(16)[..., 0], *flat(0.1), steepest=0.5)
     torch.testing.assert_close(
         found[0, 8, 8] / found[2, 8, 8], torch.tensor(-0.5), atol=1e-5, rtol=0
     )
@@ -91,5 +120,5 @@ def test_gradients_are_those_of_finite_differences() -> None:
     generator = torch.Generator().manual_seed(0)
     height = (torch.randn(6, 6, generator=generator) * 1e-3).double().requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda h: tangent_normals(h, width_metres=0.1), (height,), eps=1e-7, atol=1e-3
+        lambda h: tangent_normals(h, *flat(0.1)), (height,), eps=1e-7, atol=1e-3
     )

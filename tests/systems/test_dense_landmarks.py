@@ -67,7 +67,7 @@ def test_it_starts_from_the_direct_regressor():
     away = face.coefficients.expression - expected.coefficients.expression
     assert away.abs().max().item() < 0.1
     for name, value in known.backbone.state_dict().items():
-        assert torch.equal(system.backbone.state_dict()[name], value), name
+        assert torch.equal(system.maps.inner.state_dict()[name], value), name
 
 
 def test_features_of_an_encoded_bank_take_the_place_of_the_photo(system: DenseLandmarks):

@@ -29,13 +29,13 @@ def cheek_texel(face: FaceReconstruction) -> tuple[int, int]:
 
 
 def test_normals_are_unit_and_point_outwards(face: FaceReconstruction) -> None:
-    normals = normal_map(face.texture, face.model)
+    normals = normal_map(face.texture, face.model, vertices=face.model.mean)
     torch.testing.assert_close(normals.norm(dim=0), torch.ones_like(normals[0]))
     assert normals[2].min() > 0.5
 
 
 def test_even_colour_is_flat(face: FaceReconstruction, plain: FaceTexture) -> None:
-    normals = normal_map(plain, face.model)
+    normals = normal_map(plain, face.model, vertices=face.model.mean)
     flat = torch.tensor([0.0, 0.0, 1.0])[:, None, None].expand_as(normals)
     torch.testing.assert_close(normals, flat, atol=1e-5, rtol=0)
 
@@ -45,12 +45,16 @@ def test_a_dark_line_is_a_groove(face: FaceReconstruction, plain: FaceTexture) -
     row, column = cheek_texel(face)
     upright = plain.albedo.clone()
     upright[:, :, column] *= 0.5
-    normals = normal_map(dataclasses.replace(plain, albedo=upright), face.model)
+    normals = normal_map(
+        dataclasses.replace(plain, albedo=upright), face.model, vertices=face.model.mean
+    )
     assert normals[0, row, column - 1] > 0.01
     assert normals[0, row, column + 1] < -0.01
     level = plain.albedo.clone()
     level[:, row] *= 0.5
-    normals = normal_map(dataclasses.replace(plain, albedo=level), face.model)
+    normals = normal_map(
+        dataclasses.replace(plain, albedo=level), face.model, vertices=face.model.mean
+    )
     assert normals[1, row - 1, column] < -0.01
     assert normals[1, row + 1, column] > 0.01
 
@@ -61,4 +65,4 @@ def test_texels_that_are_not_observed_are_flat(
     completed = dataclasses.replace(
         plain, albedo=face.texture.albedo, origin=torch.zeros_like(plain.origin)
     )
-    assert normal_map(completed, face.model)[:2].abs().max() == 0
+    assert normal_map(completed, face.model, vertices=face.model.mean)[:2].abs().max() == 0

@@ -42,6 +42,18 @@ class PredictedLandmarks:
 
 
 @dataclass(frozen=True)
+class ImageNormals:
+    """Refined normals of a face in a square of its image; pixels have a scale of their own."""
+
+    values: Float[Tensor, "*batch 3 S S"]
+    """Unit vectors in light axes; 0 where the normals of the mesh hold."""
+    corner: Float[Tensor, "*batch 2"]
+    """Top left corner of the square in image pixels (x, y)."""
+    side: Float[Tensor, "*batch"]
+    """Length of its edges in image pixels."""
+
+
+@dataclass(frozen=True)
 class ExplainedFace:
     """Shape, skin, pose and light of faces; every part has the same leading batch axes.
 
@@ -63,6 +75,9 @@ class ExplainedFace:
     """Three channels: shading in linear RGB with shadows; albedo times shading is the colour."""
     depth: Float[Tensor, "*batch H W"] | None = None
     """Refined depth in the image: metres along the optical axis; 0 outside the face."""
+    normals: ImageNormals | None = None
+    """Refined normals in the image. They tell more than the displacement, which a surface that covers
+    itself cannot follow everywhere."""
     landmarks: PredictedLandmarks | None = None
     """Dense points that a network predicts in the image, independent of the mesh."""
 

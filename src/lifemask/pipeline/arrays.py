@@ -13,17 +13,19 @@ from lifemask.geometry.tensors import map_tensors
 from lifemask.morphable.head_surface import vertex_uv
 from lifemask.pipeline.document import SCHEMA_VERSION
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
-from lifemask.rendering import Rendering, sample_texture
-from lifemask.rendering.heads import head_vertices, render_head
+from lifemask.rendering import sample_texture
+from lifemask.rendering.heads import HeadImages, head_vertices, render_head
+from lifemask.rendering.image_normals import normals_at_pixels
 
 _MEGAPIXELS_FOR_WHOLE_PHOTO = 4.0
 _PIXELS_AT_ONCE = 2_000_000
-_MAPS: dict[str, Callable[[Rendering], Tensor]] = {
-    "normals": lambda drawn: drawn.normals.permute(1, 2, 0),
-    "mask": lambda drawn: drawn.mask > 0,
-    "depth": lambda drawn: drawn.depth,
-    "albedo": lambda drawn: drawn.albedo.permute(1, 2, 0),
-    "shading": lambda drawn: (drawn.shading * drawn.mask).permute(1, 2, 0),
+_MAPS: dict[str, Callable[[HeadImages], Tensor]] = {
+    "normals": lambda drawn: drawn.fine.normals.permute(1, 2, 0),
+    "normals_coarse": lambda drawn: (drawn.coarse_normals * drawn.fine.mask).permute(1, 2, 0),
+    "mask": lambda drawn: drawn.fine.mask > 0,
+    "depth": lambda drawn: drawn.fine.depth,
+    "albedo": lambda drawn: drawn.fine.albedo.permute(1, 2, 0),
+    "shading": lambda drawn: (drawn.fine.shading * drawn.fine.mask).permute(1, 2, 0),
 }
 """The maps: one value per pixel, rows first."""
 
@@ -84,22 +86,30 @@ def _view(face: ReconstructedHead) -> tuple[int, int, PerspectiveCamera]:
 
 def _strips(
     face: ReconstructedHead, left: int, corner: int, view: PerspectiveCamera
-) -> Iterator[Rendering]:
+) -> Iterator[HeadImages]:
     """Draw the head from the top, in strips of at most so many pixels."""
     height, width = view.image_size
-    depth = face.face.depth
+    depth, refined = face.face.depth, face.face.normals
+
+    def normals(first: int, last: int) -> Tensor | None:
+        if refined is None:
+            return None
+        return normals_at_pixels(refined, (last - first, width), left=left, top=corner + first)
+
     rows = max(1, _PIXELS_AT_ONCE // width)
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         if depth is None:
             strip = view.cropped(0, top, (bottom - top, width))
-            yield render_head(face.surface, strip, face.light).fine
+            yield render_head(face.surface, strip, face.light, normals=normals(top, bottom))
             continue
         # Normals from depth need a row more on either side.
         first, last = max(top - 1, 0), min(bottom + 1, height)
         strip = view.cropped(0, first, (last - first, width))
         part = depth[corner + first : corner + last, left : left + width]
-        drawn = render_head(face.surface, strip, face.light, depth=part).fine
+        drawn = render_head(
+            face.surface, strip, face.light, depth=part, normals=normals(first, last)
+        )
         kept = slice(top - first, bottom - first)
         yield map_tensors(lambda image, kept=kept: image[..., kept, :], drawn)
 
@@ -124,6 +134,8 @@ def _small_arrays(face: ReconstructedHead, left: int, top: int) -> dict[str, np.
     if model.aflw21 is not None:
         points = model.aflw21.points(vertices, model.triangles)
         arrays["aflw21"] = camera.project(points)[:, :2]
+    if face.surface.displacement is not None:
+        arrays["displacement"] = face.surface.displacement
     as_numpy = {name: _plain(values) for name, values in arrays.items()}
     return as_numpy | {
         "offset": np.array([left, top], np.float32),

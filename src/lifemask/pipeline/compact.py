@@ -1,7 +1,7 @@
 """Reconstructions in few megabytes, for pickle: pictures as PNG, the head model by its name.
 
-The texture keeps 8 bits for each colour, as in the files that are written, and the segmentation half
-precision. All else stays exact.
+The texture keeps 8 bits for each colour, as in the files that are written, relief and its normals 15 bits,
+and the segmentation half precision. All else stays exact.
 """
 
 import io
@@ -12,15 +12,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
+from torch import Tensor
 
+from lifemask.fitting.fit import FaceFit
 from lifemask.io.colour import image_from_pixels, pixels_from_image
 from lifemask.io.images import Photo, encode_image
 from lifemask.morphable.assets import read_card
+from lifemask.morphable.explained_face import UVMap
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
+from lifemask.rendering.shading import normalize_image
 from lifemask.texture.face_texture import FaceTexture
+
+_LARGEST = 16383
+"""Largest integer of compressed numbers: more digits would be noise, which takes most of the bytes."""
 
 _HEAD = ("head/head", "head/albedo", "head/landmarks")
 """The assets of the head model."""
@@ -114,6 +121,76 @@ class CompactTexture:
 
 
 @dataclass(frozen=True)
+class CompactValues:
+    """Numbers as compressed integers."""
+
+    data: bytes
+    """The integers."""
+    shape: tuple[int, ...]
+    """Shape of the numbers."""
+    largest: float
+    """The number that the largest integer stands for."""
+
+    @classmethod
+    def of(cls, values: Float[Tensor, "*shape"]) -> "CompactValues":
+        """Return numbers in few bytes."""
+        largest = max(float(values.abs().max()), 1e-9)
+        short = (values / largest * _LARGEST).round().to(torch.int16).numpy()
+        # Neighbours are alike; low and high bytes apart compress better.
+        steps = np.ascontiguousarray(np.diff(short, axis=-1, prepend=np.int16(0)))
+        planes = steps.view(np.uint8).reshape(-1, 2).T
+        return cls(zlib.compress(planes.tobytes()), tuple(values.shape), largest)
+
+    def restored(self) -> Float[Tensor, "*shape"]:
+        """Return the numbers, rounded to 1/16383 of the largest."""
+        planes = np.frombuffer(zlib.decompress(self.data), np.uint8).reshape(2, -1)
+        steps = np.ascontiguousarray(planes.T).view(np.int16).reshape(self.shape)
+        short = steps.cumsum(-1, dtype=np.int16).astype(np.float32)
+        return torch.from_numpy(short * np.float32(self.largest / _LARGEST))
+
+
+@dataclass(frozen=True)
+class CompactFit:
+    """A fit whose displacement and refined normals are compressed."""
+
+    displacement: CompactValues | None
+    """Displacement in UV; None without."""
+    coverage: CompactValues | None
+    """Its coverage."""
+    normals: CompactValues | None
+    """Refined normals in the image; None without."""
+    fit: FaceFit
+    """The fit without displacement, and with a single refined normal of zero."""
+
+    @classmethod
+    def of(cls, fit: FaceFit) -> "CompactFit":
+        """Return a fit in few bytes."""
+        relief, normals = fit.face.displacement_map, fit.face.normals
+        face = replace(
+            fit.face,
+            displacement_map=None,
+            normals=None if normals is None else replace(normals, values=torch.zeros(3, 1, 1)),
+        )
+        return cls(
+            None if relief is None else CompactValues.of(relief.values),
+            None if relief is None else CompactValues.of(relief.coverage),
+            None if normals is None else CompactValues.of(normals.values),
+            replace(fit, face=face),
+        )
+
+    def restored(self) -> FaceFit:
+        """Return the fit; see `CompactValues`."""
+        face = self.fit.face
+        if self.displacement is not None and self.coverage is not None:
+            relief = UVMap(self.displacement.restored(), self.coverage.restored())
+            face = replace(face, displacement_map=relief)
+        if self.normals is not None and face.normals is not None:
+            normals = normalize_image(self.normals.restored())
+            face = replace(face, normals=replace(face.normals, values=normals))
+        return replace(self.fit, face=face)
+
+
+@dataclass(frozen=True)
 class CompactModel:
     """A head model: the one that ships by its checksum, any other as it is."""
 
@@ -166,6 +243,7 @@ def compacted(state: dict[str, Any]) -> dict[str, Any]:
     return state | {
         "photo": CompactPhoto.of(state["photo"]),
         "observation": CompactObservation.of(state["observation"]),
+        "fit": CompactFit.of(state["fit"]),
         "texture": CompactTexture.of(state["texture"]),
         "model": CompactModel.of(state["model"]),
     }
@@ -173,5 +251,5 @@ def compacted(state: dict[str, Any]) -> dict[str, Any]:
 
 def restored(state: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a reconstruction that `compacted` has made small."""
-    large = ("photo", "observation", "texture", "model")
+    large = ("photo", "observation", "fit", "texture", "model")
     return state | {name: state[name].restored() for name in large}

@@ -9,8 +9,12 @@ from typing import Any
 import lifemask
 from lifemask.morphable.assets import used_assets
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
+from lifemask.pipeline.relief import finest_millimetres
 
 SCHEMA_VERSION = 2
+
+_LEAST_METRES = 2e-6
+"""Displacement from which a texel counts as relief."""
 
 
 class DocumentError(ValueError):
@@ -59,7 +63,22 @@ def face_document(face: ReconstructedHead) -> dict[str, Any]:
             "mirrored_share": round(float((origin == 1).float().mean()), 4),
             "hair_coverage": round(face.texture.hair.coverage, 3),
         },
+        "relief": _relief(face),
         "assets": used_assets(),
+    }
+
+
+def _relief(face: ReconstructedHead) -> dict[str, float] | None:
+    """Return how high the relief of the skin is and how fine it can be trusted; None without one."""
+    height = face.surface.displacement
+    if height is None:
+        return None
+    shown = height[height.abs() > _LEAST_METRES] * 1000
+    level = float(shown.square().mean().sqrt()) if len(shown) else 0.0
+    return {
+        "rms_mm": round(level, 3),
+        "most_mm": round(float(height.abs().max()) * 1000, 3),
+        "finest_mm": round(finest_millimetres(face.fit.face, face.model), 2),
     }
 
 

@@ -26,6 +26,7 @@ from lifemask.morphable.model import MorphableModel
 from lifemask.pipeline.outputs import EYES, LASHES, SKIN
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.rendering.heads import displaced_vertices
+from lifemask.texture.expression_folds import without_expression_folds
 from lifemask.texture.skin_detail import normal_map
 
 Part = Callable[[ReconstructedHead], Bool[Tensor, "T"]]
@@ -72,11 +73,14 @@ def head_scene(face: ReconstructedHead) -> Scene:
     smooth = model.vertices(person)
     morphs = person_morphs(model, person, smooth)
     displacement = face.surface.displacement
+    if displacement is not None:
+        displacement = without_expression_folds(displacement, face.coefficients.expression, model)
     vertices = smooth if displacement is None else displaced_vertices(model, smooth, displacement)
     normals = vertex_normals(vertices, model.triangles)
     morph_normals = vertex_normals(vertices + morphs, model.triangles) - normals
     colour = _jpeg(face.texture.pixels())
-    materials = _materials(colour, _png(normal_map(face.texture, model, displacement=displacement)))
+    bumps = normal_map(face.texture, model, vertices=smooth, displacement=displacement)
+    materials = _materials(colour, _png(bumps))
     surfaces = [
         _surface(face, part, material, vertices, normals, morphs, morph_normals)
         for part, material in materials

@@ -15,6 +15,7 @@ from lifemask.io.files import atomic_write
 from lifemask.pipeline.arrays import face_arrays, write_arrays
 from lifemask.pipeline.document import face_document
 from lifemask.pipeline.export import write_head
+from lifemask.pipeline.photo_rendering import draw_in_photo
 from lifemask.pipeline.preview import preview_sheet
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.pipeline.relighting import relit_photo
@@ -48,10 +49,12 @@ class FaceReconstruction(ReconstructedHead):
             ValueError: the light is not 9 x 3 finite numbers.
         """
         light = None if light is None else checked_light(light)
-        # Depth belongs to the photo's camera, a light map to the photo's light.
-        surface = self.surface if light is None else self.surface.without_light_map()
-        depth = self.face.depth if camera is None else None
-        drawn = render_head(surface, camera or self.camera, light or self.light, depth=depth).fine
+        if camera is None:
+            drawn = draw_in_photo(self, light)
+        else:
+            # A light map belongs to the photo's light.
+            surface = self.surface if light is None else self.surface.without_light_map()
+            drawn = render_head(surface, camera, light or self.light).fine
         if not clay:
             return drawn
         albedo = _CLAY * drawn.mask.expand_as(drawn.albedo)

@@ -24,8 +24,15 @@ from lifemask.perception.photo_segments import with_trusted_segmentation
 from lifemask.pipeline.occluders import with_occluders
 from lifemask.pipeline.predictor import SystemPredictor
 from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.pipeline.relief import ReliefEstimator
 from lifemask.pipeline.sight_view import SightView, sight_view
-from lifemask.systems.registry import DEFAULT_SYSTEM, load_system
+from lifemask.systems.registry import (
+    DEFAULT_SYSTEM,
+    RELIEF_SYSTEM,
+    SECOND_STAGES,
+    first_stages,
+    load_system,
+)
 from lifemask.texture.face_texture import check_resolution, face_texture
 
 Faces = Literal["all", "largest"]
@@ -54,6 +61,7 @@ class FaceReconstructor:
         predictor: Predictor | None,
         fitter: FaceFitter,
         *,
+        relief: ReliefEstimator | None = None,
         refine: bool = True,
         texture_size: int | None = None,
     ) -> None:
@@ -64,6 +72,7 @@ class FaceReconstructor:
             predictor: predicts each face; the fit starts there. Without one, the fit starts from
                 the mean face.
             fitter: fits the head to a face.
+            relief: adds the relief of the skin to fitted faces; None leaves them smooth.
             refine: whether predictions are fitted; if not, they are the result as they are.
             texture_size: as in `from_pretrained`.
 
@@ -76,6 +85,7 @@ class FaceReconstructor:
         self.perception = perception
         self.predictor = predictor
         self.fitter = fitter
+        self.relief = relief
         self.refine = refine
         self.texture_size = texture_size
 
@@ -101,7 +111,8 @@ class FaceReconstructor:
         the more the predicted landmarks count.
 
         Args:
-            quality: `fast` fits shape to landmarks only, `full` also to the photo's colours.
+            quality: `fast` fits shape to landmarks only; `full` also to the photo's colours, and adds
+                the relief of the skin.
             device: of the networks; the fit itself runs on the CPU.
             texture_size: texels along each side of the head's texture, a multiple of 512 up to
                 8192; None for 2048, or 4096 or 8192 where the photo shows the face more finely.
@@ -109,15 +120,26 @@ class FaceReconstructor:
             refine: whether its predictions are fitted; if not, they are the result as they are.
 
         Raises:
-            ValueError: the quality or the system is unknown, or the texture size is not allowed.
+            ValueError: the quality or the system is unknown, the system is a second stage, or the
+                texture size is not allowed.
         """
         check_resolution(texture_size)
+        if system in SECOND_STAGES:
+            raise ValueError(
+                f"{system!r} refines the faces of another system. Choose a system that predicts them: "
+                f"{', '.join(first_stages())}."
+            )
         config = FitConfig.preset(quality)
         model = MorphableModel.from_pretrained()
         predictor = SystemPredictor(load_system(system, device), model)
         fitter = FaceFitter(model, config)
+        relief = None
+        if quality == "full" and refine:
+            relief = ReliefEstimator(load_system(RELIEF_SYSTEM, device), model)
         perception = FacePerception.from_pretrained(device)
-        return cls(perception, predictor, fitter, refine=refine, texture_size=texture_size)
+        return cls(
+            perception, predictor, fitter, relief=relief, refine=refine, texture_size=texture_size
+        )
 
     @single_precision()
     def __call__(
@@ -184,12 +206,12 @@ class FaceReconstructor:
         *,
         focal_pixels: float | None = None,
     ) -> FaceFit:
-        """Predict one observed face and fit the head from there.
+        """Predict one observed face, fit the head from there, and add the relief of its skin.
 
         Predicted albedo, displacement and landmarks stay. A predicted depth and light map do not
         stay beside a fit: the fit has another camera and another light. If the focal length is known
         and the face lies far from the middle of the photo, it is predicted and fitted in a view that
-        looks straight at it.
+        looks straight at it. The relief is added only to faces without a predicted displacement.
 
         Args:
             pixels: the photo, sRGB.
@@ -197,6 +219,19 @@ class FaceReconstructor:
             focal_pixels: the camera's focal length if the photo tells it.
         """
         pixels = without_faces(pixels, observation.in_front)
+        fit = self._fitted(pixels, observation, focal_pixels)
+        if self.relief is None or fit.face.displacement_map is not None:
+            return fit
+        with single_thread(self.model.mean.device):
+            return replace(fit, face=self.relief(pixels, observation, fit.face))
+
+    def _fitted(
+        self,
+        pixels: UInt8[np.ndarray, "H W 3"],
+        observation: FaceObservation,
+        focal_pixels: float | None,
+    ) -> FaceFit:
+        """Predict and fit one face; see `explain`."""
         view = None
         if focal_pixels is not None and self.refine and observation.score > 0:
             view = sight_view(pixels, observation, focal_pixels)

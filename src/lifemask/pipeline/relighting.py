@@ -6,9 +6,9 @@ from jaxtyping import UInt8
 
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.io.colour import image_from_pixels, pixels_from_image
+from lifemask.pipeline.photo_rendering import draw_in_photo
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.rendering.filters import gaussian_blur
-from lifemask.rendering.heads import render_head
 
 _DARKEST = 0.06
 """Least shading to divide by, as a share of the brightest."""
@@ -23,9 +23,7 @@ def relit_photo(
     detail of the photo. Around it (hair, background), a smooth continuation of that ratio is used.
     """
     photo = image_from_pixels(face.photo.pixels)
-    depth = face.face.depth
-    old = render_head(face.surface, face.camera, face.light, depth=depth).fine
-    new = render_head(face.surface.without_light_map(), face.camera, light, depth=depth).fine
+    old, new = draw_in_photo(face), draw_in_photo(face, light)
     floor = _DARKEST * float(old.shading.max())
     ratio = new.shading.clamp(min=0) / old.shading.clamp(min=floor)
     ratio = ratio.clamp(max=4.0)

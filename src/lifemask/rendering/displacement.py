@@ -10,6 +10,11 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lifemask.geometry.meshes import Mesh
+
+_SHORTEST = 0.01
+"""Metres per width of a texture; triangles that are smaller in space have no direction."""
+
 
 def displacement_slopes(displacement: Float[Tensor, "*batch R R"]) -> Float[Tensor, "*batch 2 R R"]:
     """Return the derivatives by u and by v (down), in metres per width of the texture.
@@ -79,23 +84,57 @@ def displaced_normals(
     return tilted * (tilted * tilted).sum(0).clamp(min=1e-18).rsqrt()
 
 
+def vertex_tangents(mesh: Mesh) -> tuple[Float[Tensor, "V 3"], Float[Tensor, "V 3"]]:
+    """Return the derivatives of the position by u and by v (down) at vertices, metres per width.
+
+    They are means over the triangles around each vertex, weighted by area in the texture.
+
+    Args:
+        mesh: with uv, no batch.
+
+    Raises:
+        ValueError: the mesh has no uv.
+    """
+    if mesh.uv is None or mesh.uv_triangles is None:
+        raise ValueError("The mesh has no uv; give it uv and uv_triangles.")
+    a, b, c = (mesh.vertices[mesh.triangles[:, k]] for k in range(3))
+    pa, pb, pc = (mesh.uv[mesh.uv_triangles[:, k]] for k in range(3))
+    (u1, v1), (u2, v2) = (pb - pa).T, (pc - pa).T
+    area = (u1 * v2 - u2 * v1)[:, None]
+    by_u = (b - a) * v2[:, None] - (c - a) * v1[:, None]
+    by_v = (c - a) * u1[:, None] - (b - a) * u2[:, None]
+    rows = torch.cat([by_u, by_v, area], 1) * area.sign()
+    total = mesh.vertices.new_zeros(len(mesh.vertices), 7)
+    for k in range(3):
+        total.index_add_(0, mesh.triangles[:, k], rows)
+    mean = total[:, :6] / total[:, 6:].clamp(min=1e-12)
+    return mean[:, :3], mean[:, 3:]
+
+
 def tangent_normals(
-    displacement: Float[Tensor, "R R"], *, width_metres: float, steepest: float | None = None
+    displacement: Float[Tensor, "R R"],
+    along_u: Float[Tensor, "3 #R #R"],
+    along_v: Float[Tensor, "3 #R #R"],
+    *,
+    steepest: float | None = None,
 ) -> Float[Tensor, "3 R R"]:
-    """Return a tangent-space normal map: x along u, y along -v, z out of the surface.
+    """Return a normal map in the tangent space of MikkTSpace, as glTF wants it.
+
+    x is the direction of u, z the normal, and y completes them, near the direction of -v.
 
     Args:
         displacement: metres along the normal.
-        width_metres: length on the surface that the whole width of the texture covers.
+        along_u: derivative of the position by u, metres per width of the texture, in any axes.
+        along_v: the same by v.
         steepest: largest slope along either axis; None for no limit.
     """
-    slopes = displacement_slopes(displacement)
+    by_u, by_v = displacement_slopes(displacement).unbind(-3)
+    normal = F.normalize(torch.linalg.cross(along_v, along_u, dim=0), dim=0, eps=1e-12)
+    tangent = F.normalize(along_u, dim=0, eps=1e-12)
+    across = torch.linalg.cross(normal, tangent, dim=0)
+    right = by_u / along_u.norm(dim=0).clamp(min=_SHORTEST)
+    downwards = (along_v * across).sum(0).clamp(max=-_SHORTEST)
+    up = (by_v - right * (along_v * tangent).sum(0)) / downwards
     if steepest is not None:
-        slopes = slopes.clamp(-steepest * width_metres, steepest * width_metres)
-    shape = (3, *displacement.shape)
-
-    def along(axis: tuple[float, float, float]) -> Tensor:
-        return displacement.new_tensor(axis)[:, None, None].expand(shape)
-
-    along_u, along_v = (1 / width_metres, 0.0, 0.0), (0.0, -1 / width_metres, 0.0)
-    return displaced_normals(along((0.0, 0.0, 1.0)), slopes, along(along_u), along(along_v))
+        right, up = right.clamp(-steepest, steepest), up.clamp(-steepest, steepest)
+    return F.normalize(torch.stack([-right, -up, torch.ones_like(up)]), dim=0)

@@ -150,6 +150,7 @@ def render_head(
     light: SphericalHarmonicsLight | None = None,
     *,
     depth: Float[Tensor, "*batch H W"] | None = None,
+    normals: Float[Tensor, "*batch 3 H W"] | None = None,
 ) -> HeadImages:
     """Return the images of a head from a camera; differentiable.
 
@@ -160,9 +161,11 @@ def render_head(
             the map replaces it. For another light than the photo's, use `without_light_map`.
         depth: a refined depth from the same camera, metres; its normals are used where it is above
             0.
+        normals: refined normals from the same camera, light axes; used where they are not 0.
     """
     drawn = render(surface.mesh, camera, texture=surface.texture, light=light)
-    if surface.displacement is None and surface.light_map is None and depth is None:
+    given = (surface.displacement, surface.light_map, depth, normals)
+    if all(part is None for part in given):
         return HeadImages(drawn, drawn.normals)
     # Normals of the smooth surface at the pixels that show its points after the displacement.
     coarse = surface.coarse
@@ -193,6 +196,8 @@ def render_head(
         refined = depth_normals(depth, camera)
         fine = torch.where((refined != 0).any(-3, keepdim=True), refined, fine)
         seen_depth = torch.where(depth > 0, depth, seen_depth) * drawn.mask
+    if normals is not None:
+        fine = torch.where((normals != 0).any(-3, keepdim=True), normals, fine)
     fine = fine * drawn.mask.unsqueeze(-3)
     lamp = SphericalHarmonicsLight.ambient() if light is None else light
     shading = shade_normals(fine, SphericalHarmonicsLight(lamp.coefficients.to(fine)))

@@ -15,6 +15,7 @@ Losses: the likelihood of the points, and visibility; for the face those of
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, final
 
 import torch
@@ -27,8 +28,8 @@ from lifemask.geometry.tensors import joined, map_tensors
 from lifemask.losses.likelihood import point_likelihood_loss
 from lifemask.morphable.explained_face import ExplainedFace, PredictedLandmarks
 from lifemask.morphable.model import MorphableModel
-from lifemask.networks.face_mesh_backbone import STAGES, FaceMeshBackbone
 from lifemask.networks.face_trunk import NEAR, FaceTrunk, TrunkStages
+from lifemask.networks.frozen_maps import FrozenMaps
 from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import ParameterDecoder
 from lifemask.networks.point_refiner import PointRefiner, RefinedPoints
@@ -36,6 +37,7 @@ from lifemask.networks.released import read_released
 from lifemask.systems.bank_recipe import BANKS, SCHEDULE, SMOKE
 from lifemask.systems.direct_regression import copy_linear_part, released_maps
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
+from lifemask.systems.photo_encoders import seen_by
 from lifemask.training.config import (
     MAIN,
     Optimiser,
@@ -78,18 +80,15 @@ class DenseLandmarks(System):
         )
     }
     first_weights: ClassVar = ("systems/direct_regression",)
-    former_names: ClassVar = {
-        f"refiner.{name}": f"refiner.places.{name}" for name in ("near.", "whole.", "own")
-    }
 
     def __init__(
-        self, model: MorphableModel, backbone: FaceMeshBackbone, *, crop_size: int = CROP_SIZE
+        self, model: MorphableModel, maps: FrozenMaps, *, crop_size: int = CROP_SIZE
     ) -> None:
         """Assemble the untrained system, which predicts the framed mean face.
 
         Args:
             model: the head, with 68, 478, 21 and 200 landmarks.
-            backbone: the convolutions; it reads three channels, and is frozen here.
+            maps: the convolutions.
             crop_size: pixels on a side of the crops.
 
         Raises:
@@ -101,11 +100,11 @@ class DenseLandmarks(System):
         self.crop_size = crop_size
         self.model = model
         self.face_losses = FaceLosses(model, crop_size=crop_size)
-        self.backbone = backbone.requires_grad_(False)
+        self.maps = maps
         self.decoder = ParameterDecoder.for_model(model, crop_size=crop_size)
-        start = nn.Linear(backbone.features, self.decoder.outputs)
-        self.start = nn.Sequential(nn.LayerNorm(backbone.features), start)
-        self.trunk = FaceTrunk(coarse_size=backbone.input_size // 8, whole=WHOLE)
+        start = nn.Linear(maps.features, self.decoder.outputs)
+        self.start = nn.Sequential(nn.LayerNorm(maps.features), start)
+        self.trunk = FaceTrunk(coarse_size=maps.input_size // 8, whole=WHOLE)
         self.correction = nn.Linear(WHOLE, self.decoder.outputs)
         self.refiner = PointRefiner(478 + 200, near=NEAR, whole=WHOLE)
         for layer in (start, self.correction):
@@ -121,49 +120,47 @@ class DenseLandmarks(System):
         Args:
             crop_size: pixels on a side of the crops.
             input_size: pixels on a side to which the network resizes them, a multiple of 64.
-            pretrained: start from the direct regressor's weights, which needs 256 pixels; else from
-                random ones, which a file replaces.
+            pretrained: start from the direct regressor's head, which needs 256 pixels; else from
+                random weights, which a file replaces.
         """
-        backbone = FaceMeshBackbone(input_size=input_size, frozen_stages=STAGES)
-        system = cls(MorphableModel.from_pretrained(), backbone, crop_size=crop_size)
+        maps = released_maps(input_size)
+        system = cls(MorphableModel.from_pretrained(), maps, crop_size=crop_size)
         if pretrained:
             level, outputs = system.start
             assert isinstance(level, nn.LayerNorm)
             assert isinstance(outputs, nn.Linear)
-            system.backbone.load_state_dict(released_maps(input_size).inner.state_dict())
             copy_linear_part(level, outputs)
         return system
 
     def forward(self, faces: FramedFaces) -> ExplainedFace:
         """Explain faces in one pass; see `System.forward`."""
         batch = faces.photo.shape[:-3]
-        face, _ = self._explained(self.frozen_features(faces.photo.flatten(0, -4)))
+        face, _ = self.explained(self.frozen_features(faces.photo.flatten(0, -4)))
         return map_tensors(lambda t: t.unflatten(0, batch), face)
 
     def losses(self, phase: str, batches: Sequence[FaceBatch]) -> list[Losses]:
         """Return the losses of each batch; without truth, only those of known landmarks."""
         flat = flat_batches(batches)
-        face, refined = self._explained(
+        face, refined = self.explained(
             joined([batch.features or self.frozen_features(batch.photo) for batch in flat])
         )
         found: list[Losses] = []
         for batch, rows in zip(flat, batch_rows(flat), strict=True):
             part = RefinedPoints(*(value[rows] for value in refined))
-            found.append({**self._point_losses(batch, part), **self.face_losses(batch, face[rows])})
+            found.append({**self.point_losses(batch, part), **self.face_losses(batch, face[rows])})
         return with_axes_of(batches, found)
 
     def frozen_features(self, photo: Float[Tensor, "batch 3 S S"]) -> PhotoFeatures:
         """Return what the direct regressor's convolutions see in crops."""
-        images = network_input(photo, self.backbone.input_size)
-        with torch.no_grad():
-            fine, coarse, last = self.run_network(self.backbone.maps, images)
-        return PhotoFeatures(fine, coarse, last.flatten(1))
+        images = network_input(photo, self.maps.input_size)
+        return self.run_network(partial(seen_by, self.maps), images)
 
-    def explained(self, seen: PhotoFeatures) -> ExplainedFace:
-        """Return the faces of crops from what `frozen_features` sees in them, with landmarks."""
-        return self._explained(seen)[0]
+    def explained(self, seen: PhotoFeatures) -> tuple[ExplainedFace, RefinedPoints]:
+        """Return the faces of crops with landmarks, and these as the losses need them.
 
-    def _explained(self, seen: PhotoFeatures) -> tuple[ExplainedFace, RefinedPoints]:
+        Args:
+            seen: what `frozen_features` sees in the crops.
+        """
         near, whole = self.run_network(self.trunk, seen.fine, seen.coarse)
         face = self.decoder(self.start(seen.last.float()) + self.correction(whole))
         side = float(self.crop_size)
@@ -174,7 +171,8 @@ class DenseLandmarks(System):
         )
         return replace(face, landmarks=landmarks), refined
 
-    def _point_losses(self, batch: FaceBatch, refined: RefinedPoints) -> Losses:
+    def point_losses(self, batch: FaceBatch, refined: RefinedPoints) -> Losses:
+        """Return the losses of points and of their visibility."""
         points, weight = batch.landmarks478, batch.landmarks478_weight
         truth = batch.truth
         if truth is None:

@@ -24,6 +24,7 @@ SYSTEMS: dict[str, str] = {
     "direct_regression": "lifemask.systems.direct_regression",
     "flagship": "lifemask.systems.flagship",
     "landmark_assisted": "lifemask.systems.landmark_assisted",
+    "skin_relief": "lifemask.systems.skin_relief",
     "uv_displacement": "lifemask.systems.uv_displacement",
 }
 """The module of each system; a module is imported when its system is used. It holds one `System` of
@@ -33,12 +34,24 @@ start with the name of the system."""
 DEFAULT_SYSTEM = "dense_landmarks"
 """The system from whose predictions `lifemask reconstruct` starts."""
 
+RELIEF_SYSTEM = "skin_relief"
+"""The second stage that adds the relief of the skin to fitted faces."""
+
 _FORMER_RECIPES = {"direct_regression_profiled": "direct_regression_rerendered"}
+
+
+SECOND_STAGES = frozenset({RELIEF_SYSTEM})
+"""Systems that refine the faces of others, and find none themselves."""
 
 
 def system_names() -> list[str]:
     """Return the names of all systems."""
     return sorted(SYSTEMS)
+
+
+def first_stages() -> list[str]:
+    """Return the names of the systems that predict faces from photos alone."""
+    return sorted(SYSTEMS.keys() - SECOND_STAGES)
 
 
 def system_class(name: str) -> type[System]:

@@ -36,10 +36,12 @@ from lifemask.texture.light_separation import (
     DARKEST,
     SkinColour,
     fitted_log_shading,
+    relief_log_shading,
     separate_light,
 )
 from lifemask.texture.mouth import teeth_change, teeth_colour
 from lifemask.texture.photo_skin import PhotoSkin, photo_skin
+from lifemask.texture.relief import RELIEF_SIZE
 
 _FACING = 0.3
 """Smallest cosine between normal and view of texels that count for the size of the texture."""
@@ -170,6 +172,9 @@ def _base_texture(
 
     skin = photo_skin(photo, mesh, observation, atlas, covered=covered_vertices(model, face))
     log_shading = fitted_log_shading(face, model, skin.weight, atlas)
+    by_relief = relief_log_shading(face, model, head_atlas(model, RELIEF_SIZE))
+    if by_relief is not None:
+        log_shading += resized(by_relief, atlas.size)
     seen = separate_light(skin, log_shading, model_log, atlas)
     completed = complete_skin(seen, atlas)
 
@@ -180,6 +185,10 @@ def _base_texture(
     shown = on_texture.clone() if wanted > detail == size else None
     observed_log = on_texture.clamp_(min=DARKEST).log_()
     observed_log -= resized(log_shading + seen.light_left, detail)
+    if by_relief is not None:
+        # What the analysis is too coarse to show.
+        fine = by_relief - resized(resized(by_relief, atlas.size), RELIEF_SIZE)
+        observed_log -= resized(fine, detail)
     observed_log = resized(observed_log, size)
     log_albedo = albedo_model.fine_texture(coefficients, size).clamp_(min=DARKEST).log_()
     log_albedo += resized(completed.residual, size)

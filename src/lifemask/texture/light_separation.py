@@ -9,6 +9,7 @@ of it is removed. Its fast part is the person's skin.
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,7 +18,13 @@ from lifemask.geometry.meshes import vertex_normals
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering import interpolate
-from lifemask.rendering.filters import blur_weighted
+from lifemask.rendering.displacement import (
+    displaced_normals,
+    displacement_slopes,
+    texture_gradients,
+)
+from lifemask.rendering.filters import blur_weighted, resized
+from lifemask.rendering.heads import known_displacement
 from lifemask.texture.atlas import Atlas
 from lifemask.texture.photo_skin import PhotoSkin
 from lifemask.texture.seen_skin import (
@@ -48,6 +55,10 @@ _HUE_LIMIT = 0.45
 """Largest difference of skin from the person's tone: root mean square of the log chroma."""
 _TINTED = 0.3
 """Root mean square of the log chroma of light that halves this limit."""
+_DARKEST_SHARE = 0.08
+"""Least light, in units of the brightest."""
+_MOST_RELIEF = 0.5
+"""Largest change of the log light by the relief of the skin."""
 _CLIPPED = (0.012, 0.85)
 """A channel counts as clipped if its linear light is below the first or above the second value."""
 
@@ -109,7 +120,30 @@ def fitted_log_shading(
     shading = face.light.shade(light_axes_from_camera(vertex_normals(vertices, model.triangles)))
     shading = interpolate(shading, model.triangles, atlas.fragments)
     brightest = float(shading.mean(0)[weight > 0.5].max()) if (weight > 0.5).any() else 1.0
-    return shading.clamp(min=0.08 * brightest).log()
+    return shading.clamp(min=_DARKEST_SHARE * brightest).log()
+
+
+def relief_log_shading(
+    face: ExplainedFace, model: MorphableModel, atlas: Atlas
+) -> Float[Tensor, "3 R R"] | None:
+    """Return by how much the relief of the skin changes the logarithm of the fitted light.
+
+    None for a face without displacement.
+    """
+    if face.displacement_map is None:
+        return None
+    placed = light_axes_from_camera(face.camera.to_camera(model.vertices(face.coefficients)))
+    normals = interpolate(vertex_normals(placed, model.triangles), model.triangles, atlas.fragments)
+    normals = F.normalize(normals, dim=0, eps=1e-9)
+    height = resized(known_displacement(face.displacement_map)[None], atlas.size)[0]
+    gradients = texture_gradients(placed, model.triangles, model.uv, model.uv_triangles)
+    triangle = atlas.fragments.triangle_index.clamp(min=0)
+    along = (gradient[triangle].movedim(-1, 0) for gradient in gradients)
+    fine = displaced_normals(normals, displacement_slopes(height), *along)
+    shading = [face.light.shade(image.movedim(0, -1)).movedim(-1, 0) for image in (normals, fine)]
+    darkest = _DARKEST_SHARE * float(shading[0].mean(0)[atlas.fragments.mask].max())
+    smooth, rough = (image.clamp(min=darkest).log() for image in shading)
+    return (rough - smooth).clamp(-_MOST_RELIEF, _MOST_RELIEF) * atlas.fragments.mask
 
 
 def _light_left(

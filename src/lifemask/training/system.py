@@ -32,7 +32,10 @@ class FramedFaces:
     landmark_weight: Float[Tensor, "*batch 478"] | None = None
     """0 (unknown) to 1 for each of them."""
     previous: ExplainedFace | None = None
-    """The prediction of the pass before, for systems with feedback; None in the first pass."""
+    """The prediction of the pass before, for systems with feedback; None in the first pass. For systems
+    that refine: the face to refine."""
+    skin: Float[Tensor, "*batch S S"] | None = None
+    """How far each pixel shows bare skin of this face, 0 to 1, for systems that refine."""
 
 
 class System(nn.Module, ABC):
@@ -61,6 +64,8 @@ class System(nn.Module, ABC):
     """Whether it gets several frames of one person together."""
     solves: ClassVar[bool] = False
     """Whether its face explains the points that it predicts as well as a fit would."""
+    refines: ClassVar[bool] = False
+    """Whether it is a second stage: it adds detail to the face of another system or of a fit."""
     passes: int = 1
     """Number of passes of one prediction; each gets the one before as `FramedFaces.previous`."""
     crop_size: int

@@ -11,6 +11,7 @@ from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.head_surface import vertex_uv
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering.heads import HeadSurface, head_surface, head_vertices, render_head
+from lifemask.rendering.image_normals import normals_at_pixels
 from lifemask.rendering.texture import sample_texture
 
 POINTS = (
@@ -63,7 +64,10 @@ def face_prediction(
     if fields is not None and set(POINTS).issuperset(fields):
         return Prediction(**points)
     surface = head_surface(model, face)
-    drawn = render_head(surface, camera, face.light, depth=face.depth).fine
+    refined = None
+    if face.normals is not None:
+        refined = normals_at_pixels(face.normals, camera.image_size)
+    drawn = render_head(surface, camera, face.light, depth=face.depth, normals=refined).fine
     neutral = replace(model.neutral(), identity=face.coefficients.identity)
     return Prediction(
         **points,

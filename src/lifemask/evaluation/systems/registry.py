@@ -62,9 +62,9 @@ _HELPERS: dict[str, Callable[[Path], System | StoredOutputs]] = {"skin": _skin}
 
 def system_names() -> list[str]:
     """Return the names that `load_system` accepts."""
-    from lifemask.systems.registry import system_names as registered
+    from lifemask.systems.registry import first_stages
 
-    return sorted([*_BUILDERS, *(name + end for name in registered() for end in ("", _FIT))])
+    return sorted([*_BUILDERS, *(name + end for name in first_stages() for end in ("", _FIT))])
 
 
 @lru_cache(maxsize=8)
@@ -101,8 +101,8 @@ def load_system(name: str, development: Path) -> System | StoredOutputs:
 def _registered(name: str, weights: Path | None) -> System:
     from lifemask.evaluation.systems.fit import FitSystem
     from lifemask.evaluation.systems.registered import RegisteredSystem
-    from lifemask.systems.registry import system_names as registered
+    from lifemask.systems.registry import first_stages
 
-    if name in registered():
+    if name in first_stages():
         return RegisteredSystem.load(name, weights)
     return FitSystem.load(name.removesuffix(_FIT), weights)
