@@ -22,7 +22,7 @@ POINTS = (
 SHAPE = (
     *POINTS,
     *("vertices_camera", "vertices_head", "vertices_neutral", "triangles", "face_vertices"),
-    *("normals", "mask", "depth"),
+    *("normals", "normals_coarse", "mask", "depth"),
 )
 """Fields without colour and light."""
 
@@ -63,7 +63,8 @@ def face_prediction(
     if fields is not None and set(POINTS).issuperset(fields):
         return Prediction(**points)
     surface = head_surface(model, face)
-    drawn = render_head(surface, camera, face.light, depth=face.depth).fine
+    images = render_head(surface, camera, face.light, depth=face.depth)
+    drawn = images.fine
     neutral = replace(model.neutral(), identity=face.coefficients.identity)
     return Prediction(
         **points,
@@ -74,6 +75,7 @@ def face_prediction(
         face_vertices=(model.regions["face"] > 0.5).numpy(),
         vertices_albedo=_vertex_albedo(model, surface),
         normals=drawn.normals.permute(1, 2, 0).numpy(),
+        normals_coarse=(images.coarse_normals * drawn.mask).permute(1, 2, 0).numpy(),
         mask=(drawn.mask > 0).numpy(),
         depth=drawn.depth.numpy(),
         albedo=drawn.albedo.permute(1, 2, 0).numpy(),

@@ -1,0 +1,182 @@
+"""`synthetic_detail`: whether the fine normals show the skin's relief, and no relief where none is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from lifemask.evaluation.benchmarks.synthetic import drawing, ict_model, write_pngs
+from lifemask.evaluation.collect import Progress, Request, collect, silent
+from lifemask.evaluation.config import EvaluationConfig, Quality
+from lifemask.evaluation.ict_faces.detail_photo import SHORTEST_PIXELS, DetailTruth
+from lifemask.evaluation.ict_faces.detail_set import HEADS, PHOTO_SIZE, DetailFace, DetailFaces
+from lifemask.evaluation.metrics.bootstrap import mean_and_half_width
+from lifemask.evaluation.metrics.individuality import masked_blur
+from lifemask.evaluation.metrics.normal_error import angle_degrees, unit
+from lifemask.evaluation.metrics.relief import compare_relief, relief, relief_heights
+from lifemask.evaluation.predictions import Prediction
+from lifemask.evaluation.tables import Cell, Column, Row, Table
+
+SIGMA_PIXELS = 6.0
+"""Sigma of the high pass in pixels of the photo."""
+
+_KEEP = ("normals", "normals_coarse")
+
+_COLUMNS = (
+    Column("correlation", 3, "≥ 0.45"),
+    Column("amplitude", 2, "0.6 to 1.4"),
+    Column("false relief mm", 3, "< 0.05"),
+    Column("own correlation", 3),
+    Column("own amplitude", 2),
+    Column("own false relief mm", 3),
+    Column("normals °", 1),
+)
+
+
+def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
+    """Return one table with the figures of fine normals.
+
+    Raises:
+        EvaluationError: ICT-FaceKit is missing, or a system fails.
+    """
+    faces = _faces(config, progress)
+    quality: Quality = "fast" if config.fast else "full"
+    requests = [Request(f.key, f.pixels, True, quality, _KEEP) for f in faces]
+    given = {
+        system: collect(system, "synthetic_detail", requests, config, progress=progress)
+        for system in config.systems
+    }
+    figures = {system: _Figures() for system in config.systems}
+    smooth, truth = _Figures(), _Figures()
+    heights: list[float] = []
+    for face in faces:
+        case = _Case.of(face.truth())
+        for system, predictions in given.items():
+            prediction = predictions[face.key]
+            if prediction is not None:
+                figures[system].add(_compared(prediction, case))
+        true = case.truth
+        for reference, normals in ((smooth, true.normals_coarse), (truth, true.normals)):
+            prediction = Prediction(normals=normals, normals_coarse=true.normals_coarse)
+            reference.add(_compared(prediction, case))
+        if true.has_relief:
+            heights.append(case.true_millimetres)
+    rows = [Row(config.label(s), f.cells(config.seed)) for s, f in figures.items()]
+    rows += [
+        Row("smooth truth", smooth.cells(config.seed), reference=True),
+        Row("truth", truth.cells(config.seed), reference=True),
+    ]
+    return Table(
+        "synthetic_detail",
+        "relief of the skin on ICT-FaceKit heads: folds, pores and hatching, with known normals",
+        _COLUMNS,
+        tuple(rows),
+        (
+            f"{len(faces)} different people, {PHOTO_SIZE} pixels, yaw up to 50°, lamp and environment, "
+            f"quality {quality}; ± over people. {len(heights)} have relief, with wavelengths of "
+            f"{SHORTEST_PIXELS:.0f} pixels and longer and a mean RMS of "
+            f"{np.mean(heights) if heights else 0:.3f} mm after the high pass. "
+            f"{len(faces) - len(heights)} have none, but moles, freckles, stubble, make-up, hairs or "
+            "blemishes.",
+            "Compared are the fine normals minus the true smooth normals, both the program's and the true "
+            f"ones, after a Gaussian high pass with sigma {SIGMA_PIXELS:.0f} pixels (the difference minus its "
+            "mean weighted by a Gaussian over the measured pixels), on visible skin without brows, "
+            "lids and lips, and without steep pixels. So errors of the coarse shape count as false "
+            "relief, as far as they are as fine as relief.",
+            "correlation: over pixels and components, mean of the heads with relief; amplitude: RMS over "
+            "that of the truth; false relief: on the heads without relief, RMS height that the "
+            "high-passed differences integrate to.",
+            "own: the same with the program's own smooth normals in place of the true ones, so that "
+            "only what it adds as detail counts.",
+            "normals: mean angle over the same skin; an empty pixel counts 90°.",
+            "dashes: own needs `normals_coarse`; a program without normals has no figures.",
+        ),
+    )
+
+
+def write_photos(
+    config: EvaluationConfig, folder: Path, *, progress: Progress = silent
+) -> list[Path]:
+    """Write all photos as `synthetic_detail/KEY.png` for programs that run elsewhere."""
+    return write_pngs(_faces(config, progress), folder / "synthetic_detail")
+
+
+def _faces(config: EvaluationConfig, progress: Progress) -> list[DetailFace]:
+    faces = DetailFaces(ict_model(config), seed=config.seed, cache=config.cache)
+    count = HEADS if config.limit is None else min(HEADS, config.limit)
+    return faces.faces(count, drawing(progress, "heads with relief"))
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One head's truth and its true relief."""
+
+    truth: DetailTruth
+    relief: Float[np.ndarray, "H W 3"]
+
+    @staticmethod
+    def of(truth: DetailTruth) -> "_Case":
+        true = relief(truth.normals, truth.normals_coarse, truth.measured, sigma=SIGMA_PIXELS)
+        return _Case(truth, true)
+
+    @property
+    def true_millimetres(self) -> float:
+        """RMS of the true heights after the high pass."""
+        heights, mask = 1000 * self.truth.heights[..., None], self.truth.measured
+        return _rms((heights - masked_blur(heights, mask, sigma=SIGMA_PIXELS))[mask])
+
+
+def _compared(prediction: Prediction, case: _Case) -> dict[str, float]:
+    """Return the figures of one head by column."""
+    truth, mask = case.truth, case.truth.measured
+    size = (mask.shape[0], mask.shape[1])
+    normals = prediction.map("normals", size)
+    if normals is None or not mask.any():
+        return {}
+    given = np.linalg.norm(normals, axis=-1) > 0.5
+    angles = np.where(given, angle_degrees(unit(normals), unit(truth.normals)), 90.0)
+    result = {"normals °": float(angles[mask].mean())}
+    for prefix, smooth in _smooth_normals(prediction, truth, size):
+        found = relief(normals, smooth, mask, sigma=SIGMA_PIXELS)
+        if truth.has_relief:
+            figures = compare_relief(found, case.relief, mask)
+            result[f"{prefix}correlation"] = figures.correlation
+            result[f"{prefix}amplitude"] = figures.amplitude
+        else:
+            scale = truth.millimetres_per_pixel
+            heights = relief_heights(found, truth.normals_coarse, scale, mask)
+            result[f"{prefix}false relief mm"] = _rms(heights[mask])
+    return result
+
+
+def _smooth_normals(
+    prediction: Prediction, truth: DetailTruth, size: tuple[int, int]
+) -> Iterator[tuple[str, Float[np.ndarray, "H W 3"]]]:
+    """Yield the smooth normals that relief is measured from, with the prefix of their columns."""
+    yield "", truth.normals_coarse
+    own = prediction.map("normals_coarse", size)
+    if own is not None:
+        yield "own ", own
+
+
+def _rms(values: Float[np.ndarray, "*N"]) -> float:
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
+
+
+@dataclass
+class _Figures:
+    """The figures of one row, one value for each head that has them."""
+
+    values: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            self.values.setdefault(name, []).append(value)
+
+    def cells(self, seed: int) -> dict[str, Cell]:
+        return {
+            name: Cell(*mean_and_half_width(np.array(values), seed=seed))
+            for name, values in self.values.items()
+        }
