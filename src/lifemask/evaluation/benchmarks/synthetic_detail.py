@@ -1,7 +1,7 @@
 """`synthetic_detail`: whether the fine normals show the skin's relief, and no relief where none is."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +54,7 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     for face in faces:
         case = _Case.of(face.truth())
         for system, predictions in given.items():
-            prediction = predictions[face.key]
-            if prediction is not None:
-                figures[system].add(_compared(prediction, case))
+            figures[system].add(_compared(predictions[face.key], case))
         true = case.truth
         for reference, normals in ((smooth, true.normals_coarse), (truth, true.normals)):
             prediction = Prediction(normals=normals, normals_coarse=true.normals_coarse)
@@ -128,12 +126,12 @@ class _Case:
         return _rms((heights - masked_blur(heights, mask, sigma=SIGMA_PIXELS))[mask])
 
 
-def _compared(prediction: Prediction, case: _Case) -> dict[str, float]:
-    """Return the figures of one head by column."""
+def _compared(prediction: Prediction | None, case: _Case) -> dict[str, float]:
+    """Return the figures of one head by column; none without normals."""
     truth, mask = case.truth, case.truth.measured
     size = (mask.shape[0], mask.shape[1])
-    normals = prediction.map("normals", size)
-    if normals is None or not mask.any():
+    normals = None if prediction is None else prediction.map("normals", size)
+    if prediction is None or normals is None or not mask.any():
         return {}
     given = np.linalg.norm(normals, axis=-1) > 0.5
     angles = np.where(given, angle_degrees(unit(normals), unit(truth.normals)), 90.0)
@@ -170,13 +168,18 @@ class _Figures:
     """The figures of one row, one value for each head that has them."""
 
     values: dict[str, list[float]] = field(default_factory=dict)
+    unanswered: int = 0
 
     def add(self, figures: dict[str, float]) -> None:
+        self.unanswered += not figures
         for name, value in figures.items():
             self.values.setdefault(name, []).append(value)
 
     def cells(self, seed: int) -> dict[str, Cell]:
-        return {
+        cells = {
             name: Cell(*mean_and_half_width(np.array(values), seed=seed))
             for name, values in self.values.items()
         }
+        if self.unanswered and "normals °" in cells:
+            cells["normals °"] = replace(cells["normals °"], note=f"{self.unanswered} unanswered")
+        return cells
