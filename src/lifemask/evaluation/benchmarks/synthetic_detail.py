@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from lifemask.evaluation.benchmarks.synthetic import drawing, ict_model, write_pngs
 from lifemask.evaluation.collect import Progress, Request, collect, silent
@@ -52,10 +52,10 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     smooth, truth = _Figures(), _Figures()
     heights: list[float] = []
     for face in faces:
-        case = _Case.of(face.truth())
+        true = face.truth()
+        case = _Case.of(true)
         for system, predictions in given.items():
             figures[system].add(_compared(predictions[face.key], case))
-        true = case.truth
         for reference, normals in ((smooth, true.normals_coarse), (truth, true.normals)):
             prediction = Prediction(normals=normals, normals_coarse=true.normals_coarse)
             reference.add(_compared(prediction, case))
@@ -109,15 +109,28 @@ def _faces(config: EvaluationConfig, progress: Progress) -> list[DetailFace]:
 
 @dataclass(frozen=True)
 class _Case:
-    """One head's truth and its true relief."""
+    """One head's truth and its true relief, both cropped to the measured skin."""
 
+    size: tuple[int, int]
+    """(height, width) of the photo."""
+    box: tuple[slice, slice]
+    """Rows and columns of the crop."""
     truth: DetailTruth
     relief: Float[np.ndarray, "H W 3"]
 
     @staticmethod
-    def of(truth: DetailTruth) -> "_Case":
+    def of(whole: DetailTruth) -> "_Case":
+        rows, columns = (_span(whole.measured.any(axis)) for axis in (1, 0))
+        truth = whole.cropped(rows, columns)
         true = relief(truth.normals, truth.normals_coarse, truth.measured, sigma=SIGMA_PIXELS)
-        return _Case(truth, true)
+        return _Case(
+            (whole.measured.shape[0], whole.measured.shape[1]), (rows, columns), truth, true
+        )
+
+    def map(self, prediction: Prediction, name: str) -> np.ndarray | None:
+        """Return the crop of a predicted map; None if missing."""
+        whole = prediction.map(name, self.size)
+        return None if whole is None else whole[self.box]
 
     @property
     def true_millimetres(self) -> float:
@@ -126,17 +139,22 @@ class _Case:
         return _rms((heights - masked_blur(heights, mask, sigma=SIGMA_PIXELS))[mask])
 
 
+def _span(present: Bool[np.ndarray, "N"]) -> slice:
+    """Return the smallest range with all that is present; one element if nothing is."""
+    where = np.flatnonzero(present)
+    return slice(int(where[0]), int(where[-1]) + 1) if len(where) else slice(0, 1)
+
+
 def _compared(prediction: Prediction | None, case: _Case) -> dict[str, float]:
     """Return the figures of one head by column; none without normals."""
     truth, mask = case.truth, case.truth.measured
-    size = (mask.shape[0], mask.shape[1])
-    normals = None if prediction is None else prediction.map("normals", size)
+    normals = None if prediction is None else case.map(prediction, "normals")
     if prediction is None or normals is None or not mask.any():
         return {}
     given = np.linalg.norm(normals, axis=-1) > 0.5
     angles = np.where(given, angle_degrees(unit(normals), unit(truth.normals)), 90.0)
     result = {"normals °": float(angles[mask].mean())}
-    for prefix, smooth in _smooth_normals(prediction, truth, size):
+    for prefix, smooth in _smooth_normals(prediction, case):
         found = relief(normals, smooth, mask, sigma=SIGMA_PIXELS)
         if truth.has_relief:
             figures = compare_relief(found, case.relief, mask)
@@ -150,11 +168,11 @@ def _compared(prediction: Prediction | None, case: _Case) -> dict[str, float]:
 
 
 def _smooth_normals(
-    prediction: Prediction, truth: DetailTruth, size: tuple[int, int]
+    prediction: Prediction, case: _Case
 ) -> Iterator[tuple[str, Float[np.ndarray, "H W 3"]]]:
     """Yield the smooth normals that relief is measured from, with the prefix of their columns."""
-    yield "", truth.normals_coarse
-    own = prediction.map("normals_coarse", size)
+    yield "", case.truth.normals_coarse
+    own = case.map(prediction, "normals_coarse")
     if own is not None:
         yield "own ", own
 

@@ -1,6 +1,6 @@
 """Photos of test people whose skin has relief, or only colours that look like it, with the truth."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -55,6 +55,15 @@ class DetailTruth:
     def millimetres_per_pixel(self) -> Float[Array, "H W"]:
         """Width of a pixel at the surface, across the line of sight."""
         return 1000 * self.depth / float(self.focal_pixels)
+
+    def cropped(self, rows: slice, columns: slice) -> "DetailTruth":
+        """Return the truth of a part of the photo."""
+        maps = {
+            f.name: getattr(self, f.name)[rows, columns]
+            for f in fields(self)
+            if f.name != "focal_pixels"
+        }
+        return replace(self, **maps)
 
 
 def photograph_detail(
