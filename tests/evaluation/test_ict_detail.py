@@ -161,10 +161,10 @@ def test_truth_has_no_error_and_smooth_truth_no_correlation(
         )
     (report,) = evaluate("synthetic_detail", config)
     table = report.table
-    assert table.cell("theirs", "correlation").value == pytest.approx(1, abs=0.01)
-    assert table.cell("theirs", "amplitude").value == pytest.approx(0.5, abs=0.02)
-    assert table.cell("theirs", "own correlation").value is None
+    assert table.cell("theirs", "surface correlation").value == pytest.approx(1, abs=0.01)
+    assert table.cell("theirs", "surface amplitude").value == pytest.approx(0.5, abs=0.02)
+    assert table.cell("theirs", "detail correlation").value is None
     for row, correlation in (("truth", 1.0), ("smooth truth", 0.0)):
-        assert table.cell(row, "correlation").value == pytest.approx(correlation)
-        assert table.cell(row, "own correlation").value == pytest.approx(correlation)
-        assert table.cell(row, "false relief mm").value == pytest.approx(0, abs=1e-4)
+        for kind in ("detail", "surface"):
+            assert table.cell(row, f"{kind} correlation").value == pytest.approx(correlation)
+            assert table.cell(row, f"false {kind} mm").value == pytest.approx(0, abs=1e-4)

@@ -93,7 +93,7 @@ def photograph_detail(
     soft = halved((sample_chart(unmeasured(head).astype(np.float64), places))[..., None])[..., 0]
     skin, coarse = scene.skin_of_photo(), scene.of_photo(smooth.normals)
     facing = coarse[..., 2] > _STEEPEST
-    inner = binary_erosion(skin & facing, iterations=_EDGE_PIXELS)
+    inner = np.asarray(binary_erosion(skin & facing, iterations=_EDGE_PIXELS), bool)
     high = np.zeros(on_skin.shape) if scene.relief is None else scene.relief.heights
     depth = halved(scene.fragments.depth.numpy()[..., None])[..., 0]
     truth = DetailTruth(

@@ -1,6 +1,7 @@
 """Folds of the skin along lines: creases with rims, and steps whose one side bulges."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -49,7 +50,8 @@ def fold_heights(
         reach = max(5.0 * fold.width_metres, 12.0 * fold.width_metres * (fold.bulge_metres > 0))
         window = window_around(line, reach)
         places = cell_places()[window]
-        distance, index = KDTree(line).query(places, distance_upper_bound=reach)
+        found: Any = KDTree(line).query(places, distance_upper_bound=reach)
+        distance, index = found
         near = np.isfinite(distance)
         index = index[near]
         tangent = np.gradient(line, axis=0)[index]
