@@ -22,7 +22,8 @@ from lifemask.evaluation.tables import Cell, Column, Row, Table
 SIGMA_PIXELS = 4.0
 """Sigma of the high pass in pixels of the photo.
 
-It halves waves of 21 pixels, some 9 mm: most of the relief stays, and most errors of a coarse shape go.
+It halves waves of 21 pixels, some 9 mm: three quarters of the relief's RMS stay, and slow errors of a
+coarse shape go.
 """
 
 _KEEP = ("normals", "normals_coarse")
