@@ -14,8 +14,9 @@ class Evaluate:
     """Compare reconstructions with ground truth; needs the development data."""
 
     benchmark: tyro.conf.Positional[str] = "all"
-    """Name of a benchmark: aflw21, gross, synthetic, yaleb, photos, jitter, robustness, speed, or all
-    of these; or aflw2000, which needs `--data` with the folder of AFLW2000-3D."""
+    """Name of a benchmark: aflw21, gross, synthetic, synthetic_detail, yaleb, photos, jitter,
+    robustness, speed, or all of these; or aflw2000, which needs `--data` with the folder of
+    AFLW2000-3D."""
     config: EvaluationConfig = field(default_factory=EvaluationConfig)
     """How to run the benchmarks."""
     json: bool = False

@@ -72,7 +72,7 @@ class PredictionCache:
         write_arrays(path, small | {"schema": np.array(SCHEMA_VERSION)})
 
 
-_HALF = ("normals", "albedo", "shading", "vertices_albedo")
+_HALF = ("normals", "normals_coarse", "albedo", "shading", "vertices_albedo")
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -41,7 +41,8 @@ class EvaluationConfig:
     """Folder for one Markdown and one JSON file per benchmark."""
 
     write_photos: Path | None = None
-    """Only write the photos that `synthetic` draws into this folder, for other programs."""
+    """Only write the photos that `synthetic` or `synthetic_detail` draws into this folder, for other
+    programs."""
 
     cache: Path | None = None
     """Folder of finished predictions; default: LIFEMASK_CACHE, else ~/.cache/lifemask."""

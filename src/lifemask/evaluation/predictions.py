@@ -42,6 +42,8 @@ class Prediction:
     """AFLW points on the program's own surface, photo pixels."""
     normals: Float[np.ndarray, "H W 3"] | None = None
     """Unit normals (+x image right, +y up, +z to the viewer); zero where there is no face."""
+    normals_coarse: Float[np.ndarray, "H W 3"] | None = None
+    """The same without fine detail; None if a program does not tell them apart."""
     mask: Bool[np.ndarray, "H W"] | None = None
     """The pixels of the face."""
     depth: Float[np.ndarray, "H W"] | None = None
@@ -87,7 +89,7 @@ class Prediction:
         """Return a map over the whole photo, zero outside the predicted crop; None if missing.
 
         Args:
-            name: "normals", "mask", "depth", "albedo" or "shading".
+            name: "normals", "normals_coarse", "mask", "depth", "albedo" or "shading".
             image_size: (height, width) of the photo.
 
         Raises:
@@ -122,6 +124,7 @@ _SHAPES: dict[str, tuple[int | None, ...]] = {
     "landmarks68_outline_camera": (68, 3),
     "aflw21": (21, 2),
     "normals": (None, None, 3),
+    "normals_coarse": (None, None, 3),
     "mask": (None, None),
     "depth": (None, None),
     "albedo": (None, None, 3),

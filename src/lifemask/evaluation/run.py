@@ -14,12 +14,15 @@ from lifemask.evaluation.config import EvaluationConfig, EvaluationError
 from lifemask.evaluation.tables import Report, Table, write_report
 
 _BENCHMARKS = (
-    *("aflw21", "gross", "synthetic", "yaleb", "photos"),
+    *("aflw21", "gross", "synthetic", "synthetic_detail", "yaleb", "photos"),
     *("jitter", "robustness", "speed"),
 )
 
 # Benchmarks whose data are not in the folder `dev`; `all` leaves them out.
 _BY_NAME = ("aflw2000",)
+
+# Benchmarks that draw their photos.
+_DRAWN = ("synthetic", "synthetic_detail")
 
 # Further tables of a benchmark, besides the one with its own name.
 _MORE_TABLES = {"synthetic": ("synthetic_clips", "synthetic_relit")}
@@ -39,12 +42,12 @@ def write_test_photos(
     Raises:
         EvaluationError: the benchmark's photos are in the data folder, or data are missing.
     """
-    if name != "synthetic":
+    if name not in _DRAWN:
         raise EvaluationError(
-            f"Only the photos of synthetic can be written; those of {name!r} are in the data folder. "
-            "Run: lifemask evaluate synthetic --write-photos DIR."
+            f"Only the photos of {' and '.join(_DRAWN)} can be written; those of {name!r} are in the "
+            "data folder. Run: lifemask evaluate synthetic --write-photos DIR."
         )
-    module = import_module("lifemask.evaluation.benchmarks.synthetic")
+    module = import_module(f"lifemask.evaluation.benchmarks.{name}")
     return module.write_photos(config, folder, progress=progress)
 
 

@@ -192,8 +192,8 @@ def benchmarks_page(reports: list[Report]) -> str:
         "`FOLDER/aflw21/KEY.npz`, `FOLDER/yaleb/PERSON__LIGHT.npz`, `FOLDER/photos/NAME.npz` or "
         "`FOLDER/synthetic/KEY.npz`, and name the folder with `--systems`. The photos of "
         "`synthetic` are drawn by the command; `lifemask evaluate synthetic --write-photos DIR` "
-        "writes them as `DIR/synthetic/KEY.png` for programs that run elsewhere. The other sets "
-        "are in the data folder.\n"
+        "writes them as `DIR/synthetic/KEY.png` for programs that run elsewhere; the same holds "
+        "for `synthetic_detail`. The other sets are in the data folder.\n"
     )
     return "\n".join([head, *(as_markdown(report) for report in reports)])
 

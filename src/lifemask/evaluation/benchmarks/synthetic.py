@@ -1,6 +1,6 @@
 """`synthetic`: photos of heads that are independent of all systems, with truth; three tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -12,7 +12,8 @@ from lifemask.evaluation.collect import Progress, silent
 from lifemask.evaluation.config import EvaluationConfig
 from lifemask.evaluation.correspondence import head_to_ict
 from lifemask.evaluation.datasets import development_folder
-from lifemask.evaluation.ict_faces.sets import CLIPS, FRAMES, RELIT, STILLS, TestFace, TestFaces
+from lifemask.evaluation.ict_faces.kept_photos import KeptPhoto
+from lifemask.evaluation.ict_faces.sets import CLIPS, FRAMES, RELIT, STILLS, TestFaces
 from lifemask.evaluation.tables import Table
 
 
@@ -24,11 +25,11 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> tuple[Table
     """
     sets = test_faces(config)
     stills, clips, relit = _counts(config)
-    partners = head_to_ict(_model(config), cache=config.cache)
+    partners = head_to_ict(ict_model(config), cache=config.cache)
     return (
-        stills_table(sets.stills(stills, _drawing(progress, "stills")), partners, config, progress),
-        clips_table(sets.clips(clips, _drawing(progress, "clips")), partners, config, progress),
-        relit_table(sets.relit(relit, _drawing(progress, "relit faces")), config, progress),
+        stills_table(sets.stills(stills, drawing(progress, "stills")), partners, config, progress),
+        clips_table(sets.clips(clips, drawing(progress, "clips")), partners, config, progress),
+        relit_table(sets.relit(relit, drawing(progress, "relit faces")), config, progress),
     )
 
 
@@ -41,25 +42,30 @@ def write_photos(
     """
     sets = test_faces(config)
     stills, clips, relit = _counts(config)
-    faces: list[TestFace] = [
-        *sets.stills(stills, _drawing(progress, "stills")),
-        *(face for clip in sets.clips(clips, _drawing(progress, "clips")) for face in clip),
-        *sets.relit(relit, _drawing(progress, "relit faces")),
+    faces: list[KeptPhoto] = [
+        *sets.stills(stills, drawing(progress, "stills")),
+        *(face for clip in sets.clips(clips, drawing(progress, "clips")) for face in clip),
+        *sets.relit(relit, drawing(progress, "relit faces")),
     ]
-    target = folder / "synthetic"
-    target.mkdir(parents=True, exist_ok=True)
-    paths = [target / f"{face.key}.png" for face in faces]
-    for face, path in zip(faces, paths, strict=True):
-        Image.fromarray(face.pixels()).save(path)
+    return write_pngs(faces, folder / "synthetic")
+
+
+def write_pngs(photos: Sequence[KeptPhoto], folder: Path) -> list[Path]:
+    """Write photos as `KEY.png` into a folder, which is created if needed; return their paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{photo.key}.png" for photo in photos]
+    for photo, path in zip(photos, paths, strict=True):
+        Image.fromarray(photo.pixels()).save(path)
     return paths
 
 
 def test_faces(config: EvaluationConfig) -> TestFaces:
     """Return the test sets of this data folder and seed."""
-    return TestFaces(_model(config), seed=config.seed, cache=config.cache)
+    return TestFaces(ict_model(config), seed=config.seed, cache=config.cache)
 
 
-def _model(config: EvaluationConfig) -> Path:
+def ict_model(config: EvaluationConfig) -> Path:
+    """Return the file of ICT-FaceKit Light in the data folder."""
     return development_folder(config.data).parent / "models" / "ict_facekit_light.npz"
 
 
@@ -71,5 +77,6 @@ def _counts(config: EvaluationConfig) -> tuple[int, int, int]:
     return min(STILLS, config.limit), min(CLIPS, clips), min(RELIT, config.limit)
 
 
-def _drawing(progress: Progress, what: str) -> Callable[[int, int], None]:
+def drawing(progress: Progress, what: str) -> Callable[[int, int], None]:
+    """Return a function that tells how many photos are drawn."""
     return lambda done, total: progress(f"drawing {what}", done, total)

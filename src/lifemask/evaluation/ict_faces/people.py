@@ -5,8 +5,8 @@ from jaxtyping import Float
 
 from lifemask.evaluation.ict_faces.head import IctHead
 from lifemask.evaluation.ict_faces.light import random_light
-from lifemask.evaluation.ict_faces.shots import Person, Shot, look_at_face
-from lifemask.evaluation.ict_faces.skin import random_appearance
+from lifemask.evaluation.ict_faces.shots import PHOTO_SIZE, Person, Shot, look_at_face
+from lifemask.evaluation.ict_faces.skin import RESOLUTION, random_appearance
 
 Array = np.ndarray
 
@@ -25,10 +25,18 @@ _MOODS: tuple[dict[str, float], ...] = (
 )
 
 
-def random_person(head: IctHead, generator: np.random.Generator) -> Person:
-    """Return a person with normally distributed identity coefficients and random colours."""
+def random_person(
+    head: IctHead, generator: np.random.Generator, *, resolution: int = RESOLUTION
+) -> Person:
+    """Return a person with normally distributed identity coefficients and random colours.
+
+    Args:
+        head: the head that all people share.
+        generator: source of randomness.
+        resolution: texels along each side of the texture.
+    """
     identity = generator.normal(0, 0.8, len(head.model.identity_basis)).clip(-2.5, 2.5)
-    return Person(identity, random_appearance(head, generator))
+    return Person(identity, random_appearance(head, generator, resolution=resolution))
 
 
 def random_expression(head: IctHead, generator: np.random.Generator) -> Float[Array, "E"]:
@@ -61,6 +69,8 @@ def random_shot(
     generator: np.random.Generator,
     *,
     yaw_range_degrees: tuple[float, float],
+    size: int = PHOTO_SIZE,
+    lamp_share: float | None = None,
 ) -> Shot:
     """Return a random shot: expression, gaze, pose, camera and light.
 
@@ -69,10 +79,12 @@ def random_shot(
         person: the person in the photo.
         generator: source of randomness.
         yaw_range_degrees: range of absolute yaw, uniform; the side is random.
+        size: pixels per side of the photo.
+        lamp_share: the lamp's share of the light, 0 to 1; None: random.
     """
     expression = random_expression(head, generator)
     gaze = generator.normal(0, [0.12, 0.08]).clip(-0.35, 0.35)
     yaw = generator.uniform(*yaw_range_degrees) * generator.choice([-1, 1])
-    camera = look_at_face(head, person, expression, generator, yaw_degrees=yaw)
-    light = random_light(generator)
+    camera = look_at_face(head, person, expression, generator, yaw_degrees=yaw, size=size)
+    light = random_light(generator, lamp_share=lamp_share)
     return Shot(expression, gaze, camera, yaw, light, int(generator.integers(2**31)))

@@ -14,10 +14,11 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from lifemask.evaluation.ict_faces.bumps import Relief, lamp_visibility, sky_visibility
 from lifemask.evaluation.ict_faces.head import FACE, SKIN, IctHead, light_reaches
 from lifemask.evaluation.ict_faces.light import TestLight, sphere_normals
 from lifemask.evaluation.ict_faces.props import TORSO_VERTICES, background, hair_shell, torso
-from lifemask.evaluation.ict_faces.shots import PHOTO_SIZE, Person, Shot
+from lifemask.evaluation.ict_faces.shots import Person, Shot
 from lifemask.evaluation.ict_faces.skin import Appearance
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import light_axes_from_camera
@@ -31,7 +32,8 @@ from lifemask.rendering.texture import sample_texture
 
 Array = np.ndarray
 
-_SUPERSAMPLING = 2
+SUPERSAMPLING = 2
+"""Pixels of a scene along each side of a pixel of its photo."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def photograph(
     head: IctHead, person: Person, shot: Shot
 ) -> tuple[UInt8[Array, "H W 3"], FaceTruth]:
     """Return the photo, sRGB, and its truth."""
-    scene = _Scene.build(head, person, shot)
+    scene = Scene.build(head, person, shot)
     return scene.photo(shot), scene.truth(shot)
 
 
@@ -80,7 +82,7 @@ def photograph_lit(
     head: IctHead, person: Person, shot: Shot, light: TestLight
 ) -> UInt8[Array, "H W 3"]:
     """Return the shot under another light, sRGB, without specular light and camera degradations."""
-    colour = _Scene.build(head, person, shot).colour(light, specular=False)
+    colour = Scene.build(head, person, shot).colour(light, specular=False)
     return pixels_from_image(torch.from_numpy(colour.transpose(2, 0, 1)))
 
 
@@ -101,8 +103,8 @@ class _Lit:
 
 
 @dataclass(frozen=True)
-class _Scene:
-    """One shot, drawn at twice the photo's size, without light."""
+class Scene:
+    """One shot, drawn at twice the photo's size, without light; maps are at that size."""
 
     head: IctHead
     person: Person
@@ -110,16 +112,22 @@ class _Scene:
     in_camera: Float[Array, "A 3"]
     """Vertices of head, hair and torso, camera axes."""
     triangles: Array
-    normals: Float[Array, "A 3"]
+    vertex_normals: Float[Array, "A 3"]
     """Unit normals of the vertices, light axes."""
     fragments: Fragments
-    """The rasterised triangles, at twice the size."""
+    """The rasterised triangles."""
+    normals: Float[Array, "h w 3"]
+    """Unit normals of the surface, light axes; zero where nothing is drawn."""
     albedo: Float[Array, "h w 3"]
-    skin_triangles: Bool[Array, "T"]
-    """Triangles of the face without ears and neck."""
+    """Linear RGB reflectance."""
+    skin: Bool[Array, "h w"]
+    """Skin of the face without ears and neck; not hair."""
+    relief: Relief | None = None
+    """Relief of the skin that the normals have and the mesh has not; it shadows itself."""
 
     @staticmethod
-    def build(head: IctHead, person: Person, shot: Shot) -> "_Scene":
+    def build(head: IctHead, person: Person, shot: Shot) -> "Scene":
+        """Draw a shot of a person."""
         vertices = head.vertices(person.identity, shot.expression, shot.gaze)
         hair, hair_triangles = hair_shell(head, person, vertices)
         shoulders, shoulder_triangles = torso(vertices)
@@ -130,8 +138,8 @@ class _Scene:
             shoulder_triangles + len(vertices) + len(hair),
         ]
         triangles = np.concatenate(parts)
-        size = PHOTO_SIZE * _SUPERSAMPLING
-        camera = shot.camera.cropped(0, 0, (size, size), float(_SUPERSAMPLING))
+        height, width = (SUPERSAMPLING * n for n in shot.camera.image_size)
+        camera = shot.camera.cropped(0, 0, (height, width), float(SUPERSAMPLING))
         points = torch.from_numpy(everything).float()
         corners = torch.from_numpy(triangles)
         in_camera = camera.to_camera(points)
@@ -143,33 +151,32 @@ class _Scene:
         )
         normals[:SKIN] = own[:SKIN]
         fragments = rasterize(camera.project_from_camera(in_camera), corners, camera.image_size)
+        surface = _image(normals.numpy(), triangles, fragments)
+        surface /= np.maximum(np.linalg.norm(surface, axis=-1, keepdims=True), 1e-9)
         face = np.asarray((triangles < NARROW_FACE).all(1))
-        albedo = _draw_albedo(head, person, everything, triangles, fragments)
-        return _Scene(
+        index = fragments.triangle_index.numpy()
+        bare = np.zeros((len(everything), 1))
+        bare[:SKIN, 0] = head.hairline < 0
+        skin = (index >= 0) & face[np.maximum(index, 0)]
+        skin &= _image(bare, triangles, fragments)[..., 0] > 0.5
+        return Scene(
             head, person, shot.camera, in_camera.numpy(), triangles, normals.numpy(), fragments,
-            albedo, face,
+            surface, _draw_albedo(head, person, everything, triangles, fragments), skin,
         )  # fmt: skip
 
-    def _image(self, values: Float[Array, "A C"]) -> Float[Array, "h w C"]:
-        drawn = interpolate(
-            torch.from_numpy(values.astype(np.float32)),
-            torch.from_numpy(self.triangles),
-            self.fragments,
-        )
-        return drawn.permute(1, 2, 0).numpy()
-
-    def normal_image(self) -> Float[Array, "h w 3"]:
-        """Return unit normals, light axes, zero where nothing is drawn."""
-        normals = self._image(self.normals)
-        return normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
+    def image(self, values: Float[Array, "V C"]) -> Float[Array, "h w C"]:
+        """Return values of the head's vertices where it is drawn, zero elsewhere."""
+        everywhere = np.zeros((len(self.in_camera), values.shape[1]))
+        everywhere[: len(values)] = values
+        return _image(everywhere, self.triangles, self.fragments)
 
     def colour(self, light: TestLight, *, specular: bool = True) -> Float[Array, "H W 3"]:
         """Return linear RGB on black, before the camera degradations."""
-        return _halved(self._colour(light, specular=specular))
+        return halved(self._colour(light, specular=specular))
 
     def _lit(self, light: TestLight) -> _Lit:
         covered = self.fragments.mask.numpy()
-        normals = self.normal_image()
+        normals = self.normals
         in_light_axes = self.in_camera * [1.0, -1.0, -1.0]
         corner = self.triangles[self.fragments.triangle_index.numpy()[covered]]
         weight = self.fragments.barycentric.numpy()[covered][..., None]
@@ -178,9 +185,13 @@ class _Scene:
         # The point is moved a little outwards, so that its surface does not shadow it in grazing light.
         outside = points + 0.0025 * normals[covered]
         lamp[covered] = light_reaches(in_light_axes, self.triangles, outside, light.direction)
-        visibility = np.ones(len(self.in_camera))
-        visibility[: len(self.head.sky_visibility)] = self.head.sky_visibility
-        sky = self._image(visibility[:, None])[..., 0]
+        visibility = np.ones((len(self.in_camera), 1))
+        visibility[: len(self.head.sky_visibility), 0] = self.head.sky_visibility
+        sky = self.image(visibility)[..., 0]
+        if self.relief is not None:
+            pixel = self.fragments.depth.numpy() / self.focal_pixels
+            lamp *= lamp_visibility(self.relief, pixel, light.direction)
+            sky *= sky_visibility(self.relief.heights, pixel)
         shading = light.shading(normals, lit=lamp, open_sky=sky) * covered[..., None]
         return _Lit(normals, points, lamp, sky, shading)
 
@@ -202,11 +213,12 @@ class _Scene:
         return colour + reflected * covered[..., None]
 
     def photo(self, shot: Shot) -> UInt8[Array, "H W 3"]:
+        """Return the photo in the shot's light, sRGB, with the camera's degradations."""
         generator = np.random.default_rng(shot.camera_seed)
         colour = self._colour(shot.light, specular=True)
         covered = self.fragments.mask.numpy()
         colour = np.where(covered[..., None], colour, background(colour.shape[0], generator))
-        image = _halved(colour)
+        image = halved(colour)
         blur = generator.uniform(0.0, 0.7)
         image = gaussian_filter(image, (blur, blur, 0))
         noise = generator.uniform(0.0, 0.012)
@@ -217,23 +229,17 @@ class _Scene:
         return np.array(Image.open(buffer).convert("RGB"))
 
     def truth(self, shot: Shot) -> FaceTruth:
+        """Return the truth of the photo."""
         camera, head = self.camera, self.head
         face = torch.from_numpy(self.in_camera[:FACE])
         points = camera.project_from_camera(face)[:, :2].numpy()
-        index = self.fragments.triangle_index.numpy()
-        on_face = (index >= 0) & self.skin_triangles[np.maximum(index, 0)]
-        bald = np.zeros(len(self.in_camera))
-        bald[:SKIN] = head.hairline < 0
-        on_face &= self._image(bald[:, None])[..., 0] > 0.5
-        skin = _halved(on_face[..., None].astype(np.float32))[..., 0] > 0.99
-        normals = _halved(self.normal_image() * on_face[..., None])
-        normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
+        skin = self.skin_of_photo()
         neutral = head.vertices(self.person.identity, np.zeros_like(shot.expression), np.zeros(2))[
             :FACE
         ]
         marked = face[torch.from_numpy(head.landmarks)]
-        depth = _halved(self.fragments.depth.numpy()[..., None])[..., 0]
-        shading = _halved(self._lit(shot.light).shading)
+        depth = halved(self.fragments.depth.numpy()[..., None])[..., 0]
+        shading = halved(self._lit(shot.light).shading)
         return FaceTruth(
             yaw_degrees=abs(shot.yaw_degrees),
             landmarks68=camera.project_from_camera(marked)[:, :2].numpy(),
@@ -244,26 +250,51 @@ class _Scene:
             visible=self._visible(points),
             albedo_points=_albedo_at_vertices(head, self.person.appearance),
             skin=skin,
-            normals=(normals * skin[..., None]).astype(np.float32),
-            albedo=(_halved(self.albedo) * skin[..., None]).astype(np.float32),
+            normals=self.of_photo(self.normals),
+            albedo=(halved(self.albedo) * skin[..., None]).astype(np.float32),
             depth=(depth * skin).astype(np.float32),
             shading=(shading * skin[..., None]).astype(np.float32),
             light_on_sphere=shot.light.shading(sphere_normals()),
         )
 
+    @property
+    def focal_pixels(self) -> float:
+        """The focal length in pixels of the maps."""
+        return SUPERSAMPLING * float(self.camera.focal_pixels)
+
+    def skin_of_photo(self) -> Bool[Array, "H W"]:
+        """Return the photo's pixels that are only skin of the face."""
+        return halved(self.skin[..., None].astype(np.float32))[..., 0] > 0.99
+
+    def of_photo(self, normals: Float[Array, "h w 3"]) -> Float[Array, "H W 3"]:
+        """Return unit normals of the scene at the photo's pixels, zero beside the skin."""
+        small = halved(normals * self.skin[..., None])
+        small /= np.maximum(np.linalg.norm(small, axis=-1, keepdims=True), 1e-9)
+        return (small * self.skin_of_photo()[..., None]).astype(np.float32)
+
     def _visible(self, points: Float[Array, "F 2"]) -> Bool[Array, "F"]:
         size = self.fragments.depth.shape[-1]
-        column, row = (points * _SUPERSAMPLING).astype(np.int64).T
+        column, row = (points * SUPERSAMPLING).astype(np.int64).T
         inside = (column >= 0) & (row >= 0) & (column < size) & (row < size)
         depth = self.fragments.depth.numpy()[row.clip(0, size - 1), column.clip(0, size - 1)]
         near = self.in_camera[:FACE, 2] < depth + 0.002
-        return inside & near & (depth > 0) & (self.normals[:FACE, 2] > 0)
+        return inside & near & (depth > 0) & (self.vertex_normals[:FACE, 2] > 0)
 
 
-def _halved(image: Float[Array, "h w C"]) -> Float[Array, "H W C"]:
-    height, width = (n // _SUPERSAMPLING for n in image.shape[:2])
-    blocks = image.reshape(height, _SUPERSAMPLING, width, _SUPERSAMPLING, image.shape[2])
+def halved(image: Float[Array, "h w C"]) -> Float[Array, "H W C"]:
+    """Return an image of a scene at the size of its photo: means of blocks."""
+    height, width = (n // SUPERSAMPLING for n in image.shape[:2])
+    blocks = image.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, image.shape[2])
     return blocks.mean((1, 3))
+
+
+def _image(
+    values: Float[Array, "A C"], triangles: Array, fragments: Fragments
+) -> Float[Array, "h w C"]:
+    drawn = interpolate(
+        torch.from_numpy(values.astype(np.float32)), torch.from_numpy(triangles), fragments
+    )
+    return drawn.permute(1, 2, 0).numpy()
 
 
 def _draw_albedo(

@@ -1,17 +1,15 @@
-"""The three sets of test faces, drawn once and kept: stills, clips of a person, relit people."""
+"""Sets of test faces, drawn once and kept: stills, clips of a person, relit people."""
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
-from lifemask.evaluation.cache import default_cache_folder, write_arrays
+from lifemask.evaluation.cache import write_arrays
 from lifemask.evaluation.fingerprint import code_fingerprint
-from lifemask.evaluation.ict_faces.head import IctHead, load_head
+from lifemask.evaluation.ict_faces.kept_photos import DrawnFaces, KeptPhoto, read_png, write_png
 from lifemask.evaluation.ict_faces.light import TestLight, random_light
 from lifemask.evaluation.ict_faces.people import random_person, random_shot
 from lifemask.evaluation.ict_faces.photo import FaceTruth, photograph, photograph_lit
@@ -30,19 +28,10 @@ _STILL, _CLIP, _RELIT = range(3)
 
 
 @dataclass(frozen=True)
-class TestFace:
+class TestFace(KeptPhoto):
     """One test photo on disk."""
 
-    key: str
-    """Name of the photo."""
-    folder: Path
-    """Folder of KEY.png and KEY.npz."""
-
     __test__ = False  # Not a test class, whatever its name begins with.
-
-    def pixels(self) -> UInt8[Array, "H W 3"]:
-        """Return the photo, sRGB."""
-        return _read_png(self.folder / f"{self.key}.png")
 
     def truth(self) -> FaceTruth:
         """Return the photo's truth."""
@@ -64,32 +53,19 @@ class RelitFace(TestFace):
             parts = zip(arrays["environment"], arrays["direction"], arrays["lamp"], strict=True)
             lights = [TestLight(*part) for part in parts]
         return [
-            (light, _read_png(self.folder / f"{self.key}_light{index}.png"))
+            (light, read_png(self.folder / f"{self.key}_light{index}.png"))
             for index, light in enumerate(lights)
         ]
 
 
-class TestFaces:
-    """Draws the sets from a seed and keeps them in a folder."""
+class TestFaces(DrawnFaces):
+    """Draws the three sets of `synthetic`."""
 
     __test__ = False  # Not a test class, whatever its name begins with.
 
     def __init__(self, model: Path, *, seed: int, cache: Path | None = None) -> None:
         """Use ICT-FaceKit Light at `model`; keep the photos under the cache folder."""
-        root = default_cache_folder() if cache is None else cache
-        version = code_fingerprint(__name__)
-        self.folder = root / "evaluate" / "ict_faces" / version / f"seed{seed}"
-        self.seed = seed
-        self._model = model
-
-    @property
-    def head(self) -> IctHead:
-        """The head model of all people.
-
-        Raises:
-            EvaluationError: the model is missing or damaged.
-        """
-        return load_head(self._model)
+        super().__init__(model, "ict_faces", code_fingerprint(__name__), seed=seed, cache=cache)
 
     def stills(
         self, count: int = STILLS, progress: Callable[[int, int], None] | None = None
@@ -102,9 +78,9 @@ class TestFaces:
             person = random_person(self.head, generator)
             bin_range = YAW_BINS_DEGREES[index % len(YAW_BINS_DEGREES)]
             shot = random_shot(self.head, person, generator, yaw_range_degrees=bin_range)
-            self._write(faces[index].key, *photograph(self.head, person, shot))
+            self.write(faces[index].key, *photograph(self.head, person, shot), half=_HALF)
 
-        self._complete([face.key for face in faces], draw, progress)
+        self.complete([face.key for face in faces], draw, progress)
         return faces
 
     def clips(
@@ -121,9 +97,9 @@ class TestFaces:
             person = random_person(self.head, generator)
             for face in clips[index]:
                 shot = random_shot(self.head, person, generator, yaw_range_degrees=(0, 60))
-                self._write(face.key, *photograph(self.head, person, shot))
+                self.write(face.key, *photograph(self.head, person, shot), half=_HALF)
 
-        self._complete([clip[-1].key for clip in clips], draw, progress)
+        self.complete([clip[-1].key for clip in clips], draw, progress)
         return clips
 
     def relit(
@@ -143,7 +119,7 @@ class TestFaces:
             ]
             for number, light in enumerate(lights):
                 pixels = photograph_lit(self.head, person, shot, light)
-                _write_png(self.folder / f"{key}_light{number}.png", pixels)
+                write_png(self.folder / f"{key}_light{number}.png", pixels)
             write_arrays(
                 self.folder / f"{key}_lights.npz",
                 {
@@ -152,40 +128,7 @@ class TestFaces:
                     "lamp": np.stack([light.lamp for light in lights]),
                 },
             )
-            self._write(key, *photograph(self.head, person, shot))
+            self.write(key, *photograph(self.head, person, shot), half=_HALF)
 
-        self._complete([face.key for face in faces], draw, progress)
+        self.complete([face.key for face in faces], draw, progress)
         return faces
-
-    def _complete(
-        self,
-        last_keys: list[str],
-        draw: Callable[[int], None],
-        progress: Callable[[int, int], None] | None,
-    ) -> None:
-        """Draw the missing photos; the truth is written last, so its file marks a finished photo."""
-        for index, key in enumerate(last_keys):
-            if not _is_whole(self.folder / f"{key}.npz"):
-                draw(index)
-                if progress is not None:
-                    progress(index + 1, len(last_keys))
-
-    def _write(self, key: str, pixels: UInt8[Array, "H W 3"], truth: FaceTruth) -> None:
-        _write_png(self.folder / f"{key}.png", pixels)
-        arrays = {f.name: np.asarray(getattr(truth, f.name)) for f in fields(FaceTruth)}
-        small = {k: v.astype(np.float16) if k in _HALF else v for k, v in arrays.items()}
-        write_arrays(self.folder / f"{key}.npz", small)
-
-
-def _is_whole(path: Path) -> bool:
-    return path.exists() and zipfile.is_zipfile(path)
-
-
-def _read_png(path: Path) -> UInt8[Array, "H W 3"]:
-    with Image.open(path) as image:
-        return np.array(image.convert("RGB"))
-
-
-def _write_png(path: Path, pixels: UInt8[Array, "H W 3"]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, compress_level=3)

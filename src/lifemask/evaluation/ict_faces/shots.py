@@ -14,7 +14,7 @@ from lifemask.geometry.cameras import FRONTAL_HEAD_TO_CAMERA, PerspectiveCamera,
 Array = np.ndarray
 
 PHOTO_SIZE = 256
-"""Pixels per side; the face fills the photo."""
+"""Default number of pixels per side; the face fills the photo."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,18 @@ def look_at_face(
     generator: np.random.Generator,
     *,
     yaw_degrees: float,
+    size: int = PHOTO_SIZE,
 ) -> PerspectiveCamera:
-    """Return a camera with random distance, pitch, roll and framing for a head with a given yaw."""
+    """Return a camera with random distance, pitch, roll and framing for a head with a given yaw.
+
+    Args:
+        head: the model of the person.
+        person: whose face fills the photo.
+        expression: ICT's weights, 0 to 1.
+        generator: source of randomness.
+        yaw_degrees: rotation of the head about its vertical axis.
+        size: pixels per side of the photo.
+    """
     pitch, roll = np.radians(np.clip(generator.normal(0, [9, 7]), -25, 25))
     yaw = np.radians(yaw_degrees)
     turn_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
@@ -72,13 +82,13 @@ def look_at_face(
     # The points end at the brows, but the face continues above.
     up = rotation @ [0.0, 0.075, 0.02] + [0, 0, distance]
     low, high = np.minimum(low, up[:2] / up[2]), np.maximum(high, up[:2] / up[2])
-    focal = PHOTO_SIZE / ((high - low).max() * generator.uniform(1.1, 1.4))
+    focal = size / ((high - low).max() * generator.uniform(1.1, 1.4))
     middle = (low + high) / 2 + generator.uniform(-0.04, 0.04, 2) * (high - low)
     return PerspectiveCamera(
         torch.tensor(focal, dtype=torch.float32),
-        torch.tensor(PHOTO_SIZE / 2 - focal * middle, dtype=torch.float32),
+        torch.tensor(size / 2 - focal * middle, dtype=torch.float32),
         rigid_transform(
             torch.from_numpy(rotation), torch.tensor([0.0, 0.0, distance], dtype=torch.float64)
         ).float(),
-        (PHOTO_SIZE, PHOTO_SIZE),
+        (size, size),
     )

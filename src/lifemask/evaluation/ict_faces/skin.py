@@ -24,12 +24,14 @@ from lifemask.rendering.uv import rasterize_uv
 Array = np.ndarray
 
 RESOLUTION = 640
-"""Texels along each side; the face is in the left half."""
+"""Default number of texels along each side; the face is in the left half."""
 
-# Log reflectance of skin without pigment, and its decrease per unit of each pigment (R, G, B).
+# Log reflectance of skin without pigment (R, G, B).
 _PALE = np.log([0.66, 0.50, 0.42])
-_MELANIN = np.array([0.66, 0.90, 1.08])
-_HAEMOGLOBIN = np.array([0.06, 0.34, 0.29])
+MELANIN = np.array([0.66, 0.90, 1.08])
+"""Decrease of the log reflectance (R, G, B) per unit of melanin."""
+HAEMOGLOBIN = np.array([0.06, 0.34, 0.29])
+"""The same for haemoglobin."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,18 @@ class Appearance:
     """Thickness of the hair above the scalp; 0 means no hair."""
 
 
-def random_appearance(head: IctHead, generator: np.random.Generator) -> Appearance:
-    """Return random colours of a person: any skin tone, eye colour, hair, brows and beard."""
-    texels = _measure_texels(head)
+def random_appearance(
+    head: IctHead, generator: np.random.Generator, *, resolution: int = RESOLUTION
+) -> Appearance:
+    """Return random colours of a person: any skin tone, eye colour, hair, brows and beard.
+
+    Args:
+        head: the head that all people share.
+        generator: source of randomness.
+        resolution: texels along each side of the texture; the same generator draws another person at
+            another resolution.
+    """
+    texels = _measure_texels(head, resolution)
     melanin = generator.beta(1.1, 1.5) * 2.1
     haemoglobin = generator.uniform(0.3, 0.95)
     position = texels.position
@@ -88,12 +99,12 @@ def random_appearance(head: IctHead, generator: np.random.Generator) -> Appearan
     melanin_map = melanin_map + _moles(position, generator)
     melanin_map += 0.25 * texels.lids * generator.uniform(0, 1)
     haemoglobin_map = haemoglobin + flush_field + 0.2 * texels.lids * generator.uniform(0, 1)
-    log = _PALE - melanin_map[:, None] * _MELANIN - haemoglobin_map[:, None] * _HAEMOGLOBIN
+    log = _PALE - melanin_map[:, None] * MELANIN - haemoglobin_map[:, None] * HAEMOGLOBIN
     log = log + fine[:, None] + generator.normal(0, 0.03, 3)
 
     lip_stain = generator.uniform(1.0, 2.2)
     made_up = generator.random() < 0.15
-    lips = _PALE - (0.8 * melanin + 0.15) * _MELANIN - (haemoglobin + lip_stain) * _HAEMOGLOBIN
+    lips = _PALE - (0.8 * melanin + 0.15) * MELANIN - (haemoglobin + lip_stain) * HAEMOGLOBIN
     if made_up:
         lips = np.log([0.42, 0.06, 0.09]) + generator.normal(0, 0.3, 3)
     streaks = 0.08 * _noise(position * [1.0, 0.25, 0.25], 0.0016, generator)
@@ -114,7 +125,7 @@ def random_appearance(head: IctHead, generator: np.random.Generator) -> Appearan
     log = _mix(log, np.log(hair), shorn * (0.15 if bald else 0.93))
     log = _mix(log, np.log([0.10, 0.018, 0.018]) - 0.3 * melanin, texels.inner)
 
-    texture = np.full((3, RESOLUTION, RESOLUTION), 0.2, np.float32)
+    texture = np.full((3, resolution, resolution), 0.2, np.float32)
     texture[:, texels.inside] = np.exp(log).T.clip(0.004, 0.92)
     return Appearance(
         _bleed(texture, texels.inside),
@@ -180,13 +191,13 @@ def _noise(
 
 
 @lru_cache(maxsize=2)
-def _measure_texels(head: IctHead) -> _Texels:
+def _measure_texels(head: IctHead, resolution: int) -> _Texels:
     textured = head.textured
     triangles = head.triangles[textured]
     fragments = rasterize_uv(
         torch.from_numpy(head.uv).float(),
         torch.from_numpy(head.uv_triangles[textured]),
-        RESOLUTION,
+        resolution,
     )
     inside = fragments.mask.numpy()
     corner = triangles[fragments.triangle_index.numpy()[inside]]

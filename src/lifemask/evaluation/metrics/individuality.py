@@ -4,6 +4,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.ndimage import convolve1d
 
 from lifemask.evaluation.metrics.normal_error import mean_of_others
 
@@ -25,7 +26,7 @@ def masked_blur(
     weights = mask.astype(np.float64)[..., None]
     stacked = np.concatenate([values * weights, weights], axis=-1)
     for axis in (0, 1):
-        stacked = _convolve(stacked, kernel, axis)
+        stacked = convolve1d(stacked, kernel, axis=axis, mode="constant")
     return stacked[..., :-1] / np.maximum(stacked[..., -1:], 1e-6)
 
 
@@ -64,31 +65,17 @@ def individuality(
     for i in range(count):
         for j in range(count):
             both = masks[i] & masks[j]
-            result["low"][i, j] = _correlation(low[i][both], low_truth[j][both])
-            result["high"][i, j] = _correlation(
+            result["low"][i, j] = correlation(low[i][both], low_truth[j][both])
+            result["high"][i, j] = correlation(
                 (deviations[i] - low[i])[both], (truths[j] - low_truth[j])[both]
             )
     return result
 
 
-def _correlation(a: Float[np.ndarray, "P 3"], b: Float[np.ndarray, "P 3"]) -> float:
+def correlation(a: Float[np.ndarray, "P 3"], b: Float[np.ndarray, "P 3"]) -> float:
     """Return the correlation of all components; 0 if one side does not vary or is empty."""
     if not len(a):
         return 0.0
     a, b = a - a.mean(0), b - b.mean(0)
     energy = np.sqrt((a * a).sum() * (b * b).sum())
     return float((a * b).sum() / energy) if energy > 1e-12 else 0.0
-
-
-def _convolve(
-    values: Float[np.ndarray, "H W C"], kernel: Float[np.ndarray, "K"], axis: int
-) -> Float[np.ndarray, "H W C"]:
-    """Convolve along one axis with zeros outside."""
-    radius = len(kernel) // 2
-    size = values.shape[axis]
-    widths = [(0, 0)] * values.ndim
-    widths[axis] = (radius, radius)
-    padded = np.pad(values, widths)
-    return sum(  # pyright: ignore[reportReturnType]  # the kernel is never empty
-        k * np.take(padded, np.arange(i, i + size), axis=axis) for i, k in enumerate(kernel)
-    )

@@ -23,7 +23,7 @@ POINTS = (
 SHAPE = (
     *POINTS,
     *("vertices_camera", "vertices_head", "vertices_neutral", "triangles", "face_vertices"),
-    *("normals", "mask", "depth"),
+    *("normals", "normals_coarse", "mask", "depth"),
 )
 """Fields without colour and light."""
 
@@ -67,7 +67,8 @@ def face_prediction(
     refined = None
     if face.normals is not None:
         refined = normals_at_pixels(face.normals, camera.image_size)
-    drawn = render_head(surface, camera, face.light, depth=face.depth, normals=refined).fine
+    images = render_head(surface, camera, face.light, depth=face.depth, normals=refined)
+    drawn = images.fine
     neutral = replace(model.neutral(), identity=face.coefficients.identity)
     return Prediction(
         **points,
@@ -78,6 +79,7 @@ def face_prediction(
         face_vertices=(model.regions["face"] > 0.5).numpy(),
         vertices_albedo=_vertex_albedo(model, surface),
         normals=drawn.normals.permute(1, 2, 0).numpy(),
+        normals_coarse=(images.coarse_normals * drawn.mask).permute(1, 2, 0).numpy(),
         mask=(drawn.mask > 0).numpy(),
         depth=drawn.depth.numpy(),
         albedo=drawn.albedo.permute(1, 2, 0).numpy(),
