@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -12,8 +12,9 @@ class ReconstructOptions:
     """Photos, the folder for results, and how to make them."""
 
     photos: tyro.conf.Positional[tuple[Path, ...]]
-    """Photos: JPEG, PNG, WebP, TIFF, HEIC and others; patterns like '*.jpg' are allowed."""
-    output: Path
+    """Photos (JPEG, PNG, WebP, TIFF, HEIC and others), folders of photos, patterns like '*.jpg', or
+    - for a photo on the standard input."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder for the results; created if needed."""
     quality: Literal["fast", "full"] = "full"
     """fast fits the shape to landmarks only; full also fits it to the colours of the photo."""
@@ -27,10 +28,16 @@ class ReconstructOptions:
     """The whole photo is one face: always a result, with a warning if no face convinces."""
     texture_size: int | None = None
     """Texels per side, a multiple of 512 up to 8192; default: 2048 to 8192, depending on the photo."""
+    preview: bool = True
+    """Whether to write NAME_preview.png."""
     arrays: bool = False
     """Also write NAME.npz: meshes and per-pixel maps."""
     overwrite: bool = False
     """Replace files in the folder that are not earlier results of the same photo."""
+    skip_existing: bool = False
+    """Leave out photos whose results are already in the folder, whatever options made them."""
+    jobs: int = 1
+    """How many photos to reconstruct at the same time, each in a process with its own memory."""
     strict: bool = False
     """Exit with code 4 if a result has a warning, because it may be wrong."""
     device: str = "auto"
