@@ -17,6 +17,7 @@ from PIL import Image
 from lifemask.io.files import plain_name, write_bytes
 from lifemask.io.images import encode_image, image_type
 from lifemask.io.scenes import Scene, Surface, SurfaceMaterial
+from lifemask.io.surfaces import faces
 
 _USES = {"colour": "map_Kd", "normal": "norm", "roughness": "map_Pr"}
 """What textures are for, with their keywords in a material file."""
@@ -84,20 +85,21 @@ def _obj_text(
     for label, (_, surface) in zip(labels, surfaces, strict=True):
         lines.append(f"o {label}")
         lines += _rows("v", surface.positions)
-        corners = [surface.triangles + points, None, None]
+        corners = [surface.triangles + points]
         points += len(surface.positions)
         if surface.uv is not None:
             lines += _rows("vt", surface.uv * (1.0, -1.0) + (0.0, 1.0))
             triangles = surface.uv_triangles
-            corners[1] = (surface.triangles if triangles is None else triangles) + places
+            corners.append((surface.triangles if triangles is None else triangles) + places)
             places += len(surface.uv)
         if surface.normals is not None:
             lines += _rows("vn", surface.normals)
-            corners[2] = surface.triangles + directions
+            corners.append(surface.triangles + directions)
             directions += len(surface.normals)
         if surface.material is not None:
             lines.append(f"usemtl {names[surface.material]}")
-        lines += _faces(*corners)
+        separator = "//" if surface.uv is None else "/"
+        lines += _faces([faces(part, quads=surface.quads) for part in corners], separator)
     return "\n".join(lines) + "\n"
 
 
@@ -106,23 +108,11 @@ def _rows(keyword: str, values: Shaped[np.ndarray, "N C"]) -> Iterator[str]:
     return (pattern % tuple(row) for row in values.tolist())
 
 
-def _faces(
-    point: Shaped[np.ndarray, "T 3"] | None,
-    place: Shaped[np.ndarray, "T 3"] | None,
-    direction: Shaped[np.ndarray, "T 3"] | None,
-) -> Iterator[str]:
-    match place is not None, direction is not None:
-        case True, True:
-            corner = "%d/%d/%d"
-        case False, True:
-            corner = "%d//%d"
-        case True, False:
-            corner = "%d/%d"
-        case _:
-            corner = "%d"
-    pattern = f"f {corner} {corner} {corner}"
-    columns = [indices for indices in (point, place, direction) if indices is not None]
-    rows = np.stack(columns, axis=-1).reshape(len(columns[0]), -1)
+def _faces(corners: Sequence[Shaped[np.ndarray, "F N"]], separator: str) -> Iterator[str]:
+    """Return a line for each face; each array holds one kind of index."""
+    corner = separator.join(["%d"] * len(corners))
+    pattern = "f" + f" {corner}" * corners[0].shape[1]
+    rows = np.stack(corners, axis=-1).reshape(len(corners[0]), -1)
     return (pattern % tuple(row) for row in rows.tolist())
 
 

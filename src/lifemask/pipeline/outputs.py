@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from lifemask.io.obj import obj_files
 
-SKIN, EYES, LASHES = "Skin", "Eyes", "Lashes"
+SKIN, EYES, TEETH, TONGUE, LASHES = "Skin", "Eyes", "Teeth", "Tongue", "Lashes"
 """Names of the materials of a head; OBJ's textures are named after them."""
+MATERIALS = (SKIN, EYES, TEETH, TONGUE, LASHES)
 FORMATS = ("glb", "obj", "ply", "usdz")
 """Suffixes of the formats of heads."""
 
@@ -20,5 +21,5 @@ def face_files(stem: str, formats: Sequence[str], *, arrays: bool) -> list[str]:
     """
     names = [f"{stem}.json", f"{stem}_preview.png"]
     for suffix in formats:
-        names += obj_files(stem, (SKIN, EYES, LASHES)) if suffix == "obj" else [f"{stem}.{suffix}"]
+        names += obj_files(stem, MATERIALS) if suffix == "obj" else [f"{stem}.{suffix}"]
     return [*names, f"{stem}.npz"] if arrays else names
