@@ -19,8 +19,12 @@ class FakeFace:
     confidence: float = 0.9
     warnings: tuple[str, ...] = ()
 
-    def save(self, path: Path) -> None:
-        path.write_text(f"mesh {self.colour}")
+    def save(self, path: Path, *, neutral: bool) -> None:
+        path.write_text(f"{'neutral ' * neutral}mesh {self.colour}")
+
+    def save_textures(self, folder: Path, stem: str) -> list[Path]:
+        (folder / f"{stem}_Skin_colour.jpg").write_bytes(b"texture")
+        return [folder / f"{stem}_Skin_colour.jpg"]
 
     def preview(self) -> np.ndarray:
         return np.zeros((20, 120, 3), np.uint8)

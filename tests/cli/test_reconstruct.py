@@ -227,7 +227,7 @@ def test_files_that_appear_during_the_work_are_not_replaced(
 ) -> None:
     out = tmp_path / "out"
 
-    def slow(self: FakeFace, path: Path) -> None:
+    def slow(self: FakeFace, path: Path, *, neutral: bool) -> None:
         path.write_text("mesh")
         (out / "ada.glb").write_text("precious")
 
@@ -335,7 +335,7 @@ def test_full_disk_is_reported_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def no_room(self: FakeFace, path: Path) -> None:
+    def no_room(self: FakeFace, path: Path, *, neutral: bool) -> None:
         path.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -364,12 +364,12 @@ def test_an_unknown_system_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert line.startswith("The reconstructor cannot be loaded. Unknown system 'best'. Known: ")
 
 
-@pytest.mark.parametrize("formats", ["stl", "", "glb,fbx"])
+@pytest.mark.parametrize("formats", ["dae", "", "glb,fbx"])
 def test_unknown_format_is_wrong_usage(
     tmp_path: Path, formats: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("a.jpg", "--output", tmp_path / "out", "--format", formats) == 2
-    assert "glb, obj, ply, usdz" in capsys.readouterr().err
+    assert "glb, obj, ply, stl, usdz" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -525,3 +525,17 @@ def test_a_terminal_shows_stage_and_time_left(
     shown = capsys.readouterr().err
     assert "[3/10] ada.jpg: fitting, about 4 min left" in shown
     assert shown.endswith("\r\033[K")
+
+
+def test_neutral_heads_and_textures_on_request(
+    tmp_path: Path, reconstructor: FakeReconstructor
+) -> None:
+    out = tmp_path / "out"
+    options = ["-o", out, "--neutral", "--textures", "--no-preview"]
+    assert run(photo(tmp_path / "ada.png"), *options) == 0
+    assert files(out) == ["ada.glb", "ada.json", "ada_Skin_colour.jpg"]
+    assert (out / "ada.glb").read_text().startswith("neutral mesh")
+    (out / "ada_Skin_colour.jpg").write_text("edited by hand")
+    (out / "ada.json").unlink()
+    assert run(tmp_path / "ada.png", *options) == 1, "a texture that is in the way is kept"
+    assert (out / "ada_Skin_colour.jpg").read_text() == "edited by hand"

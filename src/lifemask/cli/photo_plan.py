@@ -10,7 +10,7 @@ from lifemask.cli.photo_sources import PhotoSource, file_identity, photo_sources
 from lifemask.cli.reconstruct_options import ReconstructOptions
 from lifemask.cli.result_record import ResultRecord, read_record
 from lifemask.io.files import in_the_way, plain_name, unique_names
-from lifemask.pipeline.outputs import face_files
+from lifemask.pipeline.outputs import SKIN, face_files
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,9 @@ def _planned(
     outputs = [
         present.names[file.casefold()]
         for stem in present.stems(name)
-        for file in face_files(stem, options.formats, arrays=options.arrays)
+        for file in face_files(
+            stem, options.formats, arrays=options.arrays, textures=options.textures
+        )
         if file.casefold() in present.names
     ]
     results = present.results(name)
@@ -146,4 +148,5 @@ def _always_written(stem: str, options: ReconstructOptions) -> list[str]:
     """Return the names of the files without which the results of a face are not complete."""
     names = [f"{stem}.json", *(f"{stem}.{suffix}" for suffix in options.formats)]
     names += [f"{stem}_preview.png"] if options.preview else []
+    names += [f"{plain_name(stem)}_{SKIN}_colour.jpg"] if options.textures else []
     return [*names, f"{stem}.npz"] if options.arrays else names

@@ -21,13 +21,17 @@ class ReconstructOptions:
     system: str | None = None
     """The system that predicts each face before the fit; default: dense_landmarks."""
     format: str = "glb"
-    """Mesh formats, separated by commas: glb, obj, ply, usdz. usdz needs the extra `usd`."""
+    """Mesh formats, separated by commas: glb, obj, ply, stl, usdz. usdz needs the extra `usd`."""
+    neutral: bool = False
+    """Write heads without the expression of the photo."""
     faces: Literal["all", "largest"] = "all"
     """Which faces of a photo to reconstruct."""
     crop: bool = False
     """The whole photo is one face: always a result, with a warning if no face convinces."""
     texture_size: int | None = None
     """Texels per side, a multiple of 512 up to 8192; default: 2048 to 8192, depending on the photo."""
+    textures: bool = False
+    """Also write the textures as pictures: NAME_Skin_colour.jpg and others."""
     preview: bool = True
     """Whether to write NAME_preview.png."""
     arrays: bool = False

@@ -19,6 +19,8 @@ from lifemask.io.images import encode_image
 from lifemask.io.obj import write_obj
 from lifemask.io.ply import write_ply
 from lifemask.io.scenes import Joint, Node, Scene, Surface, SurfaceMaterial
+from lifemask.io.stl import write_stl
+from lifemask.io.texture_files import write_textures
 from lifemask.io.usd import require_usd, write_usdz
 from lifemask.morphable.assets import attribution
 from lifemask.morphable.model import MorphableModel
@@ -34,6 +36,7 @@ _WRITERS: dict[str, Callable[[Path, Scene], object]] = {
     ".glb": write_glb,
     ".obj": write_obj,
     ".ply": write_ply,
+    ".stl": write_stl,
     ".usdz": write_usdz,
 }
 """Writers of scenes, by suffix."""
@@ -42,8 +45,15 @@ _CUTOUT_MARGIN = 4
 """Texels around a cut-out, for filtering."""
 
 
-def write_head(path: str | os.PathLike[str], face: ReconstructedHead) -> None:
-    """Write the head as GLB, OBJ, PLY or USDZ, by the path's suffix.
+def write_head(
+    path: str | os.PathLike[str], face: ReconstructedHead, *, neutral: bool = False
+) -> None:
+    """Write the head as GLB, OBJ, PLY, STL or USDZ, by the path's suffix.
+
+    Args:
+        path: the file.
+        face: whose head.
+        neutral: write it without the photo's expression.
 
     Raises:
         ValueError: if the suffix is none of these.
@@ -57,7 +67,21 @@ def write_head(path: str | os.PathLike[str], face: ReconstructedHead) -> None:
         raise ValueError(f"Cannot write {path.name!r}. Known formats: {sorted(_WRITERS)}.")
     if suffix == ".usdz":
         require_usd()
-    writer(path, head_scene(face))
+    writer(path, head_scene(face, neutral=neutral))
+
+
+def write_head_textures(
+    folder: str | os.PathLike[str], stem: str, face: ReconstructedHead
+) -> list[Path]:
+    """Write the textures of a head as `STEM_MATERIAL_USE.png|jpg`, and return the files.
+
+    Raises:
+        OutputError: if a file cannot be written.
+    """
+    surfaces = [surface for node in head_scene(face).nodes for surface in node.surfaces]
+    materials = list(dict.fromkeys(s.material for s in surfaces if s.material is not None))
+    names = [material.name for material in materials]
+    return write_textures(Path(folder), stem, materials, names).written
 
 
 def head_scene(face: ReconstructedHead, *, neutral: bool = False) -> Scene:
