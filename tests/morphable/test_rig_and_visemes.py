@@ -11,8 +11,8 @@ from lifemask.morphable.visemes import VISEMES, viseme_weights
 
 def test_the_jaw_joint_opens_the_mouth_as_the_expression_does() -> None:
     """`jawOpen` turns the lower teeth by 20.7 degrees; the joint must move skin and lips with them."""
-    model = MorphableModel.from_pretrained(identity_modes=0)
-    rig = head_rig(model, torch.zeros(0))
+    model = MorphableModel.from_pretrained(identity_modes=1)
+    rig = head_rig(model, torch.zeros(1))
     assert rig is not None
     jaw = rig.positions[JOINTS.index("jaw")]
     turn = matrix_from_rotation_vector(torch.tensor([0.3613, 0.0, 0.0]))
@@ -23,8 +23,8 @@ def test_the_jaw_joint_opens_the_mouth_as_the_expression_does() -> None:
     teeth = slice(*model.vertex_parts["teeth_lower"])
     assert float(away[teeth].max()) < 1e-4
     moved = by_shape.norm(dim=-1) > 0.002
-    assert float(away[moved].median()) < 0.002
-    assert float(away.max()) < 0.015
+    assert float(away[moved].median()) < 0.004
+    assert float(away.max()) < 0.010
 
 
 def test_weights_are_shares_and_parts_follow_their_joints() -> None:

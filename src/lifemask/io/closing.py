@@ -15,7 +15,8 @@ def closed(
     Raises:
         ValueError: an edge has more than two triangles, or two holes meet in a vertex.
     """
-    caps = [_cap(positions, loop) for loop in boundary_loops(triangles)]
+    edges = {tuple(sorted(edge)) for edge in _edges(triangles).tolist()}
+    caps = [_cap(positions, loop, edges) for loop in boundary_loops(triangles)]
     return np.concatenate([triangles, *caps])
 
 
@@ -25,7 +26,7 @@ def boundary_loops(triangles: Int[np.ndarray, "T 3"]) -> list[list[int]]:
     Raises:
         ValueError: an edge has more than two triangles, or two holes meet in a vertex.
     """
-    edges = triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).astype(np.int64)
+    edges = _edges(triangles)
     _, place, count = np.unique(
         np.sort(edges, axis=-1), axis=0, return_inverse=True, return_counts=True
     )
@@ -47,8 +48,21 @@ def boundary_loops(triangles: Int[np.ndarray, "T 3"]) -> list[list[int]]:
     return loops
 
 
-def _cap(positions: Float[np.ndarray, "V 3"], loop: list[int]) -> Int[np.ndarray, "N 3"]:
-    """Return triangles over a hole, in the direction that closes it."""
+def _edges(triangles: Int[np.ndarray, "T 3"]) -> Int[np.ndarray, "E 2"]:
+    """Return the three directed edges of each triangle."""
+    return triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).astype(np.int64)
+
+
+def _cap(
+    positions: Float[np.ndarray, "V 3"], loop: list[int], edges: set[tuple[int, ...]]
+) -> Int[np.ndarray, "N 3"]:
+    """Return triangles over a hole, in the direction that closes it.
+
+    Args:
+        positions: of all vertices.
+        loop: the vertices around the hole.
+        edges: of the mesh, the smaller vertex first; inside the hole, the cap has none of them.
+    """
     points = positions[loop].astype(np.float64)
     count = len(loop)
     area = np.zeros((count, count))
@@ -61,6 +75,9 @@ def _cap(positions: Float[np.ndarray, "V 3"], loop: list[int]) -> Int[np.ndarray
             own = np.cross(corner - points[first], points[last] - points[first])
             total = area[first, between] + area[between, last] + np.linalg.norm(own, axis=-1) / 2
             chosen = int(total.argmin())
+            ends = tuple(sorted((loop[first], loop[last])))
+            if gap < count - 1 and ends in edges:
+                total = total + np.inf
             area[first, last], best[first, last] = total[chosen], between[chosen]
     triangles: list[tuple[int, int, int]] = []
     waiting = [(0, count - 1)]
