@@ -209,7 +209,7 @@ class Face:
     confidence = 1.0
     def to_json_dict(self):
         return {{}}
-    def save(self, path):
+    def save(self, path, neutral):
         path.write_text("half")
         print("saving", flush=True)
         time.sleep(60)

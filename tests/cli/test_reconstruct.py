@@ -1,59 +1,21 @@
 """`lifemask reconstruct` continues after bad photos, separates results and reports each photo."""
 
 import errno
+import io
 import json
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from fake_reconstructor import FakeFace, FakeReconstructor, load
 from PIL import Image
 
 from lifemask.cli import photo_work
 from lifemask.cli.main import main
-from lifemask.io.images import Photo
-
-
-@dataclass
-class FakeFace:
-    """Replaces a reconstruction: one face, in the colour of the photo."""
-
-    colour: list[int]
-    confidence: float = 0.9
-    warnings: tuple[str, ...] = ()
-
-    def save(self, path: Path) -> None:
-        path.write_text(f"mesh {self.colour}")
-
-    def preview(self) -> np.ndarray:
-        return np.zeros((20, 120, 3), np.uint8)
-
-    def to_json_dict(self) -> dict[str, Any]:
-        warnings = [{"reason": name, "message": f"It is {name}."} for name in self.warnings]
-        return {"photo": {"width": 64}, "colour": self.colour, "warnings": warnings}
-
-    def save_arrays(self, path: Path) -> None:
-        np.savez(path, vertices_head=np.zeros((4, 3), np.float32))
-
-
-class FakeReconstructor:
-    """Finds as many faces as the value of green in the photo; it fails if red is 255, and
-    doubts its result if blue is 99."""
-
-    def __init__(self) -> None:
-        self.calls: list[dict[str, Any]] = []
-
-    def __call__(self, photo: Photo, **options: Any) -> Sequence[FakeFace]:
-        self.calls.append(options)
-        colour = photo.pixels[0, 0].tolist()
-        if colour[0] == 255:
-            raise ZeroDivisionError("division by zero")
-        doubts = ("small", "blurred") if colour[2] == 99 else ()
-        return [FakeFace(colour, warnings=doubts)] * colour[1]
+from lifemask.cli.progress import ProgressLine
 
 
 @pytest.fixture
@@ -127,7 +89,7 @@ def unreadable(folder: Path) -> dict[Path, str]:
     Image.new("1", (12000, 10000)).save(folder / "bomb.png")
     return {
         folder / "missing.jpg": "no file",
-        folder / "folder.jpg": "is a folder",
+        folder / "folder.jpg": "no photo is in this folder",
         folder / "empty.jpg": "is empty",
         folder / "truncated.jpg": "damaged",
         folder / "truncated.png": "damaged",
@@ -148,8 +110,8 @@ def test_bad_photos_do_not_stop_the_others(
     assert files(tmp_path / "out") == ["ada.glb", "ada.json", "ada_preview.png"]
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == len(expected), "one line each"
-    for line, (path, reason) in zip(errors, expected.items(), strict=True):
-        assert line.startswith(path)
+    for path, reason in expected.items():
+        (line,) = (line for line in errors if line.startswith(f"{path}:"))
         assert reason in line
 
 
@@ -265,7 +227,7 @@ def test_files_that_appear_during_the_work_are_not_replaced(
 ) -> None:
     out = tmp_path / "out"
 
-    def slow(self: FakeFace, path: Path) -> None:
+    def slow(self: FakeFace, path: Path, *, neutral: bool) -> None:
         path.write_text("mesh")
         (out / "ada.glb").write_text("precious")
 
@@ -373,7 +335,7 @@ def test_full_disk_is_reported_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def no_room(self: FakeFace, path: Path) -> None:
+    def no_room(self: FakeFace, path: Path, *, neutral: bool) -> None:
         path.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -402,12 +364,12 @@ def test_an_unknown_system_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert line.startswith("The reconstructor cannot be loaded. Unknown system 'best'. Known: ")
 
 
-@pytest.mark.parametrize("formats", ["stl", "", "glb,fbx"])
+@pytest.mark.parametrize("formats", ["dae", "", "glb,fbx"])
 def test_unknown_format_is_wrong_usage(
     tmp_path: Path, formats: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("a.jpg", "--output", tmp_path / "out", "--format", formats) == 2
-    assert "glb, obj, ply, usdz" in capsys.readouterr().err
+    assert "glb, obj, ply, stl, usdz" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -430,3 +392,150 @@ def test_usdz_without_its_package_stops_before_anything_is_done(
     assert "pip install 'lifemask[usd]'" in capsys.readouterr().err
     assert reconstructor.calls == []
     assert not (tmp_path / "out").exists()
+
+
+def test_o_stands_for_output(tmp_path: Path, reconstructor: FakeReconstructor) -> None:
+    assert run(photo(tmp_path / "ada.png"), "-o", tmp_path / "out") == 0
+    assert files(tmp_path / "out") == ["ada.glb", "ada.json", "ada_preview.png"]
+
+
+def test_a_folder_names_its_photos_but_no_results(
+    tmp_path: Path, reconstructor: FakeReconstructor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Twice into the folder of the photos: previews of the first run are no photos of the second."""
+    for name in ("b.png", "a.JPG", ".hidden.png", "below/c.png"):
+        photo(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no photo")
+    for _ in range(2):
+        assert run(tmp_path, "-o", tmp_path) == 0
+        assert len(reconstructor.calls) == 2
+        reconstructor.calls.clear()
+    assert [name for name in files(tmp_path) if name.endswith(".glb")] == ["a.glb", "b.glb"]
+    (tmp_path / "empty").mkdir()
+    assert run(tmp_path / "empty", "-o", tmp_path / "out") == 1
+    assert "empty: no photo is in this folder" in capsys.readouterr().err
+
+
+def test_a_photo_that_is_named_twice_is_made_once(
+    tmp_path: Path, reconstructor: FakeReconstructor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = photo(tmp_path / "ada.png")
+    monkeypatch.chdir(tmp_path)
+    assert run(picture, "ada.png", "./ada.png", ".", "*.png", "-o", tmp_path / "out") == 0
+    assert len(reconstructor.calls) == 1
+    assert files(tmp_path / "out") == ["ada.glb", "ada.json", "ada_preview.png"]
+
+
+def standard_input(data: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(data))
+
+
+def test_a_minus_reads_the_standard_input(
+    tmp_path: Path,
+    reconstructor: FakeReconstructor,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The next photo on it is another one, so it gets another name."""
+    out = tmp_path / "out"
+    for red in (1, 2):
+        data = Path(photo(tmp_path / "ada.png", red=red)).read_bytes()
+        monkeypatch.setattr("sys.stdin", standard_input(data))
+        assert run("-", "-", "-o", out, "--no-preview") == 0
+    heads = [name for name in files(out) if name.endswith(".glb")]
+    assert len(heads) == 2
+    assert "stdin.glb" in heads
+    document = json.loads((out / "stdin.json").read_text())
+    assert document["photo"]["file"] == "stdin"
+    monkeypatch.setattr("sys.stdin", standard_input(b""))
+    assert run("-", "-o", out) == 1
+    assert "-: The standard input is empty." in capsys.readouterr().err
+
+
+def test_previews_can_be_left_out(tmp_path: Path, reconstructor: FakeReconstructor) -> None:
+    assert run(photo(tmp_path / "ada.png"), "-o", tmp_path / "out", "--no-preview") == 0
+    assert files(tmp_path / "out") == ["ada.glb", "ada.json"]
+
+
+def test_existing_results_are_skipped_if_they_are_complete_and_of_the_same_photo(
+    tmp_path: Path, reconstructor: FakeReconstructor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ada, two = photo(tmp_path / "ada.png"), photo(tmp_path / "two.png", faces=2)
+    out = tmp_path / "out"
+    skip = [ada, two, "-o", out, "--skip-existing"]
+
+    def made() -> int:
+        assert run(*skip) == 0
+        count = len(reconstructor.calls)
+        reconstructor.calls.clear()
+        return count
+
+    assert made() == 2
+    capsys.readouterr()
+    assert made() == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines() == [f"Skipped 2: their results are in {str(out)!r}."]
+    (out / "two_2.glb").unlink()
+    assert made() == 1, "one file is missing"
+    skip += ["--format", "glb,obj"]
+    assert made() == 2, "another format is wanted"
+    photo(tmp_path / "ada.png", red=7)
+    assert made() == 1, "this is another photo"
+    capsys.readouterr()
+    assert run(*skip, "--json") == 0
+    reports = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [report["status"] for report in reports] == ["skipped", "skipped"]
+
+
+def test_jobs_are_processes_and_one_that_dies_fails_its_photo_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(photo_work, "load_reconstructor", load)
+    good = [photo(tmp_path / f"{n}.png", faces=n) for n in (1, 2)]
+    dying, bad = photo(tmp_path / "dying.png", blue=66), photo(tmp_path / "bad.png", red=255)
+    out = tmp_path / "out"
+    options = ["-o", out, "--jobs", "2", "--json", "--no-preview"]
+    assert run(dying, bad, *good, tmp_path / "missing.jpg", *options) == 1
+    printed = capsys.readouterr()
+    assert printed.err == "", "quiet in a pipe"
+    reports = {report["photo"]: report for report in map(json.loads, printed.out.splitlines())}
+    assert len(reports) == 5
+    assert "its process ended unexpectedly" in reports[dying]["message"]
+    assert "ZeroDivisionError" in reports[bad]["message"]
+    assert [len(reports[name]["faces"]) for name in good] == [1, 2]
+    assert len(files(out)) == 6, "nothing half-written is left"
+
+
+def test_no_jobs_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("a.jpg", "-o", tmp_path / "out", "--jobs", "0") == 2
+    assert "at least 1 is needed" in capsys.readouterr().err
+
+
+def test_a_terminal_shows_stage_and_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After 2 of 10 photos in 60 seconds, 8 photos need 240 seconds; a pipe stays empty."""
+    line = ProgressLine(10, begun=time.monotonic() - 60, finished=2)
+    line.show("ada.jpg", "fitting")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    line.show("ada.jpg", "fitting")
+    line.clear()
+    shown = capsys.readouterr().err
+    assert "[3/10] ada.jpg: fitting, about 4 min left" in shown
+    assert shown.endswith("\r\033[K")
+
+
+def test_neutral_heads_and_textures_on_request(
+    tmp_path: Path, reconstructor: FakeReconstructor
+) -> None:
+    out = tmp_path / "out"
+    options = ["-o", out, "--neutral", "--textures", "--no-preview"]
+    assert run(photo(tmp_path / "ada.png"), *options) == 0
+    assert files(out) == ["ada.glb", "ada.json", "ada_Skin_colour.jpg"]
+    assert (out / "ada.glb").read_text().startswith("neutral mesh")
+    (out / "ada_Skin_colour.jpg").write_text("edited by hand")
+    (out / "ada.json").unlink()
+    assert run(tmp_path / "ada.png", *options) == 1, "a texture that is in the way is kept"
+    assert (out / "ada_Skin_colour.jpg").read_text() == "edited by hand"

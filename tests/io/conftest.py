@@ -1,10 +1,12 @@
 """A small textured head-like scene with seams, morph targets and attached parts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lifemask.io.images import encode_image
-from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
+from lifemask.io.scenes import Joint, Node, Scene, Surface, SurfaceMaterial
 
 
 def dome(size: int = 12) -> Surface:
@@ -17,10 +19,10 @@ def dome(size: int = 12) -> Surface:
         corner.reshape(-1)
         for corner in (index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:])
     )
-    triangles = np.concatenate([np.stack([a, b, c], -1), np.stack([a, c, d], -1)])
+    triangles = np.stack([a, b, c, a, c, d], -1).reshape(-1, 3)
     uv = np.stack([columns, rows], -1).reshape(-1, 2)
     # Triangles of the right half use their own copy of the coordinates, a little inwards.
-    right = columns.reshape(-1)[triangles].mean(-1) > 0.5
+    right = np.repeat(columns.reshape(-1)[triangles[::2]].mean(-1) > 0.5, 2)
     places = np.where(right[:, None], triangles + size * size, triangles)
     rng = np.random.default_rng(0)
     base = (rng.random((16, 16, 3)) * 255).astype(np.uint8)
@@ -73,3 +75,16 @@ def scene() -> Scene:
         extras={"camera": {"focal_pixels": 1000.5}},
         copyright="Photo: Somebody\nCC BY 4.0",
     )
+
+
+@pytest.fixture
+def skinned(scene: Scene) -> Scene:
+    """Return the head alone, of quads, with a skeleton: its lower half follows the jaw."""
+    head = scene.nodes[0].surfaces[0]
+    below = head.positions[:, 1] < 0
+    weights = np.stack([~below, below], -1).astype(np.float32)
+    surface = replace(head, joint_weights=weights, quads=True)
+    node = replace(scene.nodes[0], surfaces=(surface,), children=())
+    neck = Joint("neck_joint", (0.0, -0.1, 0.0))
+    jaw = Joint("jaw_joint", (0.0, 0.02, 0.03), parent=0)
+    return Scene((node,), skeleton=(neck, jaw))

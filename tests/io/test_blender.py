@@ -13,6 +13,7 @@ from lifemask.io.gltf import write_glb
 from lifemask.io.obj import write_obj
 from lifemask.io.scenes import Scene
 from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
+from lifemask.morphable.visemes import VISEMES
 from lifemask.pipeline.reconstruction import FaceReconstruction
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -85,15 +86,16 @@ def test_blender_sees_a_head_with_52_expressions(tmp_path: Path, face: FaceRecon
     face.save(tmp_path / "face.glb")
     face.save(tmp_path / "face.obj")
     seen = seen_by_blender(tmp_path / "face.glb", tmp_path / "face.obj")
-    (head,) = seen["glb"].values()
-    basis, *expressions = head["keys"]
-    assert basis == "Basis"
-    assert expressions == list(ARKIT_EXPRESSIONS)
-    moved = [head["keys"][name] for name in expressions]
-    assert min(moved) > 0.001
-    assert max(moved) < 0.1
-    for name, weight in zip(expressions, face.coefficients.expression.tolist(), strict=True):
+    nodes = {"head", "eye_left", "eye_right", "teeth", "tongue", "lashes"}
+    assert set(seen["glb"]) == nodes
+    head = seen["glb"]["head"]
+    assert list(head["keys"]) == ["Basis", *ARKIT_EXPRESSIONS, *VISEMES]
+    for name in ARKIT_EXPRESSIONS:
+        moved = max(part["keys"].get(name, 0.0) for part in seen["glb"].values())
+        assert 0.001 < moved < 0.1, name
+    for name, weight in zip(ARKIT_EXPRESSIONS, face.coefficients.expression.tolist(), strict=True):
         assert head["weights"][name] == pytest.approx(weight, abs=1e-5)
-    assert head["materials"] == ["Skin", "Eyes", "Lashes"]
-    assert len(head["images"]) == 4
+    materials = [material for part in seen["glb"].values() for material in part["materials"]]
+    assert sorted(materials) == ["Eyes", "Eyes", "Lashes", "Skin", "Teeth", "Tongue"]
+    assert sorted(head["images"]) == ["Skin_colour", "Skin_normal"]
     assert len(seen["obj"]) >= 1

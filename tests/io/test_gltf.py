@@ -163,3 +163,48 @@ def test_images_must_be_png_or_jpeg() -> None:
     surface = Surface(np.zeros((3, 3), np.float32), np.array([[0, 1, 2]]), material=material)
     with pytest.raises(ValueError, match="PNG or JPEG"):
         encode_glb(Scene((Node("a", (surface,)),)))
+
+
+def test_the_skeleton_rests_at_its_joints_and_its_weights_sum_to_one(
+    tmp_path: Path, skinned: Scene, validate_glb: Callable[[Path], dict[str, Any]]
+) -> None:
+    """The inverse bind matrices undo the places of the joints, so the rest pose changes nothing."""
+    write_glb(tmp_path / "face.glb", skinned)
+    issues = validate_glb(tmp_path / "face.glb")
+    assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues["messages"]
+    data = encode_glb(skinned)
+    tree = tree_of(data)
+    (skin,) = tree["skins"]
+    assert [tree["nodes"][k]["name"] for k in skin["joints"]] == ["neck_joint", "jaw_joint"]
+    neck, jaw = (tree["nodes"][k] for k in skin["joints"])
+    assert neck["children"] == skin["joints"][1:]
+    np.testing.assert_allclose(jaw["translation"], [0, 0.12, 0.03], atol=1e-9)
+    assert skin["joints"][0] in tree["scenes"][0]["nodes"]
+
+    def values(accessor: dict[str, Any], kind: str, width: int) -> np.ndarray:
+        view = tree["bufferViews"][accessor["bufferView"]]
+        start = 20 + struct.unpack_from("<I", data, 12)[0] + 8 + view["byteOffset"]
+        return np.frombuffer(data, kind, accessor["count"] * width, start).reshape(-1, width)
+
+    inverse = values(tree["accessors"][skin["inverseBindMatrices"]], "<f4", 16).reshape(-1, 4, 4)
+    for matrix, joint in zip(inverse, skinned.skeleton, strict=True):
+        np.testing.assert_allclose(matrix.T @ [*joint.position, 1], [0, 0, 0, 1], atol=1e-6)
+    attributes = tree["meshes"][0]["primitives"][0]["attributes"]
+    joints = values(tree["accessors"][attributes["JOINTS_0"]], "u1", 4)
+    weights = values(tree["accessors"][attributes["WEIGHTS_0"]], "<u2", 4)
+    assert set(weights.sum(-1).tolist()) == {65535}
+    below = split_at_seams(skinned.nodes[0].surfaces[0]).positions[:, 1] < 0
+    np.testing.assert_array_equal(joints[:, 0], below)
+
+
+def test_a_node_that_the_skeleton_moves_must_be_a_root(skinned: Scene) -> None:
+    inside = Node("group", children=skinned.nodes)
+    moved = dataclasses.replace(skinned.nodes[0], translation=(0.0, 1.0, 0.0))
+    for node in (inside, moved):
+        with pytest.raises(ValueError, match="must be a root without translation"):
+            encode_glb(dataclasses.replace(skinned, nodes=(node,)))
+
+
+def test_images_are_named_after_material_and_use(scene: Scene) -> None:
+    names = [image["name"] for image in tree_of(encode_glb(scene))["images"]]
+    assert names == ["skin_colour", "skin_roughness"], "the normal map is the same image"

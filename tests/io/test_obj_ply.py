@@ -120,3 +120,16 @@ def test_other_readers_agree(tmp_path: Path, scene: Scene) -> None:
     again = trimesh.load(tmp_path / "face.obj", process=False)
     surface = scene.nodes[0].children[0].surfaces[0]
     np.testing.assert_allclose(again.vertices, surface.positions, atol=1e-6)
+
+
+def test_obj_keeps_quads(tmp_path: Path, skinned: Scene) -> None:
+    """The two halves of each quad are its corners 0, 1, 2 and 0, 2, 3."""
+    write_obj(tmp_path / "face.obj", skinned)
+    text = (tmp_path / "face.obj").read_text()
+    quads = [
+        [int(corner.split("/")[0]) - 1 for corner in line.split()]
+        for line in re.findall(r"^f (.*)$", text, re.MULTILINE)
+    ]
+    assert {len(quad) for quad in quads} == {4}
+    halves = np.array(quads)[:, [0, 1, 2, 0, 2, 3]].reshape(-1, 3)
+    np.testing.assert_array_equal(halves, skinned.nodes[0].surfaces[0].triangles)

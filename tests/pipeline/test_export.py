@@ -15,9 +15,13 @@ from scipy.spatial import cKDTree
 from lifemask.io.gltf_reader import read_glb
 from lifemask.io.scenes import Scene
 from lifemask.morphable import ARKIT_EXPRESSIONS
+from lifemask.morphable.rig import JOINTS
+from lifemask.morphable.visemes import VISEMES
 from lifemask.pipeline import export
+from lifemask.pipeline.export import head_scene
 from lifemask.pipeline.outputs import face_files
 from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.rendering.heads import head_vertices
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +49,101 @@ def test_rest_pose_and_weights_make_the_fitted_head(face: FaceReconstruction, sc
     assert away.max() < 0.004
 
 
-def test_morph_targets_have_the_names_of_arkit(scene: Scene) -> None:
-    (node,) = scene.nodes
-    assert node.morph_names == ARKIT_EXPRESSIONS
-    assert all(0 <= weight <= 1 for weight in node.morph_weights)
+def test_morph_targets_have_the_names_of_arkit_and_of_visemes(
+    face: FaceReconstruction, scene: Scene
+) -> None:
+    """The head has all targets, in this order; other parts have those that move them."""
+    names = (*ARKIT_EXPRESSIONS, *VISEMES)
+    head, *others = scene.nodes
+    assert head.morph_names == names
+    expression = face.coefficients.expression.tolist()
+    np.testing.assert_allclose(head.morph_weights, [*expression, *([0] * 15)], atol=1e-6)
+    for node in others:
+        assert list(node.morph_names) == [name for name in names if name in node.morph_names]
+    (skin,) = head.surfaces
+    assert skin.morphs is not None
     jaw = ARKIT_EXPRESSIONS.index("jawOpen")
-    for surface in node.surfaces:
-        assert surface.morphs is not None
-        assert len(surface.morphs) == 52
-    assert max(np.abs(s.morphs[jaw]).max() for s in node.surfaces if s.morphs is not None) > 0.01
+    assert np.abs(skin.morphs[jaw]).max() > 0.01
+    (tongue,) = (node for node in others if node.name == "tongue")
+    assert "tongueOut" in tongue.morph_names
+    assert "browInnerUp" not in tongue.morph_names
+
+
+def test_a_viseme_is_the_sum_of_its_expressions(scene: Scene) -> None:
+    """Up to a tenth of a millimetre, by which small displacements are reduced."""
+    (skin,) = scene.nodes[0].surfaces
+    assert skin.morphs is not None
+    names = list(scene.nodes[0].morph_names)
+    for viseme, mixture in VISEMES.items():
+        total = sum(
+            (weight * skin.morphs[names.index(name)] for name, weight in mixture.items()),
+            start=np.zeros_like(skin.morphs[0]),
+        )
+        away = np.linalg.norm(skin.morphs[names.index(viseme)] - total, axis=-1)
+        assert away.max() < 4e-4, viseme
+
+
+def test_parts_are_named_nodes_with_materials_of_their_own(scene: Scene) -> None:
+    materials = {node.name: node.surfaces[0].material for node in scene.nodes if node.surfaces}
+    assert {name: material.name for name, material in materials.items() if material} == {
+        "head": "Skin",
+        "eye_left": "Eyes",
+        "eye_right": "Eyes",
+        "teeth": "Teeth",
+        "tongue": "Tongue",
+        "lashes": "Lashes",
+    }
+    assert materials["teeth"] is not None
+    assert materials["head"] is not None
+    assert materials["teeth"].roughness < materials["head"].roughness
+
+
+def test_the_head_has_a_skeleton_and_quads(face: FaceReconstruction) -> None:
+    scene = head_scene(face)
+    joints = {joint.name: joint for joint in scene.skeleton}
+    assert list(joints) == [f"{name}_joint" for name in JOINTS]
+    for node in scene.nodes:
+        (surface,) = node.surfaces
+        assert surface.joint_weights is not None
+        assert surface.quads
+        if node.name.startswith("eye"):
+            place = joints[f"{node.name}_joint"].position
+            middle = (surface.positions.max(0) + surface.positions.min(0)) / 2
+            assert np.linalg.norm(place - middle) < 0.002
+            assert (surface.joint_weights[:, list(joints).index(f"{node.name}_joint")] == 1).all()
+
+
+def test_a_neutral_head_has_no_expression(face: FaceReconstruction, tmp_path: Path) -> None:
+    face.save(tmp_path / "neutral.glb", neutral=True)
+    neutral = read_glb(tmp_path / "neutral.glb")
+    assert not any(any(node.morph_weights) for node in neutral.nodes)
+    (head, *_) = neutral.nodes
+    expected = head_vertices(face.model, face.face, face.neutral_coefficients).numpy()
+    away, _ = cKDTree(expected).query(head.surfaces[0].positions)
+    assert away.max() < 1e-5
+
+
+def test_an_stl_is_watertight(face: FaceReconstruction, tmp_path: Path) -> None:
+    """Every edge is used as often in one direction as in the other, and the head has its volume."""
+    face.save(tmp_path / "head.stl", neutral=True)
+    data = (tmp_path / "head.stl").read_bytes()
+    fields = [("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("unused", "<u2")]
+    corners = np.frombuffer(data, fields, offset=84)["corners"]
+    _, vertex = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
+    edges = vertex.reshape(-1, 3)[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    there = np.sort(edges[:, 0] * len(vertex) + edges[:, 1])
+    back = np.sort(edges[:, 1] * len(vertex) + edges[:, 0])
+    np.testing.assert_array_equal(there, back)
+    litres = np.linalg.det(corners.astype(np.float64)).sum() / 6 / 1e6
+    assert 3 < litres < 7
+
+
+def test_textures_are_written_as_files(face: FaceReconstruction, tmp_path: Path) -> None:
+    written = face.save_textures(tmp_path, "a b")
+    names = {file.name for file in tmp_path.iterdir()}
+    assert {file.name for file in written} == names
+    assert names == {"a_b_Skin_colour.jpg", "a_b_Skin_normal.png", "a_b_Lashes_colour.png"}
+    assert names <= set(face_files("a b", ("glb",), arrays=False, textures=True))
 
 
 def test_every_triangle_has_one_material(face: FaceReconstruction, scene: Scene) -> None:
@@ -77,14 +167,14 @@ def test_the_validator_finds_no_error(
     glb: Path, validate_glb: Callable[[Path], dict[str, Any]]
 ) -> None:
     issues = validate_glb(glb)
-    assert issues["numErrors"] == 0, issues["messages"]
+    assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues["messages"]
 
 
 def test_all_files_of_a_face_are_listed(face: FaceReconstruction, tmp_path: Path) -> None:
     """The guard against overwriting relies on the list."""
-    for suffix in ("glb", "obj", "ply"):
+    for suffix in ("glb", "obj", "ply", "stl"):
         face.save(tmp_path / f"a b.{suffix}")
-    listed = face_files("a b", ("glb", "obj", "ply"), arrays=False)
+    listed = face_files("a b", ("glb", "obj", "ply", "stl"), arrays=False)
     assert {file.name for file in tmp_path.iterdir()} <= set(listed)
     assert {"a b.obj", "a_b.mtl", "a_b_Skin_normal.png"} <= {f.name for f in tmp_path.iterdir()}
 
@@ -107,11 +197,13 @@ def test_usdz_holds_the_head_with_its_materials_and_52_blend_shapes(
     surfaces = [surface for _, surface in scene.at_rest()]
     assert len(meshes) == len(surfaces)
     inputs: dict[str, list[str]] = {}
-    for mesh, surface in zip(meshes, scene.nodes[0].surfaces, strict=True):
+    for mesh, node in zip(meshes, scene.nodes[: len(meshes)], strict=True):
+        (surface,) = node.surfaces
+        assert mesh.GetPath().name == node.name
         points = np.array(mesh.GetPointsAttr().Get())
         np.testing.assert_allclose(points, surface.positions, atol=1e-6)
         names = UsdSkel.BindingAPI(mesh.GetPrim()).GetBlendShapesAttr().Get()
-        assert tuple(names) == ARKIT_EXPRESSIONS
+        assert tuple(names) == node.morph_names
         material, _ = UsdShade.MaterialBindingAPI(mesh.GetPrim()).ComputeBoundMaterial()
         shader, _, _ = material.ComputeSurfaceSource()
         assert surface.material is not None
@@ -121,11 +213,18 @@ def test_usdz_holds_the_head_with_its_materials_and_52_blend_shapes(
     assert inputs == {
         "Skin": ["diffuseColor", "normal"],
         "Eyes": ["diffuseColor"],
+        "Teeth": ["diffuseColor"],
+        "Tongue": ["diffuseColor"],
         "Lashes": ["diffuseColor", "opacity"],
     }
-    skeleton = UsdSkel.Animation(stage.GetPrimAtPath("/Head/Skeleton/Rest"))
-    weights = skeleton.GetBlendShapeWeightsAttr().Get()
-    np.testing.assert_allclose(weights, face.coefficients.expression, atol=1e-6)
+    rest = UsdSkel.Animation(stage.GetPrimAtPath("/Head/Skeleton/Rest"))
+    assert list(rest.GetBlendShapesAttr().Get()) == [*ARKIT_EXPRESSIONS, *VISEMES]
+    weights = rest.GetBlendShapeWeightsAttr().Get()
+    np.testing.assert_allclose(weights[:52], face.coefficients.expression, atol=1e-6)
+    assert [path.rsplit("/", 1)[-1] for path in rest.GetJointsAttr().Get()] == [
+        "root",
+        *(f"{name}_joint" for name in JOINTS),
+    ]
 
     validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
     errors = UsdValidation.ValidationContext(validators).Validate(stage)
@@ -136,6 +235,6 @@ def test_usdz_without_its_package_is_refused_before_any_work(
     face: FaceReconstruction, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pxr", None)
-    monkeypatch.setattr(export, "head_scene", lambda face: pytest.fail("work was done"))
+    monkeypatch.setattr(export, "head_scene", lambda face, **_: pytest.fail("work was done"))
     with pytest.raises(ImportError, match=r"pip install 'lifemask\[usd\]'"):
         face.save(tmp_path / "head.usdz")

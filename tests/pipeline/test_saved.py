@@ -13,6 +13,7 @@ from lifemask.io.gltf_reader import read_glb
 from lifemask.io.images import encode_image
 from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
 from lifemask.pipeline.saved import SavedHeadError, read_head
+from lifemask.pipeline.turntable import turntable_frames
 
 CAMERA = {
     "focal_pixels": 1000.0,
@@ -176,3 +177,36 @@ def test_a_head_that_shows_only_its_inside_gives_no_empty_picture(head_file: Pat
     write_glb(head_file, Scene((Node("Head", (inside_out,)),), scene.extras))
     with pytest.raises(SavedHeadError, match="Nothing of the head is visible"):
         read_head(head_file).draw(SphericalHarmonicsLight.ambient(), size=16)
+
+
+def test_heads_of_earlier_versions_are_drawn() -> None:
+    """The file has one node with skin, eyes and lashes, as the first version wrote them.
+
+    Its expression moves all by 5 mm to the right of the picture: 5 pixels of 400.
+    """
+    head = read_head(Path(__file__).with_name("head_without_skeleton.glb"))
+    (node,) = head.scene.nodes
+    assert node.name == "Head"
+    picture = head.draw(SphericalHarmonicsLight.ambient(1.0), size=64)
+    assert picture[20, 20, 3] == 255
+    np.testing.assert_allclose(picture[20, 20, :3], 188, atol=3)
+    red = (picture[..., 0] > 150) & (picture[..., 1] < 20) & (picture[..., 3] == 255)
+    blue = (picture[..., 2] > 200) & (picture[..., 0] < 60) & (picture[..., 3] == 255)
+    assert red.sum() > 20
+    assert blue.sum() > 20
+    whole = head.picture(head.camera, SphericalHarmonicsLight.ambient(1.0))
+    columns = np.flatnonzero((whole[..., 3] > 128).any(0))
+    assert (columns[0] + columns[-1] + 1) / 2 == pytest.approx(200 + 20 + 5, abs=1)
+
+
+def test_a_turntable_shows_the_head_from_all_sides(head_file: Path) -> None:
+    """The nose is in the middle of the first frame, at the side of the next, then behind the head."""
+    frames = list(turntable_frames(read_head(head_file), frames=4, size=64))
+    red = [(frame[..., 0] > 40) & (frame[..., 1] < 20) for frame in frames]
+    x = [np.flatnonzero(part.any(0)) for part in red]
+    assert abs(x[0].mean() - 31.5) < 1
+    assert abs(x[1].mean() - 31.5) > 15
+    assert len(x[2]) == 0
+    assert x[1].mean() + x[3].mean() == pytest.approx(63, abs=1.5)
+    heads = [(frame != frame[0, 0]).any(-1).sum() for frame in frames]
+    assert all(64 * 64 / 3 < count < 64 * 64 for count in heads)

@@ -21,6 +21,7 @@ from lifemask.cli.models import Models
 from lifemask.cli.reconstruct import Reconstruct
 from lifemask.cli.relight import Relight
 from lifemask.cli.train import Train
+from lifemask.cli.turntable import Turntable
 
 _DESCRIPTION = """One photo in; a detailed, relightable, animatable 3D head out.
 
@@ -30,6 +31,7 @@ _DESCRIPTION = """One photo in; a detailed, relightable, animatable 3D head out.
 Command = (
     Annotated[Reconstruct, tyro.conf.subcommand("reconstruct")]
     | Annotated[Relight, tyro.conf.subcommand("relight")]
+    | Annotated[Turntable, tyro.conf.subcommand("turntable")]
     | Annotated[Models, tyro.conf.subcommand("models")]
     | Annotated[Licenses, tyro.conf.subcommand("licenses")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]

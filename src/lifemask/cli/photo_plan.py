@@ -1,27 +1,23 @@
 """What `lifemask reconstruct` will read and write, decided before any work starts."""
 
-import glob
-import hashlib
-import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
 
+from lifemask.cli.photo_sources import PhotoSource, file_identity, photo_sources
 from lifemask.cli.reconstruct_options import ReconstructOptions
+from lifemask.cli.result_record import ResultRecord, read_record
 from lifemask.io.files import in_the_way, plain_name, unique_names
-from lifemask.pipeline.outputs import FORMATS, face_files
+from lifemask.pipeline.outputs import SKIN, face_files
 
 
 @dataclass(frozen=True)
 class PlannedPhoto:
     """A photo, the name of its results, and why it cannot be reconstructed."""
 
-    path: Path
+    source: PhotoSource
     """The photo."""
     name: str
     """Name of its results without suffix; several faces add `_1`, `_2`."""
@@ -31,6 +27,8 @@ class PlannedPhoto:
     """Names of other files in the folder that its results may replace."""
     refusal: str = ""
     """Why nothing is done; empty if all is well."""
+    finished: bool = False
+    """Whether the folder already has its results, so nothing is to be done."""
 
     def may_replace(self, name: str) -> bool:
         """Return whether a result may replace the file of this name; case does not count."""
@@ -43,45 +41,25 @@ def plan_photos(options: ReconstructOptions, folder: Path) -> list[PlannedPhoto]
 
     A photo is refused if a file with the name of a result is in the folder and is no earlier result
     of this photo. If it is a result of another photo, another name is chosen. `--overwrite` allows
-    to replace all files but the photos themselves.
+    to replace all files but the photos themselves. With `--skip-existing`, a photo whose results are
+    complete is finished.
     """
-    photos, unmatched = photos_named(options.photos)
+    photos, unmatched = photo_sources(options.photos)
     present = _Present(folder)
     names = unique_names(
-        photos,
+        [photo.named for photo in photos],
         taken=lambda index, name: not options.overwrite and present.belongs(name, photos[index]),
     )
-    protected = {_identity(photo) for photo in photos}
+    protected = {photo.identity() for photo in photos}
     planned = [
         _planned(photo, name, present, options, protected)
         for photo, name in zip(photos, names, strict=True)
     ]
-    refused = [PlannedPhoto(path, path.name, refusal=reason) for path, reason in unmatched.items()]
+    refused = [
+        PlannedPhoto(PhotoSource(path), path.name, refusal=reason)
+        for path, reason in unmatched.items()
+    ]
     return sorted([*refused, *planned], key=lambda photo: not photo.refusal)
-
-
-def photos_named(arguments: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
-    """Return the photos that the arguments name, and why an argument names none.
-
-    Shells usually replace patterns like `*.jpg` by names. Windows does not, and a pattern in quotes
-    also arrives as it is.
-    """
-    photos: list[Path] = []
-    unmatched: dict[Path, str] = {}
-    for argument in arguments:
-        if os.path.lexists(argument) or not glob.has_magic(str(argument)):
-            photos.append(argument)
-            continue
-        found = sorted(Path(name) for name in glob.glob(str(argument), recursive=True))
-        files = [path for path in found if path.is_file()]
-        if not files:
-            folder = argument.parent
-            unmatched[argument] = (
-                f"no file in {str(folder.absolute())!r} matches this pattern. Check the folder and "
-                "the ending of the photos"
-            )
-        photos += [path for path in files if path not in photos]
-    return photos, unmatched
 
 
 @dataclass(frozen=True)
@@ -89,19 +67,17 @@ class _Present:
     """The files that are in a folder before the work starts."""
 
     folder: Path
-    documents: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    records: dict[str, ResultRecord | None] = field(default_factory=dict[str, ResultRecord | None])
 
     @cached_property
     def names(self) -> dict[str, str]:
         """All names by their lower case, since some file systems ignore case."""
         return {name.casefold(): name for name in sorted(os.listdir(self.folder))}
 
-    def belongs(self, name: str, photo: Path) -> bool:
+    def belongs(self, name: str, photo: PhotoSource) -> bool:
         """Return whether there are results of this name that belong to another photo."""
-        return any(
-            owner is not None and owner != _sha256(photo)
-            for owner in (self.photo_of(stem) for stem in self.stems(name))
-        )
+        owners = {record.photo_sha256 for record in self.results(name).values()}
+        return bool(owners - {photo.sha256()}) if owners else False
 
     @cached_property
     def numbers(self) -> dict[str, set[str]]:
@@ -119,51 +95,48 @@ class _Present:
             numbers |= self.numbers.get(start, set())
         return [name, *(f"{name}_{number}" for number in sorted(numbers))]
 
-    def document(self, stem: str) -> Mapping[str, Any]:
-        """Return the part of STEM.json about the photo and its files; empty if it has none."""
-        if stem not in self.documents:
-            self.documents[stem] = {}
-            actual = self.names.get(f"{stem}.json".casefold())
-            if actual is not None:
-                with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-                    value = json.loads((self.folder / actual).read_text("utf-8"))
-                    owner = value["photo"]["sha256"]
-                    # Earlier versions did not list the files.
-                    files = value.get("files") or face_files(stem, FORMATS, arrays=True)
-                    if isinstance(owner, str) and isinstance(files, list):
-                        names = [str(name).casefold() for name in cast(list[object], files)]
-                        self.documents[stem] = {"owner": owner, "files": names}
-        return self.documents[stem]
+    def results(self, name: str) -> dict[str, ResultRecord]:
+        """Return the records of all faces whose results have this name, by their stems."""
+        found = {stem: self._record(stem) for stem in self.stems(name)}
+        return {stem: record for stem, record in found.items() if record is not None}
 
-    def photo_of(self, stem: str) -> str | None:
-        """Return the checksum of the photo whose result STEM.json is, or None."""
-        return self.document(stem).get("owner")
+    def _record(self, stem: str) -> ResultRecord | None:
+        if stem not in self.records:
+            actual = self.names.get(f"{stem}.json".casefold())
+            self.records[stem] = None if actual is None else read_record(self.folder / actual)
+        return self.records[stem]
 
 
 def _planned(
-    photo: Path,
+    photo: PhotoSource,
     name: str,
     present: _Present,
     options: ReconstructOptions,
     protected: set[tuple[int, int]],
 ) -> PlannedPhoto:
-    stems = present.stems(name)
     outputs = [
         present.names[file.casefold()]
-        for stem in stems
-        for file in face_files(stem, options.formats, arrays=options.arrays)
+        for stem in present.stems(name)
+        for file in face_files(
+            stem, options.formats, arrays=options.arrays, textures=options.textures
+        )
         if file.casefold() in present.names
     ]
+    results = present.results(name)
+    checksum = photo.sha256() if results else None
+    mine = {stem: record for stem, record in results.items() if record.photo_sha256 == checksum}
     own = {
         present.names[file]
-        for stem in stems
-        if present.photo_of(stem) is not None and present.photo_of(stem) == _sha256(photo)
-        for file in present.document(stem)["files"]
+        for record in mine.values()
+        for file in record.files
         if file in present.names
     }
+    needed = {file.casefold() for stem in mine for file in _always_written(stem, options)}
+    if options.skip_existing and mine and needed <= set(present.names):
+        return PlannedPhoto(photo, name, frozenset(own), finished=True)
     for output in outputs:
         path = present.folder / output
-        if _identity(path) in protected:
+        if file_identity(path) in protected:
             reason = f"{str(path)!r} is one of the photos. Choose another folder"
             return PlannedPhoto(photo, name, refusal=reason)
         if output not in own and not options.overwrite:
@@ -171,19 +144,9 @@ def _planned(
     return PlannedPhoto(photo, name, frozenset(own), frozenset(outputs))
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    """Return numbers that are equal for two names of the same file; those of no file differ."""
-    try:
-        found = path.stat()
-    except OSError:
-        return -1, hash(path)
-    return found.st_dev, found.st_ino
-
-
-def _sha256(path: Path) -> str | None:
-    """Return the checksum of a file, or None if it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None
+def _always_written(stem: str, options: ReconstructOptions) -> list[str]:
+    """Return the names of the files without which the results of a face are not complete."""
+    names = [f"{stem}.json", *(f"{stem}.{suffix}" for suffix in options.formats)]
+    names += [f"{stem}_preview.png"] if options.preview else []
+    names += [f"{plain_name(stem)}_{SKIN}_colour.jpg"] if options.textures else []
+    return [*names, f"{stem}.npz"] if options.arrays else names

@@ -1,22 +1,17 @@
-"""Reconstructing photos one after the other; the failure of one does not stop the others."""
+"""Reconstructing one photo: read it, find its faces, write their files, and say what happened."""
 
-import hashlib
-import json
-import sys
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-from lifemask.cli.exit_codes import DONE, DOUBTFUL, FAILED, NO_FACE
-from lifemask.cli.photo_plan import PlannedPhoto, plan_photos
+from lifemask.cli.photo_plan import PlannedPhoto
 from lifemask.cli.reconstruct_options import ReconstructOptions
-from lifemask.io.files import OutputError, make_folder, printable, staged, write_json
-from lifemask.io.images import Photo, PhotoError, read_photo, write_image
+from lifemask.io.files import OutputError, printable, staged, write_json
+from lifemask.io.images import Photo, PhotoError, write_image
 
 _NO_FACE_ADVICE = (
     "no face found. If the face fills the photo, add --crop; if it is small, crop the photo around it; "
@@ -34,7 +29,8 @@ class Face(Protocol):
 
     @property
     def confidence(self) -> float: ...  # noqa: D102
-    def save(self, path: Path) -> None: ...  # noqa: D102
+    def save(self, path: Path, *, neutral: bool) -> None: ...  # noqa: D102
+    def save_textures(self, folder: Path, stem: str) -> Sequence[Path]: ...  # noqa: D102
     def preview(self) -> np.ndarray: ...  # noqa: D102
     def to_json_dict(self) -> dict[str, Any]: ...  # noqa: D102
     def save_arrays(self, path: Path) -> None: ...  # noqa: D102
@@ -45,8 +41,17 @@ class Reconstructor(Protocol):
     """The part of `lifemask.FaceReconstructor` that this command uses."""
 
     def __call__(  # noqa: D102
-        self, photo: Photo, *, faces: Literal["all", "largest"], crop: bool
+        self,
+        photo: Photo,
+        *,
+        faces: Literal["all", "largest"],
+        crop: bool,
+        on_stage: Callable[[str], object],
     ) -> Sequence[Face]: ...
+
+
+Loader = Callable[[ReconstructOptions], Reconstructor]
+"""Builds a reconstructor."""
 
 
 def load_reconstructor(options: ReconstructOptions) -> Reconstructor:
@@ -67,115 +72,87 @@ def load_reconstructor(options: ReconstructOptions) -> Reconstructor:
     )
 
 
-def reconstruct_photos(
-    options: ReconstructOptions,
-) -> int:
-    """Reconstruct all photos, report each as soon as it is finished, and return the exit code.
-
-    The reconstructor is loaded after the first photo was read.
-    """
-    try:
-        folder = make_folder(options.output)
-    except OutputError as error:
-        print(error, file=sys.stderr)
-        return FAILED
-    photos = plan_photos(options, folder)
-    work = _Work(options, folder)
-    statuses: set[str] = set()
-    for index, photo in enumerate(photos):
-        try:
-            with _progress(f"[{index + 1}/{len(photos)}] {photo.path}"):
-                result = work.photo(photo)
-        except SetupError as error:
-            print(f"The reconstructor cannot be loaded. {error}", file=sys.stderr)
-            return FAILED
-        result.report(as_json=options.json)
-        statuses.add(result.status)
-        if any(face["warnings"] for face in result.faces):
-            statuses.add("doubtful")
-    if "failed" in statuses:
-        return FAILED
-    if "no face" in statuses:
-        return NO_FACE
-    return DOUBTFUL if options.strict and "doubtful" in statuses else DONE
-
-
-@dataclass
-class _Result:
+@dataclass(frozen=True)
+class PhotoResult:
     """The result of one photo."""
 
     photo: Path
-    status: Literal["done", "no face", "failed"] = "done"
+    """The photo as the user names it."""
+    status: Literal["done", "skipped", "no face", "failed"] = "done"
+    """What happened; `skipped` if its results were already there."""
     message: str = ""
-    faces: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """Why it failed or was skipped; empty if all went well."""
+    faces: tuple[Mapping[str, Any], ...] = ()
+    """`files`, `confidence` and `warnings` of each face."""
     seconds: float = 0.0
-
-    def report(self, *, as_json: bool) -> None:
-        if as_json:
-            report = {
-                "photo": str(self.photo),
-                "status": self.status,
-                "message": self.message,
-                "faces": self.faces,
-                "seconds": round(self.seconds, 3),
-            }
-            print(_json_line(report), flush=True)
-            return
-        for face in self.faces:
-            print(*face["files"], sep="\n", flush=True)
-            head = next(Path(file).stem for file in face["files"] if file.endswith(".json"))
-            for warning in face["warnings"]:
-                print(f"{self.photo}: warning for {head}: {warning['message']}", file=sys.stderr)
-        if self.message:
-            print(f"{self.photo}: {self.message.removesuffix('.')}.", file=sys.stderr)
+    """Time that it took."""
 
 
 @dataclass
-class _Work:
-    """State of one run; the reconstructor is loaded for the first photo."""
+class PhotoWork:
+    """Reconstructs photos; the reconstructor is loaded after the first photo was read."""
 
     options: ReconstructOptions
+    """How to reconstruct."""
     folder: Path
+    """For the results."""
+    load: Loader
+    """Makes the reconstructor."""
     reconstructor: Reconstructor | None = None
+    """The reconstructor, once it is loaded."""
 
-    def ready(self) -> Reconstructor:
+    def photo(self, planned: PlannedPhoto, *, on_stage: Callable[[str], object]) -> PhotoResult:
+        """Reconstruct a photo, write its results and return what happened; only setup errors are raised.
+
+        Args:
+            planned: the photo, neither refused nor finished.
+            on_stage: told what is done at the moment.
+
+        Raises:
+            SetupError: the reconstructor could not be built.
+        """
+        path = planned.source.path
+        started = time.perf_counter()
+        status, message, faces = "done", "", ()
+        try:
+            on_stage("reading")
+            photo = planned.source.read()
+            if self.reconstructor is None:
+                on_stage("loading")
+            found = self._ready()(
+                photo, faces=self.options.faces, crop=self.options.crop, on_stage=on_stage
+            )
+            if found:
+                on_stage("writing")
+                faces = tuple(self._write(planned, found))
+            else:
+                status, message = "no face", _NO_FACE_ADVICE
+        except (PhotoError, OutputError) as error:
+            status, message = "failed", str(error)
+        except SetupError:
+            raise
+        except Exception as error:
+            # Other photos continue after any error of one photo. Developers need the error's type.
+            status, message = "failed", f"unexpected {type(error).__name__}: {error}"
+        return PhotoResult(path, status, message, faces, time.perf_counter() - started)
+
+    def _ready(self) -> Reconstructor:
         if self.reconstructor is None:
             try:
-                self.reconstructor = load_reconstructor(self.options)
+                self.reconstructor = self.load(self.options)
             except ValueError as error:
                 raise SetupError(str(error)) from error
             except Exception as error:
                 raise SetupError(f"{type(error).__name__}: {error}") from error
         return self.reconstructor
 
-    def photo(self, planned: PlannedPhoto) -> _Result:
-        result = _Result(planned.path)
-        started = time.perf_counter()
-        try:
-            if planned.refusal:
-                raise OutputError(planned.refusal)
-            photo = read_photo(planned.path)
-            options = self.options
-            faces = self.ready()(photo, faces=options.faces, crop=options.crop)
-            if faces:
-                result.faces = list(self._write(planned, faces))
-            else:
-                result.status, result.message = "no face", _NO_FACE_ADVICE
-        except (PhotoError, OutputError) as error:
-            result.status, result.message = "failed", str(error)
-        except SetupError:
-            raise
-        except Exception as error:
-            # Other photos continue after any error of one photo. Developers need the error's type.
-            result.status = "failed"
-            result.message = f"unexpected {type(error).__name__}: {error}"
-        result.seconds = time.perf_counter() - started
-        return result
-
     def _write(self, planned: PlannedPhoto, faces: Sequence[Face]) -> Iterator[dict[str, Any]]:
         name = planned.name
         names = [name] if len(faces) == 1 else [f"{name}_{k + 1}" for k in range(len(faces))]
-        source = {"file": printable(planned.path.name), "sha256": _sha256(planned.path)}
+        source = {
+            "file": printable(planned.source.named.name),
+            "sha256": planned.source.sha256(),
+        }
         written: list[tuple[list[str], list[Any]]] = []
         with staged(self.folder, may_replace=planned.may_replace) as hidden:
             known: set[str] = set()
@@ -198,35 +175,10 @@ class _Work:
 
     def _write_face(self, folder: Path, name: str, face: Face) -> None:
         for suffix in self.options.formats:
-            face.save(folder / f"{name}.{suffix}")
-        write_image(folder / f"{name}_preview.png", face.preview())
+            face.save(folder / f"{name}.{suffix}", neutral=self.options.neutral)
+        if self.options.textures and "obj" not in self.options.formats:
+            face.save_textures(folder, name)
+        if self.options.preview:
+            write_image(folder / f"{name}_preview.png", face.preview())
         if self.options.arrays:
             face.save_arrays(folder / f"{name}.npz")
-
-
-@contextmanager
-def _progress(text: str) -> Generator[None]:
-    """Show the current photo on a terminal, then remove the line; print nothing in a pipe."""
-    terminal = sys.stderr.isatty()
-    if terminal:
-        print(f"{text} …", end="", file=sys.stderr, flush=True)
-    try:
-        yield
-    finally:
-        if terminal:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-
-
-def _json_line(value: dict[str, Any]) -> str:
-    """Return one line of JSON that the standard output can show."""
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(value)
-    return text
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

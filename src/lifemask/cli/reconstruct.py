@@ -31,8 +31,11 @@ class Reconstruct(ReconstructOptions):
                 file=sys.stderr,
             )
             return USAGE
+        if self.jobs < 1:
+            print(f"Cannot work with --jobs {self.jobs}; at least 1 is needed.", file=sys.stderr)
+            return USAGE
         if not self.photos:
-            print("No photo. Try: lifemask reconstruct a.jpg --output heads", file=sys.stderr)
+            print("No photo. Try: lifemask reconstruct a.jpg -o heads", file=sys.stderr)
             return USAGE
         if "usdz" in self.formats:
             from lifemask.io.usd import require_usd
@@ -42,6 +45,6 @@ class Reconstruct(ReconstructOptions):
             except ImportError as error:
                 print(error, file=sys.stderr)
                 return FAILED
-        from lifemask.cli.photo_work import reconstruct_photos
+        from lifemask.cli.photo_batch import reconstruct_photos
 
         return reconstruct_photos(self)

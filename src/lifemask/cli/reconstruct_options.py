@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -12,25 +12,36 @@ class ReconstructOptions:
     """Photos, the folder for results, and how to make them."""
 
     photos: tyro.conf.Positional[tuple[Path, ...]]
-    """Photos: JPEG, PNG, WebP, TIFF, HEIC and others; patterns like '*.jpg' are allowed."""
-    output: Path
+    """Photos (JPEG, PNG, WebP, TIFF, HEIC and others), folders of photos, patterns like '*.jpg', or
+    - for a photo on the standard input."""
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder for the results; created if needed."""
     quality: Literal["fast", "full"] = "full"
     """fast fits the shape to landmarks only; full also fits it to the colours of the photo."""
     system: str | None = None
     """The system that predicts each face before the fit; default: dense_landmarks."""
     format: str = "glb"
-    """Mesh formats, separated by commas: glb, obj, ply, usdz. usdz needs the extra `usd`."""
+    """Mesh formats, separated by commas: glb, obj, ply, stl, usdz. usdz needs the extra `usd`."""
+    neutral: bool = False
+    """Write heads without the expression of the photo."""
     faces: Literal["all", "largest"] = "all"
     """Which faces of a photo to reconstruct."""
     crop: bool = False
     """The whole photo is one face: always a result, with a warning if no face convinces."""
     texture_size: int | None = None
     """Texels per side, a multiple of 512 up to 8192; default: 2048 to 8192, depending on the photo."""
+    textures: bool = False
+    """Also write the textures as pictures: NAME_Skin_colour.jpg and others."""
+    preview: bool = True
+    """Whether to write NAME_preview.png."""
     arrays: bool = False
     """Also write NAME.npz: meshes and per-pixel maps."""
     overwrite: bool = False
     """Replace files in the folder that are not earlier results of the same photo."""
+    skip_existing: bool = False
+    """Leave out photos whose results are already in the folder, whatever options made them."""
+    jobs: int = 1
+    """How many photos to reconstruct at the same time, each in a process with its own memory."""
     strict: bool = False
     """Exit with code 4 if a result has a warning, because it may be wrong."""
     device: str = "auto"

@@ -1,13 +1,14 @@
 """Writing binary glTF 2.0 (GLB): textured heads with morph targets, without other packages.
 
 Files use only core glTF, so every program opens them: images are PNG or JPEG, morph targets are
-sparse accessors with their names in `mesh.extras.targetNames`, and a surface with a normal map has
-tangents. Khronos Group, "glTF 2.0 Specification", 2021; comments cite its section names.
+sparse accessors with their names in `mesh.extras.targetNames`, a surface with a normal map has
+tangents, and all skinned meshes share one skin. Khronos Group, "glTF 2.0 Specification", 2021; comments cite its section names.
 """
 
 import json
 import os
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from jaxtyping import Float, Shaped
 import lifemask
 from lifemask.io.files import write_bytes
 from lifemask.io.images import image_type
-from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
+from lifemask.io.scenes import Joint, Node, Scene, Surface, SurfaceMaterial
 from lifemask.io.surfaces import split_at_seams, with_tangents
 
-_FLOAT, _SHORT, _INT = 5126, 5123, 5125
-_TYPE_OF_WIDTH = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
+_BYTE, _SHORT, _INT, _FLOAT = 5121, 5123, 5125, 5126
+_TYPE_OF_WIDTH = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
+_JOINTS_OF_VERTEX = 4
+"""Most joints of one vertex; glTF has more only in further attributes, which few programs read."""
 _NEGLIGIBLE_METRES = 1e-6
 _NEGLIGIBLE_NORMAL = 1e-3
 _SPARSE_UNTIL = 0.75
@@ -32,7 +35,8 @@ def write_glb(path: str | os.PathLike[str], scene: Scene) -> None:
 
     Raises:
         ValueError: the surfaces of a node do not have its morph targets, an image is neither PNG
-            nor JPEG, or a surface with a normal map lacks normals or texture coordinates.
+            nor JPEG, a surface with a normal map lacks normals or texture coordinates, or a node
+            that the skeleton moves is translated or inside another one.
         OutputError: the file cannot be written.
     """
     write_bytes(path, encode_glb(scene))
@@ -51,13 +55,15 @@ class _Writer:
         self.tree: dict[str, list[Any]] = {
             name: []
             for name in (
-                "nodes", "meshes", "materials", "textures", "images", "accessors", "bufferViews"
+                "nodes", "meshes", "skins", "materials", "textures", "images", "accessors",
+                "bufferViews",
             )
         }  # fmt: skip
         self.known: dict[bytes, int] = {}
 
     def encode(self, scene: Scene) -> bytes:
-        roots = [self.node(node) for node in scene.nodes]
+        roots = [self.node(node, is_root=True) for node in scene.nodes]
+        roots += self.skeleton(scene.skeleton)
         tree: dict[str, Any] = {
             "asset": {"version": "2.0", "generator": f"lifemask {lifemask.__version__}"}
             | _given(copyright=scene.copyright),
@@ -83,14 +89,42 @@ class _Writer:
         self.tree[kind].append(value)
         return len(self.tree[kind]) - 1
 
-    def node(self, node: Node) -> int:
+    def node(self, node: Node, *, is_root: bool = False) -> int:
         value: dict[str, Any] = {"name": node.name}
         if any(node.translation):
             value["translation"] = list(node.translation)
         if node.surfaces:
             value["mesh"] = self.mesh(node)
+        if any(surface.joint_weights is not None for surface in node.surfaces):
+            # "Skins": the transforms of such a node and of its parents have no effect.
+            if any(node.translation) or not is_root:
+                raise ValueError(
+                    f"The skeleton moves node {node.name!r}, so it must be a root without translation."
+                )
+            value["skin"] = 0
         children = [self.node(child) for child in node.children]
         return self.add("nodes", value | _given(children=children, extras=dict(node.extras)))
+
+    def skeleton(self, joints: Sequence[Joint]) -> list[int]:
+        """Add the joints and their skin; return the nodes of the joints without parents."""
+        if not joints:
+            return []
+        positions = np.array([joint.position for joint in joints])
+        first = len(self.tree["nodes"])
+        for k, joint in enumerate(joints):
+            origin = 0 if joint.parent is None else positions[joint.parent]
+            children = [first + i for i, other in enumerate(joints) if other.parent == k]
+            value = {"name": joint.name, "translation": (positions[k] - origin).tolist()}
+            self.add("nodes", value | _given(children=children))
+        inverse = np.tile(np.eye(4), (len(joints), 1, 1))
+        inverse[:, 3, :3] = -positions  # "Accessors": matrices are stored column by column.
+        skin = {
+            "name": "skeleton",
+            "joints": list(range(first, first + len(joints))),
+            "inverseBindMatrices": self.floats(inverse.reshape(-1, 16), target=None),
+        }
+        self.add("skins", skin)
+        return [first + k for k, joint in enumerate(joints) if joint.parent is None]
 
     def mesh(self, node: Node) -> int:
         count = len(node.morph_names)
@@ -124,6 +158,8 @@ class _Writer:
         ):
             if values is not None:
                 attributes[name] = self.floats(values)
+        if surface.joint_weights is not None:
+            attributes |= self.joint_weights(surface.joint_weights)
         value: dict[str, Any] = {
             "attributes": attributes,
             "indices": self.indices(surface.triangles, len(surface.positions)),
@@ -132,7 +168,8 @@ class _Writer:
             value["material"] = self.material(surface.material)
         if surface.morphs is not None:
             targets = [
-                {"POSITION": self.morph(morph, _NEGLIGIBLE_METRES)} for morph in surface.morphs
+                {"POSITION": self.morph(morph, _NEGLIGIBLE_METRES, bounds=True)}
+                for morph in surface.morphs
             ]
             for k, morph in enumerate(
                 () if surface.morph_normals is None else surface.morph_normals
@@ -141,6 +178,33 @@ class _Writer:
             value["targets"] = targets
         return value
 
+    def joint_weights(self, weights: Float[np.ndarray, "V J"]) -> dict[str, int]:
+        """Return the attributes with the strongest joints of each vertex and their shares."""
+        strongest = np.argsort(-weights, axis=-1, kind="stable")[:, :_JOINTS_OF_VERTEX]
+        shares = np.take_along_axis(weights, strongest, axis=-1)
+        whole = np.iinfo(np.uint16).max
+        steps = np.round(shares / shares.sum(-1, keepdims=True) * whole).astype(np.int64)
+        steps[:, 0] += whole - steps.sum(-1)
+        # "Skinned mesh attributes": joints without weight must be zero.
+        padding = ((0, 0), (0, _JOINTS_OF_VERTEX - steps.shape[1]))
+        joints = np.pad(np.where(steps > 0, strongest, 0), padding).astype("u1")
+        value = {"count": len(weights), "type": "VEC4"}
+        return {
+            "JOINTS_0": self.add(
+                "accessors",
+                value | {"bufferView": self.view(joints.tobytes(), 34962), "componentType": _BYTE},
+            ),
+            "WEIGHTS_0": self.add(
+                "accessors",
+                value
+                | {
+                    "bufferView": self.view(np.pad(steps, padding).astype("<u2").tobytes(), 34962),
+                    "componentType": _SHORT,
+                    "normalized": True,
+                },
+            ),
+        }
+
     def material(self, material: SurfaceMaterial) -> int:
         surface: dict[str, Any] = {
             "baseColorFactor": list(material.base_colour),
@@ -148,12 +212,16 @@ class _Writer:
             "roughnessFactor": material.roughness,
         }
         if material.base_colour_image is not None:
-            surface["baseColorTexture"] = self.texture(material.base_colour_image)
+            surface["baseColorTexture"] = self.texture(
+                material.base_colour_image, f"{material.name}_colour"
+            )
         if material.metallic_roughness_image is not None:
-            surface["metallicRoughnessTexture"] = self.texture(material.metallic_roughness_image)
+            surface["metallicRoughnessTexture"] = self.texture(
+                material.metallic_roughness_image, f"{material.name}_roughness"
+            )
         value: dict[str, Any] = {"name": material.name, "pbrMetallicRoughness": surface}
         if material.normal_image is not None:
-            value["normalTexture"] = self.texture(material.normal_image)
+            value["normalTexture"] = self.texture(material.normal_image, f"{material.name}_normal")
         if material.alpha_mode != "OPAQUE":
             value["alphaMode"] = material.alpha_mode
         if material.double_sided:
@@ -162,11 +230,10 @@ class _Writer:
             return self.tree["materials"].index(value)
         return self.add("materials", value)
 
-    def texture(self, image: bytes) -> dict[str, int]:
+    def texture(self, image: bytes, name: str) -> dict[str, int]:
         if image not in self.known:
-            source = self.add(
-                "images", {"mimeType": image_type(image), "bufferView": self.view(image)}
-            )
+            value = {"name": name, "mimeType": image_type(image), "bufferView": self.view(image)}
+            source = self.add("images", value)
             self.known[image] = self.add("textures", {"source": source, "sampler": 0})
         return {"index": self.known[image]}
 
@@ -176,10 +243,16 @@ class _Writer:
         self.binary += data
         return self.add("bufferViews", value if target is None else value | {"target": target})
 
-    def floats(self, values: Float[np.ndarray, "N C"], *, bounds: bool = False) -> int:
+    def floats(
+        self,
+        values: Float[np.ndarray, "N C"],
+        *,
+        bounds: bool = False,
+        target: int | None = 34962,
+    ) -> int:
         values = np.ascontiguousarray(values, "<f4")
         value: dict[str, Any] = {
-            "bufferView": self.view(values.tobytes(), 34962),
+            "bufferView": self.view(values.tobytes(), target),
             "componentType": _FLOAT,
             "count": len(values),
             "type": _TYPE_OF_WIDTH[values.shape[1]],
@@ -200,11 +273,13 @@ class _Writer:
             },
         )
 
-    def morph(self, values: Float[np.ndarray, "V 3"], negligible: float) -> int:
+    def morph(
+        self, values: Float[np.ndarray, "V 3"], negligible: float, *, bounds: bool = False
+    ) -> int:
         x, y, z = np.abs(values).T
         moved = np.flatnonzero(np.maximum(np.maximum(x, y), z) > negligible)
         if len(moved) > _SPARSE_UNTIL * len(values):
-            return self.floats(values, bounds=True)
+            return self.floats(values, bounds=bounds)
         # "Sparse accessors" must hold at least one element.
         moved = moved if len(moved) else np.array([0])
         short = len(values) <= 0xFFFF
@@ -218,6 +293,8 @@ class _Writer:
             "values": {"bufferView": self.view(kept.tobytes())},
         }
         value = {"componentType": _FLOAT, "count": len(values), "type": "VEC3", "sparse": sparse}
+        if not bounds:
+            return self.add("accessors", value)
         # The range includes vertices that are not listed: their displacement is zero.
         resting = kept[:0] if len(kept) == len(values) else np.zeros_like(kept[:1])
         return self.add("accessors", value | _bounds(np.concatenate([kept, resting])))

@@ -30,6 +30,11 @@ SMALLEST_SIDE = 16
 
 # Formats that `Image.open` may try. Some of Pillow's other readers start external programs.
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
+PHOTO_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif"),
+    *(".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".heic", ".heif", ".hif"),
+)
+"""Endings of photos, lower case."""
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _FILM_DIAGONAL_MM = math.hypot(36, 24)
 _SRGB_GAMMA, _SAME_GAMMA = 1 / 2.2, 0.01

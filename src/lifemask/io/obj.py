@@ -5,21 +5,20 @@ seams are not repeated. The material file has the classic entries and those of t
 (`norm`, `Pr`, `Pm`, `map_Pr`); `map_Bump` repeats the normal map, because Blender reads it there.
 """
 
-import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
-from PIL import Image
 
 from lifemask.io.files import plain_name, write_bytes
-from lifemask.io.images import encode_image, image_type
 from lifemask.io.scenes import Scene, Surface, SurfaceMaterial
+from lifemask.io.surfaces import faces
+from lifemask.io.texture_files import texture_names, write_textures
 
-_USES = {"colour": "map_Kd", "normal": "norm", "roughness": "map_Pr"}
-"""What textures are for, with their keywords in a material file."""
+_KEYWORDS = {"colour": "map_Kd", "normal": "norm", "roughness": "map_Pr"}
+"""Keywords of a material file for the uses of textures."""
 
 
 def write_obj(path: str | os.PathLike[str], scene: Scene) -> list[Path]:
@@ -34,25 +33,15 @@ def write_obj(path: str | os.PathLike[str], scene: Scene) -> list[Path]:
     path = Path(path)
     surfaces = scene.at_rest()
     materials = list(dict.fromkeys(s.material for _, s in surfaces if s.material is not None))
-    written: list[Path] = []
-    entries = [f"# {line}" for line in scene.copyright.splitlines()]
     names = dict(zip(materials, _distinct([m.name for m in materials]), strict=True))
-    stored: dict[bytes, str] = {}
+    textures = write_textures(path.parent, path.stem, materials, list(names.values()))
+    entries = [f"# {line}" for line in scene.copyright.splitlines()]
     for material, name in names.items():
-        images: dict[str, str] = {}
-        for use, image in _images(material):
-            if image not in stored:
-                suffix = ".png" if image_type(image) == "image/png" else ".jpg"
-                file = path.with_name(f"{plain_name(path.stem)}_{name}_{use}{suffix}")
-                write_bytes(file, image)
-                written.append(file)
-                stored[image] = file.name
-            images[use] = stored[image]
-        entries += _material_lines(name, material, images)
+        entries += _material_lines(name, material, textures.names[material])
     library = path.with_name(f"{plain_name(path.stem)}.mtl")
     write_bytes(library, ("\n".join(entries) + "\n").encode())
     write_bytes(path, _obj_text(surfaces, names, scene.copyright, library.name).encode())
-    return [path, library, *written]
+    return [path, library, *textures.written]
 
 
 def obj_files(stem: str, materials: Sequence[str]) -> list[str]:
@@ -62,14 +51,7 @@ def obj_files(stem: str, materials: Sequence[str]) -> list[str]:
         stem: name of the OBJ file without suffix.
         materials: names of the materials of the scene.
     """
-    plain = plain_name(stem)
-    textures = [
-        f"{plain}_{plain_name(material)}_{use}{suffix}"
-        for material in materials
-        for use in _USES
-        for suffix in (".png", ".jpg")
-    ]
-    return [f"{stem}.obj", f"{plain}.mtl", *textures]
+    return [f"{stem}.obj", f"{plain_name(stem)}.mtl", *texture_names(stem, materials)]
 
 
 def _obj_text(
@@ -84,20 +66,21 @@ def _obj_text(
     for label, (_, surface) in zip(labels, surfaces, strict=True):
         lines.append(f"o {label}")
         lines += _rows("v", surface.positions)
-        corners = [surface.triangles + points, None, None]
+        corners = [surface.triangles + points]
         points += len(surface.positions)
         if surface.uv is not None:
             lines += _rows("vt", surface.uv * (1.0, -1.0) + (0.0, 1.0))
             triangles = surface.uv_triangles
-            corners[1] = (surface.triangles if triangles is None else triangles) + places
+            corners.append((surface.triangles if triangles is None else triangles) + places)
             places += len(surface.uv)
         if surface.normals is not None:
             lines += _rows("vn", surface.normals)
-            corners[2] = surface.triangles + directions
+            corners.append(surface.triangles + directions)
             directions += len(surface.normals)
         if surface.material is not None:
             lines.append(f"usemtl {names[surface.material]}")
-        lines += _faces(*corners)
+        separator = "//" if surface.uv is None else "/"
+        lines += _faces([faces(part, quads=surface.quads) for part in corners], separator)
     return "\n".join(lines) + "\n"
 
 
@@ -106,35 +89,12 @@ def _rows(keyword: str, values: Shaped[np.ndarray, "N C"]) -> Iterator[str]:
     return (pattern % tuple(row) for row in values.tolist())
 
 
-def _faces(
-    point: Shaped[np.ndarray, "T 3"] | None,
-    place: Shaped[np.ndarray, "T 3"] | None,
-    direction: Shaped[np.ndarray, "T 3"] | None,
-) -> Iterator[str]:
-    match place is not None, direction is not None:
-        case True, True:
-            corner = "%d/%d/%d"
-        case False, True:
-            corner = "%d//%d"
-        case True, False:
-            corner = "%d/%d"
-        case _:
-            corner = "%d"
-    pattern = f"f {corner} {corner} {corner}"
-    columns = [indices for indices in (point, place, direction) if indices is not None]
-    rows = np.stack(columns, axis=-1).reshape(len(columns[0]), -1)
+def _faces(corners: Sequence[Shaped[np.ndarray, "F N"]], separator: str) -> Iterator[str]:
+    """Return a line for each face; each array holds one kind of index."""
+    corner = separator.join(["%d"] * len(corners))
+    pattern = "f" + f" {corner}" * corners[0].shape[1]
+    rows = np.stack(corners, axis=-1).reshape(len(corners[0]), -1)
     return (pattern % tuple(row) for row in rows.tolist())
-
-
-def _images(material: SurfaceMaterial) -> Iterator[tuple[str, bytes]]:
-    if material.base_colour_image is not None:
-        yield "colour", material.base_colour_image
-    if material.normal_image is not None:
-        yield "normal", material.normal_image
-    if material.metallic_roughness_image is not None:
-        with Image.open(io.BytesIO(material.metallic_roughness_image)) as image:
-            green = np.asarray(image.convert("RGB"))[..., 1]
-        yield "roughness", encode_image(green, "png")
 
 
 def _material_lines(name: str, material: SurfaceMaterial, images: dict[str, str]) -> list[str]:
@@ -148,7 +108,7 @@ def _material_lines(name: str, material: SurfaceMaterial, images: dict[str, str]
         f"Pr {material.roughness:g}",
         f"Pm {material.metallic:g}",
     ]
-    lines += [f"{_USES[use]} {file}" for use, file in images.items()]
+    lines += [f"{_KEYWORDS[use]} {file}" for use, file in images.items()]
     if "normal" in images:
         lines.append(f"map_Bump -bm 1 {images['normal']}")
     if material.alpha_mode != "OPAQUE" and "colour" in images:

@@ -58,6 +58,11 @@ class Surface:
     """Displacements in metres of each morph target at weight 1."""
     morph_normals: Float[np.ndarray, "K V 3"] | None = None
     """Change of the normals by each morph target at weight 1."""
+    joint_weights: Float[np.ndarray, "V J"] | None = None
+    """Share of each joint of the scene's skeleton in the motion of each vertex; rows sum to 1.
+    If None, the skeleton does not move the surface."""
+    quads: bool = False
+    """Whether triangles 2k and 2k + 1 are the halves (0, 1, 2) and (0, 2, 3) of a quad."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +86,25 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Joint:
+    """A joint of a skeleton; its axes are those of head space."""
+
+    name: str
+    """Name for readers; it should differ from those of the nodes."""
+    position: tuple[float, float, float]
+    """Metres, head space, at rest."""
+    parent: int | None = None
+    """Index of a joint that stands before this one in the skeleton; None for a root."""
+
+
+@dataclass(frozen=True)
 class Scene:
     """The contents of a GLB file."""
 
     nodes: tuple[Node, ...]
     """Roots of the node trees."""
+    skeleton: tuple[Joint, ...] = field(default=(), kw_only=True)
+    """Joints that move surfaces with joint weights; at rest they change nothing."""
     extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Any JSON values about the whole file, such as the camera."""
     copyright: str = ""

@@ -29,7 +29,20 @@ def split_at_seams(surface: Surface) -> Surface:
         tangents=None if surface.tangents is None else surface.tangents[vertex],
         morphs=None if surface.morphs is None else surface.morphs[:, vertex],
         morph_normals=None if surface.morph_normals is None else surface.morph_normals[:, vertex],
+        joint_weights=None if surface.joint_weights is None else surface.joint_weights[vertex],
     )
+
+
+def faces(triangles: Shaped[np.ndarray, "T 3"], *, quads: bool) -> Shaped[np.ndarray, "F N"]:
+    """Return the corners of each face: those of the triangles, or of the quads that they halve.
+
+    Args:
+        triangles: three values for each triangle, such as vertex indices.
+        quads: as in `Surface`.
+    """
+    if not quads:
+        return triangles
+    return np.concatenate([triangles[0::2], triangles[1::2, 2:]], axis=-1)
 
 
 def with_tangents(surface: Surface) -> Surface:

@@ -5,7 +5,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,16 @@ import numpy as np
 
 from lifemask.io.files import write_bytes
 from lifemask.io.images import image_type
-from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
-from lifemask.io.surfaces import split_at_seams
+from lifemask.io.scenes import Joint, Node, Scene, Surface, SurfaceMaterial
+from lifemask.io.surfaces import faces, split_at_seams
 
 _NEGLIGIBLE_METRES = 1e-6
 
 
 def write_usdz(path: str | os.PathLike[str], scene: Scene) -> None:
     """Write a scene as USDZ: textured meshes with UsdSkel blend shapes at their rest weights.
+
+    Meshes are named after their nodes, and the skeleton moves them.
 
     Raises:
         ImportError: the extra `usd` is not installed.
@@ -50,7 +52,7 @@ def require_usd() -> None:
 
 
 def _write_stage(layer: Path, scene: Scene) -> None:
-    from pxr import Gf, Usd, UsdGeom, UsdSkel, Vt
+    from pxr import Usd, UsdGeom, UsdSkel, Vt
 
     stage: Any = Usd.Stage.CreateNew(str(layer))
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
@@ -59,35 +61,63 @@ def _write_stage(layer: Path, scene: Scene) -> None:
     stage.SetDefaultPrim(root.GetPrim())
     if scene.copyright:
         stage.GetRootLayer().comment = scene.copyright
-    # Blend shapes need skinned meshes: all are bound to one joint that never moves.
-    skeleton = UsdSkel.Skeleton.Define(stage, "/Head/Skeleton")
-    skeleton.CreateJointsAttr(["root"])
-    identity = Vt.Matrix4dArray([Gf.Matrix4d(1)])
-    skeleton.CreateBindTransformsAttr(identity)
-    skeleton.CreateRestTransformsAttr(identity)
+    skeleton = _define_skeleton(stage, scene.skeleton)
     weights: dict[str, float] = {}
     materials: dict[SurfaceMaterial, Any] = {}
-    for number, (node, surface, origin) in enumerate(_placed(scene)):
-        mesh = _define_mesh(stage, f"/Head/Mesh_{number}", split_at_seams(surface), origin, node)
+    images: dict[bytes, str] = {}
+    used = {"Skeleton", "Materials"}
+    for node, surface, origin in _placed(scene):
+        prim_path = f"/Head/{_identifier(node.name, used)}"
+        mesh = _define_mesh(stage, prim_path, split_at_seams(surface), origin, node)
         if surface.material is not None:
             if surface.material not in materials:
-                prim_path = f"/Head/Material_{len(materials)}"
+                UsdGeom.Scope.Define(stage, "/Head/Materials")
+                taken = {each.GetPath().name for each in materials.values()}
+                name = _identifier(surface.material.name, taken)
                 materials[surface.material] = _define_material(
-                    stage, layer.parent, prim_path, surface.material
+                    stage, layer.parent, f"/Head/Materials/{name}", surface.material, images
                 )
             _bind(mesh, materials[surface.material])
         rest = node.morph_weights or (0.0,) * len(node.morph_names)
         weights |= dict(zip(node.morph_names, rest, strict=True))
     animation = UsdSkel.Animation.Define(stage, "/Head/Skeleton/Rest")
-    animation.CreateJointsAttr(["root"])
-    animation.CreateTranslationsAttr([(0, 0, 0)])
-    animation.CreateRotationsAttr([Gf.Quatf(1)])
-    animation.CreateScalesAttr([Gf.Vec3h(1)])
+    animation.CreateJointsAttr(skeleton.GetJointsAttr().Get())
+    animation.SetTransforms(skeleton.GetRestTransformsAttr().Get())
     animation.CreateBlendShapesAttr(list(weights))
     animation.CreateBlendShapeWeightsAttr(Vt.FloatArray(list(weights.values())))
     binding = UsdSkel.BindingAPI.Apply(skeleton.GetPrim())
     binding.CreateAnimationSourceRel().SetTargets([animation.GetPath()])
     stage.Save()
+
+
+def _define_skeleton(stage: Any, joints: Sequence[Joint]) -> Any:
+    """Define the joints below one that never moves: blend shapes need skinned meshes."""
+    from pxr import Gf, UsdSkel, Vt
+
+    paths, bind, rest = ["root"], [Gf.Matrix4d(1)], [Gf.Matrix4d(1)]
+    for joint in joints:
+        parent = 0 if joint.parent is None else joint.parent + 1
+        paths.append(f"{paths[parent]}/{joint.name}")
+        place = Gf.Matrix4d(1).SetTranslate(Gf.Vec3d(*joint.position))
+        bind.append(place)
+        rest.append(place * bind[parent].GetInverse())
+    skeleton = UsdSkel.Skeleton.Define(stage, "/Head/Skeleton")
+    skeleton.CreateJointsAttr(paths)
+    skeleton.CreateBindTransformsAttr(Vt.Matrix4dArray(bind))
+    skeleton.CreateRestTransformsAttr(Vt.Matrix4dArray(rest))
+    return skeleton
+
+
+def _identifier(name: str, used: set[str]) -> str:
+    """Return a name that USD allows and that is not used yet, and remember it."""
+    from pxr import Tf
+
+    plain = Tf.MakeValidIdentifier(name)
+    free, number = plain, 2
+    while free in used:
+        free, number = f"{plain}_{number}", number + 1
+    used.add(free)
+    return free
 
 
 def _placed(scene: Scene) -> Iterator[tuple[Node, Surface, np.ndarray]]:
@@ -109,9 +139,9 @@ def _define_mesh(
     count = len(positions)
     mesh.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(positions))
     mesh.CreateExtentAttr(UsdGeom.PointBased.ComputeExtent(mesh.GetPointsAttr().Get()))
-    mesh.CreateFaceVertexCountsAttr(Vt.IntArray([3] * len(surface.triangles)))
-    corners = surface.triangles.astype(np.int32).ravel()
-    mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(corners))
+    corners = faces(surface.triangles.astype(np.int32), quads=surface.quads)
+    mesh.CreateFaceVertexCountsAttr(Vt.IntArray([corners.shape[1]] * len(corners)))
+    mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(corners.ravel()))
     mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
     mesh.CreateDoubleSidedAttr(surface.material is not None and surface.material.double_sided)
     if surface.normals is not None:
@@ -125,8 +155,14 @@ def _define_mesh(
         primvar.Set(Vt.Vec2fArray.FromNumpy(uv))
     binding = UsdSkel.BindingAPI.Apply(mesh.GetPrim())
     binding.CreateSkeletonRel().SetTargets(["/Head/Skeleton"])
-    binding.CreateJointIndicesPrimvar(False, 1).Set(Vt.IntArray([0] * count))
-    binding.CreateJointWeightsPrimvar(False, 1).Set(Vt.FloatArray([1.0] * count))
+    shares = np.ones((count, 1)) if surface.joint_weights is None else surface.joint_weights
+    # The first joint is the one that never moves.
+    first = 0 if surface.joint_weights is None else 1
+    indices = np.tile(np.arange(shares.shape[1], dtype=np.int32) + first, count)
+    width = shares.shape[1]
+    binding.CreateJointIndicesPrimvar(False, width).Set(Vt.IntArray.FromNumpy(indices))
+    flat = shares.astype(np.float32).ravel()
+    binding.CreateJointWeightsPrimvar(False, width).Set(Vt.FloatArray.FromNumpy(flat))
     if surface.morphs is not None:
         targets: list[Any] = []
         for name, morph in zip(node.morph_names, surface.morphs, strict=True):
@@ -140,7 +176,10 @@ def _define_mesh(
     return mesh
 
 
-def _define_material(stage: Any, folder: Path, prim_path: str, material: SurfaceMaterial) -> Any:
+def _define_material(
+    stage: Any, folder: Path, prim_path: str, material: SurfaceMaterial, images: dict[bytes, str]
+) -> Any:
+    """Define a material; `images` remembers the files of images, so that each is stored once."""
     from pxr import Gf, Sdf, UsdShade
 
     types = Sdf.ValueTypeNames
@@ -159,13 +198,14 @@ def _define_material(stage: Any, folder: Path, prim_path: str, material: Surface
     coordinates = reader.CreateOutput("result", types.Float2)
 
     def texture(name: str, image: bytes, space: str) -> Any:
-        suffix = ".png" if image_type(image) == "image/png" else ".jpg"
-        file = folder / f"{prim_path.rsplit('/', 1)[1]}_{name}{suffix}"
-        file.write_bytes(image)
+        if image not in images:
+            suffix = ".png" if image_type(image) == "image/png" else ".jpg"
+            images[image] = f"{prim_path.rsplit('/', 1)[1]}_{name.lower()}{suffix}"
+            (folder / images[image]).write_bytes(image)
         shader = UsdShade.Shader.Define(stage, f"{prim_path}/{name}")
         shader.CreateIdAttr("UsdUVTexture")
         # Without the dot, USD searches the name in its search paths.
-        shader.CreateInput("file", types.Asset).Set(f"./{file.name}")
+        shader.CreateInput("file", types.Asset).Set(f"./{images[image]}")
         shader.CreateInput("st", types.Float2).ConnectToSource(coordinates)
         shader.CreateInput("sourceColorSpace", types.Token).Set(space)
         return shader

@@ -1,14 +1,14 @@
-"""A reconstruction as a scene for mesh formats: neutral head, textures, 52 morph targets."""
+"""A reconstruction as a scene for mesh formats: neutral head, textures, morph targets, skeleton."""
 
 import io
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -18,24 +18,26 @@ from lifemask.io.gltf import write_glb
 from lifemask.io.images import encode_image
 from lifemask.io.obj import write_obj
 from lifemask.io.ply import write_ply
-from lifemask.io.scenes import Node, Scene, Surface, SurfaceMaterial
+from lifemask.io.scenes import Joint, Node, Scene, Surface, SurfaceMaterial
+from lifemask.io.stl import write_stl
+from lifemask.io.texture_files import write_textures
 from lifemask.io.usd import require_usd, write_usdz
 from lifemask.morphable.assets import attribution
-from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.model import MorphableModel
-from lifemask.pipeline.outputs import EYES, LASHES, SKIN
+from lifemask.morphable.rig import JOINTS, PARENTS, HeadRig, head_rig
+from lifemask.pipeline.head_morphs import HeadMorphs, head_morphs
+from lifemask.pipeline.head_parts import HeadPart, head_parts, in_quads
+from lifemask.pipeline.outputs import SKIN
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.rendering.heads import displaced_vertices
 from lifemask.texture.expression_folds import without_expression_folds
 from lifemask.texture.skin_detail import normal_map
 
-Part = Callable[[ReconstructedHead], Bool[Tensor, "T"]]
-"""Chooses the triangles of one material."""
-
 _WRITERS: dict[str, Callable[[Path, Scene], object]] = {
     ".glb": write_glb,
     ".obj": write_obj,
     ".ply": write_ply,
+    ".stl": write_stl,
     ".usdz": write_usdz,
 }
 """Writers of scenes, by suffix."""
@@ -44,8 +46,15 @@ _CUTOUT_MARGIN = 4
 """Texels around a cut-out, for filtering."""
 
 
-def write_head(path: str | os.PathLike[str], face: ReconstructedHead) -> None:
-    """Write the head as GLB, OBJ, PLY or USDZ, by the path's suffix.
+def write_head(
+    path: str | os.PathLike[str], face: ReconstructedHead, *, neutral: bool = False
+) -> None:
+    """Write the head as GLB, OBJ, PLY, STL or USDZ, by the path's suffix.
+
+    Args:
+        path: the file.
+        face: whose head.
+        neutral: write it without the photo's expression.
 
     Raises:
         ValueError: if the suffix is none of these.
@@ -59,43 +68,70 @@ def write_head(path: str | os.PathLike[str], face: ReconstructedHead) -> None:
         raise ValueError(f"Cannot write {path.name!r}. Known formats: {sorted(_WRITERS)}.")
     if suffix == ".usdz":
         require_usd()
-    writer(path, head_scene(face))
+    writer(path, head_scene(face, neutral=neutral))
 
 
-def head_scene(face: ReconstructedHead) -> Scene:
+def write_head_textures(
+    folder: str | os.PathLike[str], stem: str, face: ReconstructedHead
+) -> list[Path]:
+    """Write the textures of a head as `STEM_MATERIAL_USE.png|jpg`, and return the files.
+
+    Raises:
+        OutputError: if a file cannot be written.
+    """
+    surfaces = [surface for node in head_scene(face).nodes for surface in node.surfaces]
+    materials = list(dict.fromkeys(s.material for s in surfaces if s.material is not None))
+    names = [material.name for material in materials]
+    return write_textures(Path(folder), stem, materials, names).written
+
+
+def head_scene(face: ReconstructedHead, *, neutral: bool = False) -> Scene:
     """Return the person's neutral head with morph targets set to the photo's expression.
 
-    One node `Head` with a surface each for skin, eyes and lashes; they share 52 morph targets under
-    ARKit's names. The eyeballs turn in the `eyeLook…` targets.
+    A node each for head, eyes, teeth, tongue and lashes, with the morph targets that move it: 52 under
+    ARKit's names and 15 visemes; the head has all of them. The eyeballs turn in the `eyeLook…`
+    targets. A skeleton moves all nodes; at rest it changes nothing.
+
+    Args:
+        face: the reconstruction.
+        neutral: set all morph targets to zero.
     """
     model = face.model
     person = face.neutral_coefficients
     smooth = model.vertices(person)
-    morphs = person_morphs(model, person, smooth)
     displacement = face.surface.displacement
     if displacement is not None:
         displacement = without_expression_folds(displacement, face.coefficients.expression, model)
     vertices = smooth if displacement is None else displaced_vertices(model, smooth, displacement)
-    normals = vertex_normals(vertices, model.triangles)
-    morph_normals = vertex_normals(vertices + morphs, model.triangles) - normals
-    colour = _jpeg(face.texture.pixels())
-    bumps = normal_map(face.texture, model, vertices=smooth, displacement=displacement)
-    materials = _materials(colour, _png(bumps))
-    surfaces = [
-        _surface(face, part, material, vertices, normals, morphs, morph_normals)
-        for part, material in materials
-        if part(face).any()
-    ]
-    if _lashes(face).any():
-        material = SurfaceMaterial(LASHES, roughness=0.8, alpha_mode="BLEND", double_sided=True)
-        cards = _surface(face, _lashes, material, vertices, normals, morphs, morph_normals)
-        surfaces.append(_with_cutout(face, cards, material))
-    node = Node(
-        "Head",
-        tuple(surfaces),
-        morph_names=tuple(model.expression_names),
-        morph_weights=tuple(float(w) for w in face.coefficients.expression),
+    rig = head_rig(model, person.identity)
+    whole = _WholeHead(
+        model,
+        vertices,
+        vertex_normals(vertices, model.triangles),
+        head_morphs(model, person, smooth, vertices),
+        None if rig is None else rig.weights,
     )
+    images = {"base_colour_image": _jpeg(face.texture.pixels())}
+    bumps = normal_map(face.texture, model, vertices=smooth, displacement=displacement)
+    relief = _png(bumps)
+    weights = {} if neutral else _expression(face)
+    nodes: list[Node] = []
+    for part in head_parts(model):
+        if part.material.alpha_mode == "OPAQUE":
+            normal_image = relief if part.material.name == SKIN else None
+            material = replace(part.material, **images, normal_image=normal_image)
+            surface, names = _surface(whole, part, material)
+        else:
+            surface, names = _surface(whole, part, part.material)
+            surface = _with_cutout(face, surface, part.material)
+        nodes.append(
+            Node(
+                part.name,
+                (surface,),
+                morph_names=names,
+                morph_weights=tuple(weights.get(name, 0.0) for name in names),
+            )
+        )
     camera = face.camera
     extras = {
         "camera": {
@@ -106,85 +142,63 @@ def head_scene(face: ReconstructedHead) -> Scene:
         },
         "light_sh": face.light.coefficients.tolist(),
     }
-    return Scene((node,), extras=extras, copyright=attribution())
+    skeleton = () if rig is None else _joints(rig)
+    return Scene(tuple(nodes), extras=extras, copyright=attribution(), skeleton=skeleton)
 
 
-def person_morphs(
-    model: MorphableModel, person: FaceCoefficients, neutral: Float[Tensor, "V 3"]
-) -> Float[Tensor, "E V 3"]:
-    """Return how each expression at weight 1 moves the vertices of this person, metres.
+@dataclass(frozen=True)
+class _WholeHead:
+    """All vertices of a head, as they are written."""
 
-    Lids close on the person's own eyeballs; the model's linear basis fits those of the mean person.
-    The eyeballs turn in the `eyeLook…` targets.
+    model: MorphableModel
+    vertices: Float[Tensor, "V 3"]
+    normals: Float[Tensor, "V 3"]
+    morphs: HeadMorphs
+    joint_weights: Float[Tensor, "V J"] | None
 
-    Args:
-        person: without expression.
-        neutral: their vertices.
-    """
-    count = len(model.expression_names)
-    alone = FaceCoefficients(
-        person.identity.expand(count, -1),
-        torch.eye(count),
-        torch.zeros(count, 2, 2),
-        person.albedo.expand(count, -1),
+
+def _expression(face: ReconstructedHead) -> dict[str, float]:
+    names = face.model.expression_names
+    return dict(zip(names, face.coefficients.expression.tolist(), strict=True))
+
+
+def _joints(rig: HeadRig) -> tuple[Joint, ...]:
+    """Return the joints of a rig; their names differ from those of the nodes."""
+    return tuple(
+        Joint(f"{name}_joint", (x, y, z), parent)
+        for name, parent, (x, y, z) in zip(JOINTS, PARENTS, rig.positions.tolist(), strict=True)
     )
-    morphs = model.vertices(alone) - neutral
-    if model.eyeballs is not None:
-        balls = model.eyeballs.vertices.flatten()
-        morphs[:, balls] = model.eye_look_basis(identity=person.identity)[:, balls]
-    return morphs
-
-
-def _eyes(face: ReconstructedHead) -> Bool[Tensor, "T"]:
-    regions = face.model.regions
-    return _triangles_in(face, regions["eyeball_left"] + regions["eyeball_right"])
-
-
-def _lashes(face: ReconstructedHead) -> Bool[Tensor, "T"]:
-    return _triangles_in(face, face.model.regions["lashes"])
-
-
-def _skin(face: ReconstructedHead) -> Bool[Tensor, "T"]:
-    return ~(_eyes(face) | _lashes(face))
-
-
-def _triangles_in(face: ReconstructedHead, weight: Float[Tensor, "V"]) -> Bool[Tensor, "T"]:
-    return (weight[face.model.triangles] > 0.5).all(-1)
-
-
-def _materials(colour: bytes, normal: bytes) -> tuple[tuple[Part, SurfaceMaterial], ...]:
-    skin = SurfaceMaterial(
-        SKIN, base_colour_image=colour, normal_image=normal, roughness=0.55, double_sided=False
-    )
-    eyes = SurfaceMaterial(EYES, base_colour_image=colour, roughness=0.12)
-    return ((_skin, skin), (_eyes, eyes))
 
 
 def _surface(
-    face: ReconstructedHead,
-    part: Part,
-    material: SurfaceMaterial,
-    vertices: Tensor,
-    normals: Tensor,
-    morphs: Tensor,
-    morph_normals: Tensor,
-) -> Surface:
-    """Cut one material's triangles out of the head, with only the vertices they use."""
-    model = face.model
-    chosen = part(face)
-    triangles, uv_triangles = model.triangles[chosen], model.uv_triangles[chosen]
+    whole: _WholeHead, part: HeadPart, material: SurfaceMaterial
+) -> tuple[Surface, tuple[str, ...]]:
+    """Cut a part out of the head, with only the vertices it uses and the targets that move it.
+
+    Returns:
+        The surface and the names of its targets.
+    """
+    model, morphs = whole.model, whole.morphs
+    triangles, uv_triangles = model.triangles[part.triangles], model.uv_triangles[part.triangles]
     used, local = triangles.unique(return_inverse=True)
     uv_used, uv_local = uv_triangles.unique(return_inverse=True)
-    return Surface(
-        positions=vertices[used].numpy(),
+    moves = morphs.positions[:, used].abs().amax((-1, -2)) > 0
+    if part.name == "head":
+        moves = torch.ones_like(moves)
+    kept = moves.nonzero().flatten()
+    surface = Surface(
+        positions=whole.vertices[used].numpy(),
         triangles=local.int().numpy(),
-        normals=normals[used].numpy(),
+        normals=whole.normals[used].numpy(),
         uv=model.uv[uv_used].numpy(),
         uv_triangles=uv_local.int().numpy(),
         material=material,
-        morphs=morphs[:, used].numpy(),
-        morph_normals=morph_normals[:, used].numpy(),
+        morphs=morphs.positions[kept][:, used].numpy() if len(kept) else None,
+        morph_normals=morphs.normals[kept][:, used].numpy() if len(kept) else None,
+        joint_weights=None if whole.joint_weights is None else whole.joint_weights[used].numpy(),
+        quads=in_quads(model, part.triangles),
     )
+    return surface, tuple(morphs.names[k] for k in kept.tolist())
 
 
 def _with_cutout(face: ReconstructedHead, surface: Surface, material: SurfaceMaterial) -> Surface:

@@ -3,22 +3,28 @@
 from collections.abc import Sequence
 
 from lifemask.io.obj import obj_files
+from lifemask.io.texture_files import texture_names
 
-SKIN, EYES, LASHES = "Skin", "Eyes", "Lashes"
+SKIN, EYES, TEETH, TONGUE, LASHES = "Skin", "Eyes", "Teeth", "Tongue", "Lashes"
 """Names of the materials of a head; OBJ's textures are named after them."""
-FORMATS = ("glb", "obj", "ply", "usdz")
+MATERIALS = (SKIN, EYES, TEETH, TONGUE, LASHES)
+FORMATS = ("glb", "obj", "ply", "stl", "usdz")
 """Suffixes of the formats of heads."""
 
 
-def face_files(stem: str, formats: Sequence[str], *, arrays: bool) -> list[str]:
+def face_files(
+    stem: str, formats: Sequence[str], *, arrays: bool, textures: bool = False
+) -> list[str]:
     """Return the names of all files that may be written for one face; some may not be needed.
 
     Args:
         stem: name without suffix.
         formats: some of `FORMATS`.
         arrays: whether the arrays are written too.
+        textures: whether the textures are written too.
     """
     names = [f"{stem}.json", f"{stem}_preview.png"]
     for suffix in formats:
-        names += obj_files(stem, (SKIN, EYES, LASHES)) if suffix == "obj" else [f"{stem}.{suffix}"]
+        names += obj_files(stem, MATERIALS) if suffix == "obj" else [f"{stem}.{suffix}"]
+    names += texture_names(stem, MATERIALS) if textures and "obj" not in formats else []
     return [*names, f"{stem}.npz"] if arrays else names

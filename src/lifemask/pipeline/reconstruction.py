@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from lifemask.geometry.precision import single_precision
 from lifemask.io.files import atomic_write
 from lifemask.pipeline.arrays import face_arrays, write_arrays
 from lifemask.pipeline.document import face_document
-from lifemask.pipeline.export import write_head
+from lifemask.pipeline.export import write_head, write_head_textures
 from lifemask.pipeline.photo_rendering import draw_in_photo
 from lifemask.pipeline.preview import preview_sheet
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
@@ -75,15 +76,28 @@ class FaceReconstruction(ReconstructedHead):
         return preview_sheet(self)
 
     @single_precision()
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the head as GLB, OBJ (with its texture beside it), PLY or USDZ, by the suffix.
+    def save(self, path: str | os.PathLike[str], *, neutral: bool = False) -> None:
+        """Write the head as GLB, OBJ (with its textures beside it), PLY, STL or USDZ, by the suffix.
+
+        Args:
+            path: the file.
+            neutral: write it without the photo's expression.
 
         Raises:
             ValueError: if the suffix is none of these.
             ImportError: if a USDZ file needs the extra `usd`, which is not installed.
             OutputError: if the file cannot be written; nothing half-written is left.
         """
-        write_head(path, self)
+        write_head(path, self, neutral=neutral)
+
+    @single_precision()
+    def save_textures(self, folder: str | os.PathLike[str], stem: str) -> list[Path]:
+        """Write the textures as `STEM_MATERIAL_USE.png|jpg`, and return the files.
+
+        Raises:
+            OutputError: if a file cannot be written.
+        """
+        return write_head_textures(folder, stem, self)
 
     @single_precision()
     def to_json_dict(self) -> dict[str, Any]:

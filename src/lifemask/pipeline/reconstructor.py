@@ -149,6 +149,7 @@ class FaceReconstructor:
         faces: Faces = "all",
         crop: bool = False,
         layout: Layout | None = None,
+        on_stage: Callable[[str], object] | None = None,
     ) -> list[FaceReconstruction]:
         """Reconstruct the faces of a photo, largest first; an empty list where none convinces.
 
@@ -160,13 +161,21 @@ class FaceReconstructor:
                 face convinces.
             layout: order of the axes of pixels, "HWC" or "CHW". Arrays are "HWC" by default; for
                 tensors it must be said.
+            on_stage: told what is done at the moment, in a few words, for a display of progress.
 
         Raises:
             PhotoError: if the photo cannot be read; the message says why.
             ValueError: if `faces` is unknown.
         """
         photo = as_photo(photo, layout=layout)
-        return [self.reconstruct(photo, seen) for seen in self.observe(photo, faces, crop=crop)]
+        say = on_stage or (lambda stage: None)
+        say("finding faces")
+        found = self.observe(photo, faces, crop=crop)
+        heads: list[FaceReconstruction] = []
+        for number, seen in enumerate(found, start=1):
+            say("fitting" if len(found) == 1 else f"fitting face {number} of {len(found)}")
+            heads.append(self.reconstruct(photo, seen))
+        return heads
 
     @single_precision()
     def observe(self, photo: Photo, faces: Faces, *, crop: bool) -> list[FaceObservation]:

@@ -3,6 +3,7 @@
 import io
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -69,32 +70,40 @@ class SavedHead:
             PhotoError: a texture is damaged.
             ValueError: the light is not 9 x 3 finite numbers.
         """
+        points = torch.from_numpy(np.concatenate([s.positions for _, s in self.scene.at_rest()]))
+        camera, _ = face_camera(self.camera, points.float(), size, margin=0.04)
+        return self.picture(camera, light, opaque=opaque)
+
+    @single_precision()
+    def picture(
+        self, camera: PerspectiveCamera, light: SphericalHarmonicsLight, *, opaque: bool = False
+    ) -> UInt8[np.ndarray, "H W channels"]:
+        """Return an sRGB picture of the head from any camera.
+
+        Args:
+            camera: its `image_size` is the size of the picture.
+            light: in the camera's axes.
+            opaque: RGB on grey instead of RGBA.
+
+        Raises:
+            SavedHeadError: nothing of the head is visible, or its textures are too large.
+            PhotoError: a texture is damaged.
+            ValueError: the light is not 9 x 3 finite numbers.
+        """
         light = checked_light(light)
-        surfaces = [surface for _, surface in self.scene.at_rest()]
-        # Transparent surfaces are drawn last, over those behind them.
-        surfaces.sort(key=_is_transparent)
-        points = torch.from_numpy(np.concatenate([s.positions for s in surfaces])).float()
-        camera, _ = face_camera(self.camera, points, size, margin=0.04)
-        large_size = size * _SUPERSAMPLING
-        large = camera.cropped(0, 0, (large_size, large_size), _SUPERSAMPLING)
+        height, width = camera.image_size
+        large_size = height * _SUPERSAMPLING, width * _SUPERSAMPLING
+        large = camera.cropped(0, 0, large_size, _SUPERSAMPLING)
         colour, mask = torch.zeros(3, *large.image_size), torch.zeros(large.image_size)
         nearest = torch.full(large.image_size, torch.inf)
-        texels = 0
-        for surface in surfaces:
-            mesh, (texture, read) = _welded(surface), _texture(surface.material)
-            texels += read
-            if texels > _MOST_TEXELS:
-                raise SavedHeadError(
-                    f"The textures of the head have more than {_MOST_TEXELS} texels together. "
-                    "Reduce them."
-                )
-            cull = "none" if surface.material and surface.material.double_sided else "back"
-            drawn = render(mesh, large, texture=texture[:3], light=light, cull=cull)
+        for part in self._parts:
+            cull = "none" if part.double_sided else "back"
+            drawn = render(part.mesh, large, texture=part.texture[:3], light=light, cull=cull)
             wins = (drawn.mask > 0) & (drawn.depth < nearest)
             cover = torch.where(wins, drawn.mask, 0)
-            if _is_transparent(surface):
-                opacity = texture[3:].expand(3, -1, -1)
-                cover = cover * render(mesh, large, texture=opacity, cull=cull).albedo[0]
+            if part.transparent:
+                opacity = part.texture[3:].expand(3, -1, -1)
+                cover = cover * render(part.mesh, large, texture=opacity, cull=cull).albedo[0]
             else:
                 nearest = torch.where(wins, drawn.depth, nearest)
             # Colour is premultiplied by opacity.
@@ -109,6 +118,39 @@ class SavedHead:
         straight = pixels_from_image(colour / opacity.clamp(min=1e-6))
         alpha = (opacity[0] * 255).round().to(torch.uint8).numpy()
         return np.dstack([straight, alpha])
+
+    @cached_property
+    def _parts(self) -> tuple["_Part", ...]:
+        """The surfaces as they are drawn, with an image of several materials decoded once."""
+        # Transparent surfaces are drawn last, over those behind them.
+        surfaces = sorted((s for _, s in self.scene.at_rest()), key=_is_transparent)
+        textures: dict[object, Float[Tensor, "4 R S"]] = {}
+        texels = 0
+        parts: list[_Part] = []
+        for surface in surfaces:
+            material, transparent = surface.material, _is_transparent(surface)
+            key = material and (material.base_colour, material.base_colour_image, transparent)
+            if key not in textures:
+                textures[key], read = _texture(material)
+                texels += read
+            if texels > _MOST_TEXELS:
+                raise SavedHeadError(
+                    f"The textures of the head have more than {_MOST_TEXELS} texels together. "
+                    "Reduce them."
+                )
+            double_sided = material is not None and material.double_sided
+            parts.append(_Part(_welded(surface), textures[key], transparent, double_sided))
+        return tuple(parts)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A surface as it is drawn."""
+
+    mesh: Mesh
+    texture: Float[Tensor, "4 R S"]
+    transparent: bool
+    double_sided: bool
 
 
 @single_precision()
