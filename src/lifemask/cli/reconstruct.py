@@ -18,6 +18,7 @@ class Reconstruct(ReconstructOptions):
 
     def run(self) -> int:
         """Reconstruct all photos and return the exit code."""
+        from lifemask.hair.styles import check_style
         from lifemask.pipeline.outputs import FORMATS
 
         if not self.formats or not set(self.formats) <= set(FORMATS):
@@ -30,6 +31,11 @@ class Reconstruct(ReconstructOptions):
                 "a multiple of 512, at most 8192.",
                 file=sys.stderr,
             )
+            return USAGE
+        try:
+            check_style(self.hair)
+        except ValueError as error:
+            print(error, file=sys.stderr)
             return USAGE
         if not self.photos:
             print("No photo. Try: lifemask reconstruct a.jpg --output heads", file=sys.stderr)

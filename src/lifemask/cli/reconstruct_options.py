@@ -27,6 +27,8 @@ class ReconstructOptions:
     """The whole photo is one face: always a result, with a warning if no face convinces."""
     texture_size: int | None = None
     """Texels per side, a multiple of 512 up to 8192; default: 2048 to 8192, depending on the photo."""
+    hair: str = "auto"
+    """auto follows the photo where it shows the hair; none only paints it on the scalp; shell; or a mesh."""
     arrays: bool = False
     """Also write NAME.npz: meshes and per-pixel maps."""
     overwrite: bool = False

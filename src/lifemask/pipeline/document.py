@@ -59,6 +59,12 @@ def face_document(face: ReconstructedHead) -> dict[str, Any]:
             "mirrored_share": round(float((origin == 1).float().mean()), 4),
             "hair_coverage": round(face.texture.hair.coverage, 3),
         },
+        "hair": {
+            "asked": face.hair_style,
+            "style": face.hair.style,
+            "reason": face.hair.reason,
+            "message": face.hair.message,
+        },
         "assets": used_assets(),
     }
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from lifemask.geometry.meshes import vertex_normals
+from lifemask.hair.head_of_hair import HeadOfHair
 from lifemask.io.colour import pixels_from_image
 from lifemask.io.gltf import write_glb
 from lifemask.io.images import encode_image
@@ -23,7 +24,7 @@ from lifemask.io.usd import require_usd, write_usdz
 from lifemask.morphable.assets import attribution
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.model import MorphableModel
-from lifemask.pipeline.outputs import EYES, LASHES, SKIN
+from lifemask.pipeline.outputs import EYES, HAIR, LASHES, SKIN
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.rendering.heads import displaced_vertices
 from lifemask.texture.skin_detail import normal_map
@@ -58,14 +59,19 @@ def write_head(path: str | os.PathLike[str], face: ReconstructedHead) -> None:
         raise ValueError(f"Cannot write {path.name!r}. Known formats: {sorted(_WRITERS)}.")
     if suffix == ".usdz":
         require_usd()
-    writer(path, head_scene(face))
+    # PLY has no opacity: the gaps between strands would be closed.
+    writer(path, head_scene(face, hair=suffix != ".ply"))
 
 
-def head_scene(face: ReconstructedHead) -> Scene:
+def head_scene(face: ReconstructedHead, *, hair: bool = True) -> Scene:
     """Return the person's neutral head with morph targets set to the photo's expression.
 
     One node `Head` with a surface each for skin, eyes and lashes; they share 52 morph targets under
-    ARKit's names. The eyeballs turn in the `eyeLook…` targets.
+    ARKit's names. The eyeballs turn in the `eyeLook…` targets. Hair is a node `Hair` below it, which
+    has no morph targets.
+
+    Args:
+        hair: whether a head of hair belongs to the scene.
     """
     model = face.model
     person = face.neutral_coefficients
@@ -86,11 +92,13 @@ def head_scene(face: ReconstructedHead) -> Scene:
         material = SurfaceMaterial(LASHES, roughness=0.8, alpha_mode="BLEND", double_sided=True)
         cards = _surface(face, _lashes, material, vertices, normals, morphs, morph_normals)
         surfaces.append(_with_cutout(face, cards, material))
+    worn = face.hair.mesh if hair else None
     node = Node(
         "Head",
         tuple(surfaces),
         morph_names=tuple(model.expression_names),
         morph_weights=tuple(float(w) for w in face.coefficients.expression),
+        children=() if worn is None else (Node(HAIR, (_hair(worn),)),),
     )
     camera = face.camera
     extras = {
@@ -180,6 +188,21 @@ def _surface(
         material=material,
         morphs=morphs[:, used].numpy(),
         morph_normals=morph_normals[:, used].numpy(),
+    )
+
+
+def _hair(hair: HeadOfHair) -> Surface:
+    """Return hair as a surface whose layers hide each other in every program, so without blending."""
+    image = encode_image(hair.picture, "png")
+    material = SurfaceMaterial(
+        HAIR, base_colour_image=image, roughness=0.6, alpha_mode="MASK", double_sided=True
+    )
+    return Surface(
+        positions=hair.vertices.numpy(),
+        triangles=hair.triangles.int().numpy(),
+        normals=hair.normals.numpy(),
+        uv=hair.uv.numpy(),
+        material=material,
     )
 
 

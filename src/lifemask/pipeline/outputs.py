@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lifemask.io.obj import obj_files
 
-SKIN, EYES, LASHES = "Skin", "Eyes", "Lashes"
+SKIN, EYES, LASHES, HAIR = "Skin", "Eyes", "Lashes", "Hair"
 """Names of the materials of a head; OBJ's textures are named after them."""
 FORMATS = ("glb", "obj", "ply", "usdz")
 """Suffixes of the formats of heads."""
@@ -20,5 +20,6 @@ def face_files(stem: str, formats: Sequence[str], *, arrays: bool) -> list[str]:
     """
     names = [f"{stem}.json", f"{stem}_preview.png"]
     for suffix in formats:
-        names += obj_files(stem, (SKIN, EYES, LASHES)) if suffix == "obj" else [f"{stem}.{suffix}"]
+        surfaces = (SKIN, EYES, LASHES, HAIR)
+        names += obj_files(stem, surfaces) if suffix == "obj" else [f"{stem}.{suffix}"]
     return [*names, f"{stem}.npz"] if arrays else names

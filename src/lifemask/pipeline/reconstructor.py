@@ -14,6 +14,7 @@ from torch import Tensor
 from lifemask.fitting.config import FitConfig, Quality
 from lifemask.fitting.fit import FaceFit, FaceFitter
 from lifemask.geometry.precision import single_precision
+from lifemask.hair.styles import AUTO, check_style
 from lifemask.io.images import BinaryFile, Layout, Photo, as_photo
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
@@ -56,6 +57,7 @@ class FaceReconstructor:
         *,
         refine: bool = True,
         texture_size: int | None = None,
+        hair: str = AUTO,
     ) -> None:
         """Hold the stages of a reconstruction.
 
@@ -65,12 +67,14 @@ class FaceReconstructor:
                 the mean face.
             fitter: fits the head to a face.
             refine: whether predictions are fitted; if not, they are the result as they are.
-            texture_size: as in `from_pretrained`.
+            texture_size, hair: as in `from_pretrained`.
 
         Raises:
-            ValueError: nothing to refine and no predictor, or the texture size is not allowed.
+            ValueError: nothing to refine and no predictor, the texture size is not allowed, or the
+                hair is unknown.
         """
         check_resolution(texture_size)
+        check_style(hair)
         if predictor is None and not refine:
             raise ValueError("Got refine=False without a predictor. Give one, or let it refine.")
         self.perception = perception
@@ -78,6 +82,7 @@ class FaceReconstructor:
         self.fitter = fitter
         self.refine = refine
         self.texture_size = texture_size
+        self.hair = hair
 
     @property
     def model(self) -> MorphableModel:
@@ -94,6 +99,7 @@ class FaceReconstructor:
         texture_size: int | None = None,
         system: str = DEFAULT_SYSTEM,
         refine: bool = True,
+        hair: str = AUTO,
     ) -> "FaceReconstructor":
         """Load the default head and the networks that ship with the package.
 
@@ -107,17 +113,24 @@ class FaceReconstructor:
                 8192; None for 2048, or 4096 or 8192 where the photo shows the face more finely.
             system: name of the system that predicts.
             refine: whether its predictions are fitted; if not, they are the result as they are.
+            hair: `auto` follows the photo where it shows the outline of the hair, `none` only
+                paints hair on the scalp, `shell` follows the photo in any case; or the name of a
+                hair mesh, see `lifemask.hair.styles.STYLES`.
 
         Raises:
-            ValueError: the quality or the system is unknown, or the texture size is not allowed.
+            ValueError: the quality, the system or the hair is unknown, or the texture size is not
+                allowed.
         """
         check_resolution(texture_size)
+        check_style(hair)
         config = FitConfig.preset(quality)
         model = MorphableModel.from_pretrained()
         predictor = SystemPredictor(load_system(system, device), model)
         fitter = FaceFitter(model, config)
         perception = FacePerception.from_pretrained(device)
-        return cls(perception, predictor, fitter, refine=refine, texture_size=texture_size)
+        return cls(
+            perception, predictor, fitter, refine=refine, texture_size=texture_size, hair=hair
+        )
 
     @single_precision()
     def __call__(
@@ -174,7 +187,7 @@ class FaceReconstructor:
             observation,
             resolution=self.texture_size,
         )
-        return FaceReconstruction(photo, observation, fit, texture, self.model)
+        return FaceReconstruction(photo, observation, fit, texture, self.model, self.hair)
 
     @single_precision()
     def explain(
