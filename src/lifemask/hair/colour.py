@@ -72,7 +72,7 @@ def seen_hair(
             _photo_at(pixels, at) / hair_shading(light, light_axes_from_camera(turned[chosen])).T
         )
     weight = ((facing - 0.2) / 0.3).clamp(0, 1) * ((hair - 0.75) / 0.2).clamp(0, 1) * chosen
-    shown = ((facing - 0.05) / 0.2).clamp(0, 1) * chosen
+    shown = ((facing - 0.25) / 0.25).clamp(0, 1) * chosen
     return SeenHair(colour.clamp(_DARKEST, 0.9), weight, hair, shown)
 
 
@@ -127,7 +127,7 @@ def continued(seen: SeenHair, usual: Float[Tensor, "3"], contrast: float) -> Flo
         own = torch.fft.irfft2(torch.fft.rfft2(fine) * torch.fft.rfft2(white), s=(rows, columns))
         own *= 1 / own.std().clamp(min=1e-6)
         generic = (strands(rows, columns) - 0.5) / _SPREAD_OF_STRANDS
-        tone = (0.8 * own + 0.6 * generic) * min(max(spread, 0.08), 0.6)
+        tone = (0.8 * own + 0.6 * generic) * min(max(spread, 0.08), 0.35)
         middle = 0.25 * middle + 0.75 * log[:, known].median(-1).values
     # Highlights at the rim of the hair belong to the photo's light.
     excess = (log.mean(0) - middle.mean() - _BRIGHTER).clamp(min=0)

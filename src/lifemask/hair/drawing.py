@@ -11,8 +11,11 @@ from lifemask.hair.colour import hair_shading
 from lifemask.hair.head_of_hair import HeadOfHair
 from lifemask.io.colour import image_from_pixels
 from lifemask.rendering import interpolate, rasterize
+from lifemask.rendering.backends import Cull
 from lifemask.rendering.texture import sample_texture
 
+_CUT = 0.5
+"""Least opacity that is drawn, as in programs that open the exported files."""
 _INSIDE = 0.45
 """Share of the light that reaches hair seen from inside."""
 
@@ -35,27 +38,21 @@ def draw_hair(
     """
     points = camera.project(hair.vertices)
     normals = light_axes_from_camera(hair.normals @ camera.world_to_camera[:3, :3].T)
-    shading = hair_shading(light, normals)
+    attributes = torch.cat([hair.uv, hair_shading(light, normals)], dim=-1)
     opacity = torch.from_numpy(hair.picture[..., 3]).float() / 255
     colours = image_from_pixels(np.ascontiguousarray(hair.picture[..., :3]))
-    picture = torch.cat([colours * opacity, opacity[None]])
     if clay is not None:
-        picture = (
-            picture[3:].expand(4, -1, -1) * picture.new_tensor([clay, clay, clay, 1])[:, None, None]
-        )
-    behind = torch.where(mask > 0, depth, torch.inf)
-    attributes = torch.cat([hair.uv, shading], dim=-1)
-    starts = [sum(hair.layers[:k]) for k in range(len(hair.layers))]
-    layers = [hair.triangles[s : s + n] for s, n in zip(starts, hair.layers, strict=True)]
-    passes = [(layer, "front", _INSIDE) for layer in reversed(layers)]
-    passes += [(layer, "back", 1.0) for layer in layers]
-    for triangles, cull, lit in passes:
-        if not len(triangles):
-            continue
-        fragments = rasterize(points, triangles, camera.image_size, cull=cull)
-        values = interpolate(attributes, triangles, fragments)
-        shown = sample_texture(picture, values[:2]) * (fragments.mask & (fragments.depth < behind))
-        opacity = shown[3]
-        colour = shown[:3] * values[2:] * lit + (1 - opacity) * colour
-        mask = opacity + (1 - opacity) * mask
-    return colour, mask
+        colours = torch.full_like(colours, clay)
+    picture = torch.cat([colours, opacity[None]])
+    nearest = torch.where(mask > 0, depth, torch.inf)
+    sides: tuple[tuple[Cull, float], ...] = (("front", _INSIDE), ("back", 1.0))
+    for triangles in hair.triangles.split(hair.layers):
+        for cull, lit in sides:
+            fragments = rasterize(points, triangles, camera.image_size, cull=cull)
+            values = interpolate(attributes, triangles, fragments)
+            shown = sample_texture(picture, values[:2])
+            wins = fragments.mask & (fragments.depth < nearest) & (shown[3] >= _CUT)
+            colour = torch.where(wins, shown[:3] * values[2:] * lit, colour)
+            mask = torch.where(wins, 1.0, mask)
+            nearest = torch.where(wins, fragments.depth, nearest)
+    return colour.clamp(0, 1), mask

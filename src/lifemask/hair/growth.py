@@ -5,6 +5,7 @@ sight say how thick the hair is; the others take their thickness from them, and 
 they would leave the outline.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,8 @@ _RAMP = 0.022
 """Distance in metres from bare skin over which hair reaches its thickness."""
 _LOWEST = -0.165
 """Height in head space at which all hair ends, as the neck does, metres."""
+_CHIN, _MOST_BELOW = -0.08, 0.04
+"""Height in head space below which hair is no thicker than this, metres."""
 _CONTINUED = 0.06
 """Metres over which hair goes on below the edge of the photo."""
 _LEAST = 0.0025
@@ -87,6 +90,11 @@ def grow(skull: Skull, camera: PerspectiveCamera, observation: FaceObservation) 
     thickness = torch.minimum(measured, torch.where(facing.abs() < 0.9, bound, torch.inf))
     thickness = _around(lambda image, _: gaussian_blur(image, 2.0), thickness, outline)
 
+    height = origin[..., 1] + direction[..., 1] * base
+    # Hair that spreads over shoulders would stand off a head that ends at the neck.
+    low = ((_CHIN - height) / 0.03).clamp(0, 1)
+    thickness = torch.lerp(thickness, thickness.clamp(max=_MOST_BELOW), low)
+
     surface = torch.stack([0.45 * thickness, 0.85 * thickness], dim=-1)
     there, shown = seen_along(base, surface)
     hair = torch.where(shown, there[..., 1], 0).amax(-1)
@@ -95,7 +103,6 @@ def grow(skull: Skull, camera: PerspectiveCamera, observation: FaceObservation) 
     ahead = direction[..., 2] > 0.35
     behind = torch.where(ahead, torch.maximum(skull.scalp, _carried(hair, seen)), behind)
     cover = torch.lerp(behind, hair, seen) * (1 - skull.beard)
-    height = origin[..., 1] + direction[..., 1] * base
     cover = _rooted(cover * ((height - _LOWEST) / 0.02).clamp(0, 1), skull)
     thickness = _LEAST + (thickness - _LEAST).clamp(min=0) * _rise(cover, skull)
     return Growth(base + thickness, thickness, cover, seen, outline, reach)
@@ -149,29 +156,42 @@ def _behind(
     skull: Skull, hairy: Bool[Tensor, "r c"], outline: Float[Tensor, "r c"]
 ) -> Float[Tensor, "r c"]:
     """Return the hair that the photo does not show: on the scalp, and as far down as at the sides."""
-    rows, columns = hairy.shape
+    columns = hairy.shape[1]
     half = columns // 2
-    weighted, share = outline * hairy, outline
-    sides: list[Tensor] = []
-    for side in (slice(0, half), slice(half, columns)):
-        total = share[:, side].sum(1)
-        value = weighted[:, side].sum(1) / total.clamp(min=1e-3)
-        sides.append(torch.stack([value, (total / 2).clamp(max=1)]))
-    # Hair on the neck belongs to the back only if it comes down past the ears.
-    level = round(rays.ABOVE / rays.LENGTH * rows)
-    for side in sides:
-        side[0, level:] = torch.minimum(side[0, level:], side[0, level:].cummin(0).values)
-    right, left = sides
-    found = [
-        torch.lerp(b[0], a[0], a[1] / (a[1] + 0.3 * b[1]).clamp(min=1e-3))
-        for a, b in ((right, left), (left, right))
-    ]
-    known = [(a[1] + b[1]).clamp(max=1) for a, b in ((right, left), (left, right))]
+    right, left = _side(outline, hairy, slice(0, half)), _side(outline, hairy, slice(half, columns))
+    # Of a side that the photo does not show, the other one tells.
+    at_right, at_left = right.share_beside(left), left.share_beside(right)
     u = (torch.arange(columns) + 0.5) / columns
-    across = (0.5 - 0.5 * torch.cos(2 * torch.pi * (u + 0.25))).clamp(0, 1)
-    carried = torch.lerp((found[1] * known[1])[:, None], (found[0] * known[0])[:, None], across)
-    carried = gaussian_blur(carried[None], 1.5)[0]
-    return torch.maximum(skull.scalp, carried)
+    across = 0.5 - 0.5 * torch.cos(2 * torch.pi * (u + 0.25))
+    carried = torch.lerp(at_left[:, None], at_right[:, None], across)
+    return torch.maximum(
+        skull.scalp, ((gaussian_blur(carried[None], 1.5)[0] - 0.3) / 0.4).clamp(0, 1)
+    )
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The outline on one side of the head, row by row."""
+
+    share: Float[Tensor, "r"]
+    """Share of hair on the outline, 0 to 1."""
+    known: Float[Tensor, "r"]
+    """How far the photo shows the outline, 0 to 1."""
+
+    def share_beside(self, other: "_Side") -> Float[Tensor, "r"]:
+        """Return the share of hair on this side, or that on the other one where it is not known."""
+        mixed = self.known / (self.known + 0.3 * other.known).clamp(min=1e-3)
+        known = (self.known + other.known).clamp(max=1)
+        return torch.lerp(other.share, self.share, mixed) * known
+
+
+def _side(outline: Float[Tensor, "r c"], hairy: Bool[Tensor, "r c"], columns: slice) -> _Side:
+    total = outline[:, columns].sum(1)
+    share = (outline * hairy)[:, columns].sum(1) / total.clamp(min=1e-3)
+    # Hair on the neck belongs to the back only if it comes down past the ears.
+    level = round(rays.ABOVE / rays.LENGTH * len(outline))
+    share = torch.cat([share[:level], share[level:].cummin(0).values])
+    return _Side(share, (total / 2).clamp(max=1))
 
 
 def _measured(
@@ -229,9 +249,11 @@ def _rise(cover: Float[Tensor, "r c"], skull: Skull) -> Float[Tensor, "r c"]:
 
 
 def _around(
-    work, values: Float[Tensor, "r c"], weight: Float[Tensor, "r c"]
+    work: Callable[[Tensor, Tensor], Tensor],
+    values: Float[Tensor, "r c"],
+    weight: Float[Tensor, "r c"],
 ) -> Float[Tensor, "r c"]:
-    """Return what a filter makes of values on the grid, whose first and last columns touch."""
+    """Return what a filter of values and weights makes of a grid whose first and last columns touch."""
     columns = values.shape[1]
     half = columns // 2
 

@@ -23,6 +23,8 @@ _TALL, _WIDE = 512, 1024
 """Texels of a layer."""
 _APART, _LOOSE, _MOST_APART = 0.0008, 0.03, 0.0025
 """Metres between the layers: a part that is always there, a share of the thickness, and a limit."""
+_BLOCK = 8
+"""Texels a side of the blocks that are empty or not."""
 _FULL = 0.93
 """Hair that is as certain as this has no gaps."""
 _EMPTY = 0.3
@@ -96,7 +98,9 @@ def _layer(
     filled = F.adaptive_max_pool2d(opacity[None, None], (_ROWS, _COLUMNS))[0, 0] > _EMPTY
     used, triangles = split_quads(quads[filled.flatten()]).unique(return_inverse=True)
     # Texels that nothing shows take no space in a file if they are all alike.
-    near = F.max_pool2d(opacity[None, None], 17, stride=1, padding=8)[0, 0] > 0
+    blocks = F.max_pool2d(opacity[None, None], _BLOCK)
+    blocks = F.max_pool2d(blocks, 3, stride=1, padding=1)[0, 0] > 0
+    near = blocks.repeat_interleave(_BLOCK, 0).repeat_interleave(_BLOCK, 1)
     shown = torch.where(near, colour, usual[:, None, None])
     alpha = (opacity * 255).round().to(torch.uint8).numpy()
     return HeadOfHair(

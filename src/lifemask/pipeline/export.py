@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def head_scene(face: ReconstructedHead, *, hair: bool = True) -> Scene:
         tuple(surfaces),
         morph_names=tuple(model.expression_names),
         morph_weights=tuple(float(w) for w in face.coefficients.expression),
-        children=() if worn is None else (Node(HAIR, (_hair(worn),)),),
+        children=() if worn is None else (Node(HAIR, tuple(_hair(worn))),),
     )
     camera = face.camera
     extras = {
@@ -191,19 +191,21 @@ def _surface(
     )
 
 
-def _hair(hair: HeadOfHair) -> Surface:
-    """Return hair as a surface whose layers hide each other in every program, so without blending."""
+def _hair(hair: HeadOfHair) -> Iterator[Surface]:
+    """Yield the layers of hair; its gaps are cut out, so layers hide each other in every program."""
     image = encode_image(hair.picture, "png")
     material = SurfaceMaterial(
         HAIR, base_colour_image=image, roughness=0.6, alpha_mode="MASK", double_sided=True
     )
-    return Surface(
-        positions=hair.vertices.numpy(),
-        triangles=hair.triangles.int().numpy(),
-        normals=hair.normals.numpy(),
-        uv=hair.uv.numpy(),
-        material=material,
-    )
+    for triangles in hair.triangles.split(hair.layers):
+        used, local = triangles.unique(return_inverse=True)
+        yield Surface(
+            positions=hair.vertices[used].numpy(),
+            triangles=local.int().numpy(),
+            normals=hair.normals[used].numpy(),
+            uv=hair.uv[used].numpy(),
+            material=material,
+        )
 
 
 def _with_cutout(face: ReconstructedHead, surface: Surface, material: SurfaceMaterial) -> Surface:
