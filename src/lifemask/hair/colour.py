@@ -22,7 +22,7 @@ _SPREAD_OF_STRANDS = 0.17
 """Standard deviation of `strands`."""
 _BRIGHTER = 0.8
 """Log of the brightness over the usual one above which hair is a highlight."""
-_HUES, _MOST_HUE = 0.7, 0.2
+_HUES, _MOST_HUE = 0.7, 0.12
 """Share of the differences in hue that is kept, and their limit (logarithm)."""
 _ENOUGH = 500
 """Fewest texels of hair whose spectrum is used."""
@@ -127,7 +127,7 @@ def continued(seen: SeenHair, usual: Float[Tensor, "3"], contrast: float) -> Flo
         own = torch.fft.irfft2(torch.fft.rfft2(fine) * torch.fft.rfft2(white), s=(rows, columns))
         own *= 1 / own.std().clamp(min=1e-6)
         generic = (strands(rows, columns) - 0.5) / _SPREAD_OF_STRANDS
-        tone = (0.8 * own + 0.6 * generic) * min(max(spread, 0.08), 0.35)
+        tone = (0.8 * own + 0.6 * generic) * min(max(spread, 0.08), 0.28)
         middle = 0.25 * middle + 0.75 * log[:, known].median(-1).values
     # Highlights at the rim of the hair belong to the photo's light.
     excess = (log.mean(0) - middle.mean() - _BRIGHTER).clamp(min=0)

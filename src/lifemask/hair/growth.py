@@ -104,7 +104,7 @@ def grow(skull: Skull, camera: PerspectiveCamera, observation: FaceObservation) 
     behind = torch.where(ahead, torch.maximum(skull.scalp, _carried(hair, seen)), behind)
     cover = torch.lerp(behind, hair, seen) * (1 - skull.beard)
     cover = _rooted(cover * ((height - _LOWEST) / 0.02).clamp(0, 1), skull)
-    thickness = _LEAST + (thickness - _LEAST).clamp(min=0) * _rise(cover, skull)
+    thickness = _LEAST + (thickness - _LEAST).clamp(min=0) * _rise(cover, height)
     return Growth(base + thickness, thickness, cover, seen, outline, reach)
 
 
@@ -227,16 +227,20 @@ def _rooted(cover: Float[Tensor, "r c"], skull: Skull) -> Float[Tensor, "r c"]:
     """Return the cover without islands that do not reach the scalp."""
     columns = cover.shape[1]
     wide = torch.cat([cover, cover], dim=1).numpy() > 0.3
-    found, _ = label(wide)
+    found = np.zeros(wide.shape, np.int32)
+    label(wide, output=found)
     roots = np.unique(found[torch.cat([skull.scalp, skull.scalp], dim=1).numpy() > 0.5])
     kept = np.isin(found, roots[roots > 0])
     return cover * torch.from_numpy(kept[:, :columns] | kept[:, columns:])
 
 
-def _rise(cover: Float[Tensor, "r c"], skull: Skull) -> Float[Tensor, "r c"]:
-    """Return the share of its thickness that hair has reached, by its distance to bare skin."""
+def _rise(cover: Float[Tensor, "r c"], height: Float[Tensor, "r c"]) -> Float[Tensor, "r c"]:
+    """Return the share of its thickness that hair has reached; it rises from its border.
+
+    The lower end of long hair is no such border.
+    """
     rows, columns = cover.shape
-    bare = (cover < 0.5) & skull.skin
+    bare = (cover < 0.5) & (height > _LOWEST)
     wide = torch.cat([bare[:, columns // 2 :], bare, bare[:, : columns // 2]], dim=1).numpy()
     if not wide.any():
         return torch.ones_like(cover)

@@ -132,7 +132,7 @@ def _stacked(layers: list[HeadOfHair]) -> HeadOfHair:
     )
 
 
-def _closed_around(image: Float[Tensor, "C r c"]) -> Float[Tensor, "C r c4"]:
+def _closed_around(image: Float[Tensor, "D r c"]) -> Float[Tensor, "D r wide"]:
     """Return an image of the grid with two more columns from the other end on either side."""
     return torch.cat([image[..., -2:], image, image[..., :2]], dim=-1)
 
@@ -146,7 +146,7 @@ def _sampled(
     return sample_texture(_closed_around(image[None]), places)[0]
 
 
-def _upsampled(image: Float[Tensor, "r c C"]) -> Float[Tensor, "R C C"]:
+def _upsampled(image: Float[Tensor, "r c D"]) -> Float[Tensor, "R C D"]:
     """Return values of a grid at all texels of a layer."""
     columns = image.shape[1]
     wide = _closed_around(image.permute(2, 0, 1))

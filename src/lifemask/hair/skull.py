@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from lifemask.geometry.meshes import Mesh
@@ -38,8 +38,6 @@ class Skull:
     """How far these are the ears, 0 to 1."""
     beard: Float[Tensor, "rows columns"]
     """How far a beard can grow here, 0 to 1."""
-    skin: Bool[Tensor, "rows columns"]
-    """Whether the head is here."""
 
 
 def skull_of(model: MorphableModel, vertices: Float[Tensor, "V 3"]) -> Skull:
@@ -78,4 +76,4 @@ def skull_of(model: MorphableModel, vertices: Float[Tensor, "V 3"]) -> Skull:
     front = ((torch.cos(2 * torch.pi * (u - 0.5)) - math.cos(_BEARD_ANGLE)) / 0.15).clamp(0, 1)
     low = ((_BEARD_TOP - height) / 0.015).clamp(0, 1)
     beard = front * low * torch.maximum(face, (height > _BEARD_END).float())
-    return Skull(bare, hung, scalp.clamp(0, 1), ears.clamp(0, 1), beard.clamp(0, 1), whole > 0)
+    return Skull(bare, hung, scalp.clamp(0, 1), ears.clamp(0, 1), beard.clamp(0, 1))

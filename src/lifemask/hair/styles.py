@@ -3,7 +3,7 @@
 AUTO, NONE, SHELL = "auto", "none", "shell"
 """The photo decides; hair is only painted on the scalp; a shell that follows the photo's outline."""
 MESHES = (
-    "afro01", "bob01", "bob02", "braid01", "long01", "ponytail01", "short01", "short02", "short03",
+    "afro01", "bob01", "bob02", "long01", "ponytail01", "short01", "short02", "short03",
     "short04",
 )  # fmt: skip
 """Hair meshes that ship, whatever the photo shows; only their colour is the photo's."""
