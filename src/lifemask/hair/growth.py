@@ -51,8 +51,6 @@ class Growth:
     """Metres from the head to the surface of the hair."""
     cover: Float[Tensor, "rows columns"]
     """Probability of hair, 0 to 1."""
-    seen: Float[Tensor, "rows columns"]
-    """How far the photo shows this place, 0 to 1."""
     outline: Float[Tensor, "rows columns"]
     """How far the photo shows the thickness here, 0 to 1."""
     reach: Float[Tensor, "rows columns"]
@@ -105,7 +103,7 @@ def grow(skull: Skull, camera: PerspectiveCamera, observation: FaceObservation) 
     cover = torch.lerp(behind, hair, seen) * (1 - skull.beard)
     cover = _rooted(cover * ((height - _LOWEST) / 0.02).clamp(0, 1), skull)
     thickness = _LEAST + (thickness - _LEAST).clamp(min=0) * _rise(cover, height)
-    return Growth(base + thickness, thickness, cover, seen, outline, reach)
+    return Growth(base + thickness, thickness, cover, outline, reach)
 
 
 def segments_at(
