@@ -16,6 +16,7 @@ LAYERS = (
     ("pipeline",),
     ("systems",),
     ("training",),
+    ("hair",),
     ("texture", "fitting", "registration"),
     ("losses", "networks", "data"),
     ("perception", "rendering"),

@@ -373,6 +373,13 @@ def test_unknown_format_is_wrong_usage(
     assert not (tmp_path / "out").exists()
 
 
+def test_unknown_hair_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("a.jpg", "--output", tmp_path / "out", "--hair", "mohawk") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("Cannot make hair 'mohawk'. Known: auto, none, shell, ")
+    assert not (tmp_path / "out").exists()
+
+
 def test_usdz_is_a_format(tmp_path: Path, reconstructor: FakeReconstructor) -> None:
     pytest.importorskip("pxr", reason="the extra `usd` is not installed")
     picture = photo(tmp_path / "ada.png")

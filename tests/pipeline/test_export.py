@@ -1,5 +1,6 @@
 """A saved head has the shape and colours of the fitted head, and can be animated."""
 
+import dataclasses
 import io
 import sys
 from collections.abc import Callable
@@ -149,7 +150,26 @@ def test_textures_are_written_as_files(face: FaceReconstruction, tmp_path: Path)
 def test_every_triangle_has_one_material(face: FaceReconstruction, scene: Scene) -> None:
     surfaces = {s.material.name: s for _, s in scene.at_rest() if s.material is not None}
     assert {"Skin", "Eyes"} <= set(surfaces)
-    assert sum(len(s.triangles) for s in surfaces.values()) == len(face.model.triangles)
+    own = [surfaces[name] for name in surfaces.keys() - {"Hair"}]
+    assert sum(len(surface.triangles) for surface in own) == len(face.model.triangles)
+
+
+def test_hair_is_a_node_below_the_head_without_morph_targets(
+    face: FaceReconstruction, scene: Scene
+) -> None:
+    (node,) = scene.nodes[0].children
+    assert (node.name, node.morph_names) == ("Hair", ())
+    hair = face.hair.mesh
+    assert hair is not None
+    assert tuple(len(surface.triangles) for surface in node.surfaces) == hair.layers
+    corners = np.concatenate([surface.positions[surface.triangles] for surface in node.surfaces])
+    np.testing.assert_allclose(corners, hair.vertices[hair.triangles], atol=1e-6)
+    materials = {surface.material for surface in node.surfaces}
+    assert [(m.name, m.alpha_mode) for m in materials if m is not None] == [("Hair", "MASK")]
+
+
+def test_a_head_without_hair_has_no_node_for_it(face: FaceReconstruction) -> None:
+    assert export.head_scene(dataclasses.replace(face, hair_style="none")).nodes[0].children == ()
 
 
 def test_the_skin_has_the_texture(face: FaceReconstruction, scene: Scene) -> None:
@@ -210,6 +230,7 @@ def test_usdz_holds_the_head_with_its_materials_and_52_blend_shapes(
         inputs[surface.material.name] = sorted(
             given.GetBaseName() for given in shader.GetInputs() if given.HasConnectedSource()
         )
+    assert UsdSkel.BindingAPI(meshes[-1].GetPrim()).GetBlendShapesAttr().Get() is None
     assert inputs == {
         "Skin": ["diffuseColor", "normal"],
         "Eyes": ["diffuseColor"],

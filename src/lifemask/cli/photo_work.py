@@ -69,6 +69,7 @@ def load_reconstructor(options: ReconstructOptions) -> Reconstructor:
         device=device,
         texture_size=options.texture_size,
         system=options.system or DEFAULT_SYSTEM,
+        hair=options.hair,
     )
 
 

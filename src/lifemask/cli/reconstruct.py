@@ -18,6 +18,7 @@ class Reconstruct(ReconstructOptions):
 
     def run(self) -> int:
         """Reconstruct all photos and return the exit code."""
+        from lifemask.hair.styles import check_style
         from lifemask.pipeline.outputs import FORMATS
 
         if not self.formats or not set(self.formats) <= set(FORMATS):
@@ -33,6 +34,11 @@ class Reconstruct(ReconstructOptions):
             return USAGE
         if self.jobs < 1:
             print(f"Cannot work with --jobs {self.jobs}; at least 1 is needed.", file=sys.stderr)
+            return USAGE
+        try:
+            check_style(self.hair)
+        except ValueError as error:
+            print(error, file=sys.stderr)
             return USAGE
         if not self.photos:
             print("No photo. Try: lifemask reconstruct a.jpg -o heads", file=sys.stderr)

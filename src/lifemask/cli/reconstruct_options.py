@@ -34,6 +34,8 @@ class ReconstructOptions:
     """Also write the textures as pictures: NAME_Skin_colour.jpg and others."""
     preview: bool = True
     """Whether to write NAME_preview.png."""
+    hair: str = "auto"
+    """auto follows the photo where it shows the hair; none only paints it on the scalp; shell; or a mesh."""
     arrays: bool = False
     """Also write NAME.npz: meshes and per-pixel maps."""
     overwrite: bool = False

@@ -215,6 +215,8 @@ def _define_material(
         colour.ConnectToSource(shader.CreateOutput("rgb", types.Float3))
         if material.alpha_mode != "OPAQUE":
             opacity.ConnectToSource(shader.CreateOutput("a", types.Float))
+        if material.alpha_mode == "MASK":
+            surface.CreateInput("opacityThreshold", types.Float).Set(0.5)
     if material.normal_image is not None:
         shader = texture("Normal", material.normal_image, "raw")
         shader.CreateInput("scale", types.Float4).Set(Gf.Vec4f(2, 2, 2, 1))

@@ -64,6 +64,12 @@ def face_document(face: ReconstructedHead) -> dict[str, Any]:
             "hair_coverage": round(face.texture.hair.coverage, 3),
         },
         "relief": _relief(face),
+        "hair": {
+            "asked": face.hair_style,
+            "style": face.hair.style,
+            "reason": face.hair.reason,
+            "message": face.hair.message,
+        },
         "assets": used_assets(),
     }
 

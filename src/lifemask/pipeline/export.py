@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from lifemask.geometry.meshes import vertex_normals
+from lifemask.hair.head_of_hair import HeadOfHair
 from lifemask.io.colour import pixels_from_image
 from lifemask.io.gltf import write_glb
 from lifemask.io.images import encode_image
@@ -27,7 +28,7 @@ from lifemask.morphable.model import MorphableModel
 from lifemask.morphable.rig import JOINTS, PARENTS, HeadRig, head_rig
 from lifemask.pipeline.head_morphs import HeadMorphs, head_morphs
 from lifemask.pipeline.head_parts import HeadPart, head_parts, in_quads
-from lifemask.pipeline.outputs import SKIN
+from lifemask.pipeline.outputs import HAIR, SKIN
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.rendering.heads import displaced_vertices
 from lifemask.texture.expression_folds import without_expression_folds
@@ -68,7 +69,8 @@ def write_head(
         raise ValueError(f"Cannot write {path.name!r}. Known formats: {sorted(_WRITERS)}.")
     if suffix == ".usdz":
         require_usd()
-    writer(path, head_scene(face, neutral=neutral))
+    # PLY and STL have no opacity: the gaps between strands would be closed.
+    writer(path, head_scene(face, neutral=neutral, hair=suffix not in (".ply", ".stl")))
 
 
 def write_head_textures(
@@ -85,16 +87,18 @@ def write_head_textures(
     return write_textures(Path(folder), stem, materials, names).written
 
 
-def head_scene(face: ReconstructedHead, *, neutral: bool = False) -> Scene:
+def head_scene(face: ReconstructedHead, *, neutral: bool = False, hair: bool = True) -> Scene:
     """Return the person's neutral head with morph targets set to the photo's expression.
 
     A node each for head, eyes, teeth, tongue and lashes, with the morph targets that move it: 52 under
     ARKit's names and 15 visemes; the head has all of them. The eyeballs turn in the `eyeLook…`
-    targets. A skeleton moves all nodes; at rest it changes nothing.
+    targets. A head of hair adds a node for each of its layers. A skeleton moves all nodes; at rest it
+    changes nothing.
 
     Args:
         face: the reconstruction.
         neutral: set all morph targets to zero.
+        hair: whether a head of hair belongs to the scene.
     """
     model = face.model
     person = face.neutral_coefficients
@@ -132,6 +136,9 @@ def head_scene(face: ReconstructedHead, *, neutral: bool = False) -> Scene:
                 morph_weights=tuple(weights.get(name, 0.0) for name in names),
             )
         )
+    worn = face.hair.mesh if hair else None
+    if worn is not None:
+        nodes += _hair(worn, rigged=rig is not None)
     camera = face.camera
     extras = {
         "camera": {
@@ -199,6 +206,28 @@ def _surface(
         quads=in_quads(model, part.triangles),
     )
     return surface, tuple(morphs.names[k] for k in kept.tolist())
+
+
+def _hair(hair: HeadOfHair, *, rigged: bool) -> Iterator[Node]:
+    """Yield the layers of hair; its gaps are cut out, so layers hide each other in every program."""
+    image = encode_image(hair.picture, "png")
+    material = SurfaceMaterial(
+        HAIR, base_colour_image=image, roughness=0.6, alpha_mode="MASK", double_sided=True
+    )
+    names = ("hair", "hair_strands")
+    for name, triangles in zip(names, hair.triangles.split(hair.layers), strict=False):
+        used, local = triangles.unique(return_inverse=True)
+        on_skull = np.zeros((len(used), len(JOINTS)), np.float32)
+        on_skull[:, JOINTS.index("head")] = 1
+        surface = Surface(
+            positions=hair.vertices[used].numpy(),
+            triangles=local.int().numpy(),
+            normals=hair.normals[used].numpy(),
+            uv=hair.uv[used].numpy(),
+            material=material,
+            joint_weights=on_skull if rigged else None,
+        )
+        yield Node(name, (surface,))
 
 
 def _with_cutout(face: ReconstructedHead, surface: Surface, material: SurfaceMaterial) -> Surface:

@@ -6,8 +6,9 @@ from lifemask.io.obj import obj_files
 from lifemask.io.texture_files import texture_names
 
 SKIN, EYES, TEETH, TONGUE, LASHES = "Skin", "Eyes", "Teeth", "Tongue", "Lashes"
+HAIR = "Hair"
 """Names of the materials of a head; OBJ's textures are named after them."""
-MATERIALS = (SKIN, EYES, TEETH, TONGUE, LASHES)
+MATERIALS = (SKIN, EYES, TEETH, TONGUE, LASHES, HAIR)
 FORMATS = ("glb", "obj", "ply", "stl", "usdz")
 """Suffixes of the formats of heads."""
 

@@ -22,22 +22,25 @@ def preview_sheet(face: ReconstructedHead, *, size: int = 384) -> UInt8[np.ndarr
     Args:
         size: pixels a side of each of the six pictures.
     """
-    surface = face.surface
+    surface, hair = face.surface, face.hair.mesh
     shown = face.model.regions["skin"] * (1 - face.model.regions["neck"]) > 0.5
-    camera, square = face_camera(face.camera, surface.mesh.vertices[shown], size)
+    points = surface.mesh.vertices[shown]
+    camera, square = face_camera(
+        face.camera, points if hair is None else torch.cat([points, hair.vertices]), size
+    )
     photo = photo_square(face.photo.pixels, square, size)
     flat = SphericalHarmonicsLight.ambient(0.85)
     left = SphericalHarmonicsLight.from_direction(-1.1, 0.25, strength=0.9, ambient=0.12)
     right = SphericalHarmonicsLight.from_direction(1.1, 0.25, strength=0.9, ambient=0.12)
-    overlay = draw_smooth(surface, camera, face.light)
+    overlay = draw_smooth(surface, camera, face.light, hair=hair)
     relit = surface.without_light_map()
     pictures = [
         photo,
         overlay[0] + (1 - overlay[1]) * photo,
-        _on_grey(draw_smooth(relit, camera, STUDIO_LIGHT, clay=_CLAY)),
-        _on_grey(draw_smooth(relit, camera, flat)),
-        _on_grey(draw_smooth(relit, camera, left)),
-        _on_grey(draw_smooth(relit, camera, right)),
+        _on_grey(draw_smooth(relit, camera, STUDIO_LIGHT, clay=_CLAY, hair=hair)),
+        _on_grey(draw_smooth(relit, camera, flat, hair=hair)),
+        _on_grey(draw_smooth(relit, camera, left, hair=hair)),
+        _on_grey(draw_smooth(relit, camera, right, hair=hair)),
     ]
     gap = torch.ones(3, size, _GAP)
     row = [part for picture in pictures for part in (picture, gap)][:-1]

@@ -13,6 +13,9 @@ from lifemask.fitting.fit import FaceFit
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.meshes import Mesh
+from lifemask.hair.head_of_hair import Hair
+from lifemask.hair.making import make_hair
+from lifemask.hair.styles import AUTO
 from lifemask.io.images import Photo
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.contour import fixed_landmarks68, outline_landmarks68
@@ -20,6 +23,7 @@ from lifemask.morphable.covered import covered_share
 from lifemask.morphable.explained_face import ExplainedFace, UVMap
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
+from lifemask.perception.overlaps import without_faces
 from lifemask.pipeline.compact import compacted, restored
 from lifemask.pipeline.face_warnings import FaceWarning, face_signals, warnings_of
 from lifemask.rendering.heads import HeadSurface, head_surface
@@ -40,6 +44,8 @@ class ReconstructedHead:
     """Light-free colour."""
     model: MorphableModel
     """The head model, shared by all reconstructions."""
+    hair_style: str = AUTO
+    """The hair that was asked for, one of `lifemask.hair.styles.STYLES`."""
 
     @property
     def face(self) -> ExplainedFace:
@@ -85,6 +91,18 @@ class ReconstructedHead:
     def surface(self) -> HeadSurface:
         """The head as in the photo, in head space: mesh, texture, displacement."""
         return head_surface(self.model, self.face)
+
+    @cached_property
+    def hair(self) -> Hair:
+        """The hair on the head, in head space; made when it is needed first.
+
+        Raises:
+            ValueError: the style is unknown.
+        """
+        pixels = without_faces(self.photo.pixels, self.observation.in_front)
+        return make_hair(
+            self.hair_style, self.model, self.fit.face, pixels, self.observation, self.texture.hair
+        )
 
     @property
     def mesh(self) -> Mesh:

@@ -39,7 +39,7 @@ class FaceReconstruction(ReconstructedHead):
         light: SphericalHarmonicsLight | None = None,
         clay: bool = False,
     ) -> Rendering:
-        """Draw the head.
+        """Draw the head, without its hair.
 
         Args:
             camera: the photo's own by default; its `image_size` is the picture's size.

@@ -14,6 +14,7 @@ from torch import Tensor
 from lifemask.fitting.config import FitConfig, Quality
 from lifemask.fitting.fit import FaceFit, FaceFitter
 from lifemask.geometry.precision import single_precision
+from lifemask.hair.styles import AUTO, check_style
 from lifemask.io.images import BinaryFile, Layout, Photo, as_photo
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
@@ -64,6 +65,7 @@ class FaceReconstructor:
         relief: ReliefEstimator | None = None,
         refine: bool = True,
         texture_size: int | None = None,
+        hair: str = AUTO,
     ) -> None:
         """Hold the stages of a reconstruction.
 
@@ -74,12 +76,14 @@ class FaceReconstructor:
             fitter: fits the head to a face.
             relief: adds the relief of the skin to fitted faces; None leaves them smooth.
             refine: whether predictions are fitted; if not, they are the result as they are.
-            texture_size: as in `from_pretrained`.
+            texture_size, hair: as in `from_pretrained`.
 
         Raises:
-            ValueError: nothing to refine and no predictor, or the texture size is not allowed.
+            ValueError: nothing to refine and no predictor, the texture size is not allowed, or the
+                hair is unknown.
         """
         check_resolution(texture_size)
+        check_style(hair)
         if predictor is None and not refine:
             raise ValueError("Got refine=False without a predictor. Give one, or let it refine.")
         self.perception = perception
@@ -88,6 +92,7 @@ class FaceReconstructor:
         self.relief = relief
         self.refine = refine
         self.texture_size = texture_size
+        self.hair = hair
 
     @property
     def model(self) -> MorphableModel:
@@ -104,6 +109,7 @@ class FaceReconstructor:
         texture_size: int | None = None,
         system: str = DEFAULT_SYSTEM,
         refine: bool = True,
+        hair: str = AUTO,
     ) -> "FaceReconstructor":
         """Load the default head and the networks that ship with the package.
 
@@ -118,12 +124,16 @@ class FaceReconstructor:
                 8192; None for 2048, or 4096 or 8192 where the photo shows the face more finely.
             system: name of the system that predicts.
             refine: whether its predictions are fitted; if not, they are the result as they are.
+            hair: `auto` follows the photo where it shows the outline of the hair, `none` only
+                paints hair on the scalp, `shell` follows the photo in any case; or the name of a
+                hair mesh, see `lifemask.hair.styles.STYLES`.
 
         Raises:
-            ValueError: the quality or the system is unknown, the system is a second stage, or the
-                texture size is not allowed.
+            ValueError: the quality, the system or the hair is unknown, the system is a second stage,
+                or the texture size is not allowed.
         """
         check_resolution(texture_size)
+        check_style(hair)
         if system in SECOND_STAGES:
             raise ValueError(
                 f"{system!r} refines the faces of another system. Choose a system that predicts them: "
@@ -138,7 +148,13 @@ class FaceReconstructor:
             relief = ReliefEstimator(load_system(RELIEF_SYSTEM, device), model)
         perception = FacePerception.from_pretrained(device)
         return cls(
-            perception, predictor, fitter, relief=relief, refine=refine, texture_size=texture_size
+            perception,
+            predictor,
+            fitter,
+            relief=relief,
+            refine=refine,
+            texture_size=texture_size,
+            hair=hair,
         )
 
     @single_precision()
@@ -205,7 +221,7 @@ class FaceReconstructor:
             observation,
             resolution=self.texture_size,
         )
-        return FaceReconstruction(photo, observation, fit, texture, self.model)
+        return FaceReconstruction(photo, observation, fit, texture, self.model, self.hair)
 
     @single_precision()
     def explain(

@@ -14,6 +14,8 @@ from lifemask.geometry.cameras import (
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.rotations import matrix_from_rotation_vector
 from lifemask.geometry.viewpoints import sight_rotation
+from lifemask.hair.drawing import draw_hair
+from lifemask.hair.head_of_hair import HeadOfHair
 from lifemask.rendering.heads import HeadSurface, render_head
 
 _SUPERSAMPLING = 2
@@ -81,6 +83,7 @@ def draw_smooth(
     light: SphericalHarmonicsLight,
     *,
     clay: float | None = None,
+    hair: HeadOfHair | None = None,
 ) -> tuple[Float[Tensor, "3 H W"], Float[Tensor, "H W"]]:
     """Return linear colour, premultiplied by opacity, and opacity, with smooth edges.
 
@@ -89,12 +92,15 @@ def draw_smooth(
         camera: its `image_size` is the size of the picture.
         light: in the camera's axes.
         clay: linear grey instead of the person's colours.
+        hair: on the head.
     """
     factor = _SUPERSAMPLING
     height, width = camera.image_size
     large = camera.cropped(0, 0, (height * factor, width * factor), factor)
     drawn = render_head(surface, large, light).fine
     colour = drawn.colour if clay is None else clay * drawn.shading
-    colour = colour.clamp(0, 1) * drawn.mask
-    pooled = torch.nn.functional.avg_pool2d(torch.cat([colour, drawn.mask[None]])[None], factor)[0]
+    colour, mask = colour.clamp(0, 1) * drawn.mask, drawn.mask
+    if hair is not None:
+        colour, mask = draw_hair(colour, mask, drawn.depth, hair, large, light, clay=clay)
+    pooled = torch.nn.functional.avg_pool2d(torch.cat([colour, mask[None]])[None], factor)[0]
     return pooled[:3], pooled[3]
