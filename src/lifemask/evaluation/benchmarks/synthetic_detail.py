@@ -124,7 +124,7 @@ class _Case:
 
     @staticmethod
     def of(whole: DetailTruth) -> "_Case":
-        rows, columns = (_span(whole.measured.any(axis)) for axis in (1, 0))
+        rows, columns = (_span(np.atleast_1d(whole.measured.any(axis))) for axis in (1, 0))
         truth = whole.cropped(rows, columns)
         true = relief(truth.normals, truth.normals_coarse, truth.measured, sigma=SIGMA_PIXELS)
         return _Case(
