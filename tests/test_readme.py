@@ -78,7 +78,7 @@ def test_example_animates_a_head(tmp_path: Path, output: Path) -> None:
 def documented(section: str) -> set[str]:
     """Return the names in the first column of a section's table in docs/output.md."""
     text = (REPOSITORY / "docs" / "output.md").read_text("utf-8")
-    body = text.split(f"## `{section}`", 1)[1].split("\n## ", 1)[0]
+    body = text.split(f"## `{section}`", 1)[1].split("\n##", 1)[0]
     return {name.split(".")[0] for name in re.findall(r"^\| `([\w.]+)`", body, re.MULTILINE)}
 
 
@@ -89,7 +89,8 @@ def test_json_has_the_documented_entries(output: Path) -> None:
 
 def test_arrays_are_the_documented_ones(output: Path) -> None:
     with np.load(output / "portrait_1.npz", allow_pickle=False) as arrays:
-        assert documented("NAME.npz` (`--arrays") == set(arrays.files)
+        # A fast head has no relief.
+        assert documented("NAME.npz` (`--arrays") - {"displacement"} == set(arrays.files)
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:

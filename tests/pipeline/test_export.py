@@ -4,6 +4,7 @@ import dataclasses
 import io
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from scipy.spatial import cKDTree
 from lifemask.io.gltf_reader import read_glb
 from lifemask.io.scenes import Scene
 from lifemask.morphable import ARKIT_EXPRESSIONS
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.rig import JOINTS
 from lifemask.morphable.visemes import VISEMES
 from lifemask.pipeline import export
@@ -23,6 +25,7 @@ from lifemask.pipeline.export import head_scene
 from lifemask.pipeline.outputs import face_files
 from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.rendering.heads import head_vertices
+from lifemask.texture.expression_folds import without_expression_folds
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +40,22 @@ def scene(glb: Path) -> Scene:
     return read_glb(glb)
 
 
+def settled(face: FaceReconstruction) -> ExplainedFace:
+    """Return the face with the relief that files have, that of the neutral head."""
+    relief = face.face.displacement_map
+    assert relief is not None
+    expression = face.coefficients.expression
+    height = without_expression_folds(relief.values[0], expression, face.model)
+    return replace(face.face, displacement_map=replace(relief, values=height[None]))
+
+
 def test_rest_pose_and_weights_make_the_fitted_head(face: FaceReconstruction, scene: Scene) -> None:
     """Lids slide over eyeballs and eyeballs rotate; morph targets only approximate both."""
     positions = np.concatenate([surface.positions for _, surface in scene.at_rest()])
+    expected = head_vertices(face.model, settled(face))
     away, _ = cKDTree(positions).query(face.mesh.vertices.numpy())
+    assert away.max() < 0.004
+    away, _ = cKDTree(positions).query(expected.numpy())
     eyeballs, regions = face.model.eyeballs, face.model.regions
     assert eyeballs is not None
     eyes = regions["eyeball_left"] + regions["eyeball_right"] + regions["lashes"] > 0.5
@@ -93,6 +108,8 @@ def test_parts_are_named_nodes_with_materials_of_their_own(scene: Scene) -> None
         "teeth": "Teeth",
         "tongue": "Tongue",
         "lashes": "Lashes",
+        "hair": "Hair",
+        "hair_strands": "Hair",
     }
     assert materials["teeth"] is not None
     assert materials["head"] is not None
@@ -106,7 +123,7 @@ def test_the_head_has_a_skeleton_and_quads(face: FaceReconstruction) -> None:
     for node in scene.nodes:
         (surface,) = node.surfaces
         assert surface.joint_weights is not None
-        assert surface.quads
+        assert surface.quads != node.name.startswith("hair")
         if node.name.startswith("eye"):
             place = joints[f"{node.name}_joint"].position
             middle = (surface.positions.max(0) + surface.positions.min(0)) / 2
@@ -119,7 +136,7 @@ def test_a_neutral_head_has_no_expression(face: FaceReconstruction, tmp_path: Pa
     neutral = read_glb(tmp_path / "neutral.glb")
     assert not any(any(node.morph_weights) for node in neutral.nodes)
     (head, *_) = neutral.nodes
-    expected = head_vertices(face.model, face.face, face.neutral_coefficients).numpy()
+    expected = head_vertices(face.model, settled(face), face.neutral_coefficients).numpy()
     away, _ = cKDTree(expected).query(head.surfaces[0].positions)
     assert away.max() < 1e-5
 
@@ -143,33 +160,40 @@ def test_textures_are_written_as_files(face: FaceReconstruction, tmp_path: Path)
     written = face.save_textures(tmp_path, "a b")
     names = {file.name for file in tmp_path.iterdir()}
     assert {file.name for file in written} == names
-    assert names == {"a_b_Skin_colour.jpg", "a_b_Skin_normal.png", "a_b_Lashes_colour.png"}
+    assert names == {
+        "a_b_Skin_colour.jpg",
+        "a_b_Skin_normal.png",
+        "a_b_Lashes_colour.png",
+        "a_b_Hair_colour.png",
+    }
     assert names <= set(face_files("a b", ("glb",), arrays=False, textures=True))
 
 
 def test_every_triangle_has_one_material(face: FaceReconstruction, scene: Scene) -> None:
-    surfaces = {s.material.name: s for _, s in scene.at_rest() if s.material is not None}
-    assert {"Skin", "Eyes"} <= set(surfaces)
-    own = [surfaces[name] for name in surfaces.keys() - {"Hair"}]
+    surfaces = [(s.material.name, s) for _, s in scene.at_rest() if s.material is not None]
+    assert {"Skin", "Eyes"} <= {name for name, _ in surfaces}
+    own = [surface for name, surface in surfaces if name != "Hair"]
     assert sum(len(surface.triangles) for surface in own) == len(face.model.triangles)
 
 
-def test_hair_is_a_node_below_the_head_without_morph_targets(
+def test_hair_has_nodes_without_morph_targets_that_follow_the_head(
     face: FaceReconstruction, scene: Scene
 ) -> None:
-    (node,) = scene.nodes[0].children
-    assert (node.name, node.morph_names) == ("Hair", ())
+    nodes = [node for node in scene.nodes if node.name.startswith("hair")]
+    assert [(node.name, node.morph_names) for node in nodes] == [("hair", ()), ("hair_strands", ())]
     hair = face.hair.mesh
     assert hair is not None
-    assert tuple(len(surface.triangles) for surface in node.surfaces) == hair.layers
-    corners = np.concatenate([surface.positions[surface.triangles] for surface in node.surfaces])
+    surfaces = [surface for node in nodes for surface in node.surfaces]
+    assert tuple(len(surface.triangles) for surface in surfaces) == hair.layers
+    corners = np.concatenate([surface.positions[surface.triangles] for surface in surfaces])
     np.testing.assert_allclose(corners, hair.vertices[hair.triangles], atol=1e-6)
-    materials = {surface.material for surface in node.surfaces}
+    materials = {surface.material for surface in surfaces}
     assert [(m.name, m.alpha_mode) for m in materials if m is not None] == [("Hair", "MASK")]
 
 
 def test_a_head_without_hair_has_no_node_for_it(face: FaceReconstruction) -> None:
-    assert export.head_scene(dataclasses.replace(face, hair_style="none")).nodes[0].children == ()
+    names = {node.name for node in head_scene(dataclasses.replace(face, hair_style="none")).nodes}
+    assert not any(name.startswith("hair") for name in names)
 
 
 def test_the_skin_has_the_texture(face: FaceReconstruction, scene: Scene) -> None:
@@ -223,7 +247,7 @@ def test_usdz_holds_the_head_with_its_materials_and_52_blend_shapes(
         points = np.array(mesh.GetPointsAttr().Get())
         np.testing.assert_allclose(points, surface.positions, atol=1e-6)
         names = UsdSkel.BindingAPI(mesh.GetPrim()).GetBlendShapesAttr().Get()
-        assert tuple(names) == node.morph_names
+        assert tuple(names or ()) == node.morph_names
         material, _ = UsdShade.MaterialBindingAPI(mesh.GetPrim()).ComputeBoundMaterial()
         shader, _, _ = material.ComputeSurfaceSource()
         assert surface.material is not None
@@ -237,6 +261,7 @@ def test_usdz_holds_the_head_with_its_materials_and_52_blend_shapes(
         "Teeth": ["diffuseColor"],
         "Tongue": ["diffuseColor"],
         "Lashes": ["diffuseColor", "opacity"],
+        "Hair": ["diffuseColor", "opacity"],
     }
     rest = UsdSkel.Animation(stage.GetPrimAtPath("/Head/Skeleton/Rest"))
     assert list(rest.GetBlendShapesAttr().Get()) == [*ARKIT_EXPRESSIONS, *VISEMES]

