@@ -95,7 +95,9 @@ def test_confidence_is_a_share(face: FaceReconstruction) -> None:
 
 
 def test_unknown_formats_are_refused(face: FaceReconstruction) -> None:
-    with pytest.raises(ValueError, match=r"Known formats: \['.glb', '.obj', '.ply', '.usdz'\]"):
+    with pytest.raises(
+        ValueError, match=r"Known formats: \['.glb', '.obj', '.ply', '.stl', '.usdz'\]"
+    ):
         face.save("head.fbx")
 
 

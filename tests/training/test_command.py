@@ -43,6 +43,9 @@ def data(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         plan = BankPlan(kind, count, config, 0, generator_version(), frames=frames, part_size=count)
         draw_bank(folder / "banks" / kind, plan)
     shutil.copytree(folder / "banks" / "stills", folder / "banks" / "hard")
+    near = crop_config(config, side=96, margin=0.67)
+    plan = BankPlan("stills", 8, near, 0, generator_version(), part_size=8, pixel_maps=True)
+    draw_bank(folder / "banks" / "near", plan)
     return folder
 
 

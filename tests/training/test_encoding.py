@@ -121,7 +121,7 @@ def test_what_does_not_fit_is_refused(data: Path, tmp_path: Path) -> None:
     def changed(name: str, options: Mapping[str, Value]) -> System:
         system = build_system(name, options)
         with torch.no_grad():
-            next(p for p in system.parameters() if not p.requires_grad).add_(1.0)
+            system.frozen_parameters()[0].add_(1.0)
         return system
 
     with pytest.raises(BankError, match="encoder is"):

@@ -216,7 +216,7 @@ def skin_relief() -> Recipe:
         phases=SkinRelief.phases,
         batch_size=8,
         schedule=Schedule(steps=6_000, warmup_steps=50),
-        smoke=("system.options.width=4",),
+        smoke=("system.options.crop_size=64", "system.options.width=4"),
     )
 
 
