@@ -20,6 +20,8 @@ from lifemask.perception.face_perception import FacePerception
 from lifemask.perception.observation import FaceObservation
 from lifemask.pipeline.predictor import SystemPredictor
 from lifemask.pipeline.reconstructor import FaceReconstructor
+from lifemask.pipeline.relief import ReliefEstimator
+from lifemask.systems.registry import RELIEF_SYSTEM, load_system
 
 _SMALL_PHOTO = 256
 """A texture of 512 texels is enough for photos of at most this many pixels a side."""
@@ -35,6 +37,8 @@ class FitSystem:
         model: MorphableModel,
         predictor: SystemPredictor | None,
         version: str,
+        *,
+        relief: ReliefEstimator | None = None,
     ) -> None:
         """Fit this head with these networks.
 
@@ -44,13 +48,17 @@ class FitSystem:
             model: the head.
             predictor: predicts the start of the fit; None: the fit starts from landmarks alone.
             version: changes whenever predictions may change.
+            relief: adds the relief of the skin in quality `full`; None leaves heads smooth.
         """
         self.name = name
         self.version = version
         self._perception = perception
         self._reconstructors: dict[Quality, FaceReconstructor] = {
             quality: FaceReconstructor(
-                perception, predictor, FaceFitter(model, FitConfig.preset(quality))
+                perception,
+                predictor,
+                FaceFitter(model, FitConfig.preset(quality)),
+                relief=relief if quality == "full" else None,
             )
             for quality in ("fast", "full")
         }
@@ -60,7 +68,8 @@ class FitSystem:
         """Load the networks and the head that ship with the package.
 
         Args:
-            system: a registered system that predicts the start of the fit; None: no system.
+            system: a registered system that predicts the start of the fit; None: no system, and no
+                relief of the skin.
             weights: a file that a training wrote; by default those that ship with the package.
 
         Raises:
@@ -68,11 +77,14 @@ class FitSystem:
         """
         predictor = None if system is None else load_predictor(system, weights)
         version = code_fingerprint(__name__)
+        model, relief = MorphableModel.from_pretrained(), None
         if predictor is not None:
-            version += f"-{weights_digest(predictor.system)}"
+            relief = ReliefEstimator(load_system(RELIEF_SYSTEM), model)
+            for part in (predictor.system, relief.system):
+                version += f"-{weights_digest(part)}"
         name = "plain_fit" if system is None else f"{system}_fit"
-        model = MorphableModel.from_pretrained()
-        return cls(name, FacePerception.from_pretrained(), model, predictor, version)
+        perception = FacePerception.from_pretrained()
+        return cls(name, perception, model, predictor, version, relief=relief)
 
     @torch.no_grad()
     def predict(
