@@ -1,11 +1,29 @@
-"""Bumpy surfaces in place of people."""
+"""Bumpy surfaces in place of people, and the head of ICT-FaceKit where its data is."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lifemask.evaluation.ict_faces.head import IctHead, load_head
+
 People = Callable[[int], tuple[np.ndarray, np.ndarray]]
+
+
+@pytest.fixture(scope="session")
+def ict_path(shared_data: Path) -> Path:
+    """Return the file of ICT-FaceKit Light, or skip the test."""
+    path = shared_data / "models" / "ict_facekit_light.npz"
+    if not path.exists():
+        pytest.skip(f"ICT-FaceKit Light is not at {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def ict_head(ict_path: Path) -> IctHead:
+    """Return its head."""
+    return load_head(ict_path)
 
 
 @pytest.fixture(scope="session")

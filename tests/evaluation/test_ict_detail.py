@@ -16,7 +16,7 @@ from lifemask.evaluation.ict_faces.bumps import (
 from lifemask.evaluation.ict_faces.chart import cells, chart_landmarks, chart_places, sample_chart
 from lifemask.evaluation.ict_faces.detail_photo import photograph_detail
 from lifemask.evaluation.ict_faces.folds import Fold, fold_heights
-from lifemask.evaluation.ict_faces.head import IctHead, load_head
+from lifemask.evaluation.ict_faces.head import IctHead
 from lifemask.evaluation.ict_faces.marks import MARKS, draw_marks
 from lifemask.evaluation.ict_faces.people import random_person, random_shot
 from lifemask.evaluation.ict_faces.relief import draw_relief
@@ -24,19 +24,6 @@ from lifemask.evaluation.run import evaluate, write_test_photos
 
 FOCAL, DEPTH = 2000.0, 0.8
 PIXEL = DEPTH / FOCAL
-
-
-@pytest.fixture(scope="module")
-def ict_path(shared_data: Path) -> Path:
-    path = shared_data / "models" / "ict_facekit_light.npz"
-    if not path.exists():
-        pytest.skip(f"ICT-FaceKit Light is not at {path}")
-    return path
-
-
-@pytest.fixture(scope="module")
-def head(ict_path: Path) -> IctHead:
-    return load_head(ict_path)
 
 
 def wall(heights: np.ndarray, *, shortest_pixels: float) -> np.ndarray:
@@ -97,17 +84,17 @@ def test_a_fold_has_its_depth_and_its_bulge_lies_to_the_left() -> None:
     assert left > 3 * abs(right)
 
 
-def test_relief_is_as_high_as_that_of_skin_and_spares_lips_and_eyes(head: IctHead) -> None:
-    marks = chart_landmarks(head)
-    expression = np.zeros(len(head.model.expression_names))
+def test_relief_is_as_high_as_that_of_skin_and_spares_lips_and_eyes(ict_head: IctHead) -> None:
+    marks = chart_landmarks(ict_head)
+    expression = np.zeros(len(ict_head.model.expression_names))
     spans: list[float] = []
     for seed in range(3):
-        heights = draw_relief(head, expression, np.random.default_rng(seed))
+        heights = draw_relief(ict_head, expression, np.random.default_rng(seed))
         assert -0.0012 < heights.min() < -0.0002
         assert 0.0001 < heights.max() < 0.0012
         soft = np.stack([marks[[61, 67]].mean(0), marks[36:42].mean(0), marks[42:48].mean(0)])
         assert not sample_chart(heights, soft).any()
-        cheek = chart_places(head.model.mean[head.landmarks][[2, 31, 36]].mean(0))
+        cheek = chart_places(ict_head.model.mean[ict_head.landmarks][[2, 31, 36]].mean(0))
         row, column = cells(cheek).astype(int)
         spans.append(float(heights[row - 25 : row + 25, column - 25 : column + 25].std()))
     # Cheeks have pores and hatching of some hundredths of a millimetre.
@@ -115,17 +102,19 @@ def test_relief_is_as_high_as_that_of_skin_and_spares_lips_and_eyes(head: IctHea
     assert max(spans) < 0.0002
 
 
-def test_relief_changes_normals_and_marks_change_only_colours(head: IctHead) -> None:
+def test_relief_changes_normals_and_marks_change_only_colours(ict_head: IctHead) -> None:
     generator = np.random.default_rng(4)
-    person = random_person(head, generator)
-    shot = random_shot(head, person, generator, yaw_range_degrees=(0, 20), size=192, lamp_share=0.5)
-    heights = draw_relief(head, shot.expression, generator)
+    person = random_person(ict_head, generator)
+    shot = random_shot(
+        ict_head, person, generator, yaw_range_degrees=(0, 20), size=192, lamp_share=0.5
+    )
+    heights = draw_relief(ict_head, shot.expression, generator)
     none = np.zeros((3, *heights.shape))
-    marks = draw_marks(head, MARKS, generator)
+    marks = draw_marks(ict_head, MARKS, generator)
     assert marks.min() > -0.5
-    _, plain = photograph_detail(head, person, shot, heights=None, marks=none)
-    _, marked = photograph_detail(head, person, shot, heights=None, marks=marks)
-    _, folded = photograph_detail(head, person, shot, heights=heights, marks=none)
+    _, plain = photograph_detail(ict_head, person, shot, heights=None, marks=none)
+    _, marked = photograph_detail(ict_head, person, shot, heights=None, marks=marks)
+    _, folded = photograph_detail(ict_head, person, shot, heights=heights, marks=none)
     seen = plain.measured
     assert 0.05 < seen.mean() < plain.skin.mean()
     assert not plain.has_relief

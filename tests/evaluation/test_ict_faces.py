@@ -17,7 +17,7 @@ from lifemask.evaluation.benchmarks.still_evaluator import (
 )
 from lifemask.evaluation.config import EvaluationConfig, EvaluationError
 from lifemask.evaluation.correspondence import HeadToIct
-from lifemask.evaluation.ict_faces.head import FACE, IctHead, light_reaches, load_head
+from lifemask.evaluation.ict_faces.head import FACE, IctHead, light_reaches
 from lifemask.evaluation.ict_faces.light import TestLight, random_light, sphere_normals
 from lifemask.evaluation.ict_faces.people import random_person, random_shot
 from lifemask.evaluation.ict_faces.photo import FaceTruth, photograph, photograph_lit
@@ -29,21 +29,8 @@ from lifemask.perception.observation import FaceObservation
 
 
 @pytest.fixture(scope="module")
-def ict_path(shared_data: Path) -> Path:
-    path = shared_data / "models" / "ict_facekit_light.npz"
-    if not path.exists():
-        pytest.skip(f"ICT-FaceKit Light is not at {path}")
-    return path
-
-
-@pytest.fixture(scope="module")
-def head(ict_path: Path) -> IctHead:
-    return load_head(ict_path)
-
-
-@pytest.fixture(scope="module")
-def shown(head: IctHead) -> tuple[np.ndarray, FaceTruth]:
-    return draw(head, seed=1)
+def shown(ict_head: IctHead) -> tuple[np.ndarray, FaceTruth]:
+    return draw(ict_head, seed=1)
 
 
 def draw(head: IctHead, *, seed: int) -> tuple[np.ndarray, FaceTruth]:
@@ -55,7 +42,7 @@ def draw(head: IctHead, *, seed: int) -> tuple[np.ndarray, FaceTruth]:
 
 
 @pytest.fixture(scope="module")
-def partners(head: IctHead) -> HeadToIct:
+def partners(ict_head: IctHead) -> HeadToIct:
     """Return ICT's face as its own partner, so that the truth itself can be evaluated."""
     vertices = np.arange(0, FACE, 5)
     corners = np.repeat(vertices[:, None], 3, axis=1)
@@ -80,18 +67,18 @@ def perfect(head: IctHead, truth: FaceTruth) -> Prediction:
 
 
 def test_the_same_seed_draws_the_same_photo_and_another_one_another(
-    head: IctHead, shown: tuple[np.ndarray, FaceTruth]
+    ict_head: IctHead, shown: tuple[np.ndarray, FaceTruth]
 ) -> None:
-    pixels, truth = draw(head, seed=1)
+    pixels, truth = draw(ict_head, seed=1)
     np.testing.assert_array_equal(pixels, shown[0])
     np.testing.assert_array_equal(truth.vertices_camera, shown[1].vertices_camera)
-    assert (draw(head, seed=2)[0] != pixels).mean() > 0.5
+    assert (draw(ict_head, seed=2)[0] != pixels).mean() > 0.5
 
 
-def test_truth_agrees_with_itself(head: IctHead, shown: tuple[np.ndarray, FaceTruth]) -> None:
+def test_truth_agrees_with_itself(ict_head: IctHead, shown: tuple[np.ndarray, FaceTruth]) -> None:
     _, truth = shown
-    np.testing.assert_allclose(truth.points[head.landmarks], truth.landmarks68, atol=1e-3)
-    np.testing.assert_allclose(truth.vertices_camera[head.landmarks], truth.landmarks68_camera)
+    np.testing.assert_allclose(truth.points[ict_head.landmarks], truth.landmarks68, atol=1e-3)
+    np.testing.assert_allclose(truth.vertices_camera[ict_head.landmarks], truth.landmarks68_camera)
     lengths = np.linalg.norm(truth.normals, axis=-1)
     np.testing.assert_allclose(lengths[truth.skin], 1, atol=1e-5)
     assert not lengths[~truth.skin].any()
@@ -105,25 +92,25 @@ def test_truth_agrees_with_itself(head: IctHead, shown: tuple[np.ndarray, FaceTr
     assert np.median(difference) < 0.02
 
 
-def test_skin_is_brighter_where_its_truth_says_more_light(head: IctHead) -> None:
+def test_skin_is_brighter_where_its_truth_says_more_light(ict_head: IctHead) -> None:
     """Without shadows, specular light and camera degradations, the photo is albedo times shading."""
     generator = np.random.default_rng(5)
-    person = random_person(head, generator)
-    shot = random_shot(head, person, generator, yaw_range_degrees=(0, 20))
-    _, truth = photograph(head, person, shot)
+    person = random_person(ict_head, generator)
+    shot = random_shot(ict_head, person, generator, yaw_range_degrees=(0, 20))
+    _, truth = photograph(ict_head, person, shot)
     lamp_only = TestLight(np.zeros((9, 3)), np.array([0.0, 0.0, 1.0]), np.full(3, 0.9))
-    photo = image_from_pixels(photograph_lit(head, person, shot, lamp_only)).permute(1, 2, 0)
+    photo = image_from_pixels(photograph_lit(ict_head, person, shot, lamp_only)).permute(1, 2, 0)
     expected = truth.albedo * lamp_only.shading(truth.normals)
     difference = np.abs(photo.numpy() - expected)[truth.skin]
     assert np.median(difference) < 0.004
 
 
-def test_true_shading_times_albedo_is_the_photo_without_specular_light(head: IctHead) -> None:
+def test_true_shading_times_albedo_is_the_photo_without_specular_light(ict_head: IctHead) -> None:
     generator = np.random.default_rng(6)
-    person = random_person(head, generator)
-    shot = random_shot(head, person, generator, yaw_range_degrees=(20, 40))
-    _, truth = photograph(head, person, shot)
-    photo = image_from_pixels(photograph_lit(head, person, shot, shot.light)).permute(1, 2, 0)
+    person = random_person(ict_head, generator)
+    shot = random_shot(ict_head, person, generator, yaw_range_degrees=(20, 40))
+    _, truth = photograph(ict_head, person, shot)
+    photo = image_from_pixels(photograph_lit(ict_head, person, shot, shot.light)).permute(1, 2, 0)
     seen = truth.skin & (photo.numpy().max(-1) < 0.95)
     difference = np.abs(photo.numpy() - truth.albedo * truth.shading)[seen]
     assert np.median(difference) < 0.004
@@ -150,10 +137,10 @@ def test_depth_and_shading_count_without_their_scale(
 
 
 def test_the_truth_itself_has_no_error(
-    head: IctHead, shown: tuple[np.ndarray, FaceTruth], partners: HeadToIct
+    ict_head: IctHead, shown: tuple[np.ndarray, FaceTruth], partners: HeadToIct
 ) -> None:
     _, truth = shown
-    figures = StillEvaluator(partners)(perfect(head, truth), truth)
+    figures = StillEvaluator(partners)(perfect(ict_head, truth), truth)
     for name in ("sparse %", "dense %", "surface mm", "points mm", "neutral mm"):
         assert figures[name] == pytest.approx(0, abs=0.02), name
     assert figures["normals °"] == pytest.approx(0, abs=0.1)
@@ -162,10 +149,10 @@ def test_the_truth_itself_has_no_error(
 
 
 def test_known_errors_in_known_figures_out(
-    head: IctHead, shown: tuple[np.ndarray, FaceTruth], partners: HeadToIct
+    ict_head: IctHead, shown: tuple[np.ndarray, FaceTruth], partners: HeadToIct
 ) -> None:
     _, truth = shown
-    prediction, evaluate_still = perfect(head, truth), StillEvaluator(partners)
+    prediction, evaluate_still = perfect(ict_head, truth), StillEvaluator(partners)
     size = np.sqrt(np.prod(np.ptp(truth.landmarks68, axis=0)))
     shift = np.array([0.03 * size, 0])
     shifted = evaluate_still(replace(prediction, landmarks68=truth.landmarks68 + shift), truth)
