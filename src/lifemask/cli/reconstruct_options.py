@@ -17,7 +17,7 @@ class ReconstructOptions:
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder for the results; created if needed."""
     quality: Literal["fast", "full"] = "full"
-    """fast fits the shape to landmarks only; full also fits it to the colours of the photo."""
+    """fast fits the shape to landmarks only; full also fits it to the colours of the photo, and adds wrinkles."""
     system: str | None = None
     """The system that predicts each face before the fit; default: dense_landmarks."""
     format: str = "glb"
