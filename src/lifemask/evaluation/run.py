@@ -25,7 +25,7 @@ _BY_NAME = ("aflw2000",)
 _DRAWN = ("synthetic", "synthetic_detail")
 
 # Further tables of a benchmark, besides the one with its own name.
-_MORE_TABLES = {"synthetic": ("synthetic_clips", "synthetic_relit")}
+_MORE_TABLES = {"synthetic": ("synthetic_tone", "synthetic_clips", "synthetic_relit")}
 
 
 def table_names() -> tuple[str, ...]:

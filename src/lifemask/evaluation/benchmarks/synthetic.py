@@ -1,4 +1,4 @@
-"""`synthetic`: photos of heads that are independent of all systems, with truth; three tables."""
+"""`synthetic`: photos of heads that are independent of all systems, with truth; four tables."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ from PIL import Image
 from lifemask.evaluation.benchmarks.synthetic_clips import clips_table
 from lifemask.evaluation.benchmarks.synthetic_relit import relit_table
 from lifemask.evaluation.benchmarks.synthetic_stills import stills_table
+from lifemask.evaluation.benchmarks.synthetic_tone import tone_table
 from lifemask.evaluation.collect import Progress, silent
 from lifemask.evaluation.config import EvaluationConfig
 from lifemask.evaluation.correspondence import head_to_ict
@@ -18,7 +19,7 @@ from lifemask.evaluation.tables import Table
 
 
 def run(config: EvaluationConfig, *, progress: Progress = silent) -> tuple[Table, ...]:
-    """Return the tables of stills, clips and relit faces.
+    """Return the tables of stills, their skin tone, clips and relit faces.
 
     Raises:
         EvaluationError: ICT-FaceKit is missing, or a system fails.
@@ -26,8 +27,10 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> tuple[Table
     sets = test_faces(config)
     stills, clips, relit = _counts(config)
     partners = head_to_ict(ict_model(config), cache=config.cache)
+    faces = sets.stills(stills, drawing(progress, "stills"))
     return (
-        stills_table(sets.stills(stills, drawing(progress, "stills")), partners, config, progress),
+        stills_table(faces, partners, config, progress),
+        tone_table(faces, config, progress),
         clips_table(sets.clips(clips, drawing(progress, "clips")), partners, config, progress),
         relit_table(sets.relit(relit, drawing(progress, "relit faces")), config, progress),
     )
