@@ -14,13 +14,11 @@ from torch import Tensor
 
 from lifemask.data.batch import FaceBatch, FaceTruth
 from lifemask.geometry.alignment import align_points
-from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.rotations import matrix_from_rotation_vector
 from lifemask.morphable.coefficients import FaceCoefficients
-from lifemask.morphable.head_surface import opaque_mesh
 from lifemask.morphable.model import MorphableModel
 from lifemask.networks.relief_network import head_mask, log_luminance
-from lifemask.rendering import render
+from lifemask.systems.smooth_heads import blurred_normals, drawn_regions
 
 SIDE = 128
 """Pixels on a side of a window."""
@@ -35,7 +33,6 @@ _COARSER = 0.3
 _BENDS = (4, 8, 16, 32)
 """Cells along a side of the height fields that bend the smooth head."""
 _BEND_SLOPE = 0.12
-_INSIDE = ("eyeball_left", "eyeball_right", "teeth", "tongue", "mouth_bag")
 _BLURS = (0.0, 1.5, 2.5, 4.0)
 """Standard deviations of the blur of the smooth head, pixels of a window; one for each batch."""
 
@@ -118,26 +115,6 @@ def _smooth_head(truth: FaceTruth, model: MorphableModel) -> Float[Tensor, "B 5 
     return drawn_regions(model, wrong, truth.face.camera)[:, :5]
 
 
-def drawn_regions(
-    model: MorphableModel, vertices: Float[Tensor, "B V 3"], camera: PerspectiveCamera
-) -> Float[Tensor, "B 6 H W"]:
-    """Return images of heads: unit normals, then how far each pixel is face, feature, and inside.
-
-    Features are lids, lips and brows. Inside are eyeballs and the mouth.
-    """
-    regions = model.regions
-    features = torch.stack([regions[name] for name in ("eyes", "lips", "brows")]).amax(0)
-    inside = torch.stack([regions[name] for name in _INSIDE]).amax(0)
-    colours = torch.stack([regions["face"], features, inside], -1).to(vertices)
-    drawn = render(opaque_mesh(model, vertices), camera, vertex_colours=colours)
-    return torch.cat([drawn.normals, drawn.albedo], 1)
-
-
-def blurred_normals(normals: Float[Tensor, "N 3 H W"], sigma: float) -> Float[Tensor, "N 3 H W"]:
-    """Return unit normals blurred with a Gaussian of `sigma` pixels; beside the head they stay 0."""
-    return F.normalize(blurred(normals, sigma), dim=1, eps=1e-6) * head_mask(normals)
-
-
 def _changed(true: FaceCoefficients) -> FaceCoefficients:
     """Return coefficients that err as those of fits do."""
     spread = 0.15 + 0.45 * torch.rand_like(true.identity[:, :1])
@@ -218,20 +195,6 @@ def _coarser(photo: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N 3 S S"]:
     large = F.interpolate(small, photo.shape[-2:], mode="bicubic", align_corners=False).clamp(min=0)
     chosen = torch.rand(len(photo), 1, 1, 1, device=photo.device) < _COARSER
     return torch.where(chosen, large, photo)
-
-
-def blurred(images: Float[Tensor, "N C S S"], sigma: float) -> Float[Tensor, "N C S S"]:
-    """Return images blurred with a Gaussian; borders are repeated."""
-    if sigma == 0:
-        return images
-    radius = max(1, round(3 * sigma))
-    steps = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, 1, -1)
-    for k in (kernel, kernel.mT):
-        room = [k.shape[-1] // 2] * 2 + [k.shape[-2] // 2] * 2
-        images = F.conv2d(F.pad(images, room, mode="replicate"), k, groups=images.shape[1])
-    return images
 
 
 def _slopes(height: Float[Tensor, "N 1 S S"]) -> tuple[Tensor, Tensor]:

@@ -25,13 +25,8 @@ from lifemask.losses.relief import fine_normal_distance, log_albedo_distance, no
 from lifemask.morphable.explained_face import ExplainedFace, ImageNormals, UVMap
 from lifemask.morphable.model import MorphableModel
 from lifemask.networks.relief_network import ReliefNetwork, log_luminance
-from lifemask.systems.relief_patches import (
-    blurred,
-    blurred_normals,
-    drawn_regions,
-    each_face,
-    relief_patches,
-)
+from lifemask.systems.relief_patches import each_face, relief_patches
+from lifemask.systems.smooth_heads import blurred, blurred_normals, drawn_regions
 from lifemask.texture.relief import relief_map
 from lifemask.training.config import (
     MAIN,
