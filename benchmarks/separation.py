@@ -2,14 +2,18 @@
 
     python benchmarks/separation.py conditional=weights.safetensors direct_regression --bank FOLDER
 
-Shading energy: spread of the predicted shading over skin, relative to the true one; 1 is right, near 0
-the light is constant. Albedo: error over the same skin after one scale, in percent. Photo: mean
+Shading energy: spread of the predicted shading over skin, relative to the true one, by the scale of the
+albedo; 1 is right, near 0 the light is constant. Albedo: error over the same skin after one scale, in percent. Hidden: error of the
+texels of face, ears and neck that the photo does not show, by the scale of those that it shows, where
+the bank has albedo in UV (`lifemask draw --maps`). Photo: mean
 distance in sRGB between photo and drawing over skin; a system that copies the photo into its albedo has
 the smallest one, so it says little without the others. All are means over faces. The row `truth` is the
 true face with its own albedo coefficients and nearest light: what no coefficients can beat.
 """
 
 import argparse
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +35,21 @@ from lifemask.evaluation.metrics.appearance_error import (
 from lifemask.io.colour import srgb_from_linear
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
-from lifemask.rendering.heads import head_surface, render_head
+from lifemask.rendering.filters import resized
+from lifemask.rendering.heads import head_surface, head_texture, render_head
 from lifemask.systems.registry import load_system
+from lifemask.systems.unwrapped_faces import unwrapped_faces
+from lifemask.texture.atlas import head_atlas
 from lifemask.training.passes import predict_batches
 from lifemask.training.system import System
 
 SMALLEST_SKIN = 50
 """Pixels of skin that a face needs."""
+_HIDDEN = 0.02
+"""Texels that the photo shows less are hidden."""
+
+Figures = tuple[float, float, float, float]
+"""Energy, albedo error, photo distance and error of hidden texels."""
 
 
 def main() -> None:
@@ -48,34 +60,38 @@ def main() -> None:
     parser.add_argument(
         "--held-out", type=float, default=0.02, help="share of the bank to measure on"
     )
+    parser.add_argument(
+        "--parts", type=int, nargs="*", default=(), help="of the bank; default: all"
+    )
     parser.add_argument("--count", type=int, default=100)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{'':40} energy  albedo %  photo")
+    print(f"{'':40} energy  albedo %  hidden %  photo")
     for number, choice in enumerate(options.systems):
         name, _, weights = choice.partition("=")
         system = load_system(name, weights=Path(weights) if weights else None)
-        rows, true_rows = measured(system, options.bank, options.held_out, options.count)
+        rows, true_rows = measured(system, options)
         if number == 0:
             report("truth", true_rows)
         report(choice, rows)
 
 
-def report(name: str, rows: list[tuple[float, float, float]]) -> None:
+def report(name: str, rows: list[Figures]) -> None:
     """Print the means of one system."""
-    energy, albedo, photo = np.nanmean(np.array(rows), axis=0)
-    print(f"{name[-40:]:40} {energy:6.2f} {albedo:9.1f} {photo:6.3f}  ({len(rows)} faces)")
+    energy, albedo, photo, hidden = np.nanmean(np.array(rows), axis=0)
+    figures = f"{energy:6.2f} {albedo:9.1f} {hidden:9.1f} {photo:6.3f}"
+    print(f"{name[-40:]:40} {figures}  ({len(rows)} faces)")
 
 
 @torch.no_grad()
-def measured(
-    system: System, folder: Path, share: float, count: int
-) -> tuple[list[tuple[float, float, float]], list[tuple[float, float, float]]]:
-    """Return energy, albedo error and photo distance of predictions, and of the truth."""
-    _, held_out = open_bank(folder, held_out=share, any_version=True)
+def measured(system: System, options: argparse.Namespace) -> tuple[list[Figures], list[Figures]]:
+    """Return the figures of predictions, and of the truth."""
+    folder: Path = options.bank
+    share: float = options.held_out
+    _, held_out = open_bank(folder, parts=options.parts, held_out=share, any_version=True)
     side = read_plan(folder).side
     rows, true_rows = [], []
-    for index in range(min(count, len(held_out))):
+    for index in range(min(options.count, len(held_out))):
         batch = augmented(
             held_out.batch(index, 1),
             Augmentation.none(),
@@ -88,11 +104,32 @@ def measured(
         skin = ((batch.skin > 0.5)[0] & (truth[2][0] > 0)).numpy()
         if skin.sum() < SMALLEST_SKIN:
             continue
-        rows.append(
-            errors(render(system.model, predict_batches(system, [batch])[0]), truth, batch, skin)
-        )
-        true_rows.append(errors(truth, truth, batch, skin))
+        (face,) = predict_batches(system, [batch])
+        hidden = hidden_error(system.model, face, batch)
+        rows.append((*errors(render(system.model, face), truth, batch, skin), hidden))
+        bare = replace(batch.truth.face, albedo_map=None)
+        hidden = hidden_error(system.model, bare, batch)
+        true_rows.append((*errors(truth, truth, batch, skin), hidden))
     return rows, true_rows
+
+
+def hidden_error(model: MorphableModel, face: ExplainedFace, batch: FaceBatch) -> float:
+    """Return the error of hidden skin of one face, percent; NaN without truth or hidden skin."""
+    truth = batch.truth
+    if truth is None or truth.face.albedo_map is None:
+        return math.nan
+    true, coverage = truth.face.albedo_map.values[0], truth.face.albedo_map.coverage[0]
+    atlas = head_atlas(model, true.shape[-1])
+    seen = unwrapped_faces(batch.photo, batch.skin, truth.face, model, atlas.fragments).weight[0]
+    skin = (atlas.skin * (1 - atlas.regions["scalp"]) > 0.5) & (coverage > 0.5)
+    texture = head_texture(model, face)
+    assert texture is not None
+    given = resized(texture[0], true.shape[-1])
+    shown, hidden = skin & (seen > 0.5), skin & (seen < _HIDDEN)
+    if min(int(shown.sum()), int(hidden.sum())) < SMALLEST_SKIN:
+        return math.nan
+    scale = best_scale(given[:, shown].numpy(), true[:, shown].numpy())
+    return relative_rms(scale * given[:, hidden].numpy(), true[:, hidden].numpy())
 
 
 def render(model: MorphableModel, face: ExplainedFace) -> tuple[Tensor, Tensor, Tensor]:
@@ -115,7 +152,7 @@ def errors(
     drawn = srgb_from_linear(torch.from_numpy((albedo * shading)[skin]))
     photo = srgb_from_linear(batch.photo[0].movedim(0, -1)[torch.from_numpy(skin)])
     return (
-        shading_energy(shading, true_shading, skin),
+        shading_energy(shading / scale, true_shading, skin),
         relative_rms(scale * albedo[skin], true_albedo[skin]),
         float((drawn - photo).norm(dim=-1).mean()),
     )

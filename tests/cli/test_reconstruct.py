@@ -359,9 +359,17 @@ def test_broken_installation_is_reported_once(
 
 def test_an_unknown_system_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = photo(tmp_path / "ada.png")
-    assert run(picture, "--output", tmp_path / "out", "--system", "best") == 1
+    assert run(picture, "--output", tmp_path / "out", "--system", "best") == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith("The reconstructor cannot be loaded. Unknown system 'best'. Known: ")
+    assert line.startswith("Unknown system 'best'. Known: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_stage_finds_no_faces(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("a.jpg", "--system", "skin_relief") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "refines the faces of another system" in line
+    assert "dense_landmarks" in line
 
 
 @pytest.mark.parametrize("formats", ["dae", "", "glb,fbx"])

@@ -37,6 +37,10 @@ class Reconstruct(ReconstructOptions):
             return USAGE
         try:
             check_style(self.hair)
+            if self.system is not None:
+                from lifemask.systems.registry import check_first_stage
+
+                check_first_stage(self.system)
         except ValueError as error:
             print(error, file=sys.stderr)
             return USAGE

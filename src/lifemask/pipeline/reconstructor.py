@@ -1,7 +1,7 @@
 """From a photo to reconstructed heads: perception, prediction, fit and texture."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -25,15 +25,9 @@ from lifemask.perception.photo_segments import with_trusted_segmentation
 from lifemask.pipeline.occluders import with_occluders
 from lifemask.pipeline.predictor import SystemPredictor
 from lifemask.pipeline.reconstruction import FaceReconstruction
-from lifemask.pipeline.relief import ReliefEstimator
+from lifemask.pipeline.second_stages import SecondStage, released_stages
 from lifemask.pipeline.sight_view import SightView, sight_view
-from lifemask.systems.registry import (
-    DEFAULT_SYSTEM,
-    RELIEF_SYSTEM,
-    SECOND_STAGES,
-    first_stages,
-    load_system,
-)
+from lifemask.systems.registry import DEFAULT_SYSTEM, check_first_stage, load_system
 from lifemask.texture.face_texture import check_resolution, face_texture
 
 Faces = Literal["all", "largest"]
@@ -62,7 +56,7 @@ class FaceReconstructor:
         predictor: Predictor | None,
         fitter: FaceFitter,
         *,
-        relief: ReliefEstimator | None = None,
+        stages: Sequence[SecondStage] = (),
         refine: bool = True,
         texture_size: int | None = None,
         hair: str = AUTO,
@@ -74,7 +68,7 @@ class FaceReconstructor:
             predictor: predicts each face; the fit starts there. Without one, the fit starts from
                 the mean face.
             fitter: fits the head to a face.
-            relief: adds the relief of the skin to fitted faces; None leaves them smooth.
+            stages: add to fitted faces what the photo shows beyond the model, one after the other.
             refine: whether predictions are fitted; if not, they are the result as they are.
             texture_size, hair: as in `from_pretrained`.
 
@@ -89,7 +83,7 @@ class FaceReconstructor:
         self.perception = perception
         self.predictor = predictor
         self.fitter = fitter
-        self.relief = relief
+        self.stages = tuple(stages)
         self.refine = refine
         self.texture_size = texture_size
         self.hair = hair
@@ -134,24 +128,18 @@ class FaceReconstructor:
         """
         check_resolution(texture_size)
         check_style(hair)
-        if system in SECOND_STAGES:
-            raise ValueError(
-                f"{system!r} refines the faces of another system. Choose a system that predicts them: "
-                f"{', '.join(first_stages())}."
-            )
+        check_first_stage(system)
         config = FitConfig.preset(quality)
         model = MorphableModel.from_pretrained()
         predictor = SystemPredictor(load_system(system, device), model)
         fitter = FaceFitter(model, config)
-        relief = None
-        if quality == "full" and refine:
-            relief = ReliefEstimator(load_system(RELIEF_SYSTEM, device), model)
+        stages = released_stages(model, device) if quality == "full" and refine else ()
         perception = FacePerception.from_pretrained(device)
         return cls(
             perception,
             predictor,
             fitter,
-            relief=relief,
+            stages=stages,
             refine=refine,
             texture_size=texture_size,
             hair=hair,
@@ -231,12 +219,12 @@ class FaceReconstructor:
         *,
         focal_pixels: float | None = None,
     ) -> FaceFit:
-        """Predict one observed face, fit the head from there, and add the relief of its skin.
+        """Predict one observed face, fit the head from there, and let the second stages add to it.
 
         Predicted albedo, displacement and landmarks stay. A predicted depth and light map do not
         stay beside a fit: the fit has another camera and another light. If the focal length is known
         and the face lies far from the middle of the photo, it is predicted and fitted in a view that
-        looks straight at it. The relief is added only to faces without a predicted displacement.
+        looks straight at it. Stages add nothing that the prediction has already.
 
         Args:
             pixels: the photo, sRGB.
@@ -245,10 +233,10 @@ class FaceReconstructor:
         """
         pixels = without_faces(pixels, observation.in_front)
         fit = self._fitted(pixels, observation, focal_pixels)
-        if self.relief is None or fit.face.displacement_map is not None:
-            return fit
         with single_thread(self.model.mean.device):
-            return replace(fit, face=self.relief(pixels, observation, fit.face))
+            for stage in self.stages:
+                fit = replace(fit, face=stage(pixels, observation, fit.face))
+        return fit
 
     def _fitted(
         self,

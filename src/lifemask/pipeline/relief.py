@@ -10,17 +10,11 @@ from jaxtyping import UInt8
 from lifemask.geometry.tensors import map_tensors
 from lifemask.morphable.explained_face import ExplainedFace, ImageNormals
 from lifemask.morphable.model import MorphableModel
-from lifemask.perception.framing import (
-    FaceFrame,
-    crop_camera,
-    crop_pixels,
-    crop_points,
-    photo_points,
-)
+from lifemask.perception.framing import FaceFrame
 from lifemask.perception.observation import FaceObservation
-from lifemask.perception.photo_segments import skin_probability
+from lifemask.pipeline.framed_face import framed_face
 from lifemask.texture.head_photo import pixels_per_millimetre
-from lifemask.training.system import FramedFaces, System
+from lifemask.training.system import System
 
 PIXELS_PER_MILLIMETRE = 2.0
 """Scale of the crops, the same for all photos: what the network has learned from."""
@@ -76,32 +70,17 @@ class ReliefEstimator:
     ) -> ExplainedFace:
         """Return the face with the displacement and the normals of the skin that the photo shows.
 
+        A face that has a displacement already stays as it is.
+
         Args:
             pixels: the photo, sRGB.
             observation: of the face; without a segmentation, all is taken for skin.
             face: fitted, in the photo's pixels.
         """
+        if face.displacement_map is not None:
+            return face
         frame, size = self._frame(face)
-        steps = torch.arange(size) + 0.5
-        grid = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1).flatten(0, 1)
-        skin = skin_probability(observation, photo_points(grid, frame, size)).view(size, size)
-        points = crop_points(observation.landmarks478.new_tensor([[0.0, 0.0]]), frame, size)
-        left, top = points[0].tolist()
-        height, width = pixels.shape[:2]
-        scale = size / float(frame.side)
-        inside = (steps > left) & (steps < left + width * scale)
-        skin = skin * inside * ((steps > top) & (steps < top + height * scale))[:, None]
-        smooth = replace(
-            face,
-            camera=crop_camera(face.camera, frame, size),
-            albedo_map=None,
-            displacement_map=None,
-            light_map=None,
-            depth=None,
-            normals=None,
-            landmarks=None,
-        )
-        faces = FramedFaces(crop_pixels(pixels, frame, size), previous=smooth, skin=skin)
+        faces = framed_face(pixels, observation, face, frame, size)
         device = next(self.system.parameters()).device
         batch = map_tensors(lambda t: t[None].to(device), faces)
         found = self.system(batch)[0].to("cpu")

@@ -24,6 +24,7 @@ SYSTEMS: dict[str, str] = {
     "direct_regression": "lifemask.systems.direct_regression",
     "flagship": "lifemask.systems.flagship",
     "landmark_assisted": "lifemask.systems.landmark_assisted",
+    "rerenderable_albedo": "lifemask.systems.rerenderable_albedo",
     "skin_relief": "lifemask.systems.skin_relief",
     "uv_displacement": "lifemask.systems.uv_displacement",
 }
@@ -37,10 +38,13 @@ DEFAULT_SYSTEM = "dense_landmarks"
 RELIEF_SYSTEM = "skin_relief"
 """The second stage that adds the relief of the skin to fitted faces."""
 
+ALBEDO_SYSTEM = "rerenderable_albedo"
+"""The second stage that separates skin and light of fitted faces."""
+
 _FORMER_RECIPES = {"direct_regression_profiled": "direct_regression_rerendered"}
 
 
-SECOND_STAGES = frozenset({RELIEF_SYSTEM})
+SECOND_STAGES = frozenset({ALBEDO_SYSTEM, RELIEF_SYSTEM})
 """Systems that refine the faces of others, and find none themselves."""
 
 
@@ -52,6 +56,22 @@ def system_names() -> list[str]:
 def first_stages() -> list[str]:
     """Return the names of the systems that predict faces from photos alone."""
     return sorted(SYSTEMS.keys() - SECOND_STAGES)
+
+
+def check_first_stage(name: str) -> None:
+    """Raise unless a system predicts faces from photos alone.
+
+    Raises:
+        ValueError: unknown name, or a second stage; the message lists what to choose from.
+    """
+    known = first_stages()
+    if name in SECOND_STAGES:
+        raise ValueError(
+            f"{name!r} refines the faces of another system. Choose a system that predicts them: "
+            f"{', '.join(known)}."
+        )
+    if name not in known:
+        raise ValueError(f"Unknown system {name!r}. Known: {', '.join(known)}.")
 
 
 def system_class(name: str) -> type[System]:

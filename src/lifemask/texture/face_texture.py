@@ -38,6 +38,7 @@ from lifemask.texture.light_separation import (
     fitted_log_shading,
     relief_log_shading,
     separate_light,
+    separated_photo,
 )
 from lifemask.texture.mouth import teeth_change, teeth_colour
 from lifemask.texture.photo_skin import PhotoSkin, photo_skin
@@ -106,8 +107,10 @@ def face_texture(
 ) -> FaceTexture:
     """Return the light-free texture of an explained face.
 
-    Where the face has an albedo map that covers a texel, its colour counts. The photo gives the
-    others, and completion those that it does not show.
+    Where the face has an albedo map that covers a texel, its colour counts; if the map has fewer than
+    512 texels a side, it counts as the slow part of the colour, and the photo adds the detail that the
+    light map does not explain. The photo gives the other texels, and completion those that it does not
+    show.
 
     Args:
         pixels: the photo that the face is fitted to, sRGB.
@@ -172,10 +175,14 @@ def _base_texture(
 
     skin = photo_skin(photo, mesh, observation, atlas, covered=covered_vertices(model, face))
     log_shading = fitted_log_shading(face, model, skin.weight, atlas)
+    separated = separated_photo(face, model_log, log_shading)
+    if separated is not None:
+        log_shading = separated.log_shading
     by_relief = relief_log_shading(face, model, head_atlas(model, RELIEF_SIZE))
     if by_relief is not None:
         log_shading += resized(by_relief, atlas.size)
-    seen = separate_light(skin, log_shading, model_log, atlas)
+    shift = torch.zeros_like(model_log) if separated is None else separated.albedo_change
+    seen = separate_light(skin, log_shading, model_log + shift, atlas)
     completed = complete_skin(seen, atlas)
 
     detail = _detail_size(photo, mesh, atlas, size)
@@ -191,7 +198,7 @@ def _base_texture(
         observed_log -= resized(fine, detail)
     observed_log = resized(observed_log, size)
     log_albedo = albedo_model.fine_texture(coefficients, size).clamp_(min=DARKEST).log_()
-    log_albedo += resized(completed.residual, size)
+    log_albedo += resized(completed.residual + shift, size)
     photo_share = resized(seen.weight[None], size)
     observed_log.clamp_(-6.5, 0).sub_(log_albedo).mul_(photo_share)
     log_albedo += observed_log
@@ -213,7 +220,7 @@ def _base_texture(
     if is_grey(skin.photo.texture, seen.weight):
         albedo = toned(albedo, -log_shading, seen.weight)
     origin = _origin(seen, completed, size)
-    if face.albedo_map is not None:
+    if face.albedo_map is not None and separated is None:
         coverage = _resized_map(face.albedo_map.coverage[None], size).clamp_(0, 1)
         known = _resized_map(face.albedo_map.values, size).clamp_(0, 1)
         albedo = torch.lerp(albedo, known, coverage)

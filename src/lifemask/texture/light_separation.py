@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lifemask.geometry.lighting import light_axes_from_camera
 from lifemask.geometry.meshes import vertex_normals
-from lifemask.morphable.explained_face import ExplainedFace
+from lifemask.morphable.explained_face import ExplainedFace, UVMap
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering import interpolate
 from lifemask.rendering.displacement import (
@@ -103,6 +103,43 @@ def separate_light(
     beard = zones.beard if bearded else torch.zeros_like(weight)
     light_left = hue_lost + _light_left(residual - hue_lost, weight, beard, scale)
     return SkinColour(residual - light_left, weight, log_shading, light_left)
+
+
+@dataclass(frozen=True)
+class SeparatedPhoto:
+    """What a network knows of skin and light of a photo, per texel."""
+
+    log_shading: Float[Tensor, "3 R R"]
+    """Logarithm of the light; of the fitted one where the network knows none."""
+    albedo_change: Float[Tensor, "3 R R"]
+    """Log albedo relative to the model's; 0 where the network knows none."""
+
+
+def separated_photo(
+    face: ExplainedFace, model_log: Float[Tensor, "3 R R"], log_shading: Float[Tensor, "3 R R"]
+) -> SeparatedPhoto | None:
+    """Return a coarse albedo map and the light map of a face at the analysis size.
+
+    None for a face without an albedo map, or with one that is as fine as the analysis: it is complete.
+
+    Args:
+        face: fitted.
+        model_log: log albedo of the fitted model.
+        log_shading: logarithm of the fitted light.
+    """
+    size = model_log.shape[-1]
+    if face.albedo_map is None or face.albedo_map.values.shape[-1] >= size:
+        return None
+
+    def log_of(known: UVMap) -> tuple[Float[Tensor, "3 R R"], Float[Tensor, "1 R R"]]:
+        values = resized(known.values.clamp(min=DARKEST).log(), size)
+        return values, resized(known.coverage[None], size).clamp(0, 1)
+
+    albedo, albedo_known = log_of(face.albedo_map)
+    if face.light_map is not None:
+        light, light_known = log_of(face.light_map)
+        log_shading = torch.lerp(log_shading, light, light_known)
+    return SeparatedPhoto(log_shading, (albedo - model_log) * albedo_known)
 
 
 def fitted_log_shading(

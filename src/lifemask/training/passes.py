@@ -20,17 +20,9 @@ def predict(system: System, faces: FramedFaces) -> ExplainedFace:
 
 
 def framed_faces(system: System, batch: FaceBatch) -> FramedFaces:
-    """Return the input of a system for a batch; clips keep their axis of frames.
-
-    A system that refines gets the true head without detail.
-    """
+    """Return the input of a system for a batch; clips keep their axis of frames."""
     if system.refines:
-        if batch.truth is None:
-            raise ValueError(f"{system.name} refines faces, and these photos have no known face.")
-        smooth = replace(
-            batch.truth.face, albedo_map=None, displacement_map=None, light_map=None, depth=None
-        )
-        return FramedFaces(batch.photo, previous=smooth, skin=batch.skin)
+        return FramedFaces(batch.photo, previous=system.faces_to_refine(batch), skin=batch.skin)
     if not system.uses_landmarks:
         return FramedFaces(batch.photo)
     return FramedFaces(batch.photo, batch.landmarks478, batch.landmarks478_weight)

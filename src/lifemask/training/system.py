@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -91,6 +91,18 @@ class System(nn.Module, ABC):
             phase: one of `phases`.
             batches: one from each source.
         """
+
+    def faces_to_refine(self, batch: FaceBatch) -> ExplainedFace:
+        """Return the faces that a system that refines gets in training: the true smooth heads.
+
+        Raises:
+            ValueError: the batch has no truth.
+        """
+        if batch.truth is None:
+            raise ValueError(f"{self.name} refines faces, and these photos have no known face.")
+        return replace(
+            batch.truth.face, albedo_map=None, displacement_map=None, light_map=None, depth=None
+        )
 
     def frozen_features(self, photo: Float[Tensor, "batch 3 S S"]) -> PhotoFeatures | None:
         """Return what the layers that never learn see in crops; None if the system has no such layers.

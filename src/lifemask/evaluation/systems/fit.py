@@ -1,5 +1,6 @@
 """The project's own fit of one photo, as `lifemask reconstruct` runs it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,7 @@ from lifemask.perception.face_perception import FacePerception
 from lifemask.perception.observation import FaceObservation
 from lifemask.pipeline.predictor import SystemPredictor
 from lifemask.pipeline.reconstructor import FaceReconstructor
-from lifemask.pipeline.relief import ReliefEstimator
-from lifemask.systems.registry import RELIEF_SYSTEM, load_system
+from lifemask.pipeline.second_stages import SecondStage, released_stages
 
 _SMALL_PHOTO = 256
 """A texture of 512 texels is enough for photos of at most this many pixels a side."""
@@ -38,7 +38,7 @@ class FitSystem:
         predictor: SystemPredictor | None,
         version: str,
         *,
-        relief: ReliefEstimator | None = None,
+        stages: Sequence[SecondStage] = (),
     ) -> None:
         """Fit this head with these networks.
 
@@ -48,7 +48,7 @@ class FitSystem:
             model: the head.
             predictor: predicts the start of the fit; None: the fit starts from landmarks alone.
             version: changes whenever predictions may change.
-            relief: adds the relief of the skin in quality `full`; None leaves heads smooth.
+            stages: add to fitted faces in quality `full`, one after the other.
         """
         self.name = name
         self.version = version
@@ -58,7 +58,7 @@ class FitSystem:
                 perception,
                 predictor,
                 FaceFitter(model, FitConfig.preset(quality)),
-                relief=relief if quality == "full" else None,
+                stages=stages if quality == "full" else (),
             )
             for quality in ("fast", "full")
         }
@@ -69,7 +69,7 @@ class FitSystem:
 
         Args:
             system: a registered system that predicts the start of the fit; None: no system, and no
-                relief of the skin.
+                second stages.
             weights: a file that a training wrote; by default those that ship with the package.
 
         Raises:
@@ -77,14 +77,14 @@ class FitSystem:
         """
         predictor = None if system is None else load_predictor(system, weights)
         version = code_fingerprint(__name__)
-        model, relief = MorphableModel.from_pretrained(), None
+        model = MorphableModel.from_pretrained()
+        stages = () if predictor is None else released_stages(model)
         if predictor is not None:
-            relief = ReliefEstimator(load_system(RELIEF_SYSTEM), model)
-            for part in (predictor.system, relief.system):
-                version += f"-{weights_digest(part)}"
+            for part in (predictor, *stages):
+                version += f"-{weights_digest(part.system)}"
         name = "plain_fit" if system is None else f"{system}_fit"
         perception = FacePerception.from_pretrained()
-        return cls(name, perception, model, predictor, version, relief=relief)
+        return cls(name, perception, model, predictor, version, stages=stages)
 
     @torch.no_grad()
     def predict(
