@@ -19,7 +19,7 @@ class ReconstructOptions:
     quality: Literal["fast", "full"] = "full"
     """fast fits the shape to landmarks only; full also fits it to the colours of the photo, and adds wrinkles."""
     system: str | None = None
-    """The system that predicts each face before the fit; default: dense_landmarks."""
+    """The system that predicts each face before the fit; default: flagship."""
     format: str = "glb"
     """Mesh formats, separated by commas: glb, obj, ply, stl, usdz. usdz needs the extra `usd`."""
     neutral: bool = False

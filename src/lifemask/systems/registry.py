@@ -32,7 +32,7 @@ SYSTEMS: dict[str, str] = {
 that name, and `RECIPES`: functions without arguments. Their names are the names of the recipes, and
 start with the name of the system."""
 
-DEFAULT_SYSTEM = "dense_landmarks"
+DEFAULT_SYSTEM = "flagship"
 """The system from whose predictions `lifemask reconstruct` starts."""
 
 RELIEF_SYSTEM = "skin_relief"
