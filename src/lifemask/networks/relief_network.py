@@ -75,6 +75,8 @@ def grey_light(
     photo: Float[Tensor, "B 1 H W"],
     normals: Float[Tensor, "B 3 H W"],
     skin: Float[Tensor, "B 1 H W"],
+    *,
+    ridge: float = _RIDGE,
 ) -> Float[Tensor, "B 9"]:
     """Return the grey light that explains skin of one colour: robust least squares.
 
@@ -82,18 +84,19 @@ def grey_light(
         photo: linear luminance.
         normals: unit, light axes.
         skin: weight of each pixel, 0 or more.
+        ridge: weight of the squares of directed light against the mean square of the errors.
     """
     image, axes, given = (
         part[..., ::_LIGHT_STRIDE, ::_LIGHT_STRIDE].flatten(2).transpose(1, 2)
         for part in (photo, normals, skin)
     )
     basis = spherical_harmonics(axes)
-    ridge = torch.full((9,), _RIDGE, device=photo.device)
-    ridge[0] = 1e-6
+    least = torch.full((9,), ridge, device=photo.device)
+    least[0] = 1e-6
     weight, light = given, basis[:, 0, :, None]
     for _ in range(_LIGHT_STEPS):
         weighted = (basis * weight).transpose(1, 2)
-        precision = torch.diag(ridge) * weight.sum(1, keepdim=True).clamp(min=1)
+        precision = torch.diag(least) * weight.sum(1, keepdim=True).clamp(min=1)
         light = torch.linalg.solve(weighted @ basis + precision, weighted @ image)
         error = (image - basis @ light).abs()
         spread = (error * given).sum(1, keepdim=True) / given.sum(1, keepdim=True).clamp(min=1)

@@ -73,6 +73,10 @@ TEXELS, PUBLISHED_TEXELS = 128, 256
 
 _DARKEST_SHARE = 0.08
 """Least light, in units of the brightest."""
+_RIDGE = 0.03
+"""Ridge of the released light: it must hold for normals that the photo does not show, too."""
+_AROUND_BROWS = 5
+"""Texels of a side of the squares by which brows are taken for larger than they are."""
 _FIRST = "flagship"
 """The system that gives the faces in training."""
 
@@ -153,7 +157,9 @@ class RerenderableAlbedo(System):
         self._first: System | None = None
         middle = model.mean.mean(0)[:, None, None]
         # Drawn brows are hairs before the skin, so the network knows nothing of brows.
-        bare = (1 - 2 * atlas.regions["brows"]).clamp(0, 1)
+        brows = F.max_pool2d(atlas.regions["brows"][None], _AROUND_BROWS, 1, _AROUND_BROWS // 2)[0]
+        soft = F.avg_pool2d(brows[None], _AROUND_BROWS, 1, _AROUND_BROWS // 2)[0]
+        bare = (1 - 1.5 * soft).clamp(0, 1)
         prior = model.albedo.texture(torch.zeros(len(model.albedo.basis_log)))
         prior = F.interpolate(prior[None], (texels, texels), mode="bilinear", antialias=True)[0]
         buffers = {
@@ -334,7 +340,9 @@ def coloured_light(
         normals: unit, light axes.
         weight: of each texel, 0 or more.
     """
-    channels = [grey_light(shading[:, k : k + 1], normals, weight[:, None]) for k in range(3)]
+    channels = [
+        grey_light(shading[:, k : k + 1], normals, weight[:, None], ridge=_RIDGE) for k in range(3)
+    ]
     return SphericalHarmonicsLight(torch.stack(channels, -1))
 
 

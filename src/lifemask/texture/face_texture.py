@@ -34,6 +34,8 @@ from lifemask.texture.hair import HairEstimate, estimate_hair, hair_beside
 from lifemask.texture.head_photo import HeadPhoto, cut_out_head, pixels_per_millimetre
 from lifemask.texture.light_separation import (
     DARKEST,
+    FINE_HUE_LIMIT,
+    HUE_LIMIT,
     SkinColour,
     fitted_log_shading,
     relief_log_shading,
@@ -180,9 +182,11 @@ def _base_texture(
         log_shading = separated.log_shading
     by_relief = relief_log_shading(face, model, head_atlas(model, RELIEF_SIZE))
     if by_relief is not None:
-        log_shading += resized(by_relief, atlas.size)
+        relief = resized(by_relief, atlas.size)
+        log_shading += relief if separated is None else separated.beyond_light(relief)
     shift = torch.zeros_like(model_log) if separated is None else separated.albedo_change
-    seen = separate_light(skin, log_shading, model_log + shift, atlas)
+    limit = HUE_LIMIT if separated is None else FINE_HUE_LIMIT
+    seen = separate_light(skin, log_shading, model_log + shift, atlas, hue_limit=limit)
     completed = complete_skin(seen, atlas)
 
     detail = _detail_size(photo, mesh, atlas, size)

@@ -51,8 +51,9 @@ _SPECULAR_SHARE = 0.75
 """Share of the excess that is removed."""
 _HUE_MILLIMETRES = 6.0
 """Texels with clipped channels get the hue of texels within this width."""
-_HUE_LIMIT = 0.45
-"""Largest difference of skin from the person's tone: root mean square of the log chroma."""
+HUE_LIMIT, FINE_HUE_LIMIT = 0.45, 0.2
+"""Largest difference of skin from the person's tone: root mean square of the log chroma; and from an
+albedo map, which holds the differences that are wide."""
 _TINTED = 0.3
 """Root mean square of the log chroma of light that halves this limit."""
 _DARKEST_SHARE = 0.08
@@ -82,6 +83,8 @@ def separate_light(
     log_shading: Float[Tensor, "3 R R"],
     model_log: Float[Tensor, "3 R R"],
     atlas: Atlas,
+    *,
+    hue_limit: float = HUE_LIMIT,
 ) -> SkinColour:
     """Return the visible skin without light and without occluders.
 
@@ -90,6 +93,7 @@ def separate_light(
         log_shading: logarithm of the fitted light.
         model_log: log albedo of the fitted model.
         atlas: of the analysis size.
+        hue_limit: largest difference of skin from the person's tone: root mean square of the log chroma.
     """
     weight, scale = skin.weight, atlas.texels_per_millimetre
     residual = skin.photo.texture.clamp(min=DARKEST).log() - log_shading - model_log
@@ -99,7 +103,9 @@ def separate_light(
     bare = free_of_occluders(residual, weight, skin.not_skin, zones, scale, bearded=bearded)
     weight = weight * bare
     tint = (log_shading - log_shading.mean(0))[:, weight > 0.5]
-    hue_lost = _hue_lost(residual, skin.photo.texture, weight, zones, tint, scale)
+    strength = float(tint.square().mean().sqrt()) if tint.numel() else 0.0
+    limit = hue_limit / (1 + (strength / _TINTED) ** 2)
+    hue_lost = _hue_lost(residual, skin.photo.texture, weight, zones, limit, scale)
     beard = zones.beard if bearded else torch.zeros_like(weight)
     light_left = hue_lost + _light_left(residual - hue_lost, weight, beard, scale)
     return SkinColour(residual - light_left, weight, log_shading, light_left)
@@ -113,6 +119,17 @@ class SeparatedPhoto:
     """Logarithm of the light; of the fitted one where the network knows none."""
     albedo_change: Float[Tensor, "3 R R"]
     """Log albedo relative to the model's; 0 where the network knows none."""
+    light_known: Float[Tensor, "1 R R"]
+    """How far the light is the network's, 0 to 1."""
+    light_texels: int
+    """Texels along each side of the network's light."""
+
+    def beyond_light(self, log_shading: Float[Tensor, "3 R R"]) -> Float[Tensor, "3 R R"]:
+        """Return what of a shading the network's light does not hold: its fine part where there is one."""
+        size = log_shading.shape[-1]
+        return log_shading - self.light_known * resized(
+            resized(log_shading, self.light_texels), size
+        )
 
 
 def separated_photo(
@@ -136,10 +153,12 @@ def separated_photo(
         return values, resized(known.coverage[None], size).clamp(0, 1)
 
     albedo, albedo_known = log_of(face.albedo_map)
+    light_known, texels = torch.zeros_like(albedo_known), size
     if face.light_map is not None:
         light, light_known = log_of(face.light_map)
+        texels = face.light_map.values.shape[-1]
         log_shading = torch.lerp(log_shading, light, light_known)
-    return SeparatedPhoto(log_shading, (albedo - model_log) * albedo_known)
+    return SeparatedPhoto(log_shading, (albedo - model_log) * albedo_known, light_known, texels)
 
 
 def fitted_log_shading(
@@ -223,7 +242,7 @@ def _hue_lost(
     photo: Float[Tensor, "3 R R"],
     weight: Float[Tensor, "R R"],
     zones: FaceZones,
-    tint: Float[Tensor, "3 N"],
+    limit: float,
     scale: float,
 ) -> Float[Tensor, "3 R R"]:
     """Return the change of hue that comes from clipped channels or scattered light, not from skin.
@@ -233,7 +252,7 @@ def _hue_lost(
     strongly tinted light, which hides hues.
 
     Args:
-        tint: log chroma of the light on the visible face.
+        limit: on skin that is no feature.
     """
     low, high = _CLIPPED
     channels = ((photo.amin(0) - low / 2) / (low / 2)).clamp(0, 1)
@@ -244,7 +263,6 @@ def _hue_lost(
     around = blur_weighted(difference, weight * channels, _HUE_MILLIMETRES * scale)
     kept = around + channels * (difference - around)
     size = kept.square().mean(0).sqrt().clamp(min=1e-4)
-    strength = float(tint.square().mean().sqrt()) if tint.numel() else 0.0
-    limit = _HUE_LIMIT / (1 + (strength / _TINTED) ** 2) * (1 + 2 * zones.features)
-    kept = kept * torch.tanh(size / limit) * limit / size
+    local = limit * (1 + 2 * zones.features)
+    kept = kept * torch.tanh(size / local) * local / size
     return difference - kept
