@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.environments import Environment, checked_environment
 from lifemask.geometry.lighting import SphericalHarmonicsLight, checked_light
 from lifemask.geometry.precision import single_precision
 from lifemask.io.files import atomic_write
@@ -62,12 +63,17 @@ class FaceReconstruction(ReconstructedHead):
         return replace(drawn, albedo=albedo, colour=albedo * drawn.shading)
 
     @single_precision()
-    def relight(self, light: SphericalHarmonicsLight) -> Image.Image:
+    def relight(self, light: SphericalHarmonicsLight | Environment) -> Image.Image:
         """Return the photo with the head in another light; its surroundings change by the average.
 
+        Args:
+            light: in the camera's axes. In an `Environment`, the head shades itself.
+
         Raises:
-            ValueError: the light is not 9 x 3 finite numbers.
+            ValueError: the light is not made of finite numbers, or they are too many or too few.
         """
+        if isinstance(light, Environment):
+            return Image.fromarray(relit_photo(self, checked_environment(light)))
         return Image.fromarray(relit_photo(self, checked_light(light)))
 
     @single_precision()

@@ -2,30 +2,44 @@
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
-from lifemask.geometry.lighting import SphericalHarmonicsLight
+from lifemask.geometry.environments import Environment
+from lifemask.geometry.lighting import SphericalHarmonicsLight, light_axes_from_camera
 from lifemask.io.colour import image_from_pixels, pixels_from_image
 from lifemask.pipeline.photo_rendering import draw_in_photo
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
+from lifemask.rendering import render
 from lifemask.rendering.filters import gaussian_blur
+from lifemask.rendering.visibility import vertex_shares
 
 _DARKEST = 0.06
 """Least shading to divide by, as a share of the brightest."""
 
 
 def relit_photo(
-    face: ReconstructedHead, light: SphericalHarmonicsLight
+    face: ReconstructedHead, light: SphericalHarmonicsLight | Environment
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Return the photo with the head in a new light.
 
     On the head, every pixel is multiplied by the new shading over the old one, which keeps all
     detail of the photo. Around it (hair, background), a smooth continuation of that ratio is used.
+
+    Args:
+        face: the head in its photo.
+        light: in the camera's axes. In an environment, the head shades itself.
     """
     photo = image_from_pixels(face.photo.pixels)
-    old, new = draw_in_photo(face), draw_in_photo(face, light)
-    floor = _DARKEST * float(old.shading.max())
-    ratio = new.shading.clamp(min=0) / old.shading.clamp(min=floor)
+    if isinstance(light, Environment):
+        old, new = draw_in_photo(face), draw_in_photo(face, light.light)
+        old_share, new_share = _shares_in_photo(face, light)
+        before, after = old.shading * old_share, new.shading * new_share
+    else:
+        old, new = draw_in_photo(face), draw_in_photo(face, light)
+        before, after = old.shading, new.shading
+    floor = _DARKEST * float(before.max())
+    ratio = after.clamp(min=0) / before.clamp(min=floor)
     ratio = ratio.clamp(max=4.0)
     mask = old.mask
     extent = float(mask.sum() ** 0.5)
@@ -39,3 +53,17 @@ def relit_photo(
     inside = (edge * 2 - 1).clamp(0, 1)
     field = inside * torch.where(mask.bool(), ratio, around) + (1 - inside) * around
     return pixels_from_image(photo * field)
+
+
+def _shares_in_photo(
+    face: ReconstructedHead, light: Environment
+) -> tuple[Float[Tensor, "3 H W"], Float[Tensor, "3 H W"]]:
+    """Return which share of the photo's light and of the new light reaches the head at each pixel."""
+    mesh, camera = face.mesh, face.camera
+    placed = light_axes_from_camera(camera.to_camera(mesh.vertices))
+    lights = [Environment.from_harmonics(face.light), light]
+    old, new = (
+        render(mesh, camera, vertex_colours=share).albedo
+        for share in vertex_shares(placed, mesh.triangles, lights)
+    )
+    return old, new
