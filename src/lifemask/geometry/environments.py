@@ -119,9 +119,7 @@ def checked_environment(environment: Environment) -> Environment:
             finite numbers from 0.
     """
     radiance = environment.radiance
-    if radiance.shape != (DIRECTIONS, 3) or not bool(
-        (radiance.isfinite() & (radiance >= 0)).all()
-    ):
+    if radiance.shape != (DIRECTIONS, 3) or not bool((radiance.isfinite() & (radiance >= 0)).all()):
         raise ValueError(
             f"Got an environment whose radiance has the shape {tuple(radiance.shape)}, or is negative "
             f"or not finite; {DIRECTIONS} x 3 numbers from 0 are needed. Make it with from_panorama, "
@@ -131,10 +129,10 @@ def checked_environment(environment: Environment) -> Environment:
 
 
 def brightness(light: SphericalHarmonicsLight) -> float:
-    """Return the mean shading of the side of a white ball that the viewer sees, as luminance."""
+    """Return the mean luminance of a white ball; sides count less, the farther they are turned away."""
     directions = even_directions(256).float()
     shading = light.shade(directions).clamp(min=0)
-    weights = directions[:, 2].clamp(min=0)
+    weights = 1 + directions[:, 2]
     mean = (shading * weights[:, None]).sum(0) / weights.sum()
     return float(mean @ torch.tensor([0.2126, 0.7152, 0.0722]))
 

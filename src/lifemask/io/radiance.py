@@ -94,6 +94,8 @@ def _runs(data: bytes, start: int, count: int) -> tuple[bytearray, int]:
         used = 2 if repeated else 1 + length
         if length == 0 or start + used > len(data) or len(values) + length > count:
             raise RadianceError("it ends early or is damaged")
-        values += data[start + 1 : start + 2] * length if repeated else data[start + 1 : start + used]
+        values += (
+            data[start + 1 : start + 2] * length if repeated else data[start + 1 : start + used]
+        )
         start += used
     return values, start

@@ -30,6 +30,7 @@ from lifemask.pipeline.head_morphs import HeadMorphs, head_morphs
 from lifemask.pipeline.head_parts import HeadPart, head_parts, in_quads
 from lifemask.pipeline.outputs import HAIR, SKIN
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
+from lifemask.pipeline.saved import SavedHead
 from lifemask.rendering.heads import displaced_vertices
 from lifemask.texture.expression_folds import without_expression_folds
 from lifemask.texture.skin_detail import normal_map
@@ -85,6 +86,11 @@ def write_head_textures(
     materials = list(dict.fromkeys(s.material for s in surfaces if s.material is not None))
     names = [material.name for material in materials]
     return write_textures(Path(folder), stem, materials, names).written
+
+
+def saved_head(face: ReconstructedHead) -> SavedHead:
+    """Return a head as its GLB file holds it, without writing one."""
+    return SavedHead(head_scene(face), face.camera)
 
 
 def head_scene(face: ReconstructedHead, *, neutral: bool = False, hair: bool = True) -> Scene:

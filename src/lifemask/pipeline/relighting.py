@@ -16,6 +16,9 @@ from lifemask.rendering.visibility import vertex_shares
 
 _DARKEST = 0.06
 """Least shading to divide by, as a share of the brightest."""
+_MOST_RATIO = 4.0
+_STRAY = 0.15
+"""Share of a light that reaches hidden places too, reflected by what is around them."""
 
 
 def relit_photo(
@@ -34,25 +37,36 @@ def relit_photo(
     if isinstance(light, Environment):
         old, new = draw_in_photo(face), draw_in_photo(face, light.light)
         old_share, new_share = _shares_in_photo(face, light)
-        before, after = old.shading * old_share, new.shading * new_share
+        # The fitted light does not know what is hidden, and hidden places are not exact to a pixel.
+        before = old.shading * (old_share + _STRAY) / (1 + _STRAY)
+        after = new.shading * (new_share + _STRAY) / (1 + _STRAY)
     else:
         old, new = draw_in_photo(face), draw_in_photo(face, light)
         before, after = old.shading, new.shading
     floor = _DARKEST * float(before.max())
-    ratio = after.clamp(min=0) / before.clamp(min=floor)
-    ratio = ratio.clamp(max=4.0)
+    before, after = before.clamp(min=floor), after.clamp(min=0)
+    ratio = (after / before).clamp(max=_MOST_RATIO)
     mask = old.mask
     extent = float(mask.sum() ** 0.5)
-    average = (ratio * mask).sum((-2, -1), keepdim=True) / mask.sum().clamp(min=1)
+    # Ratios of sums: a mean of ratios would follow the few dark places that become bright.
+    light_before, light_after = before * mask, after * mask
+    average = _sum(light_after) / _sum(light_before).clamp(min=1e-6)
     # Outside, values fade into the average of the head.
     spread = extent * 0.12
     near = gaussian_blur(mask[None], spread)
-    carried = gaussian_blur(ratio * mask, spread) / near.clamp(min=1e-3)
+    carried = gaussian_blur(light_after, spread) / gaussian_blur(light_before, spread).clamp(
+        min=1e-3 * floor
+    )
+    carried = carried.clamp(max=_MOST_RATIO)
     around = near.clamp(max=1) * carried + (1 - near.clamp(max=1)) * average
     edge = gaussian_blur(mask[None], max(1.0, extent / 150))
     inside = (edge * 2 - 1).clamp(0, 1)
     field = inside * torch.where(mask.bool(), ratio, around) + (1 - inside) * around
     return pixels_from_image(photo * field)
+
+
+def _sum(image: Float[Tensor, "3 H W"]) -> Float[Tensor, "3 1 1"]:
+    return image.sum((-2, -1), keepdim=True)
 
 
 def _shares_in_photo(

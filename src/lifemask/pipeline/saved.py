@@ -26,7 +26,7 @@ from lifemask.io.gltf_reader import read_glb
 from lifemask.io.images import SMALLEST_SIDE, decode_photo
 from lifemask.io.json_values import JsonError, JsonValue, read_json
 from lifemask.io.scenes import Scene, Surface, SurfaceMaterial
-from lifemask.pipeline.views import face_camera
+from lifemask.pipeline.views import camera_around, face_camera
 from lifemask.rendering import render
 from lifemask.rendering.visibility import shares_at
 
@@ -40,6 +40,8 @@ _MOST_TEXELS = 400_000_000
 _MOST_PIXELS = 1e7
 """Largest coordinate of a principal point and largest focal length."""
 _MOST_METRES = 1000.0
+_BRIGHTEST = 1000.0
+"""Largest coefficient of a light."""
 _ROTATION_TOLERANCE = 0.01
 _SAME_PIXELS, _SAME_POSE = 0.01, 1e-5
 """How far the rounded camera of NAME.json may differ from that of NAME.glb."""
@@ -57,6 +59,16 @@ class SavedHead:
     """Surfaces with their textures, and the expression of the photo."""
     camera: PerspectiveCamera
     """Camera of the whole photo."""
+
+    @property
+    def light(self) -> SphericalHarmonicsLight | None:
+        """Light of the photo, in the axes of its camera; None if the file does not hold it."""
+        try:
+            rows = JsonValue(self.scene.extras, "scenes[0].extras")["light_sh"]
+            coefficients = rows.numbers((9, 3), least=-_BRIGHTEST, most=_BRIGHTEST)
+        except JsonError:
+            return None
+        return SphericalHarmonicsLight(torch.from_numpy(coefficients).float())
 
     @single_precision()
     def draw(
@@ -82,6 +94,32 @@ class SavedHead:
         """
         points = torch.from_numpy(np.concatenate([s.positions for _, s in self.scene.at_rest()]))
         camera, _ = face_camera(self.camera, points.float(), size, margin=0.04)
+        return self.picture(camera, light, opaque=opaque)
+
+    @single_precision()
+    def draw_from(
+        self,
+        azimuth_degrees: float,
+        elevation_degrees: float,
+        light: SphericalHarmonicsLight | Environment,
+        *,
+        size: int = 1024,
+        opaque: bool = False,
+    ) -> UInt8[np.ndarray, "size size channels"]:
+        """Return a square sRGB picture of the head from any side; the light belongs to the picture.
+
+        Args:
+            azimuth_degrees: 0 looks at the face; at 90, the viewer stands at the head's left.
+            elevation_degrees: 90 looks from above.
+            light: in the axes of this view.
+            size: pixels a side.
+            opaque: RGB on grey instead of RGBA.
+
+        Raises:
+            SavedHeadError, PhotoError, ValueError: as `draw`.
+        """
+        points = torch.from_numpy(np.concatenate([s.positions for _, s in self.scene.at_rest()]))
+        camera = camera_around(points.float(), azimuth_degrees, elevation_degrees, size)
         return self.picture(camera, light, opaque=opaque)
 
     @single_precision()
