@@ -19,6 +19,8 @@ _PIXELS = 256
 _BORDER = 4
 _CLEARANCE = 0.006
 """How far points are lifted off the surface, as a share of the mesh's extent: 1.5 mm on a head."""
+_FAR = 500.0
+"""Distance to the viewpoints in extents. The rasteriser interpolates in perspective, which must not show."""
 _NO_LIGHT = 1e-6
 
 
@@ -118,7 +120,7 @@ def _seen_from(
     def placed(positions: Tensor) -> Tensor:
         turned = (positions - middle) @ axes.T
         pixels = turned[:, :2] * scale + _PIXELS / 2
-        return torch.cat([pixels, turned[:, 2:] + extent], -1).contiguous()
+        return torch.cat([pixels, turned[:, 2:] + _FAR * extent], -1).contiguous()
 
     drawn = rasterize(placed(vertices), triangles, (_PIXELS, _PIXELS), cull="none")
     nearest = torch.where(drawn.triangle_index >= 0, drawn.depth, torch.inf)
