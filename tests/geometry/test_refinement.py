@@ -25,9 +25,13 @@ def test_a_part_that_is_split_leaves_no_gap_and_no_overlap() -> None:
     assert len(finer.triangles) > len(triangles)
     torch.testing.assert_close(triangle_areas(fine, finer.triangles).sum(), torch.tensor(1.0))
     assert (vertex_normals(fine, finer.triangles)[:, 2] > 0.99).all()
-    sides = torch.cat([finer.triangles[:, [0, 1]], finer.triangles[:, [1, 2]], finer.triangles[:, [2, 0]]])
+    sides = torch.cat(
+        [finer.triangles[:, [0, 1]], finer.triangles[:, [1, 2]], finer.triangles[:, [2, 0]]]
+    )
     assert len(sides.unique(dim=0)) == len(sides), "no side is used twice in one direction"
-    alone = {tuple(side) for side in sides.tolist()} - {tuple(side[::-1]) for side in sides.tolist()}
+    alone = {tuple(side) for side in sides.tolist()} - {
+        tuple(side[::-1]) for side in sides.tolist()
+    }
     on_border = ((fine[:, :2] == 0) | (fine[:, :2] == 1)).any(-1)
     assert all(on_border[a] and on_border[b] for a, b in alone)
 
@@ -42,9 +46,7 @@ def test_all_edges_make_four_triangles_of_each() -> None:
 
 def test_a_ball_gets_rounder() -> None:
     """New points of an octahedron go from 0.71 of the radius to near the sphere."""
-    points = torch.tensor(
-        [[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]]
-    )
+    points = torch.tensor([[1.0, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])
     triangles = torch.tensor(
         [[0, 2, 4], [2, 1, 4], [1, 3, 4], [3, 0, 4], [2, 0, 5], [1, 2, 5], [3, 1, 5], [0, 3, 5]]
     )

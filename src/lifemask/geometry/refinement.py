@@ -42,9 +42,7 @@ class Refinement:
         return torch.cat([vertices, middle + _ROUNDNESS * (lift[0] + lift[1]) / 2])
 
 
-def edges_inside(
-    triangles: Int[Tensor, "T 3"], chosen: Bool[Tensor, "V"]
-) -> Bool[Tensor, "T 3"]:
+def edges_inside(triangles: Int[Tensor, "T 3"], chosen: Bool[Tensor, "V"]) -> Bool[Tensor, "T 3"]:
     """Return whether both ends of each triangle's edges (0, 1), (1, 2) and (2, 0) are chosen."""
     corners = chosen[triangles]
     return corners & corners.roll(-1, 1)

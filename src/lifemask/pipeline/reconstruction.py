@@ -17,6 +17,7 @@ from lifemask.io.files import atomic_write
 from lifemask.pipeline.arrays import face_arrays, write_arrays
 from lifemask.pipeline.document import face_document
 from lifemask.pipeline.export import write_head, write_head_textures
+from lifemask.pipeline.outputs import Detail
 from lifemask.pipeline.photo_rendering import draw_in_photo
 from lifemask.pipeline.preview import preview_sheet
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
@@ -82,23 +83,28 @@ class FaceReconstruction(ReconstructedHead):
         return preview_sheet(self)
 
     @single_precision()
-    def save(self, path: str | os.PathLike[str], *, neutral: bool = False) -> None:
+    def save(
+        self, path: str | os.PathLike[str], *, neutral: bool = False, detail: Detail = "map"
+    ) -> None:
         """Write the head as GLB, OBJ (with its textures beside it), PLY, STL or USDZ, by the suffix.
 
         Args:
             path: the file.
             neutral: write it without the photo's expression.
+            detail: `map` writes the relief of the skin as a normal map, `mesh` as finer triangles.
 
         Raises:
-            ValueError: if the suffix is none of these.
+            ValueError: if the suffix is none of these, or the detail is unknown.
             ImportError: if a USDZ file needs the extra `usd`, which is not installed.
             OutputError: if the file cannot be written; nothing half-written is left.
         """
-        write_head(path, self, neutral=neutral)
+        write_head(path, self, neutral=neutral, detail=detail)
 
     @single_precision()
     def save_textures(self, folder: str | os.PathLike[str], stem: str) -> list[Path]:
         """Write the textures as `STEM_MATERIAL_USE.png|jpg`, and return the files.
+
+        If the head has a relief, `STEM_Skin_displacement.png` holds it in 16 bits.
 
         Raises:
             OutputError: if a file cannot be written.
