@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_head import tiny_head
 
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.io.scenes import Surface
 from lifemask.pipeline.detailed_head import with_relief
 from lifemask.pipeline.displacement_file import displacement_range_mm, encode_displacement
-from tiny_head import tiny_head
 
 
 def test_a_picture_gives_the_displacement_back() -> None:
