@@ -170,9 +170,9 @@ def test_textures_are_written_as_files(face: FaceReconstruction, tmp_path: Path)
     assert names <= set(face_files("a b", ("glb",), arrays=False, textures=True))
 
 
-def test_finer_triangles_keep_the_expressions(face: FaceReconstruction, scene: Scene) -> None:
+def test_finer_triangles_keep_the_expressions(face: FaceReconstruction) -> None:
     """Only the head is finer; it has the 52 expressions, and no normal map."""
-    fine = head_scene(face, detail="mesh")
+    scene, fine = head_scene(face), head_scene(face, detail="mesh")
     assert [node.name for node in fine.nodes] == [node.name for node in scene.nodes]
     (usual,), (finer,) = (nodes[0].surfaces for nodes in (scene.nodes, fine.nodes))
     assert fine.nodes[0].morph_names == face.model.expression_names
