@@ -34,17 +34,15 @@ def relit_photo(
         light: in the camera's axes. In an environment, the head shades itself.
     """
     photo = image_from_pixels(face.photo.pixels)
+    unhidden = light.light if isinstance(light, Environment) else light
+    old, new = draw_in_photo(face), draw_in_photo(face, unhidden)
+    floor = _DARKEST * float(old.shading.max())
+    before, after = old.shading.clamp(min=floor), new.shading.clamp(min=0)
     if isinstance(light, Environment):
-        old, new = draw_in_photo(face), draw_in_photo(face, light.light)
-        old_share, new_share = _shares_in_photo(face, light)
         # The fitted light does not know what is hidden, and hidden places are not exact to a pixel.
-        before = old.shading * (old_share + _STRAY) / (1 + _STRAY)
-        after = new.shading * (new_share + _STRAY) / (1 + _STRAY)
-    else:
-        old, new = draw_in_photo(face), draw_in_photo(face, light)
-        before, after = old.shading, new.shading
-    floor = _DARKEST * float(before.max())
-    before, after = before.clamp(min=floor), after.clamp(min=0)
+        old_share, new_share = _shares_in_photo(face, light)
+        before = before * (old_share + _STRAY) / (1 + _STRAY)
+        after = after * (new_share + _STRAY) / (1 + _STRAY)
     ratio = (after / before).clamp(max=_MOST_RATIO)
     mask = old.mask
     extent = float(mask.sum() ** 0.5)
