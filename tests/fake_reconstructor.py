@@ -19,8 +19,8 @@ class FakeFace:
     confidence: float = 0.9
     warnings: tuple[str, ...] = ()
 
-    def save(self, path: Path, *, neutral: bool) -> None:
-        path.write_text(f"{'neutral ' * neutral}mesh {self.colour}")
+    def save(self, path: Path, *, neutral: bool, detail: str) -> None:
+        path.write_text(f"{'neutral ' * neutral}{'fine ' * (detail == 'mesh')}mesh {self.colour}")
 
     def save_textures(self, folder: Path, stem: str) -> list[Path]:
         (folder / f"{stem}_Skin_colour.jpg").write_bytes(b"texture")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import lifemask
 from lifemask.cli.main import main
@@ -88,7 +89,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         ["reconstruct"],
         ["reconstruct", "a.jpg"],
         ["reconstruct", "a.jpg", "--output", "x", "--quality", "best"],
-        ["relight", "a.glb", "--output", "x.png"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: Sequence[str]) -> None:
@@ -146,6 +146,81 @@ def test_relight_explains_what_it_cannot_use(
         head, output = str(tmp_path / head), str(tmp_path / output)
         assert main(["relight", head, "--light", name, "--output", output]) == code
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "Got no light. Give one of --light, --environment and --like."),
+        (["--light", "left", "--like", "b.jpg"], "Got --light and --like. Give one of"),
+        (["--light", "left", "--turn", "20"], "Got --turn with --light"),
+        (["--light", "left", "--exposure", "40"], "Cannot draw --exposure 40. Allowed: -10 to 10"),
+        (["--light", "left", "--azimuth", "999"], "Allowed for --turn, --azimuth and --elevation"),
+        (["--light", "left", "--azimuth", "nan"], "Allowed for --turn, --azimuth and --elevation"),
+    ],
+)
+def test_relight_explains_options_that_exclude_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert main(["relight", "a.glb", "--output", str(tmp_path / "a.png"), *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_relight_explains_files_that_hold_no_environment_or_no_face(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lifemask.cli import relight
+    from lifemask.pipeline.reconstructor import FaceReconstructor
+
+    class NobodyThere(FaceReconstructor):
+        def __init__(self) -> None:
+            pass
+
+        def __call__(self, photo: object, *, faces: str) -> list[object]:
+            return []
+
+        def observe(self, photo: object, faces: str, *, crop: bool) -> list[object]:
+            return []
+
+    monkeypatch.setattr(relight, "load_reconstructor", NobodyThere)
+    output, photo, broken = (str(tmp_path / name) for name in ("o.png", "p.jpg", "b.hdr"))
+    Image.new("RGB", (64, 64)).save(photo)
+    Path(broken).write_bytes(b"no light")
+    head = str(Path(__file__).parent.parent / "pipeline" / "head_without_skeleton.glb")
+    cases = [
+        ([head, "--environment", str(tmp_path / "a.hdr")], 1, "a.hdr': No such file"),
+        ([head, "--environment", broken], 1, "is no Radiance picture: it does not begin with"),
+        ([head, "--environment", photo], 1, "Known formats: .hdr, .exr"),
+        ([head, "--like", photo], 3, "p.jpg' shows no face that convinces"),
+        ([photo, "--light", "left"], 3, "p.jpg' shows no face that convinces"),
+        ([photo, "--light", "left", "--size", "64"], 2, "Got --size with a photo"),
+    ]
+    for options, code, message in cases:
+        assert main(["relight", *options, "--output", output]) == code
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+        assert not Path(output).exists()
+    assert main(["relight", photo, "--light", "left", "--output", photo]) == 2
+    assert "would replace what it is made of" in capsys.readouterr().err
+
+
+def test_relight_draws_a_head_from_another_side_in_an_environment(tmp_path: Path) -> None:
+    """The panorama is bright only at the right of the picture."""
+    pixels = np.zeros((16, 32, 4), np.uint8)
+    pixels[:, 18:30] = (128, 128, 128, 129)
+    pixels[:, :18] = (128, 128, 128, 124)
+    (tmp_path / "a.hdr").write_bytes(b"#?RADIANCE\n\n-Y 16 +X 32\n" + pixels.tobytes())
+    head = str(Path(__file__).parent.parent / "pipeline" / "head_without_skeleton.glb")
+    output = str(tmp_path / "o.png")
+    options = ["--environment", str(tmp_path / "a.hdr"), "--azimuth", "5", "--size", "64"]
+    assert main(["relight", head, "--output", output, *options]) == 0
+    picture = np.asarray(Image.open(output)).astype(int)
+    assert picture.shape == (64, 64, 4)
+    shown = np.where(picture[..., 3:] == 255, picture[..., :3], 0)
+    assert shown[:, 36:].sum() > 1.3 * shown[:, :28].sum()
 
 
 def test_relight_refuses_sizes_and_damaged_textures(

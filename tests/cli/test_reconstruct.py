@@ -542,6 +542,12 @@ def test_a_terminal_shows_stage_and_time_left(
     assert shown.endswith("\r\033[K")
 
 
+def test_finer_triangles_on_request(tmp_path: Path, reconstructor: FakeReconstructor) -> None:
+    out = tmp_path / "out"
+    assert run(photo(tmp_path / "ada.png"), "-o", out, "--detail", "mesh") == 0
+    assert (out / "ada.glb").read_text().startswith("fine mesh")
+
+
 def test_neutral_heads_and_textures_on_request(
     tmp_path: Path, reconstructor: FakeReconstructor
 ) -> None:

@@ -163,10 +163,24 @@ def test_textures_are_written_as_files(face: FaceReconstruction, tmp_path: Path)
     assert names == {
         "a_b_Skin_colour.jpg",
         "a_b_Skin_normal.png",
+        "a_b_Skin_displacement.png",
         "a_b_Lashes_colour.png",
         "a_b_Hair_colour.png",
     }
     assert names <= set(face_files("a b", ("glb",), arrays=False, textures=True))
+
+
+def test_finer_triangles_keep_the_expressions(face: FaceReconstruction) -> None:
+    """Only the head is finer; it has the 52 expressions, and no normal map."""
+    scene, fine = head_scene(face), head_scene(face, detail="mesh")
+    assert [node.name for node in fine.nodes] == [node.name for node in scene.nodes]
+    (usual,), (finer,) = (nodes[0].surfaces for nodes in (scene.nodes, fine.nodes))
+    assert fine.nodes[0].morph_names == face.model.expression_names
+    assert len(finer.positions) > 4 * len(usual.positions)
+    assert finer.material is not None
+    assert finer.material.normal_image is None
+    moved = np.linalg.norm(finer.positions[: len(usual.positions)] - usual.positions, axis=-1)
+    assert moved.max() < 3e-4, "old points stay, but for the side of a seam that gives their height"
 
 
 def test_every_triangle_has_one_material(face: FaceReconstruction, scene: Scene) -> None:

@@ -96,6 +96,7 @@ def test_the_document_says_how_high_and_how_fine(
     relief = face.to_json_dict()["relief"]
     assert 0.01 < relief["rms_mm"] < relief["most_mm"] <= 2
     assert relief["finest_mm"] >= 2
+    assert relief["range_mm"] == 4
     assert smooth.to_json_dict()["relief"] is None
 
 

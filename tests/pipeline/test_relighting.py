@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lifemask.geometry.environments import Environment
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.io.colour import image_from_pixels
 from lifemask.pipeline.reconstruction import FaceReconstruction
@@ -23,6 +24,25 @@ def test_half_the_light_gives_half_the_photo(face: FaceReconstruction) -> None:
     torch.testing.assert_close(
         relit, image_from_pixels(face.photo.pixels) / 2, atol=0.004, rtol=0.02
     )
+
+
+def test_in_the_environment_of_its_own_light_the_photo_stays(face: FaceReconstruction) -> None:
+    relit = relit_photo(face, Environment.from_harmonics(face.light)).astype(int)
+    assert np.abs(relit - face.photo.pixels).max() <= 1
+
+
+def test_the_chin_shades_the_neck(face: FaceReconstruction) -> None:
+    """Under a lamp above, the neck loses more light in an environment than without shadows."""
+    lamp = Environment.from_lamp(0.0, 1.0, ambient=0.1)
+    free, hidden = (
+        image_from_pixels(relit_photo(face, light)).mean(0) for light in (lamp.light, lamp)
+    )
+    neck = face.model.regions["neck"] > 0.5
+    x, y, _ = face.camera.project(face.mesh.vertices[neck]).T
+    height, width = face.photo.image_size
+    seen = (x > 0) & (x < width) & (y > 0) & (y < height)
+    at_neck = y[seen].long(), x[seen].long()
+    assert hidden[at_neck].mean() < 0.95 * free[at_neck].mean()
 
 
 @pytest.mark.parametrize("side", [-1, 1])

@@ -29,7 +29,7 @@ class Face(Protocol):
 
     @property
     def confidence(self) -> float: ...  # noqa: D102
-    def save(self, path: Path, *, neutral: bool) -> None: ...  # noqa: D102
+    def save(self, path: Path, *, neutral: bool, detail: Literal["map", "mesh"]) -> None: ...  # noqa: D102
     def save_textures(self, folder: Path, stem: str) -> Sequence[Path]: ...  # noqa: D102
     def preview(self) -> np.ndarray: ...  # noqa: D102
     def to_json_dict(self) -> dict[str, Any]: ...  # noqa: D102
@@ -176,8 +176,12 @@ class PhotoWork:
 
     def _write_face(self, folder: Path, name: str, face: Face) -> None:
         for suffix in self.options.formats:
-            face.save(folder / f"{name}.{suffix}", neutral=self.options.neutral)
-        if self.options.textures and "obj" not in self.options.formats:
+            face.save(
+                folder / f"{name}.{suffix}",
+                neutral=self.options.neutral,
+                detail=self.options.detail,
+            )
+        if self.options.textures:
             face.save_textures(folder, name)
         if self.options.preview:
             write_image(folder / f"{name}_preview.png", face.preview())

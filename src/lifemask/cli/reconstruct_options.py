@@ -31,7 +31,9 @@ class ReconstructOptions:
     texture_size: int | None = None
     """Texels per side, a multiple of 512 up to 8192; default: 2048 to 8192, depending on the photo."""
     textures: bool = False
-    """Also write the textures as pictures: NAME_Skin_colour.jpg and others."""
+    """Also write the textures as pictures: NAME_Skin_colour.jpg, the relief in 16 bits, and others."""
+    detail: Literal["map", "mesh"] = "map"
+    """Where the meshes have the relief of the skin: in a normal map, or in finer triangles."""
     preview: bool = True
     """Whether to write NAME_preview.png."""
     hair: str = "auto"

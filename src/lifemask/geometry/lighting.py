@@ -113,7 +113,7 @@ class SphericalHarmonicsLight:
             rotation: from the axes of this light's camera to those of the other (camera axes).
         """
         # The harmonics of each degree rotate among themselves, so 32 directions determine the nine.
-        directions = _sphere(32).to(self.coefficients)
+        directions = even_directions(32).to(self.coefficients)
         before = light_axes_from_camera(light_axes_from_camera(directions) @ rotation)
         values = spherical_harmonics(before) @ self.coefficients
         basis = torch.linalg.pinv(spherical_harmonics(directions))
@@ -135,7 +135,27 @@ def checked_light(light: SphericalHarmonicsLight) -> SphericalHarmonicsLight:
     return SphericalHarmonicsLight(coefficients.detach().float())
 
 
-def _sphere(count: int) -> Float[Tensor, "count 3"]:
+def harmonics_from_radiance(
+    directions: Float[Tensor, "N 3"], power: Float[Tensor, "N 3"]
+) -> SphericalHarmonicsLight:
+    """Return the light of distant sources.
+
+    Args:
+        directions: unit vectors to the sources, light axes.
+        power: linear RGB radiance of each source times its solid angle.
+    """
+    basis = spherical_harmonics(directions) * _LAMBERT.to(directions)
+    return SphericalHarmonicsLight(basis.T @ power)
+
+
+def radiance_of_harmonics(
+    light: SphericalHarmonicsLight, directions: Float[Tensor, "N 3"]
+) -> Float[Tensor, "N 3"]:
+    """Return the smooth radiance whose light this is, at unit vectors in light axes; may be negative."""
+    return spherical_harmonics(directions) @ (light.coefficients / _LAMBERT.to(directions)[:, None])
+
+
+def even_directions(count: int) -> Float[Tensor, "count 3"]:
     """Return evenly spread unit vectors (a Fibonacci spiral)."""
     steps = torch.arange(count, dtype=torch.float64) + 0.5
     height = 1 - 2 * steps / count

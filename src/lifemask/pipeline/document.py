@@ -8,6 +8,7 @@ from typing import Any
 
 import lifemask
 from lifemask.morphable.assets import used_assets
+from lifemask.pipeline.displacement_file import displacement_range_mm
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.pipeline.relief import finest_millimetres
 
@@ -85,6 +86,7 @@ def _relief(face: ReconstructedHead) -> dict[str, float] | None:
         "rms_mm": round(level, 3),
         "most_mm": round(float(height.abs().max()) * 1000, 3),
         "finest_mm": round(finest_millimetres(face.fit.face, face.model), 2),
+        "range_mm": displacement_range_mm(height),
     }
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.hair.head_of_hair import HeadOfHair
 from lifemask.io.colour import pixels_from_image
+from lifemask.io.files import write_bytes
 from lifemask.io.gltf import write_glb
 from lifemask.io.images import encode_image
 from lifemask.io.obj import write_obj
@@ -26,10 +28,14 @@ from lifemask.io.usd import require_usd, write_usdz
 from lifemask.morphable.assets import attribution
 from lifemask.morphable.model import MorphableModel
 from lifemask.morphable.rig import JOINTS, PARENTS, HeadRig, head_rig
+from lifemask.morphable.visemes import VISEMES
+from lifemask.pipeline.detailed_head import with_relief
+from lifemask.pipeline.displacement_file import displacement_range_mm, encode_displacement
 from lifemask.pipeline.head_morphs import HeadMorphs, head_morphs
 from lifemask.pipeline.head_parts import HeadPart, head_parts, in_quads
-from lifemask.pipeline.outputs import HAIR, SKIN
+from lifemask.pipeline.outputs import HAIR, SKIN, Detail, displacement_name
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
+from lifemask.pipeline.saved import SavedHead
 from lifemask.rendering.heads import displaced_vertices
 from lifemask.texture.expression_folds import without_expression_folds
 from lifemask.texture.skin_detail import normal_map
@@ -48,7 +54,11 @@ _CUTOUT_MARGIN = 4
 
 
 def write_head(
-    path: str | os.PathLike[str], face: ReconstructedHead, *, neutral: bool = False
+    path: str | os.PathLike[str],
+    face: ReconstructedHead,
+    *,
+    neutral: bool = False,
+    detail: Detail = "map",
 ) -> None:
     """Write the head as GLB, OBJ, PLY, STL or USDZ, by the path's suffix.
 
@@ -56,9 +66,10 @@ def write_head(
         path: the file.
         face: whose head.
         neutral: write it without the photo's expression.
+        detail: see `head_scene`.
 
     Raises:
-        ValueError: if the suffix is none of these.
+        ValueError: if the suffix is none of these, or the detail is unknown.
         ImportError: if a USDZ file needs the extra `usd`, which is not installed.
         OutputError: if the file cannot be written; nothing half-written is left.
     """
@@ -70,7 +81,8 @@ def write_head(
     if suffix == ".usdz":
         require_usd()
     # PLY and STL have no opacity: the gaps between strands would be closed.
-    writer(path, head_scene(face, neutral=neutral, hair=suffix not in (".ply", ".stl")))
+    hair = suffix not in (".ply", ".stl")
+    writer(path, head_scene(face, neutral=neutral, hair=hair, detail=detail))
 
 
 def write_head_textures(
@@ -78,16 +90,37 @@ def write_head_textures(
 ) -> list[Path]:
     """Write the textures of a head as `STEM_MATERIAL_USE.png|jpg`, and return the files.
 
+    If the head has a relief, `STEM_Skin_displacement.png` is among them, as `displacement_file`
+    describes it.
+
     Raises:
         OutputError: if a file cannot be written.
     """
     surfaces = [surface for node in head_scene(face).nodes for surface in node.surfaces]
     materials = list(dict.fromkeys(s.material for s in surfaces if s.material is not None))
     names = [material.name for material in materials]
-    return write_textures(Path(folder), stem, materials, names).written
+    written = write_textures(Path(folder), stem, materials, names).written
+    if (displacement := resting_displacement(face)) is not None:
+        assert face.surface.displacement is not None
+        range_mm = displacement_range_mm(face.surface.displacement)
+        file = Path(folder) / displacement_name(stem)
+        write_bytes(file, encode_displacement(displacement, range_mm))
+        written.append(file)
+    return written
 
 
-def head_scene(face: ReconstructedHead, *, neutral: bool = False, hair: bool = True) -> Scene:
+def saved_head(face: ReconstructedHead) -> SavedHead:
+    """Return a head as its GLB file holds it, without writing one."""
+    return SavedHead(head_scene(face), face.camera)
+
+
+def head_scene(
+    face: ReconstructedHead,
+    *,
+    neutral: bool = False,
+    hair: bool = True,
+    detail: Detail = "map",
+) -> Scene:
     """Return the person's neutral head with morph targets set to the photo's expression.
 
     A node each for head, eyes, teeth, tongue and lashes, with the morph targets that move it: 52 under
@@ -99,32 +132,49 @@ def head_scene(face: ReconstructedHead, *, neutral: bool = False, hair: bool = T
         face: the reconstruction.
         neutral: set all morph targets to zero.
         hair: whether a head of hair belongs to the scene.
+        detail: `map` shows the relief of the skin in the normal map; `mesh` makes finer triangles on
+            the face, which have the relief, and leaves out the visemes and the normals of morph
+            targets, as they would take most of the file. Without a relief, both are the
+            same.
+
+    Raises:
+        ValueError: the detail is unknown.
     """
+    if detail not in get_args(Detail):
+        raise ValueError(f"Got detail={detail!r}. Known: {', '.join(get_args(Detail))}.")
     model = face.model
     person = face.neutral_coefficients
     smooth = model.vertices(person)
-    displacement = face.surface.displacement
-    if displacement is not None:
-        displacement = without_expression_folds(displacement, face.coefficients.expression, model)
+    displacement = resting_displacement(face)
+    fine = displacement if detail == "mesh" else None
     vertices = smooth if displacement is None else displaced_vertices(model, smooth, displacement)
     rig = head_rig(model, person.identity)
     whole = _WholeHead(
         model,
         vertices,
         vertex_normals(vertices, model.triangles),
-        head_morphs(model, person, smooth, vertices),
+        _targets(head_morphs(model, person, smooth, vertices), visemes=fine is None),
         None if rig is None else rig.weights,
     )
     images = {"base_colour_image": _jpeg(face.texture.pixels())}
-    bumps = normal_map(face.texture, model, vertices=smooth, displacement=displacement)
-    relief = _png(bumps)
+    relief = None
+    if fine is None:
+        relief = _png(normal_map(face.texture, model, vertices=smooth, displacement=displacement))
     weights = {} if neutral else _expression(face)
     nodes: list[Node] = []
     for part in head_parts(model):
         if part.material.alpha_mode == "OPAQUE":
             normal_image = relief if part.material.name == SKIN else None
             material = replace(part.material, **images, normal_image=normal_image)
-            surface, names = _surface(whole, part, material)
+            if fine is not None and part.material.name == SKIN:
+                bare = replace(
+                    whole, vertices=smooth, normals=vertex_normals(smooth, model.triangles)
+                )
+                surface, names = _surface(bare, part, material)
+                used = model.triangles[part.triangles].unique()
+                surface = with_relief(surface, model.regions["face"][used] > 0.5, fine)
+            else:
+                surface, names = _surface(whole, part, material)
         else:
             surface, names = _surface(whole, part, part.material)
             surface = _with_cutout(face, surface, part.material)
@@ -151,6 +201,22 @@ def head_scene(face: ReconstructedHead, *, neutral: bool = False, hair: bool = T
     }
     skeleton = () if rig is None else _joints(rig)
     return Scene(tuple(nodes), extras=extras, copyright=attribution(), skeleton=skeleton)
+
+
+def resting_displacement(face: ReconstructedHead) -> Float[Tensor, "R R"] | None:
+    """Return the relief of the neutral head in metres, in UV; None without one."""
+    displacement = face.surface.displacement
+    if displacement is None:
+        return None
+    return without_expression_folds(displacement, face.coefficients.expression, face.model)
+
+
+def _targets(morphs: HeadMorphs, *, visemes: bool) -> HeadMorphs:
+    """Return the morph targets, with or without the visemes, which stand at the end."""
+    if visemes:
+        return morphs
+    count = len(morphs.names) - len(VISEMES)
+    return HeadMorphs(morphs.names[:count], morphs.positions[:count], morphs.normals[:count])
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,14 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from lifemask.geometry.cameras import PerspectiveCamera
+from lifemask.geometry.environments import Environment, checked_environment
 from lifemask.geometry.lighting import SphericalHarmonicsLight, checked_light
 from lifemask.geometry.precision import single_precision
 from lifemask.io.files import atomic_write
 from lifemask.pipeline.arrays import face_arrays, write_arrays
 from lifemask.pipeline.document import face_document
 from lifemask.pipeline.export import write_head, write_head_textures
+from lifemask.pipeline.outputs import Detail
 from lifemask.pipeline.photo_rendering import draw_in_photo
 from lifemask.pipeline.preview import preview_sheet
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
@@ -62,12 +64,17 @@ class FaceReconstruction(ReconstructedHead):
         return replace(drawn, albedo=albedo, colour=albedo * drawn.shading)
 
     @single_precision()
-    def relight(self, light: SphericalHarmonicsLight) -> Image.Image:
+    def relight(self, light: SphericalHarmonicsLight | Environment) -> Image.Image:
         """Return the photo with the head in another light; its surroundings change by the average.
 
+        Args:
+            light: in the camera's axes. In an `Environment`, the head shades itself.
+
         Raises:
-            ValueError: the light is not 9 x 3 finite numbers.
+            ValueError: the light is not made of finite numbers, or they are too many or too few.
         """
+        if isinstance(light, Environment):
+            return Image.fromarray(relit_photo(self, checked_environment(light)))
         return Image.fromarray(relit_photo(self, checked_light(light)))
 
     @single_precision()
@@ -76,23 +83,28 @@ class FaceReconstruction(ReconstructedHead):
         return preview_sheet(self)
 
     @single_precision()
-    def save(self, path: str | os.PathLike[str], *, neutral: bool = False) -> None:
+    def save(
+        self, path: str | os.PathLike[str], *, neutral: bool = False, detail: Detail = "map"
+    ) -> None:
         """Write the head as GLB, OBJ (with its textures beside it), PLY, STL or USDZ, by the suffix.
 
         Args:
             path: the file.
             neutral: write it without the photo's expression.
+            detail: `map` writes the relief of the skin as a normal map, `mesh` as finer triangles.
 
         Raises:
-            ValueError: if the suffix is none of these.
+            ValueError: if the suffix is none of these, or the detail is unknown.
             ImportError: if a USDZ file needs the extra `usd`, which is not installed.
             OutputError: if the file cannot be written; nothing half-written is left.
         """
-        write_head(path, self, neutral=neutral)
+        write_head(path, self, neutral=neutral, detail=detail)
 
     @single_precision()
     def save_textures(self, folder: str | os.PathLike[str], stem: str) -> list[Path]:
         """Write the textures as `STEM_MATERIAL_USE.png|jpg`, and return the files.
+
+        If the head has a relief, `STEM_Skin_displacement.png` holds it in 16 bits.
 
         Raises:
             OutputError: if a file cannot be written.

@@ -13,16 +13,22 @@ from PIL import Image
 from torch import Tensor
 
 from lifemask.geometry.cameras import PerspectiveCamera
-from lifemask.geometry.lighting import SphericalHarmonicsLight, checked_light
-from lifemask.geometry.meshes import Mesh
+from lifemask.geometry.environments import Environment, checked_environment
+from lifemask.geometry.lighting import (
+    SphericalHarmonicsLight,
+    checked_light,
+    light_axes_from_camera,
+)
+from lifemask.geometry.meshes import Mesh, vertex_normals
 from lifemask.geometry.precision import single_precision
 from lifemask.io.colour import image_from_pixels, pixels_from_image
 from lifemask.io.gltf_reader import read_glb
 from lifemask.io.images import SMALLEST_SIDE, decode_photo
 from lifemask.io.json_values import JsonError, JsonValue, read_json
 from lifemask.io.scenes import Scene, Surface, SurfaceMaterial
-from lifemask.pipeline.views import face_camera
+from lifemask.pipeline.views import camera_around, face_camera
 from lifemask.rendering import render
+from lifemask.rendering.visibility import shares_at
 
 _SUPERSAMPLING = 2
 _TEXTURE_SIZE = 4096
@@ -34,6 +40,8 @@ _MOST_TEXELS = 400_000_000
 _MOST_PIXELS = 1e7
 """Largest coordinate of a principal point and largest focal length."""
 _MOST_METRES = 1000.0
+_BRIGHTEST = 1000.0
+"""Largest coefficient of a light."""
 _ROTATION_TOLERANCE = 0.01
 _SAME_PIXELS, _SAME_POSE = 0.01, 1e-5
 """How far the rounded camera of NAME.json may differ from that of NAME.glb."""
@@ -52,51 +60,99 @@ class SavedHead:
     camera: PerspectiveCamera
     """Camera of the whole photo."""
 
+    @property
+    def light(self) -> SphericalHarmonicsLight | None:
+        """Light of the photo, in the axes of its camera; None if the file does not hold it."""
+        try:
+            rows = JsonValue(self.scene.extras, "scenes[0].extras")["light_sh"]
+            coefficients = rows.numbers((9, 3), least=-_BRIGHTEST, most=_BRIGHTEST)
+        except JsonError:
+            return None
+        return SphericalHarmonicsLight(torch.from_numpy(coefficients).float())
+
     @single_precision()
     def draw(
-        self, light: SphericalHarmonicsLight, *, size: int = 1024, opaque: bool = False
+        self,
+        light: SphericalHarmonicsLight | Environment,
+        *,
+        size: int = 1024,
+        opaque: bool = False,
     ) -> UInt8[np.ndarray, "size size channels"]:
         """Return a square sRGB picture of the head as in the photo, in another light.
 
         The normal map is not used, as spherical harmonics of the second degree hardly show it.
 
         Args:
-            light: in the camera's axes.
+            light: in the camera's axes. In an environment, the head shades itself.
             size: pixels a side.
             opaque: RGB on grey instead of RGBA.
 
         Raises:
             SavedHeadError: nothing of the head is visible, or its textures are too large.
             PhotoError: a texture is damaged.
-            ValueError: the light is not 9 x 3 finite numbers.
+            ValueError: the light is not made of finite numbers, or they are too many or too few.
         """
         points = torch.from_numpy(np.concatenate([s.positions for _, s in self.scene.at_rest()]))
         camera, _ = face_camera(self.camera, points.float(), size, margin=0.04)
         return self.picture(camera, light, opaque=opaque)
 
     @single_precision()
+    def draw_from(
+        self,
+        azimuth_degrees: float,
+        elevation_degrees: float,
+        light: SphericalHarmonicsLight | Environment,
+        *,
+        size: int = 1024,
+        opaque: bool = False,
+    ) -> UInt8[np.ndarray, "size size channels"]:
+        """Return a square sRGB picture of the head from any side; the light belongs to the picture.
+
+        Args:
+            azimuth_degrees: 0 looks at the face; at 90, the viewer stands at the head's left.
+            elevation_degrees: 90 looks from above.
+            light: in the axes of this view.
+            size: pixels a side.
+            opaque: RGB on grey instead of RGBA.
+
+        Raises:
+            SavedHeadError, PhotoError, ValueError: as `draw`.
+        """
+        points = torch.from_numpy(np.concatenate([s.positions for _, s in self.scene.at_rest()]))
+        camera = camera_around(points.float(), azimuth_degrees, elevation_degrees, size)
+        return self.picture(camera, light, opaque=opaque)
+
+    @single_precision()
     def picture(
-        self, camera: PerspectiveCamera, light: SphericalHarmonicsLight, *, opaque: bool = False
+        self,
+        camera: PerspectiveCamera,
+        light: SphericalHarmonicsLight | Environment,
+        *,
+        opaque: bool = False,
     ) -> UInt8[np.ndarray, "H W channels"]:
         """Return an sRGB picture of the head from any camera.
 
         Args:
             camera: its `image_size` is the size of the picture.
-            light: in the camera's axes.
+            light: in the camera's axes. In an environment, the head shades itself.
             opaque: RGB on grey instead of RGBA.
 
         Raises:
             SavedHeadError: nothing of the head is visible, or its textures are too large.
             PhotoError: a texture is damaged.
-            ValueError: the light is not 9 x 3 finite numbers.
+            ValueError: the light is not made of finite numbers, or they are too many or too few.
         """
-        light = checked_light(light)
+        if isinstance(light, Environment):
+            environment = checked_environment(light)
+            light, shares = environment.light, self._shares(camera, environment)
+        else:
+            light, shares = checked_light(light), [None] * len(self._parts)
         height, width = camera.image_size
         large_size = height * _SUPERSAMPLING, width * _SUPERSAMPLING
         large = camera.cropped(0, 0, large_size, _SUPERSAMPLING)
         colour, mask = torch.zeros(3, *large.image_size), torch.zeros(large.image_size)
         nearest = torch.full(large.image_size, torch.inf)
-        for part in self._parts:
+        for part, share in zip(self._parts, shares, strict=True):
             cull = "none" if part.double_sided else "back"
             drawn = render(part.mesh, large, texture=part.texture[:3], light=light, cull=cull)
             wins = (drawn.mask > 0) & (drawn.depth < nearest)
@@ -106,8 +162,11 @@ class SavedHead:
                 cover = cover * render(part.mesh, large, texture=opacity, cull=cull).albedo[0]
             else:
                 nearest = torch.where(wins, drawn.depth, nearest)
+            lit = drawn.colour
+            if share is not None:
+                lit = lit * render(part.mesh, large, vertex_colours=share, cull=cull).albedo
             # Colour is premultiplied by opacity.
-            colour = cover * drawn.colour.clamp(0, 1) + (1 - cover) * colour
+            colour = cover * lit.clamp(0, 1) + (1 - cover) * colour
             mask = cover + (1 - cover) * mask
         if not bool((mask > 0).any()):
             raise SavedHeadError("Nothing of the head is visible from the camera of its file.")
@@ -118,6 +177,26 @@ class SavedHead:
         straight = pixels_from_image(colour / opacity.clamp(min=1e-6))
         alpha = (opacity[0] * 255).round().to(torch.uint8).numpy()
         return np.dstack([straight, alpha])
+
+    def _shares(
+        self, camera: PerspectiveCamera, environment: Environment
+    ) -> list[Float[Tensor, "V 3"]]:
+        """Return which share of an environment reaches each vertex of each part."""
+        meshes = [part.mesh for part in self._parts]
+        counts = [len(mesh.vertices) for mesh in meshes]
+        first = np.cumsum([0, *counts[:-1]]).tolist()
+        solid = [
+            mesh.triangles + start
+            for mesh, start, part in zip(meshes, first, self._parts, strict=True)
+            if not part.transparent
+        ]
+        vertices = torch.cat([mesh.vertices for mesh in meshes])
+        placed = light_axes_from_camera(camera.to_camera(vertices))
+        normals = torch.cat([vertex_normals(mesh.vertices, mesh.triangles) for mesh in meshes])
+        turned = light_axes_from_camera(normals @ camera.world_to_camera[:3, :3].T)
+        triangles = torch.cat(solid) if solid else torch.zeros(0, 3, dtype=torch.long)
+        (share,) = shares_at(placed, turned, placed, triangles, [environment])
+        return list(share.split(counts))
 
     @cached_property
     def _parts(self) -> tuple["_Part", ...]:

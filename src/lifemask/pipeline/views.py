@@ -1,6 +1,7 @@
 """Pictures of a head: cameras around it, smooth edges, backgrounds."""
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -19,6 +20,8 @@ from lifemask.hair.head_of_hair import HeadOfHair
 from lifemask.rendering.heads import HeadSurface, render_head
 
 _SUPERSAMPLING = 2
+_DISTANCE, _FILLED = 6.0, 0.94
+"""Distance of a camera around a head, in extents of the head, and the share of the picture that it fills."""
 
 STUDIO_LIGHT = SphericalHarmonicsLight.from_direction(0.5, 0.6, strength=0.75, ambient=0.35)
 """Light of clay pictures."""
@@ -74,6 +77,42 @@ def camera_towards(
         points.new_tensor([half_width, half_height]),
         rigid_transform(rotation, direction * distance_metres - rotation @ points.mean(0)),
         (2 * half_height, 2 * half_width),
+    )
+
+
+def camera_around(
+    points: Float[Tensor, "N 3"], azimuth_degrees: float, elevation_degrees: float, size: int
+) -> PerspectiveCamera:
+    """Return a camera that sees all of a head from any side, in the middle of a square picture.
+
+    Args:
+        points: of the head, head space, metres.
+        azimuth_degrees: 0 looks at the face; at 90, the viewer stands at the head's left.
+        elevation_degrees: 90 looks from above.
+        size: pixels a side.
+    """
+    middle = (points.amin(0) + points.amax(0)) / 2
+    turn, tilt = (
+        matrix_from_rotation_vector(points.new_tensor(axis) * math.radians(angle))
+        for axis, angle in (
+            ((0.0, -1.0, 0.0), azimuth_degrees),
+            ((1.0, 0.0, 0.0), elevation_degrees),
+        )
+    )
+    rotation = points.new_tensor(FRONTAL_HEAD_TO_CAMERA) @ tilt @ turn
+    extent = float((points - middle).norm(dim=-1).max())
+    away = points.new_tensor([0.0, 0.0, _DISTANCE * extent])
+    camera = PerspectiveCamera(
+        points.new_tensor(1.0),
+        points.new_tensor([0.0, 0.0]),
+        rigid_transform(rotation, away - rotation @ middle),
+        (size, size),
+    )
+    farthest = float(camera.project(points)[:, :2].abs().max())
+    return replace(
+        camera,
+        focal_pixels=points.new_tensor(_FILLED * size / 2 / farthest),
+        principal_point=points.new_tensor([size / 2, size / 2]),
     )
 
 
