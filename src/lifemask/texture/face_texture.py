@@ -22,7 +22,13 @@ from lifemask.rendering.filters import resized
 from lifemask.rendering.heads import head_vertices
 from lifemask.texture.atlas import ANALYSIS_SIZE, Atlas, head_atlas, uv_fragments
 from lifemask.texture.completion import CompletedSkin, complete_skin
-from lifemask.texture.eyes import eyes_hidden, iris_colour, paint_irises, socket_light
+from lifemask.texture.eyes import (
+    IrisReason,
+    estimate_irises,
+    eyes_hidden,
+    paint_irises,
+    socket_light,
+)
 from lifemask.texture.fine_texture import (
     SIZES,
     add_photo_detail,
@@ -72,6 +78,8 @@ class FaceTexture:
     """The hair that is painted on the scalp."""
     fine: UInt8[np.ndarray, "F F 3"] | None = None
     """The same albedo with more texels, 8-bit sRGB; None where `albedo` is the full size."""
+    irises: IrisReason = "photo"
+    """Where the colour of the irises comes from."""
 
     @property
     def size(self) -> int:
@@ -208,8 +216,8 @@ def _base_texture(
     albedo, hairs = hair.paint(albedo, atlas.regions["scalp"])
     photo_share[0, : len(hairs)] *= 1 - hairs
     hidden = eyes_hidden(observation)
-    irises = iris_colour(photo.image, landmarks, towards_camera, hidden=hidden)
-    albedo = paint_irises(albedo, irises, model)
+    irises = estimate_irises(photo.image, landmarks, towards_camera, hidden=hidden)
+    albedo = paint_irises(albedo, irises.colour, model)
     if is_grey(skin.photo.texture, seen.weight):
         albedo = toned(albedo, -log_shading, seen.weight)
     origin = _origin(seen, completed, size)
@@ -219,7 +227,7 @@ def _base_texture(
         albedo = torch.lerp(albedo, known, coverage)
         origin[coverage[0] > 0.5] = int(TexelOrigin.PREDICTED)
         photo_share *= 1 - coverage
-    texture = FaceTexture(albedo, origin, hair)
+    texture = FaceTexture(albedo, origin, hair, irises=irises.reason)
     return _BaseTexture(texture, wanted, shown, photo_share[0])
 
 
