@@ -42,8 +42,10 @@ from lifemask.texture.light_separation import (
     DARKEST,
     SkinColour,
     fitted_log_shading,
+    hue_told,
     relief_log_shading,
     separate_light,
+    with_trusted_hue,
 )
 from lifemask.texture.mouth import teeth_change, teeth_colour
 from lifemask.texture.photo_skin import PhotoSkin, photo_skin
@@ -191,12 +193,14 @@ def _base_texture(
     # The images are large from here on; they change in place to save memory.
     on_texture = unwrap_photo(photo.image, mesh, photo.camera, uv_fragments(model, detail)).texture
     shown = on_texture.clone() if wanted > detail == size else None
+    told = hue_told(on_texture)
     observed_log = on_texture.clamp_(min=DARKEST).log_()
     observed_log -= resized(log_shading + seen.light_left, detail)
     if by_relief is not None:
         # What the analysis is too coarse to show.
         fine = by_relief - resized(resized(by_relief, atlas.size), RELIEF_SIZE)
         observed_log -= resized(fine, detail)
+    observed_log = with_trusted_hue(observed_log, resized(seen.residual + model_log, detail), told)
     observed_log = resized(observed_log, size)
     log_albedo = albedo_model.fine_texture(coefficients, size).clamp_(min=DARKEST).log_()
     log_albedo += resized(completed.residual, size)
@@ -285,6 +289,8 @@ def _hair(
     atlas: Atlas,
 ) -> HairEstimate:
     beside, share = hair_beside(pixels, observation, towards_camera)
+    clear = skin.weight > 0.5
+    bare = (skin.photo.texture.clamp(min=DARKEST).log() - log_shading)[:, clear].exp()
     return estimate_hair(
         skin.photo.texture,
         skin.photo.visibility,
@@ -293,6 +299,7 @@ def _hair(
         log_shading,
         beside=beside,
         beside_share=share,
+        face_colour=bare.median(dim=-1).values if bool(clear.any()) else None,
     )
 
 

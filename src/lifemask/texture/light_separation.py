@@ -51,16 +51,30 @@ _SPECULAR_SHARE = 0.75
 """Share of the excess that is removed."""
 _HUE_MILLIMETRES = 6.0
 """Texels with clipped channels get the hue of texels within this width."""
-_HUE_LIMIT = 0.45
+_HUE_LIMIT = 0.3
 """Largest difference of skin from the person's tone: root mean square of the log chroma."""
+_FINE_HUE_LIMIT = 0.12
+"""The same for the difference of fine detail from the skin around."""
 _TINTED = 0.3
 """Root mean square of the log chroma of light that halves this limit."""
 _DARKEST_SHARE = 0.08
 """Least light, in units of the brightest."""
 _MOST_RELIEF = 0.5
 """Largest change of the log light by the relief of the skin."""
-_CLIPPED = (0.012, 0.85)
-"""A channel counts as clipped if its linear light is below the first or above the second value."""
+_TELLS_HUE = (0.006, 0.03)
+"""Linear light of the darkest channel from which a pixel tells a hue, in part and wholly. Below, noise
+and JPEG change the logarithm by more than skins differ."""
+_BRIGHT = 0.85
+"""Linear light from which a channel is nearly clipped."""
+_BLACK = (0.03, 0.07)
+"""Brightness, over the median of the visible face, below which a texel tells nothing about skin, wholly
+and in part: not even black beards are so dark."""
+_BLACK_ONE_SIDED = (0.08, 0.16)
+"""The same where the other half of the face is far brighter."""
+_ONE_SIDED = 0.7
+"""A texel is far darker than its mirror image by this log brightness."""
+_BLACK_MILLIMETRES = 1.5
+"""Scale at which blackness is measured."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +111,59 @@ def separate_light(
     zones = face_zones(atlas.position, atlas.regions)
     bearded = has_beard(residual, weight, zones)
     bare = free_of_occluders(residual, weight, skin.not_skin, zones, scale, bearded=bearded)
-    weight = weight * bare
+    lit = torch.maximum(_lit(skin.photo.texture, weight, scale), zones.features)
+    weight = weight * bare * lit
     tint = (log_shading - log_shading.mean(0))[:, weight > 0.5]
     hue_lost = _hue_lost(residual, skin.photo.texture, weight, zones, tint, scale)
     beard = zones.beard if bearded else torch.zeros_like(weight)
     light_left = hue_lost + _light_left(residual - hue_lost, weight, beard, scale)
     return SkinColour(residual - light_left, weight, log_shading, light_left)
+
+
+def hue_told(photo: Float[Tensor, "3 R R"]) -> Float[Tensor, "R R"]:
+    """Return how far each pixel (linear RGB) tells a hue, 0 to 1: with a dark or clipped channel, not."""
+    none, all_of_it = _TELLS_HUE
+    told = ((photo.amin(0) - none) / (all_of_it - none)).clamp(0, 1)
+    return told * ((1 - photo.amax(0)) / (1 - _BRIGHT)).clamp(0, 1)
+
+
+def with_trusted_hue(
+    fine: Float[Tensor, "3 R R"], coarse: Float[Tensor, "3 R R"], told: Float[Tensor, "R R"]
+) -> Float[Tensor, "3 R R"]:
+    """Return the log albedo `fine` with hues near those of `coarse`, which has no false ones.
+
+    Args:
+        fine: with all detail of the photo.
+        coarse: the same skin, analysed and smooth.
+        told: how far each texel of the photo tells a hue, 0 to 1.
+    """
+    brightness = fine.mean(0)
+    hue = coarse - coarse.mean(0)
+    return brightness + hue + _softly_limited((fine - brightness - hue) * told, _FINE_HUE_LIMIT)
+
+
+def _softly_limited(
+    hue: Float[Tensor, "3 R R"], limit: float | Float[Tensor, "R R"]
+) -> Float[Tensor, "3 R R"]:
+    """Return log chroma whose root mean square stays below a limit."""
+    size = hue.square().mean(0).sqrt().clamp(min=1e-4)
+    return hue * (torch.tanh(size / limit) * limit / size)
+
+
+def _lit(
+    photo: Float[Tensor, "3 R R"], weight: Float[Tensor, "R R"], scale: float
+) -> Float[Tensor, "R R"]:
+    """Return how far each texel of an unwrapped photo is bright enough to tell about skin, 0 to 1."""
+    seen = weight > 0.5
+    if not bool(seen.any()):
+        return torch.ones_like(weight)
+    smooth = blur_weighted(photo.mean(0, keepdim=True), weight, _BLACK_MILLIMETRES * scale)[0]
+    share = smooth / smooth[seen].median().clamp(min=DARKEST)
+    lit = ((share - _BLACK[0]) / (_BLACK[1] - _BLACK[0])).clamp(0, 1)
+    mirrored = share.flip(-1) * (weight.flip(-1) > 0.5)
+    darker = mirrored > share * torch.exp(share.new_tensor(_ONE_SIDED))
+    low, high = _BLACK_ONE_SIDED
+    return torch.where(darker, torch.minimum(lit, ((share - low) / (high - low)).clamp(0, 1)), lit)
 
 
 def fitted_log_shading(
@@ -198,16 +259,12 @@ def _hue_lost(
     Args:
         tint: log chroma of the light on the visible face.
     """
-    low, high = _CLIPPED
-    channels = ((photo.amin(0) - low / 2) / (low / 2)).clamp(0, 1)
-    channels = channels * ((1 - photo.amax(0)) / (1 - high)).clamp(0, 1)
+    channels = hue_told(photo)
     hue = residual - residual.mean(0)
     tone = skin_tone(hue, weight * channels)
     difference = hue - tone
     around = blur_weighted(difference, weight * channels, _HUE_MILLIMETRES * scale)
     kept = around + channels * (difference - around)
-    size = kept.square().mean(0).sqrt().clamp(min=1e-4)
     strength = float(tint.square().mean().sqrt()) if tint.numel() else 0.0
     limit = _HUE_LIMIT / (1 + (strength / _TINTED) ** 2) * (1 + 2 * zones.features)
-    kept = kept * torch.tanh(size / limit) * limit / size
-    return difference - kept
+    return difference - _softly_limited(kept, limit)
