@@ -38,6 +38,7 @@ from lifemask.texture.fine_texture import (
 from lifemask.texture.grey_photo import is_grey, toned
 from lifemask.texture.hair import HairEstimate, estimate_hair, hair_beside
 from lifemask.texture.head_photo import HeadPhoto, cut_out_head, pixels_per_millimetre
+from lifemask.texture.lids import lids_shown
 from lifemask.texture.light_separation import (
     DARKEST,
     SkinColour,
@@ -47,7 +48,7 @@ from lifemask.texture.light_separation import (
     separate_light,
     with_trusted_hue,
 )
-from lifemask.texture.mouth import teeth_change, teeth_colour
+from lifemask.texture.mouth import mouth_shade, teeth_change, teeth_colour
 from lifemask.texture.photo_skin import PhotoSkin, photo_skin
 from lifemask.texture.relief import RELIEF_SIZE
 
@@ -181,6 +182,7 @@ def _base_texture(
     model_log = resized(model_log, atlas.size)
 
     skin = photo_skin(photo, mesh, observation, atlas, covered=covered_vertices(model, face))
+    skin = replace(skin, weight=skin.weight * lids_shown(model, face.coefficients, atlas))
     log_shading = fitted_log_shading(face, model, skin.weight, atlas)
     by_relief = relief_log_shading(face, model, head_atlas(model, RELIEF_SIZE))
     if by_relief is not None:
@@ -213,7 +215,11 @@ def _base_texture(
     towards_camera = face.light.shade(torch.tensor([[0.0, 0.0, 1.0]]))[0]
     teeth = teeth_colour(photo.image, landmarks, towards_camera)
     teeth = teeth_change(teeth, model_log, atlas.regions["teeth"], atlas.position[0].abs())
-    log_albedo += resized(teeth + socket_light(model, atlas.fragments).log(), size)
+    tongue, bag = (atlas.regions.get(name, 0 * atlas.skin) for name in ("tongue", "mouth_bag"))
+    shade = socket_light(model, atlas.fragments) * mouth_shade(
+        atlas.position, torch.maximum(tongue, bag), tongue
+    )
+    log_albedo += resized(teeth + shade.log(), size)
     albedo = log_albedo.exp_().clamp_(0, 1)
 
     hair = _hair(pixels, observation, skin, log_shading, towards_camera, atlas)
