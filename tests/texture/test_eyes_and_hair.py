@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lifemask.texture.eyes import IrisEstimate, estimate_irises
-from lifemask.texture.hair import HairEstimate, estimate_hair
+from lifemask.texture.hair import HairEstimate, estimate_hair, hair_hue
 
 
 def eye_photo(
@@ -150,3 +150,25 @@ def test_the_hairline_recedes_where_the_photo_shows_skin():
     assert hair.growth is not None
     assert hair.growth[:16].min() > 0.9
     assert hair.growth[25:].max() < 0.1
+
+
+def test_dark_hair_is_neither_purple_nor_green_and_no_hair_is_orange():
+    brown = torch.tensor([0.085, 0.048, 0.027])
+    torch.testing.assert_close(hair_hue(brown), brown, rtol=0.02, atol=0)
+    for colour in ((0.012, 0.004, 0.012), (0.004, 0.012, 0.004), (0.6, 0.2, 0.02)):
+        red, green, blue = hair_hue(torch.tensor(colour)).log().tolist()
+        assert abs(green - (red + blue) / 2) < 0.5
+        assert red - blue < 1.51
+        assert sum(colour) / 3 == pytest.approx(float(hair_hue(torch.tensor(colour)).mean()))
+    assert hair_hue(torch.tensor([0.01, 0.004, 0.01])).std() < 0.001
+
+
+def test_hair_of_the_colour_of_the_face_is_a_bare_scalp():
+    shown, dark = torch.ones(32, 32), torch.zeros(3, 32, 32)
+    face = torch.tensor([0.46, 0.18, 0.07])
+    scalp = 0.8 * face[:, None, None].expand(3, 32, 32)
+    found = estimate_hair(scalp, shown, scalp_segments(0.9), shown, dark, face_colour=face)
+    assert found.colour is None
+    grey = torch.full((3, 32, 32), 0.18)
+    found = estimate_hair(grey, shown, scalp_segments(0.9), shown, dark, face_colour=face)
+    assert found.colour is not None

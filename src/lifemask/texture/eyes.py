@@ -18,7 +18,7 @@ _IRIS_LANDMARKS = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))
 """Centre and four border points of the subject's right and left iris."""
 _LID_LANDMARKS = ((159, 145), (386, 374))
 """Middle of the upper and lower lid of the right and left eye."""
-_SMALLEST_RADIUS = 2.5
+_SMALLEST_RADIUS = 4.0
 """Smallest radius in pixels of irises for the measurement of their colour."""
 _COVERS = [0, 1, 4, 5]
 """Segmentation classes that cover an eye: background, hair, clothes, other."""

@@ -138,6 +138,8 @@ def hair_hue(colour: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
     red, green, blue = colour.clamp(min=1e-4).log().unbind()
     warm, greenish = red - blue, green - (red + blue) / 2
     free = float(((brightness - _DYED[0]) / (_DYED[1] - _DYED[0])).clamp(0, 1))
+    # Too warm hair has lost its blue, and would turn yellow if only that came back.
+    greenish = greenish * (_WARMEST / warm.clamp(min=_WARMEST))
     warm = torch.lerp(warm.clamp(_COOLEST, _WARMEST), warm.clamp(max=_WARMEST), free)
     greenish = torch.lerp(greenish.clamp(-_GREENISH, _GREENISH), greenish, free)
     hue = torch.stack([warm / 2, greenish, -warm / 2]).exp()

@@ -23,7 +23,7 @@ from lifemask.rendering.displacement import (
     displacement_slopes,
     texture_gradients,
 )
-from lifemask.rendering.filters import blur_weighted, resized
+from lifemask.rendering.filters import blur_weighted, gaussian_blur, resized
 from lifemask.rendering.heads import known_displacement
 from lifemask.texture.atlas import Atlas
 from lifemask.texture.photo_skin import PhotoSkin
@@ -264,6 +264,11 @@ def _hue_lost(
     tone = skin_tone(hue, weight * channels)
     difference = hue - tone
     around = blur_weighted(difference, weight * channels, _HUE_MILLIMETRES * scale)
+    # Where hardly any skin around tells a hue either, it is the person's tone.
+    telling, seen = gaussian_blur(
+        torch.stack([weight * channels, weight]), _HUE_MILLIMETRES * scale
+    )
+    around = around * (telling / (0.5 * seen).clamp(min=1e-3)).clamp(max=1)
     kept = around + channels * (difference - around)
     strength = float(tint.square().mean().sqrt()) if tint.numel() else 0.0
     limit = _HUE_LIMIT / (1 + (strength / _TINTED) ** 2) * (1 + 2 * zones.features)
