@@ -87,6 +87,10 @@ def test_irises_are_neither_red_nor_violet_nor_white():
     bright = estimate_irises(photo, landmarks, torch.ones(3)).colour
     assert bright is not None
     assert 0.1 < bright.mean() < 0.25
+    photo, landmarks = eye_photo((0.5, 0.22, 0.1), 10.0)
+    orange = estimate_irises(photo, landmarks, torch.ones(3)).colour
+    assert orange is not None
+    assert orange.mean() < 0.09
 
 
 def scalp_segments(hair: float) -> torch.Tensor:

@@ -29,8 +29,8 @@ _LID_SHADE_FROM = 0.12
 _LID_SHADE_WIDTH = 0.35
 """Start and width of the upper lid's shade: sine of the elevation on the eyeball."""
 _DARKEST = 0.008
-_BRIGHTEST = 0.22
-"""Linear luminance of irises without light."""
+_BRIGHTEST, _BRIGHTEST_BROWN = 0.22, 0.08
+"""Range of the linear luminance of irises without light; brown ones are dark."""
 _WARM, _GREENISH = (-1.5, 1.7), (-0.1, 0.3)
 """Range of the hues of irises: logarithms of red over blue, and of green over the mean of both."""
 _UNLIKE = 0.25
@@ -135,7 +135,9 @@ def _of_irises(colour: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
     warm = min(max(red - blue, _WARM[0]), _WARM[1])
     greenish = min(max(green - (red + blue) / 2, _GREENISH[0]), _GREENISH[1])
     hue = colour.new_tensor([warm / 2, greenish, -warm / 2]).exp()
-    return hue / hue.mean() * colour.mean().clamp(_DARKEST, _BRIGHTEST)
+    brown = min(max((warm - 0.4) / 0.8, 0.0), 1.0)
+    brightest = _BRIGHTEST + (_BRIGHTEST_BROWN - _BRIGHTEST) * brown
+    return hue / hue.mean() * colour.mean().clamp(_DARKEST, brightest)
 
 
 def _chroma(one: Float[Tensor, "3"], other: Float[Tensor, "3"]) -> Float[Tensor, ""]:
