@@ -78,6 +78,23 @@ def test_the_outline_of_the_hair_is_that_of_the_photo(
     torch.testing.assert_close(outline, torch.full((10,), radius), atol=0.009, rtol=0)
 
 
+def test_hair_on_which_ears_lie_goes_around_the_neck_below_them(
+    face: FaceReconstruction, skull: Skull, camera: PerspectiveCamera
+) -> None:
+    classes = person(hair_metres=0.13)
+    row, column = torch.meshgrid(torch.arange(SIZE) + 0.5, torch.arange(SIZE) + 0.5, indexing="ij")
+    x, y = (column - SIZE / 2) * 0.5 / SIZE, (SIZE / 2 - row) * 0.5 / SIZE
+    beside = (x.abs() > 0.05) & (x.abs() < 0.13) & (classes != FACE)
+    classes[beside & (y < 0.0) & (y > -0.19)] = HAIR
+    classes[(x.abs() > 0.07) & (y < -0.03) & (y > -0.07)] = BACKGROUND
+    cover = grow(skull, camera, seen(face, classes)).cover
+    level = (
+        rays.MIDDLE[1] + rays.ABOVE - (torch.arange(len(cover)) + 0.5) / len(cover) * rays.LENGTH
+    )
+    below = (level < -0.1) & (level > -0.14)
+    assert float(cover[below][:, [0, 1, -2, -1]].min()) > 0.5
+
+
 def test_no_hair_grows_on_the_face(
     face: FaceReconstruction, skull: Skull, camera: PerspectiveCamera
 ) -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from lifemask.texture.mouth import teeth_change, teeth_colour
+from lifemask.texture.mouth import mouth_shade, teeth_change, teeth_colour
 
 INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 
@@ -43,3 +43,26 @@ def test_only_teeth_change_and_corners_are_darker():
     torch.testing.assert_close((log_albedo + change)[:, 0, 0].exp(), torch.full((3,), 0.4))
     assert (change[0, 0].diff() <= 0).all()
     assert change[0, 0, -1] < change[0, 0, 0] - 0.5
+
+
+def test_gums_among_the_teeth_do_not_turn_them_cyan():
+    """Half of the texels are gums; enamel still gets the wanted colour."""
+    enamel, gums = torch.tensor([0.6, 0.55, 0.5]), torch.tensor([0.3, 0.08, 0.08])
+    log_albedo = torch.stack([enamel, gums], -1).log()[:, None].repeat(1, 8, 4)
+    wanted = torch.tensor([0.45, 0.42, 0.36])
+    change = teeth_change(wanted, log_albedo, torch.ones(8, 8), torch.zeros(8, 8))
+    torch.testing.assert_close((log_albedo + change)[:, 0, 0].exp(), wanted)
+
+
+def test_the_throat_is_dark_and_the_tongue_has_a_groove():
+    side = torch.linspace(-0.02, 0.02, 41).expand(41, 41)
+    depth = torch.linspace(0, -0.06, 41)[:, None].expand(41, 41)
+    position = torch.stack([side, torch.zeros(41, 41), depth])
+    inside = torch.ones(41, 41)
+    inside[:, :2] = 0
+    shade = mouth_shade(position, inside, inside)
+    assert shade[0, 20] < shade[0, 25]
+    assert shade[0, 38] < shade[0, 25]
+    assert shade[40].amax() == 1
+    assert shade[40, 2:].amax() < 0.1
+    assert (shade[:, :2] == 1).all()

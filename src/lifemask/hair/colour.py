@@ -14,6 +14,7 @@ from lifemask.io.colour import image_from_pixels
 from lifemask.perception.observation import FaceObservation
 from lifemask.perception.photo_segments import segmentation_at
 from lifemask.rendering.filters import fill_unknown, gaussian_blur
+from lifemask.texture.hair import hair_hue
 
 _DARKEST = 0.002
 _SHADING, _SOFTENED = (0.2, 2.0), 0.6
@@ -129,6 +130,7 @@ def continued(seen: SeenHair, usual: Float[Tensor, "3"], contrast: float) -> Flo
         generic = (strands(rows, columns) - 0.5) / _SPREAD_OF_STRANDS
         tone = (0.8 * own + 0.6 * generic) * min(max(spread, 0.08), 0.28)
         middle = 0.25 * middle + 0.75 * log[:, known].median(-1).values
+        middle = hair_hue(middle.exp()).log()
     # Highlights at the rim of the hair belong to the photo's light.
     excess = (log.mean(0) - middle.mean() - _BRIGHTER).clamp(min=0)
     log = log - 0.7 * excess

@@ -37,6 +37,8 @@ _CHIN, _MOST_BELOW = -0.08, 0.04
 """Height in head space below which hair is no thicker than this, metres."""
 _CONTINUED = 0.06
 """Metres over which hair goes on below the edge of the photo."""
+_EAR_METRES = 0.065
+"""Height of an ear, metres: hair goes on below it."""
 _LEAST = 0.0025
 """Thickness of hair beside bare skin, metres."""
 
@@ -188,8 +190,16 @@ def _side(outline: Float[Tensor, "r c"], hairy: Bool[Tensor, "r c"], columns: sl
     share = (outline * hairy)[:, columns].sum(1) / total.clamp(min=1e-3)
     # Hair on the neck belongs to the back only if it comes down past the ears.
     level = round(rays.ABOVE / rays.LENGTH * len(outline))
-    share = torch.cat([share[:level], share[level:].cummin(0).values])
+    whole = _without_gaps(share, round(_EAR_METRES / rays.LENGTH * len(outline)))
+    share = torch.cat([share[:level], whole[level:].cummin(0).values])
     return _Side(share, (total / 2).clamp(max=1))
+
+
+def _without_gaps(share: Float[Tensor, "r"], longest: int) -> Float[Tensor, "r"]:
+    """Return shares where gaps of up to `longest` rows are filled: an ear that looks out of the hair."""
+    reach = max(1, round(longest / 2))
+    grown = torch.nn.functional.max_pool1d(share[None, None], 2 * reach + 1, 1, reach)
+    return -torch.nn.functional.max_pool1d(-grown, 2 * reach + 1, 1, reach)[0, 0]
 
 
 def _measured(

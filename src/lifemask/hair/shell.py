@@ -25,6 +25,8 @@ _APART, _LOOSE, _MOST_APART = 0.0008, 0.03, 0.0025
 """Metres between the layers: a part that is always there, a share of the thickness, and a limit."""
 _BLOCK = 8
 """Texels a side of the blocks that are empty or not."""
+_SOFT, _ALLOWED = 9.0, 0.7
+"""Width in texels over which hair ends where the head has none, and the cover from which it is whole."""
 _FULL = 0.93
 """Hair that is as certain as this has no gaps."""
 _EMPTY = 0.3
@@ -63,8 +65,11 @@ def shell(
     )
     noise = strands(_TALL, _WIDE)
     # In view the photo says where hair ends; elsewhere strands make its border.
-    hair = torch.lerp(gaussian_blur(cover[None], 3.0)[0], seen.hair * (cover > 0.05), seen.shown)
-    ragged = 0.75 - 0.35 * seen.shown
+    soft = gaussian_blur(cover[None], _SOFT)[0]
+    allowed = (soft / _ALLOWED).clamp(0, 1)
+    hair = torch.lerp(gaussian_blur(cover[None], 3.0)[0], seen.hair * allowed, seen.shown)
+    # Where not the photo but the head ends the hair, such as on a cheek, locks end one by one.
+    ragged = 0.75 - 0.35 * seen.shown * allowed
     closed = ((hair + ragged * (noise - 0.5) - 0.4) / 0.2).clamp(0, 1)
     closed = torch.where(hair > _FULL, 1.0, closed) * (hair > 0.08)
     loose = ((noise - 0.45) / 0.1).clamp(0, 1) * ((hair - 0.4) / 0.4).clamp(0, 1)

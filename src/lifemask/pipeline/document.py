@@ -63,6 +63,7 @@ def face_document(face: ReconstructedHead) -> dict[str, Any]:
             "observed_share": round(float((origin == 2).float().mean()), 4),
             "mirrored_share": round(float((origin == 1).float().mean()), 4),
             "hair_coverage": round(face.texture.hair.coverage, 3),
+            "irises": face.texture.irises,
         },
         "relief": _relief(face),
         "hair": {

@@ -49,6 +49,8 @@ _WRITERS: dict[str, Callable[[Path, Scene], object]] = {
 }
 """Writers of scenes, by suffix."""
 _JPEG_QUALITY = 92
+_HAIR_COLOURS = 256
+"""Colours and opacities of a picture of hair."""
 _CUTOUT_MARGIN = 4
 """Texels around a cut-out, for filtering."""
 
@@ -276,7 +278,7 @@ def _surface(
 
 def _hair(hair: HeadOfHair, *, rigged: bool) -> Iterator[Node]:
     """Yield the layers of hair; its gaps are cut out, so layers hide each other in every program."""
-    image = encode_image(hair.picture, "png")
+    image = _few_colours(hair.picture)
     material = SurfaceMaterial(
         HAIR, base_colour_image=image, roughness=0.6, alpha_mode="MASK", double_sided=True
     )
@@ -294,6 +296,17 @@ def _hair(hair: HeadOfHair, *, rigged: bool) -> Iterator[Node]:
             joint_weights=on_skull if rigged else None,
         )
         yield Node(name, (surface,))
+
+
+def _few_colours(picture: UInt8[np.ndarray, "R C 4"]) -> bytes:
+    """Return a picture of hair as a PNG of at most 256 colours, a quarter of the size of all of them.
+
+    All hair of a head has nearly one hue, so its colours are few.
+    """
+    buffer = io.BytesIO()
+    few = Image.fromarray(picture).quantize(_HAIR_COLOURS, method=Image.Quantize.FASTOCTREE)
+    few.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
 
 
 def _with_cutout(face: ReconstructedHead, surface: Surface, material: SurfaceMaterial) -> Surface:

@@ -22,7 +22,13 @@ from lifemask.rendering.filters import resized
 from lifemask.rendering.heads import head_vertices
 from lifemask.texture.atlas import ANALYSIS_SIZE, Atlas, head_atlas, uv_fragments
 from lifemask.texture.completion import CompletedSkin, complete_skin
-from lifemask.texture.eyes import eyes_hidden, iris_colour, paint_irises, socket_light
+from lifemask.texture.eyes import (
+    IrisReason,
+    estimate_irises,
+    eyes_hidden,
+    paint_irises,
+    socket_light,
+)
 from lifemask.texture.fine_texture import (
     SIZES,
     add_photo_detail,
@@ -32,19 +38,22 @@ from lifemask.texture.fine_texture import (
 from lifemask.texture.grey_photo import is_grey, toned
 from lifemask.texture.hair import HairEstimate, estimate_hair, hair_beside
 from lifemask.texture.head_photo import HeadPhoto, cut_out_head, pixels_per_millimetre
+from lifemask.texture.lids import lids_shown
 from lifemask.texture.light_separation import (
     DARKEST,
-    FINE_HUE_LIMIT,
     HUE_LIMIT,
+    MAP_HUE_LIMIT,
     SkinColour,
     fitted_log_shading,
+    hue_told,
     relief_log_shading,
     separate_light,
-    separated_photo,
+    with_trusted_hue,
 )
-from lifemask.texture.mouth import teeth_change, teeth_colour
+from lifemask.texture.mouth import mouth_shade, teeth_change, teeth_colour
 from lifemask.texture.photo_skin import PhotoSkin, photo_skin
 from lifemask.texture.relief import RELIEF_SIZE
+from lifemask.texture.separated_photo import separated_photo
 
 _FACING = 0.3
 """Smallest cosine between normal and view of texels that count for the size of the texture."""
@@ -75,6 +84,8 @@ class FaceTexture:
     """The hair that is painted on the scalp."""
     fine: UInt8[np.ndarray, "F F 3"] | None = None
     """The same albedo with more texels, 8-bit sRGB; None where `albedo` is the full size."""
+    irises: IrisReason = "photo"
+    """Where the colour of the irises comes from."""
 
     @property
     def size(self) -> int:
@@ -176,6 +187,7 @@ def _base_texture(
     model_log = resized(model_log, atlas.size)
 
     skin = photo_skin(photo, mesh, observation, atlas, covered=covered_vertices(model, face))
+    skin = replace(skin, weight=skin.weight * lids_shown(model, face.coefficients, atlas))
     log_shading = fitted_log_shading(face, model, skin.weight, atlas)
     separated = separated_photo(face, model_log, log_shading)
     if separated is not None:
@@ -185,7 +197,7 @@ def _base_texture(
         relief = resized(by_relief, atlas.size)
         log_shading += relief if separated is None else separated.beyond_light(relief)
     shift = torch.zeros_like(model_log) if separated is None else separated.albedo_change
-    limit = HUE_LIMIT if separated is None else FINE_HUE_LIMIT
+    limit = HUE_LIMIT if separated is None else MAP_HUE_LIMIT
     seen = separate_light(skin, log_shading, model_log + shift, atlas, hue_limit=limit)
     completed = complete_skin(seen, atlas)
 
@@ -194,12 +206,16 @@ def _base_texture(
     # The images are large from here on; they change in place to save memory.
     on_texture = unwrap_photo(photo.image, mesh, photo.camera, uv_fragments(model, detail)).texture
     shown = on_texture.clone() if wanted > detail == size else None
+    told = hue_told(on_texture)
     observed_log = on_texture.clamp_(min=DARKEST).log_()
     observed_log -= resized(log_shading + seen.light_left, detail)
     if by_relief is not None:
         # What the analysis is too coarse to show.
         fine = by_relief - resized(resized(by_relief, atlas.size), RELIEF_SIZE)
         observed_log -= resized(fine, detail)
+    observed_log = with_trusted_hue(
+        observed_log, resized(seen.residual + model_log + shift, detail), told
+    )
     observed_log = resized(observed_log, size)
     log_albedo = albedo_model.fine_texture(coefficients, size).clamp_(min=DARKEST).log_()
     log_albedo += resized(completed.residual + shift, size)
@@ -212,15 +228,19 @@ def _base_texture(
     towards_camera = face.light.shade(torch.tensor([[0.0, 0.0, 1.0]]))[0]
     teeth = teeth_colour(photo.image, landmarks, towards_camera)
     teeth = teeth_change(teeth, model_log, atlas.regions["teeth"], atlas.position[0].abs())
-    log_albedo += resized(teeth + socket_light(model, atlas.fragments).log(), size)
+    tongue, bag = (atlas.regions.get(name, 0 * atlas.skin) for name in ("tongue", "mouth_bag"))
+    shade = socket_light(model, atlas.fragments) * mouth_shade(
+        atlas.position, torch.maximum(tongue, bag), tongue
+    )
+    log_albedo += resized(teeth + shade.log(), size)
     albedo = log_albedo.exp_().clamp_(0, 1)
 
     hair = _hair(pixels, observation, skin, log_shading, towards_camera, atlas)
     albedo, hairs = hair.paint(albedo, atlas.regions["scalp"])
     photo_share[0, : len(hairs)] *= 1 - hairs
     hidden = eyes_hidden(observation)
-    irises = iris_colour(photo.image, landmarks, towards_camera, hidden=hidden)
-    albedo = paint_irises(albedo, irises, model)
+    irises = estimate_irises(photo.image, landmarks, towards_camera, hidden=hidden)
+    albedo = paint_irises(albedo, irises.colour, model)
     if is_grey(skin.photo.texture, seen.weight):
         albedo = toned(albedo, -log_shading, seen.weight)
     origin = _origin(seen, completed, size)
@@ -230,7 +250,7 @@ def _base_texture(
         albedo = torch.lerp(albedo, known, coverage)
         origin[coverage[0] > 0.5] = int(TexelOrigin.PREDICTED)
         photo_share *= 1 - coverage
-    texture = FaceTexture(albedo, origin, hair)
+    texture = FaceTexture(albedo, origin, hair, irises=irises.reason)
     return _BaseTexture(texture, wanted, shown, photo_share[0])
 
 
@@ -288,6 +308,8 @@ def _hair(
     atlas: Atlas,
 ) -> HairEstimate:
     beside, share = hair_beside(pixels, observation, towards_camera)
+    clear = skin.weight > 0.5
+    bare = (skin.photo.texture.clamp(min=DARKEST).log() - log_shading)[:, clear].exp()
     return estimate_hair(
         skin.photo.texture,
         skin.photo.visibility,
@@ -296,6 +318,7 @@ def _hair(
         log_shading,
         beside=beside,
         beside_share=share,
+        face_colour=bare.median(dim=-1).values if bool(clear.any()) else None,
     )
 
 

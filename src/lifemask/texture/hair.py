@@ -28,6 +28,15 @@ _CROWN = 22.0
 """Approximate distance of the crown behind the hairline in texels."""
 _EDGE = 7.0
 """Softness of the hairline in texels."""
+_WARMEST, _COOLEST = 1.5, -0.15
+"""Range of the logarithm of red over blue of hair: red hair, and grey hair in the light of the sky."""
+_GREENISH = 0.06
+"""Largest difference of the logarithm of green from the mean of red and blue, in dark hair."""
+_DYED = (0.03, 0.12)
+"""Linear brightness from which hair may have any hue, in part and wholly: dark chroma is noise."""
+_LIKE_SKIN_BRIGHTNESS, _LIKE_SKIN_HUE = 0.3, 0.25
+"""Hair whose log brightness and log chroma (root mean square) are this near to those of the skin is skin
+that shines through."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +88,7 @@ def estimate_hair(
     *,
     beside: Float[Tensor, "3 N"] | None = None,
     beside_share: float = 0.0,
+    face_colour: Float[Tensor, "3"] | None = None,
 ) -> HairEstimate:
     """Measure coverage, colour and extent of the hair on the visible scalp.
 
@@ -90,6 +100,7 @@ def estimate_hair(
         log_shading: logarithm of the light on each texel.
         beside: light-free colours of hair anywhere in the photo, for heads with a hidden scalp.
         beside_share: their area as a share of the face's.
+        face_colour: light-free, linear RGB; hair of this colour is a bare scalp.
     """
     shown = visibility * (scalp > 0.5)
     hair = (segments[1] > 0.7) & (shown > 0.5)
@@ -111,11 +122,35 @@ def estimate_hair(
     if not found:
         return HairEstimate(coverage, None)
     colour = torch.stack([colour.log() for colour, _ in found]).mean(0).exp()
+    if face_colour is not None and _like(colour, face_colour):
+        return HairEstimate(coverage, None)
+    colour = hair_hue(colour)
     growth = _growth(visibility, segments, scalp)
     if beside_share > _HAIR_BESIDE:
         # With this much hair beside the head, the crown has hair too.
         growth = torch.maximum(growth, _crown(scalp))
     return HairEstimate(coverage, colour, found[0][1], growth)
+
+
+def hair_hue(colour: Float[Tensor, "3"]) -> Float[Tensor, "3"]:
+    """Return the nearest linear RGB that hair has; dark hair is black or brown, bright hair may be dyed."""
+    brightness = colour.mean().clamp(min=1e-4)
+    red, green, blue = colour.clamp(min=1e-4).log().unbind()
+    warm, greenish = red - blue, green - (red + blue) / 2
+    free = float(((brightness - _DYED[0]) / (_DYED[1] - _DYED[0])).clamp(0, 1))
+    # Too warm hair has lost its blue, and would turn yellow if only that came back.
+    greenish = greenish * (_WARMEST / warm.clamp(min=_WARMEST))
+    warm = torch.lerp(warm.clamp(_COOLEST, _WARMEST), warm.clamp(max=_WARMEST), free)
+    greenish = torch.lerp(greenish.clamp(-_GREENISH, _GREENISH), greenish, free)
+    hue = torch.stack([warm / 2, greenish, -warm / 2]).exp()
+    return hue / hue.mean() * brightness
+
+
+def _like(hair: Float[Tensor, "3"], skin: Float[Tensor, "3"]) -> bool:
+    """Whether two light-free colours are nearly the same."""
+    apart = hair.clamp(min=1e-4).log() - skin.clamp(min=1e-4).log()
+    hue = (apart - apart.mean()).square().mean().sqrt()
+    return bool(apart.mean().abs() < _LIKE_SKIN_BRIGHTNESS) and bool(hue < _LIKE_SKIN_HUE)
 
 
 def hair_beside(

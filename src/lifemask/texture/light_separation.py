@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lifemask.geometry.lighting import light_axes_from_camera
 from lifemask.geometry.meshes import vertex_normals
-from lifemask.morphable.explained_face import ExplainedFace, UVMap
+from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering import interpolate
 from lifemask.rendering.displacement import (
@@ -23,7 +23,7 @@ from lifemask.rendering.displacement import (
     displacement_slopes,
     texture_gradients,
 )
-from lifemask.rendering.filters import blur_weighted, resized
+from lifemask.rendering.filters import blur_weighted, gaussian_blur, resized
 from lifemask.rendering.heads import known_displacement
 from lifemask.texture.atlas import Atlas
 from lifemask.texture.photo_skin import PhotoSkin
@@ -51,17 +51,31 @@ _SPECULAR_SHARE = 0.75
 """Share of the excess that is removed."""
 _HUE_MILLIMETRES = 6.0
 """Texels with clipped channels get the hue of texels within this width."""
-HUE_LIMIT, FINE_HUE_LIMIT = 0.45, 0.2
+HUE_LIMIT, MAP_HUE_LIMIT = 0.3, 0.2
 """Largest difference of skin from the person's tone: root mean square of the log chroma; and from an
 albedo map, which holds the differences that are wide."""
+_FINE_HUE_LIMIT = 0.12
+"""The same for the difference of fine detail from the skin around."""
 _TINTED = 0.3
 """Root mean square of the log chroma of light that halves this limit."""
 _DARKEST_SHARE = 0.08
 """Least light, in units of the brightest."""
 _MOST_RELIEF = 0.5
 """Largest change of the log light by the relief of the skin."""
-_CLIPPED = (0.012, 0.85)
-"""A channel counts as clipped if its linear light is below the first or above the second value."""
+_TELLS_HUE = (0.006, 0.03)
+"""Linear light of the darkest channel from which a pixel tells a hue, in part and wholly. Below, noise
+and JPEG change the logarithm by more than skins differ."""
+_BRIGHT = 0.85
+"""Linear light from which a channel is nearly clipped."""
+_BLACK = (0.03, 0.07)
+"""Brightness, over the median of the visible face, below which a texel tells nothing about skin, wholly
+and in part: not even black beards are so dark."""
+_BLACK_ONE_SIDED = (0.08, 0.16)
+"""The same where the other half of the face is far brighter."""
+_ONE_SIDED = 0.7
+"""A texel is far darker than its mirror image by this log brightness."""
+_BLACK_MILLIMETRES = 1.5
+"""Scale at which blackness is measured."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +115,8 @@ def separate_light(
     zones = face_zones(atlas.position, atlas.regions)
     bearded = has_beard(residual, weight, zones)
     bare = free_of_occluders(residual, weight, skin.not_skin, zones, scale, bearded=bearded)
-    weight = weight * bare
+    lit = torch.maximum(_lit(skin.photo.texture, weight, scale), zones.features)
+    weight = weight * bare * lit
     tint = (log_shading - log_shading.mean(0))[:, weight > 0.5]
     strength = float(tint.square().mean().sqrt()) if tint.numel() else 0.0
     limit = hue_limit / (1 + (strength / _TINTED) ** 2)
@@ -111,54 +126,50 @@ def separate_light(
     return SkinColour(residual - light_left, weight, log_shading, light_left)
 
 
-@dataclass(frozen=True)
-class SeparatedPhoto:
-    """What a network knows of skin and light of a photo, per texel."""
-
-    log_shading: Float[Tensor, "3 R R"]
-    """Logarithm of the light; of the fitted one where the network knows none."""
-    albedo_change: Float[Tensor, "3 R R"]
-    """Log albedo relative to the model's; 0 where the network knows none."""
-    light_known: Float[Tensor, "1 R R"]
-    """How far the light is the network's, 0 to 1."""
-    light_texels: int
-    """Texels along each side of the network's light."""
-
-    def beyond_light(self, log_shading: Float[Tensor, "3 R R"]) -> Float[Tensor, "3 R R"]:
-        """Return what of a shading the network's light does not hold: its fine part where there is one."""
-        size = log_shading.shape[-1]
-        return log_shading - self.light_known * resized(
-            resized(log_shading, self.light_texels), size
-        )
+def hue_told(photo: Float[Tensor, "3 R R"]) -> Float[Tensor, "R R"]:
+    """Return how far each pixel (linear RGB) tells a hue, 0 to 1: with a dark or clipped channel, not."""
+    none, all_of_it = _TELLS_HUE
+    told = ((photo.amin(0) - none) / (all_of_it - none)).clamp(0, 1)
+    return told * ((1 - photo.amax(0)) / (1 - _BRIGHT)).clamp(0, 1)
 
 
-def separated_photo(
-    face: ExplainedFace, model_log: Float[Tensor, "3 R R"], log_shading: Float[Tensor, "3 R R"]
-) -> SeparatedPhoto | None:
-    """Return a coarse albedo map and the light map of a face at the analysis size.
-
-    None for a face without an albedo map, or with one that is as fine as the analysis: it is complete.
+def with_trusted_hue(
+    fine: Float[Tensor, "3 R R"], coarse: Float[Tensor, "3 R R"], told: Float[Tensor, "R R"]
+) -> Float[Tensor, "3 R R"]:
+    """Return the log albedo `fine` with hues near those of `coarse`, which has no false ones.
 
     Args:
-        face: fitted.
-        model_log: log albedo of the fitted model.
-        log_shading: logarithm of the fitted light.
+        fine: with all detail of the photo.
+        coarse: the same skin, analysed and smooth.
+        told: how far each texel of the photo tells a hue, 0 to 1.
     """
-    size = model_log.shape[-1]
-    if face.albedo_map is None or face.albedo_map.values.shape[-1] >= size:
-        return None
+    brightness = fine.mean(0)
+    hue = coarse - coarse.mean(0)
+    return brightness + hue + _softly_limited((fine - brightness - hue) * told, _FINE_HUE_LIMIT)
 
-    def log_of(known: UVMap) -> tuple[Float[Tensor, "3 R R"], Float[Tensor, "1 R R"]]:
-        values = resized(known.values.clamp(min=DARKEST).log(), size)
-        return values, resized(known.coverage[None], size).clamp(0, 1)
 
-    albedo, albedo_known = log_of(face.albedo_map)
-    light_known, texels = torch.zeros_like(albedo_known), size
-    if face.light_map is not None:
-        light, light_known = log_of(face.light_map)
-        texels = face.light_map.values.shape[-1]
-        log_shading = torch.lerp(log_shading, light, light_known)
-    return SeparatedPhoto(log_shading, (albedo - model_log) * albedo_known, light_known, texels)
+def _softly_limited(
+    hue: Float[Tensor, "3 R R"], limit: float | Float[Tensor, "R R"]
+) -> Float[Tensor, "3 R R"]:
+    """Return log chroma whose root mean square stays below a limit."""
+    size = hue.square().mean(0).sqrt().clamp(min=1e-4)
+    return hue * (torch.tanh(size / limit) * limit / size)
+
+
+def _lit(
+    photo: Float[Tensor, "3 R R"], weight: Float[Tensor, "R R"], scale: float
+) -> Float[Tensor, "R R"]:
+    """Return how far each texel of an unwrapped photo is bright enough to tell about skin, 0 to 1."""
+    seen = weight > 0.5
+    if not bool(seen.any()):
+        return torch.ones_like(weight)
+    smooth = blur_weighted(photo.mean(0, keepdim=True), weight, _BLACK_MILLIMETRES * scale)[0]
+    share = smooth / smooth[seen].median().clamp(min=DARKEST)
+    lit = ((share - _BLACK[0]) / (_BLACK[1] - _BLACK[0])).clamp(0, 1)
+    mirrored = share.flip(-1) * (weight.flip(-1) > 0.5)
+    darker = mirrored > share * torch.exp(share.new_tensor(_ONE_SIDED))
+    low, high = _BLACK_ONE_SIDED
+    return torch.where(darker, torch.minimum(lit, ((share - low) / (high - low)).clamp(0, 1)), lit)
 
 
 def fitted_log_shading(
@@ -254,15 +265,15 @@ def _hue_lost(
     Args:
         limit: on skin that is no feature.
     """
-    low, high = _CLIPPED
-    channels = ((photo.amin(0) - low / 2) / (low / 2)).clamp(0, 1)
-    channels = channels * ((1 - photo.amax(0)) / (1 - high)).clamp(0, 1)
+    channels = hue_told(photo)
     hue = residual - residual.mean(0)
     tone = skin_tone(hue, weight * channels)
     difference = hue - tone
     around = blur_weighted(difference, weight * channels, _HUE_MILLIMETRES * scale)
+    # Where hardly any skin around tells a hue either, it is the person's tone.
+    telling, seen = gaussian_blur(
+        torch.stack([weight * channels, weight]), _HUE_MILLIMETRES * scale
+    )
+    around = around * (telling / (0.5 * seen).clamp(min=1e-3)).clamp(max=1)
     kept = around + channels * (difference - around)
-    size = kept.square().mean(0).sqrt().clamp(min=1e-4)
-    local = limit * (1 + 2 * zones.features)
-    kept = kept * torch.tanh(size / local) * local / size
-    return difference - kept
+    return difference - _softly_limited(kept, limit * (1 + 2 * zones.features))

@@ -4,6 +4,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+_LIT_METRES, _DARK_METRES, _DARKEST_THROAT = 0.014, 0.016, 0.06
+"""Depth behind the front of the mouth down to which light reaches, over which it fades, and its rest."""
+_GROOVE, _GROOVE_METRES = 0.3, 0.0016
+"""Darkness of the groove of the tongue, and half its width."""
 _INNER_LIPS = (
     78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95,
 )  # fmt: skip
@@ -19,6 +23,8 @@ _MOST = 0.50
 """Linear luminance of teeth without light."""
 _DEFAULT = (0.45, 0.42, 0.36)
 """Linear RGB of teeth that the photo does not show."""
+_ENAMEL_FROM = 0.6
+"""Quantile of the brightness of the teeth in the texture from which they are enamel."""
 _FRONT_METRES = 0.008
 _BACK_METRES = 0.026
 """Distance from the middle at which the shade towards the corners begins and ends."""
@@ -83,9 +89,39 @@ def teeth_change(
         return torch.zeros_like(log_albedo)
     if colour is None:
         colour = log_albedo.new_tensor(_DEFAULT)
-    change = colour.log() - log_albedo[:, where].median(dim=-1).values
+    # Gums and gaps are darker and redder; measured against them, enamel would turn cyan.
+    brightness = log_albedo[:, where].mean(0)
+    enamel = log_albedo[:, where][:, brightness >= brightness.quantile(_ENAMEL_FROM)]
+    change = colour.log() - enamel.median(dim=-1).values
     deep = ((side_metres - _FRONT_METRES) / (_BACK_METRES - _FRONT_METRES)).clamp(0, 1)
     return teeth * (change[:, None, None] + (1 - 0.6 * deep).log())
+
+
+def mouth_shade(
+    position: Float[Tensor, "3 R R"], inside: Float[Tensor, "R R"], tongue: Float[Tensor, "R R"]
+) -> Float[Tensor, "R R"]:
+    """Return the share of the light that reaches each texel in the mouth; 1 elsewhere.
+
+    The throat is dark. The tongue is darker at its sides, so it looks round, and in its groove.
+
+    Args:
+        position: of each texel on the mean head, metres.
+        inside: how far each texel belongs to mouth or tongue, 0 to 1.
+        tongue: how far it belongs to the tongue, 0 to 1.
+    """
+    where = inside > 0.5
+    if not bool(where.any()):
+        return torch.ones_like(inside)
+    side, depth = position[0].abs(), position[2, where].amax() - position[2]
+    deep = ((depth - _LIT_METRES) / _DARK_METRES).clamp(min=0)
+    shade = _DARKEST_THROAT + (1 - _DARKEST_THROAT) * torch.exp(-(deep**2))
+    on_tongue = tongue > 0.5
+    if bool(on_tongue.any()):
+        half = side[on_tongue].quantile(0.95)
+        rounded = 1 - 0.5 * (side / half).clamp(max=1) ** 3
+        groove = 1 - _GROOVE * torch.exp(-((side / _GROOVE_METRES) ** 2))
+        shade = shade * torch.lerp(torch.ones_like(shade), rounded * groove, tongue)
+    return torch.lerp(torch.ones_like(shade), shade, inside.clamp(0, 1))
 
 
 def _inside(points: Float[Tensor, "H W 2"], polygon: Float[Tensor, "N 2"]) -> Bool[Tensor, "H W"]:

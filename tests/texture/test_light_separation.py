@@ -1,0 +1,25 @@
+"""Dark and clipped pixels of a photo do not tell hues."""
+
+import torch
+
+from lifemask.texture.light_separation import hue_told, with_trusted_hue
+
+
+def test_dark_and_clipped_channels_tell_no_hue() -> None:
+    pixels = torch.tensor(
+        [[[0.3, 0.2, 0.1], [0.004, 0.001, 0.004]], [[0.5, 0.2, 0.003], [1, 0.9, 0.8]]]
+    )
+    told = hue_told(pixels.permute(2, 0, 1))
+    torch.testing.assert_close(told, torch.tensor([[1.0, 0], [0, 0]]))
+
+
+def test_false_chroma_goes_and_brightness_stays() -> None:
+    """A purple texel whose dark channels tell nothing gets the hue of the smooth skin."""
+    skin = torch.tensor([0.4, 0.25, 0.18]).log()[:, None, None].expand(3, 2, 2)
+    purple = skin + torch.tensor([0.6, -1.2, 0.6])[:, None, None] - 0.5
+    told = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
+    kept = with_trusted_hue(purple, skin, told)
+    torch.testing.assert_close(kept.mean(0), purple.mean(0))
+    torch.testing.assert_close(kept[:, 0, 0], skin[:, 0, 0] - 0.5)
+    away = kept[:, 0, 1] - (skin[:, 0, 1] - 0.5)
+    assert 0.05 < away.square().mean().sqrt() < 0.12
