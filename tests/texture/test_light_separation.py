@@ -9,7 +9,7 @@ def test_dark_and_clipped_channels_tell_no_hue() -> None:
     pixels = torch.tensor(
         [[[0.3, 0.2, 0.1], [0.004, 0.001, 0.004]], [[0.5, 0.2, 0.003], [1, 0.9, 0.8]]]
     )
-    told = hue_told(pixels.permute(2, 0, 1))
+    told = hue_told(pixels.permute(2, 0, 1), torch.zeros(2, 2))
     torch.testing.assert_close(told, torch.tensor([[1.0, 0], [0, 0]]))
 
 
@@ -18,8 +18,20 @@ def test_false_chroma_goes_and_brightness_stays() -> None:
     skin = torch.tensor([0.4, 0.25, 0.18]).log()[:, None, None].expand(3, 2, 2)
     purple = skin + torch.tensor([0.6, -1.2, 0.6])[:, None, None] - 0.5
     told = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
-    kept = with_trusted_hue(purple, skin, told)
+    kept = with_trusted_hue(purple, skin, told, torch.zeros(2, 2))
     torch.testing.assert_close(kept.mean(0), purple.mean(0))
     torch.testing.assert_close(kept[:, 0, 0], skin[:, 0, 0] - 0.5)
     away = kept[:, 0, 1] - (skin[:, 0, 1] - 0.5)
     assert 0.05 < away.square().mean().sqrt() < 0.12
+
+
+def test_red_lips_stay_red() -> None:
+    red = torch.tensor([0.6, 0.01, 0.02])[:, None, None].expand(3, 2, 2)
+    lips = torch.tensor([[1.0, 1], [0, 0]])
+    told = hue_told(red, lips)
+    torch.testing.assert_close(told[0], torch.ones(2))
+    skin = torch.tensor([0.4, 0.25, 0.18]).log()[:, None, None].expand(3, 2, 2)
+    kept = with_trusted_hue(red.log(), skin, told, lips)
+    redness = (kept[0] - kept[1]).tolist()
+    assert redness[0][0] > 3
+    assert redness[1][0] < 1.2

@@ -39,7 +39,7 @@ RELIEF_SYSTEM = "skin_relief"
 """The second stage that adds the relief of the skin to fitted faces."""
 
 ALBEDO_SYSTEM = "rerenderable_albedo"
-"""The second stage that separates skin and light of fitted faces."""
+"""The second stage that separates skin and light of fitted faces; fits take its shadows."""
 
 _FORMER_RECIPES = {"direct_regression_profiled": "direct_regression_rerendered"}
 

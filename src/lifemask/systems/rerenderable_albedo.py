@@ -75,6 +75,8 @@ _DARKEST_SHARE = 0.08
 """Least light, in units of the brightest."""
 _RIDGE = 0.03
 """Ridge of the released light: it must hold for normals that the photo does not show, too."""
+_LEAST_SHADOW = 0.3
+"""Log light by which shadows are darker than the light of nine harmonics; only what is darker counts."""
 _AROUND_BROWS = 5
 """Texels of a side of the squares by which brows are taken for larger than they are."""
 _FIRST = "flagship"
@@ -257,6 +259,26 @@ class RerenderableAlbedo(System):
             light=coloured_light(shown, seen.normals, weight),
         )
         return map_tensors(lambda t: t.unflatten(0, batch), found)
+
+    def shadows(self, faces: FramedFaces) -> UVMap:
+        """Return light maps of shadows: the given light, darker where the photo shows a shadow.
+
+        They cover only texels that are much darker than the light explains: small differences may be skin.
+
+        Args:
+            faces: one batch axis, with `previous` and `skin`.
+
+        Raises:
+            ValueError: one of them is missing.
+        """
+        if faces.previous is None or faces.skin is None:
+            raise ValueError(f"{self.name} refines faces: give it the face of another system.")
+        seen = self._unwrapped(faces.photo, faces.skin, faces.previous)
+        darker = (self.separated(seen).detail.mean(1) + _LEAST_SHADOW).clamp(max=0)
+        shading = faces.previous.light.shade(seen.normals.flatten(2).mT)
+        shading = shading.mT.unflatten(2, darker.shape[-2:]).clamp(min=DARKEST)
+        coverage = seen.weight * self.skin_texels * (darker < 0)
+        return UVMap(shading * darker.exp()[:, None], coverage)
 
     @torch.no_grad()
     def faces_to_refine(self, batch: FaceBatch) -> ExplainedFace:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from lifemask.geometry.cameras import PerspectiveCamera
 from lifemask.geometry.meshes import Mesh
@@ -41,8 +42,6 @@ from lifemask.texture.head_photo import HeadPhoto, cut_out_head, pixels_per_mill
 from lifemask.texture.lids import lids_shown
 from lifemask.texture.light_separation import (
     DARKEST,
-    HUE_LIMIT,
-    MAP_HUE_LIMIT,
     SkinColour,
     fitted_log_shading,
     hue_told,
@@ -53,7 +52,6 @@ from lifemask.texture.light_separation import (
 from lifemask.texture.mouth import mouth_shade, teeth_change, teeth_colour
 from lifemask.texture.photo_skin import PhotoSkin, photo_skin
 from lifemask.texture.relief import RELIEF_SIZE
-from lifemask.texture.separated_photo import separated_photo
 
 _FACING = 0.3
 """Smallest cosine between normal and view of texels that count for the size of the texture."""
@@ -120,10 +118,8 @@ def face_texture(
 ) -> FaceTexture:
     """Return the light-free texture of an explained face.
 
-    Where the face has an albedo map that covers a texel, its colour counts; if the map has fewer than
-    512 texels a side, it counts as the slow part of the colour, and the photo adds the detail that the
-    light map does not explain. The photo gives the other texels, and completion those that it does not
-    show.
+    Where the face has an albedo map that covers a texel, its colour counts. The photo, divided by the light
+    (the light map where it covers), gives the others, and completion those that it does not show.
 
     Args:
         pixels: the photo that the face is fitted to, sRGB.
@@ -189,16 +185,10 @@ def _base_texture(
     skin = photo_skin(photo, mesh, observation, atlas, covered=covered_vertices(model, face))
     skin = replace(skin, weight=skin.weight * lids_shown(model, face.coefficients, atlas))
     log_shading = fitted_log_shading(face, model, skin.weight, atlas)
-    separated = separated_photo(face, model_log, log_shading)
-    if separated is not None:
-        log_shading = separated.log_shading
     by_relief = relief_log_shading(face, model, head_atlas(model, RELIEF_SIZE))
     if by_relief is not None:
-        relief = resized(by_relief, atlas.size)
-        log_shading += relief if separated is None else separated.beyond_light(relief)
-    shift = torch.zeros_like(model_log) if separated is None else separated.albedo_change
-    limit = HUE_LIMIT if separated is None else MAP_HUE_LIMIT
-    seen = separate_light(skin, log_shading, model_log + shift, atlas, hue_limit=limit)
+        log_shading += resized(by_relief, atlas.size)
+    seen = separate_light(skin, log_shading, model_log, atlas)
     completed = complete_skin(seen, atlas)
 
     detail = _detail_size(photo, mesh, atlas, size)
@@ -206,7 +196,8 @@ def _base_texture(
     # The images are large from here on; they change in place to save memory.
     on_texture = unwrap_photo(photo.image, mesh, photo.camera, uv_fragments(model, detail)).texture
     shown = on_texture.clone() if wanted > detail == size else None
-    told = hue_told(on_texture)
+    lips = resized(max_pool2d(atlas.regions["lips"][None], 9, 1, 4), detail)[0].clamp(0, 1)
+    told = hue_told(on_texture, lips)
     observed_log = on_texture.clamp_(min=DARKEST).log_()
     observed_log -= resized(log_shading + seen.light_left, detail)
     if by_relief is not None:
@@ -214,11 +205,11 @@ def _base_texture(
         fine = by_relief - resized(resized(by_relief, atlas.size), RELIEF_SIZE)
         observed_log -= resized(fine, detail)
     observed_log = with_trusted_hue(
-        observed_log, resized(seen.residual + model_log + shift, detail), told
+        observed_log, resized(seen.residual + model_log, detail), told, lips
     )
     observed_log = resized(observed_log, size)
     log_albedo = albedo_model.fine_texture(coefficients, size).clamp_(min=DARKEST).log_()
-    log_albedo += resized(completed.residual + shift, size)
+    log_albedo += resized(completed.residual, size)
     photo_share = resized(seen.weight[None], size)
     observed_log.clamp_(-6.5, 0).sub_(log_albedo).mul_(photo_share)
     log_albedo += observed_log
@@ -244,7 +235,7 @@ def _base_texture(
     if is_grey(skin.photo.texture, seen.weight):
         albedo = toned(albedo, -log_shading, seen.weight)
     origin = _origin(seen, completed, size)
-    if face.albedo_map is not None and separated is None:
+    if face.albedo_map is not None:
         coverage = _resized_map(face.albedo_map.coverage[None], size).clamp_(0, 1)
         known = _resized_map(face.albedo_map.values, size).clamp_(0, 1)
         albedo = torch.lerp(albedo, known, coverage)

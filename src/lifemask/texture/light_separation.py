@@ -51,11 +51,12 @@ _SPECULAR_SHARE = 0.75
 """Share of the excess that is removed."""
 _HUE_MILLIMETRES = 6.0
 """Texels with clipped channels get the hue of texels within this width."""
-HUE_LIMIT, MAP_HUE_LIMIT = 0.3, 0.2
-"""Largest difference of skin from the person's tone: root mean square of the log chroma; and from an
-albedo map, which holds the differences that are wide."""
+_HUE_LIMIT = 0.3
+"""Largest difference of skin from the person's tone: root mean square of the log chroma."""
 _FINE_HUE_LIMIT = 0.12
 """The same for the difference of fine detail from the skin around."""
+_LIPS_HUE_LIMIT = 1.5
+"""By how much it is larger on lips: lipstick ends at a sharp border."""
 _TINTED = 0.3
 """Root mean square of the log chroma of light that halves this limit."""
 _DARKEST_SHARE = 0.08
@@ -97,8 +98,6 @@ def separate_light(
     log_shading: Float[Tensor, "3 R R"],
     model_log: Float[Tensor, "3 R R"],
     atlas: Atlas,
-    *,
-    hue_limit: float = HUE_LIMIT,
 ) -> SkinColour:
     """Return the visible skin without light and without occluders.
 
@@ -107,7 +106,6 @@ def separate_light(
         log_shading: logarithm of the fitted light.
         model_log: log albedo of the fitted model.
         atlas: of the analysis size.
-        hue_limit: largest difference of skin from the person's tone: root mean square of the log chroma.
     """
     weight, scale = skin.weight, atlas.texels_per_millimetre
     residual = skin.photo.texture.clamp(min=DARKEST).log() - log_shading - model_log
@@ -119,22 +117,32 @@ def separate_light(
     weight = weight * bare * lit
     tint = (log_shading - log_shading.mean(0))[:, weight > 0.5]
     strength = float(tint.square().mean().sqrt()) if tint.numel() else 0.0
-    limit = hue_limit / (1 + (strength / _TINTED) ** 2)
-    hue_lost = _hue_lost(residual, skin.photo.texture, weight, zones, limit, scale)
+    limit = _HUE_LIMIT / (1 + (strength / _TINTED) ** 2)
+    lips = atlas.regions["lips"]
+    hue_lost = _hue_lost(residual, skin.photo.texture, weight, zones, lips, limit, scale)
     beard = zones.beard if bearded else torch.zeros_like(weight)
-    light_left = hue_lost + _light_left(residual - hue_lost, weight, beard, scale)
+    light_left = hue_lost + _light_left(residual - hue_lost, weight, lips, beard, scale)
     return SkinColour(residual - light_left, weight, log_shading, light_left)
 
 
-def hue_told(photo: Float[Tensor, "3 R R"]) -> Float[Tensor, "R R"]:
-    """Return how far each pixel (linear RGB) tells a hue, 0 to 1: with a dark or clipped channel, not."""
+def hue_told(photo: Float[Tensor, "3 R R"], lips: Float[Tensor, "R R"]) -> Float[Tensor, "R R"]:
+    """Return how far each texel tells a hue, 0 to 1: with a dark or clipped channel, not.
+
+    Args:
+        photo: unwrapped, linear RGB.
+        lips: how far each texel is lip: red lips have dark channels of their own.
+    """
     none, all_of_it = _TELLS_HUE
     told = ((photo.amin(0) - none) / (all_of_it - none)).clamp(0, 1)
-    return told * ((1 - photo.amax(0)) / (1 - _BRIGHT)).clamp(0, 1)
+    told = told * ((1 - photo.amax(0)) / (1 - _BRIGHT)).clamp(0, 1)
+    return torch.maximum(told, lips.clamp(0, 1))
 
 
 def with_trusted_hue(
-    fine: Float[Tensor, "3 R R"], coarse: Float[Tensor, "3 R R"], told: Float[Tensor, "R R"]
+    fine: Float[Tensor, "3 R R"],
+    coarse: Float[Tensor, "3 R R"],
+    told: Float[Tensor, "R R"],
+    lips: Float[Tensor, "R R"],
 ) -> Float[Tensor, "3 R R"]:
     """Return the log albedo `fine` with hues near those of `coarse`, which has no false ones.
 
@@ -142,10 +150,12 @@ def with_trusted_hue(
         fine: with all detail of the photo.
         coarse: the same skin, analysed and smooth.
         told: how far each texel of the photo tells a hue, 0 to 1.
+        lips: how far each texel is lip; there, and at their border, hues may differ.
     """
+    limit = _FINE_HUE_LIMIT + _LIPS_HUE_LIMIT * lips
     brightness = fine.mean(0)
     hue = coarse - coarse.mean(0)
-    return brightness + hue + _softly_limited((fine - brightness - hue) * told, _FINE_HUE_LIMIT)
+    return brightness + hue + _softly_limited((fine - brightness - hue) * told, limit)
 
 
 def _softly_limited(
@@ -178,7 +188,7 @@ def fitted_log_shading(
     weight: Float[Tensor, "R R"],
     atlas: Atlas,
 ) -> Float[Tensor, "3 R R"]:
-    """Return the logarithm of the fitted light, cut off far below its maximum on visible skin.
+    """Return the logarithm of the light, of the light map where it covers, else fitted; cut off far below its maximum on visible skin.
 
     Args:
         weight: how far each texel shows skin, 0 to 1.
@@ -186,6 +196,9 @@ def fitted_log_shading(
     vertices = face.camera.to_camera(model.vertices(face.coefficients))
     shading = face.light.shade(light_axes_from_camera(vertex_normals(vertices, model.triangles)))
     shading = interpolate(shading, model.triangles, atlas.fragments)
+    if face.light_map is not None:
+        coverage = resized(face.light_map.coverage[None], atlas.size).clamp(0, 1)
+        shading = torch.lerp(shading, resized(face.light_map.values, atlas.size), coverage)
     brightest = float(shading.mean(0)[weight > 0.5].max()) if (weight > 0.5).any() else 1.0
     return shading.clamp(min=_DARKEST_SHARE * brightest).log()
 
@@ -216,6 +229,7 @@ def relief_log_shading(
 def _light_left(
     residual: Float[Tensor, "3 R R"],
     weight: Float[Tensor, "R R"],
+    lips: Float[Tensor, "R R"],
     dark: Float[Tensor, "R R"],
     scale: float,
 ) -> Float[Tensor, "3 R R"]:
@@ -228,11 +242,14 @@ def _light_left(
     Args:
         residual: log albedo relative to the model's.
         weight: how far each texel shows bare skin, 0 to 1.
+        lips: how far each texel is lip.
         dark: where the person has a beard, 0 to 1.
         scale: texels per millimetre.
     """
     tone = (residual * weight).sum((-2, -1), keepdim=True) / weight.sum().clamp(min=1)
-    slow = blur_weighted(residual - tone, weight, SLOW_MILLIMETRES * scale)
+    # The colour of lips says nothing about the light around them.
+    skin = weight * (1 - F.max_pool2d(lips[None], 9, 1, 4)[0].clamp(0, 1))
+    slow = blur_weighted(residual - tone, skin, SLOW_MILLIMETRES * scale)
     darkness = (-slow.mean(0, keepdim=True)).clamp(min=0)
     slow = (
         slow
@@ -253,6 +270,7 @@ def _hue_lost(
     photo: Float[Tensor, "3 R R"],
     weight: Float[Tensor, "R R"],
     zones: FaceZones,
+    lips: Float[Tensor, "R R"],
     limit: float,
     scale: float,
 ) -> Float[Tensor, "3 R R"]:
@@ -265,7 +283,7 @@ def _hue_lost(
     Args:
         limit: on skin that is no feature.
     """
-    channels = hue_told(photo)
+    channels = hue_told(photo, lips)
     hue = residual - residual.mean(0)
     tone = skin_tone(hue, weight * channels)
     difference = hue - tone
@@ -276,4 +294,4 @@ def _hue_lost(
     )
     around = around * (telling / (0.5 * seen).clamp(min=1e-3)).clamp(max=1)
     kept = around + channels * (difference - around)
-    return difference - _softly_limited(kept, limit * (1 + 2 * zones.features))
+    return difference - _softly_limited(kept, limit * (1 + 2 * zones.features + 2 * lips))
