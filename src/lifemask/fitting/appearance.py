@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lifemask.fitting.eye_whites import EyeWhites
 from lifemask.fitting.normal_equations import NormalEquations, ParameterLayout
 from lifemask.geometry.lighting import SphericalHarmonicsLight, spherical_harmonics
 
@@ -49,6 +50,11 @@ class AppearancePriors:
     """Strength of the unit Gaussian prior on the first albedo mode, which is the tone."""
     albedo_precision: float = 2.0
     """The same for the other modes."""
+    whites: EyeWhites | None = None
+    """What the whites of the eyes say about the colour of the light; None: nothing."""
+    whites_sigma: float = 0.02
+    """Standard deviation of the log chroma that they tell, if they are trusted wholly; small, as that of
+    the exposure."""
 
 
 def add_appearance_priors(
@@ -86,6 +92,30 @@ def add_appearance_priors(
         -log_exposure[None],
         row[None],
         torch.full((1,), priors.exposure_sigma**-2, dtype=torch.float64),
+    )
+    if priors.whites is not None:
+        _add_whites(equations, layout, light, facing, priors.whites, priors.whites_sigma)
+
+
+def _add_whites(
+    equations: NormalEquations,
+    layout: ParameterLayout,
+    light: Float[Tensor, "9 3"],
+    facing: Float[Tensor, "9"],
+    whites: EyeWhites,
+    sigma: float,
+) -> None:
+    """Add that the light towards the camera has the colour which the whites of the eyes tell."""
+    shading = (facing @ light).clamp(min=0.05)
+    centred = torch.eye(3, dtype=torch.float64) - 1 / 3
+    by_light = torch.zeros(3, 9, 3, dtype=torch.float64)
+    for channel in range(3):
+        by_light[channel, :, channel] = facing / shading[channel]
+    equations.add_residuals(
+        layout.light_block,
+        whites.chroma.double() - centred @ shading.log(),
+        centred @ by_light.view(3, 27),
+        torch.full((3,), whites.trust / sigma**2, dtype=torch.float64),
     )
 
 

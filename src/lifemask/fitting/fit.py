@@ -1,6 +1,7 @@
 """Fit a morphable head to one observed face: landmarks first, then the photo's colours."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from lifemask.fitting.appearance import (
     moved_appearance,
 )
 from lifemask.fitting.config import FitConfig
+from lifemask.fitting.eye_whites import eye_whites
 from lifemask.fitting.gaze import gaze_from_iris
 from lifemask.fitting.landmark_fit import (
     FittingPriors,
@@ -433,7 +435,7 @@ class FaceFitter:
             add_geometry_priors(equations, layout, state, task.priors)
         else:
             equations.hessian.diagonal()[layout.geometry_block] += 1.0
-        add_appearance_priors(equations, layout, appearance, AppearancePriors())
+        add_appearance_priors(equations, layout, appearance, task.appearance)
         colour_error = add_photometric_term(
             equations,
             layout,
@@ -493,6 +495,11 @@ class _FitTask:
     """Priors on camera, identity and expression."""
     covered: Float[Tensor, "V"] | None
     """Probability that something hides each vertex; None if unknown."""
+
+    @cached_property
+    def appearance(self) -> AppearancePriors:
+        """Priors on light and albedo."""
+        return AppearancePriors(whites=eye_whites(self.pixels, self.observation))
 
     @property
     def landmarks(self) -> Float[Tensor, "478 3"]:
