@@ -112,7 +112,9 @@ def grow(skull: Skull, camera: PerspectiveCamera, observation: FaceObservation) 
     behind = _behind(skull, reach > 0.004, outline)
     ahead = direction[..., 2] > 0.35
     behind = torch.where(ahead, torch.maximum(skull.scalp, _carried(hair, seen)), behind)
-    behind_ears = (1 - hanging) * (1 - (direction[..., 2] - _EAR_RIM) / 0.1).clamp(0, 1) * skull.ears
+    behind_ears = (
+        (1 - hanging) * (1 - (direction[..., 2] - _EAR_RIM) / 0.1).clamp(0, 1) * skull.ears
+    )
     behind_ears = _around(lambda image, _: gaussian_blur(image, 1.0), behind_ears, behind_ears)
     thickness = torch.lerp(thickness, thickness.clamp(max=_BEHIND_EAR), behind_ears.clamp(0, 1))
     skin = torch.where(inside[..., 0], segments[:, :, 0, 2:4].sum(-1), 0)
@@ -184,7 +186,9 @@ def _off_tucked_hair(
     ears = _around(lambda image, _: gaussian_blur(image, 0.7), skull.ears, skull.ears)
     ears = (2 * ears).clamp(0, 1) * ((direction[..., 2] - _EAR_RIM) / 0.1).clamp(0, 1)
     bare = torch.maximum(away * aside * ahead * above, ears)
-    return torch.maximum(bare, ((skin - 0.5) / 0.3).clamp(0, 1) * ((facing - 0.1) / 0.15).clamp(0, 1))
+    return torch.maximum(
+        bare, ((skin - 0.5) / 0.3).clamp(0, 1) * ((facing - 0.1) / 0.15).clamp(0, 1)
+    )
 
 
 def _extents(

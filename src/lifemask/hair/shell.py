@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from lifemask.geometry.meshes import split_quads, vertex_normals
@@ -105,7 +105,7 @@ def border_distance(
     inside = torch.where(smooth > 0, 1.0, -1.0)
     if len(points) == 0:
         return inside * _DEEP
-    distance, _ = cKDTree(points.numpy()).query(surface.numpy(), distance_upper_bound=_DEEP)
+    distance, _ = KDTree(points.numpy()).query(surface.numpy(), distance_upper_bound=_DEEP)
     return inside * torch.from_numpy(distance).float().clamp(max=_DEEP)
 
 
