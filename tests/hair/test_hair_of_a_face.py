@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from lifemask.data.wearables.wardrobe import Wardrobe
 from lifemask.hair.head_of_hair import HeadOfHair
@@ -61,7 +61,7 @@ def test_the_mesh_ends_beyond_the_visible_border(shell: HeadOfHair) -> None:
 def test_the_shell_lies_outside_the_skull(face: FaceReconstruction, shell: HeadOfHair) -> None:
     scalp = face.model.regions["scalp"] > 0.9
     skull = face.model.vertices(face.neutral_coefficients)[scalp]
-    distance, nearest = cKDTree(skull.numpy()).query(shell.vertices.numpy())
+    distance, nearest = KDTree(skull.numpy()).query(shell.vertices.numpy())
     away = torch.from_numpy(distance).float() < 0.02
     middle = torch.tensor(MIDDLE)
     inner = (skull[nearest] - middle).norm(dim=-1)

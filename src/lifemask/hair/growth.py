@@ -39,7 +39,7 @@ _CONTINUED = 0.06
 """Metres over which hair goes on below the edge of the photo."""
 _EAR_METRES = 0.065
 """Height of an ear, metres: hair goes on below it."""
-_TEMPLE, _EAR_END = 0.03, -0.05
+_TEMPLE, _EAR_END = 0.042, -0.05
 """How far below the scalp's border hair grows on a temple, and the height at which ears end, metres."""
 _FEWEST_ON_EAR, _LEAST_OVER = 12, 0.36
 """Fewest rays to an ear which tell whether hair lies on it, and the share of hair from which it may;
@@ -184,7 +184,7 @@ def _off_tucked_hair(
     ahead = ((direction[..., 2] + 0.15) / 0.2).clamp(0, 1)
     above = ((height - _EAR_END) / 0.015).clamp(0, 1)
     ears = _around(lambda image, _: gaussian_blur(image, 0.7), skull.ears, skull.ears)
-    ears = (2 * ears).clamp(0, 1) * ((direction[..., 2] - _EAR_RIM) / 0.1).clamp(0, 1)
+    ears = ((ears - 0.55) / 0.3).clamp(0, 1) * ((direction[..., 2] - _EAR_RIM) / 0.1).clamp(0, 1)
     bare = torch.maximum(away * aside * ahead * above, ears)
     return torch.maximum(
         bare, ((skin - 0.5) / 0.3).clamp(0, 1) * ((facing - 0.1) / 0.15).clamp(0, 1)
