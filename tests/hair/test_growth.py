@@ -95,6 +95,45 @@ def test_hair_on_which_ears_lie_goes_around_the_neck_below_them(
     assert float(cover[below][:, [0, 1, -2, -1]].min()) > 0.5
 
 
+def test_hair_behind_the_ears_leaves_them_bare(
+    face: FaceReconstruction, skull: Skull, camera: PerspectiveCamera
+) -> None:
+    row, column = torch.meshgrid(torch.arange(SIZE) + 0.5, torch.arange(SIZE) + 0.5, indexing="ij")
+    x, y = (column - SIZE / 2) * 0.5 / SIZE, (SIZE / 2 - row) * 0.5 / SIZE
+    classes = person(hair_metres=0.13)
+    classes[(x.abs() > 0.05) & (x.abs() < 0.13) & (y < 0.0) & (y > -0.12)] = HAIR
+    hidden = grow(skull, camera, seen(face, classes)).cover
+    classes[(x.abs() < 0.1) & (y < 0.01) & (y > -0.08)] = FACE
+    shown = grow(skull, camera, seen(face, classes)).cover
+    _, direction = rays.grid_rays(*shown.shape)
+    ears = (skull.ears > 0.9) & (direction[..., 2] > -0.15)
+    assert float(shown[ears].max()) < 0.1
+    assert float(hidden[ears].mean()) > 0.5
+
+
+def test_hair_goes_on_above_the_upper_edge_of_the_photo(
+    face: FaceReconstruction, skull: Skull, camera: PerspectiveCamera
+) -> None:
+    """The photo ends 25 mm below the top of the hair, and shows what is left and right of it."""
+    cut = round(SIZE / 2 - 0.115 * SIZE / 0.5)
+    lower = camera.cropped(0, cut, (SIZE - cut, SIZE))
+    observation = seen(face, person(hair_metres=0.14))
+    moved = observation.segmentation_to_photo - torch.tensor([[0.0, 0, 0], [0, 0, cut]])
+    # The network sees nothing above the photo.
+    assert observation.segmentation is not None
+    dark = observation.segmentation.clone()
+    dark[:, :cut] = torch.tensor([1.0, 0, 0, 0, 0, 0])[:, None, None]
+    growth = grow(
+        skull, lower, replace(observation, segmentation=dark, segmentation_to_photo=moved)
+    )
+    origin, direction = rays.grid_rays(*growth.radius.shape)
+    points = (origin + direction * growth.radius[..., None])[growth.cover > 0.5]
+    flat = (points - torch.tensor(rays.MIDDLE))[:, :2]
+    sectors = (torch.atan2(flat[:, 1], flat[:, 0]) / torch.pi * 12).floor()
+    outline = torch.stack([flat.norm(dim=-1)[sectors == k].amax() for k in range(1, 11)])
+    torch.testing.assert_close(outline, torch.full((10,), 0.14), atol=0.02, rtol=0)
+
+
 def test_no_hair_grows_on_the_face(
     face: FaceReconstruction, skull: Skull, camera: PerspectiveCamera
 ) -> None:

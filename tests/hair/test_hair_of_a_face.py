@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from lifemask.data.wearables.wardrobe import Wardrobe
 from lifemask.hair.head_of_hair import HeadOfHair
@@ -41,10 +41,27 @@ def test_a_shell_is_a_sound_mesh(shell: HeadOfHair) -> None:
     assert outward.float().mean() > 0.95
 
 
+def test_the_mesh_ends_beyond_the_visible_border(shell: HeadOfHair) -> None:
+    """Edges of a single triangle lie where the picture shows nothing, or where columns meet."""
+    opacity = torch.from_numpy(shell.picture[..., 3]).float()
+    height, width = opacity.shape
+    for triangles in shell.triangles.split(shell.layers):
+        sides = triangles[:, [0, 1, 1, 2, 2, 0]].view(-1, 2).sort(dim=-1).values
+        edges, count = sides.unique(dim=0, return_counts=True)
+        u, v = shell.uv[edges[count == 1]].mean(1).unbind(-1)
+        top = float(shell.uv[triangles, 1].min()) + 2 / height
+        inner = (u > 1e-3) & (u < 1 - 1e-3) & (v > top)
+        seen = opacity[
+            (v * height).long().clamp(max=height - 1), (u * width).long().clamp(max=width - 1)
+        ]
+        assert inner.sum() > 100
+        assert float(seen[inner].max()) < 128
+
+
 def test_the_shell_lies_outside_the_skull(face: FaceReconstruction, shell: HeadOfHair) -> None:
     scalp = face.model.regions["scalp"] > 0.9
     skull = face.model.vertices(face.neutral_coefficients)[scalp]
-    distance, nearest = cKDTree(skull.numpy()).query(shell.vertices.numpy())
+    distance, nearest = KDTree(skull.numpy()).query(shell.vertices.numpy())
     away = torch.from_numpy(distance).float() < 0.02
     middle = torch.tensor(MIDDLE)
     inner = (skull[nearest] - middle).norm(dim=-1)

@@ -210,6 +210,41 @@ def test_lids_rest_on_the_eyeballs_of_random_people(model: MorphableModel) -> No
             assert gap[middle].max() < 0.0025
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        {},
+        {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0},
+        {"eyeBlinkLeft": 0.5, "eyeBlinkRight": 0.5, "eyeSquintLeft": 1.0, "cheekSquintRight": 1.0},
+        {"eyeWideLeft": 1.0, "eyeLookDownRight": 1.0},
+    ],
+)
+def test_lashes_grow_from_the_lids_of_everybody(
+    model: MorphableModel, expression: dict[str, float]
+) -> None:
+    """The lid's border is the ring where eyes open; its rim, with the lashes, lies 2 mm in front."""
+    eyeballs = model.eyeballs
+    assert eyeballs is not None
+    roots = eyeballs.lash_root.unique()
+    assert len(roots) == 50
+    assert len(eyeballs.lash_anchor.unique()) == 50
+    at_rest = model.mean[eyeballs.lashes] - model.mean[eyeballs.lash_root]
+    side = (model.mean[eyeballs.lashes, 0] < 0).long()
+    for seed in range(20):
+        coefficients = face(model, seed=seed, gaze=(0.0, 0.0), **expression)
+        vertices = model.vertices(coefficients)
+        to_lids = torch.cdist(vertices[roots], vertices[eyeballs.lids.flatten()]).amin(-1)
+        assert float(to_lids.max()) < 0.0001
+        to_margin = torch.cdist(vertices[roots], vertices[eyeballs.margin.flatten()]).amin(-1)
+        assert float(to_margin.max()) < 0.006
+        if not expression:
+            grown = vertices[eyeballs.lashes] - vertices[eyeballs.lash_root]
+            torch.testing.assert_close(grown, at_rest, atol=1e-5, rtol=0)
+        offset = vertices[eyeballs.lashes] - model.eyeball_centres(coefficients.identity)[side]
+        distance = offset.norm(dim=-1)
+        assert float((distance - eyeball_radius(offset[:, 2] / distance)).min()) > 0.0003
+
+
 def test_gaze_turns_eyeballs_about_their_centres(model: MorphableModel) -> None:
     eyeballs = model.eyeballs
     assert eyeballs is not None

@@ -18,8 +18,9 @@ from torch import Tensor
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.geometry.tensors import map_tensors, named_tensors
 from lifemask.morphable.explained_face import ExplainedFace, UVMap
+from lifemask.morphable.model import MorphableModel
 from lifemask.rendering import render
-from lifemask.rendering.heads import head_surface, head_vertices, render_head
+from lifemask.rendering.heads import displaced_vertices, head_surface, head_vertices, render_head
 
 LAMP = SphericalHarmonicsLight.from_direction(0.7, 0.3)
 SIZE = 96
@@ -107,6 +108,17 @@ def test_normals_of_the_map_are_those_of_the_really_displaced_mesh() -> None:
     torch.testing.assert_close(
         drawn.fine.shading[:, region], true.shading[:, region], atol=0.05, rtol=0
     )
+
+
+def test_lashes_stay_on_lids_that_the_displacement_moves() -> None:
+    model = MorphableModel.from_pretrained(identity_modes=4)
+    assert model.eyeballs is not None
+    vertices = model.vertices(model.neutral())
+    noise = 0.001 * torch.rand(64, 64, generator=torch.Generator().manual_seed(0))
+    moved = displaced_vertices(model, vertices, noise)
+    assert float((moved - vertices).norm(dim=-1).amax()) > 0.0005
+    roots, lids = model.eyeballs.lash_root, model.eyeballs.lash_anchor
+    torch.testing.assert_close(moved[roots], moved[lids], atol=1e-6, rtol=0)
 
 
 def test_every_pixel_of_a_grown_head_has_a_normal() -> None:

@@ -19,7 +19,7 @@ from lifemask.texture.hair import hair_hue
 _DARKEST = 0.002
 _SHADING, _SOFTENED = (0.2, 2.0), 0.6
 """Range of the shading over that of a surface which faces the camera, and a power for it."""
-_SPREAD_OF_STRANDS = 0.17
+SPREAD_OF_STRANDS = 0.17
 """Standard deviation of `strands`."""
 _BRIGHTER = 0.8
 """Log of the brightness over the usual one above which hair is a highlight."""
@@ -114,7 +114,7 @@ def continued(seen: SeenHair, usual: Float[Tensor, "3"], contrast: float) -> Flo
     """
     rows, columns = seen.weight.shape
     weight, log = seen.weight, seen.colour.log()
-    tone = (strands(rows, columns) - 0.5) * (contrast / _SPREAD_OF_STRANDS)
+    tone = (strands(rows, columns) - 0.5) * (contrast / SPREAD_OF_STRANDS)
     middle = usual.clamp(min=_DARKEST).log()
     known = weight > 0.9
     if int(known.sum()) > _ENOUGH:
@@ -127,7 +127,7 @@ def continued(seen: SeenHair, usual: Float[Tensor, "3"], contrast: float) -> Flo
         white = torch.randn(rows, columns, generator=torch.Generator().manual_seed(5))
         own = torch.fft.irfft2(torch.fft.rfft2(fine) * torch.fft.rfft2(white), s=(rows, columns))
         own *= 1 / own.std().clamp(min=1e-6)
-        generic = (strands(rows, columns) - 0.5) / _SPREAD_OF_STRANDS
+        generic = (strands(rows, columns) - 0.5) / SPREAD_OF_STRANDS
         tone = (0.8 * own + 0.6 * generic) * min(max(spread, 0.08), 0.28)
         middle = 0.25 * middle + 0.75 * log[:, known].median(-1).values
         middle = hair_hue(middle.exp()).log()

@@ -39,6 +39,13 @@ _CONTINUED = 0.06
 """Metres over which hair goes on below the edge of the photo."""
 _EAR_METRES = 0.065
 """Height of an ear, metres: hair goes on below it."""
+_TEMPLE, _EAR_END = 0.042, -0.05
+"""How far below the scalp's border hair grows on a temple, and the height at which ears end, metres."""
+_FEWEST_ON_EAR, _LEAST_OVER = 12, 0.36
+"""Fewest rays to an ear which tell whether hair lies on it, and the share of hair from which it may;
+hair behind ears has up to 0.34 (on six photos), because a fitted ear is not quite that of the photo."""
+_BEHIND_EAR, _EAR_RIM = 0.005, -0.3
+"""Most thickness of hair between an ear and the head, metres, and z of the direction where that begins."""
 _LEAST = 0.0025
 """Thickness of hair beside bare skin, metres."""
 
@@ -79,7 +86,10 @@ def grow(skull: Skull, camera: PerspectiveCamera, observation: FaceObservation) 
         return segments_at(points, camera, observation)
 
     # Hair that lies on the ear must not be cut by it.
-    hanging = _hangs(skull, *seen_along(skull.bare, steps[:6]))
+    on_ears = skull.hung[..., None]
+    ears = (skull.ears > 0.5) & (rays.facing(origin + direction * on_ears, direction, camera) > 0.1)
+    on_them, shown = seen_along(skull.hung, steps[:1])
+    hanging = _hangs(on_them[..., 0, 1], ears & shown[..., 0])
     base = torch.lerp(skull.bare, skull.hung, hanging)
     segments, inside = seen_along(base, steps)
     facing = rays.facing(origin + direction * base[..., None], direction, camera)
@@ -102,7 +112,14 @@ def grow(skull: Skull, camera: PerspectiveCamera, observation: FaceObservation) 
     behind = _behind(skull, reach > 0.004, outline)
     ahead = direction[..., 2] > 0.35
     behind = torch.where(ahead, torch.maximum(skull.scalp, _carried(hair, seen)), behind)
-    cover = torch.lerp(behind, hair, seen) * (1 - skull.beard)
+    behind_ears = (
+        (1 - hanging) * (1 - (direction[..., 2] - _EAR_RIM) / 0.1).clamp(0, 1) * skull.ears
+    )
+    behind_ears = _around(lambda image, _: gaussian_blur(image, 1.0), behind_ears, behind_ears)
+    thickness = torch.lerp(thickness, thickness.clamp(max=_BEHIND_EAR), behind_ears.clamp(0, 1))
+    skin = torch.where(inside[..., 0], segments[:, :, 0, 2:4].sum(-1), 0)
+    tucked = (1 - hanging) * _off_tucked_hair(skull, skin, facing, direction, height)
+    cover = torch.lerp(behind, hair, seen) * (1 - skull.beard) * (1 - tucked)
     cover = _rooted(cover * ((height - _LOWEST) / 0.02).clamp(0, 1), skull)
     thickness = _LEAST + (thickness - _LEAST).clamp(min=0) * _rise(cover, height)
     return Growth(base + thickness, thickness, cover, outline, reach)
@@ -114,24 +131,64 @@ def segments_at(
     """Return class probabilities at points in head space, and whether the photo shows them."""
     pixels = camera.project(points.reshape(-1, 3))[:, :2]
     height, width = camera.image_size
-    margin = 0.004 * max(height, width)
+    margin = 0.01 * max(height, width)
     inside = ((pixels > margin) & (pixels < pixels.new_tensor([width, height]) - margin)).all(-1)
     segments = segmentation_at(observation, pixels)
     return segments.view(*points.shape[:-1], 6), inside.view(points.shape[:-1])
 
 
-def _hangs(
-    skull: Skull, segments: Float[Tensor, "r c K 6"], inside: Bool[Tensor, "r c K"]
-) -> Float[Tensor, "r c"]:
-    """Return where hair hangs over ears and neck, 0 to 1."""
-    hair = (segments[..., 1] * inside).amax(-1)
-    ears = skull.ears > 0.3
-    over = torch.zeros_like(skull.bare)
-    half = skull.bare.shape[1] // 2
-    for side in (slice(0, half), slice(half, 2 * half)):
-        on_ear = hair[:, side][ears[:, side]]
-        over[:, side] = float(((on_ear.mean() - 0.45) / 0.2).clamp(0, 1)) if len(on_ear) else 0
+def _hangs(hair: Float[Tensor, "r c"], ears: Bool[Tensor, "r c"]) -> Float[Tensor, "r c"]:
+    """Return where hair hangs over ears and neck, 0 to 1; a side that is not shown is like the other.
+
+    Args:
+        hair: probability of hair on the surface of the ears.
+        ears: where the photo shows that surface.
+    """
+    half = ears.shape[1] // 2
+    sides = (slice(0, half), slice(half, 2 * half))
+    counts = [int(ears[:, side].sum()) for side in sides]
+    over = torch.zeros_like(hair)
+    for side, own, other in zip(sides, counts, counts[::-1], strict=True):
+        enough = own >= min(_FEWEST_ON_EAR, other)
+        at = ears & _columns_within(ears, side) if enough else ears
+        share = float(hair[at].mean()) if bool(at.any()) else 0.0
+        over[:, side] = min(max((share - _LEAST_OVER) / 0.08, 0.0), 1.0)
     return _around(lambda image, _: gaussian_blur(image, 6.0), over, over)
+
+
+def _columns_within(image: Bool[Tensor, "r c"], columns: slice) -> Bool[Tensor, "r c"]:
+    within = torch.zeros_like(image)
+    within[:, columns] = True
+    return within
+
+
+def _off_tucked_hair(
+    skull: Skull,
+    skin: Float[Tensor, "r c"],
+    facing: Float[Tensor, "r c"],
+    direction: Float[Tensor, "r c 3"],
+    height: Float[Tensor, "r c"],
+) -> Float[Tensor, "r c"]:
+    """Return where hair behind an ear leaves the head bare, 0 to 1: on the ear and far below the temple.
+
+    The photo sees these places from the side, where it cannot tell hair on them from hair behind.
+
+    Args:
+        skin: probability of skin in the photo at the head.
+        facing: cosine of the angle at which the photo sees it.
+        direction: of the rays.
+        height: of the head, head space, metres.
+    """
+    away = ((_distance(skull.scalp > 0.5) - _TEMPLE) / 0.012).clamp(0, 1)
+    aside = ((0.6 - facing) / 0.25).clamp(0, 1)
+    ahead = ((direction[..., 2] + 0.15) / 0.2).clamp(0, 1)
+    above = ((height - _EAR_END) / 0.015).clamp(0, 1)
+    ears = _around(lambda image, _: gaussian_blur(image, 0.7), skull.ears, skull.ears)
+    ears = ((ears - 0.55) / 0.3).clamp(0, 1) * ((direction[..., 2] - _EAR_RIM) / 0.1).clamp(0, 1)
+    bare = torch.maximum(away * aside * ahead * above, ears)
+    return torch.maximum(
+        bare, ((skin - 0.5) / 0.3).clamp(0, 1) * ((facing - 0.1) / 0.15).clamp(0, 1)
+    )
 
 
 def _extents(
@@ -142,7 +199,8 @@ def _extents(
     hair = (segments[..., 1] > 0.5) & inside
     begun = hair.long().cummax(-1).values > 0
     begun &= begun[..., :7].any(-1, keepdim=True)
-    unbroken = (~begun | (segments[..., 1] > 0.3)).long().cumprod(-1) > 0
+    # What lies outside the photo breaks nothing.
+    unbroken = (~begun | ~inside | (segments[..., 1] > 0.3)).long().cumprod(-1) > 0
     reach = torch.where(hair & unbroken & begun, steps, 0).amax(-1)
     # Where the photo ends within the hair, it may reach further.
     cut = ~inside & unbroken & begun
@@ -188,6 +246,9 @@ class _Side:
 def _side(outline: Float[Tensor, "r c"], hairy: Bool[Tensor, "r c"], columns: slice) -> _Side:
     total = outline[:, columns].sum(1)
     share = (outline * hairy)[:, columns].sum(1) / total.clamp(min=1e-3)
+    # Rows that the photo does not show end no hair that goes on below them.
+    known = total > 0.3
+    share = torch.where(known, share, known.flip(0).cummax(0).values.flip(0).float())
     # Hair on the neck belongs to the back only if it comes down past the ears.
     level = round(rays.ABOVE / rays.LENGTH * len(outline))
     whole = _without_gaps(share, round(_EAR_METRES / rays.LENGTH * len(outline)))
@@ -247,17 +308,22 @@ def _rise(cover: Float[Tensor, "r c"], height: Float[Tensor, "r c"]) -> Float[Te
 
     The lower end of long hair is no such border.
     """
-    rows, columns = cover.shape
     bare = (cover < 0.5) & (height > _LOWEST)
-    wide = torch.cat([bare[:, columns // 2 :], bare, bare[:, : columns // 2]], dim=1).numpy()
+    share = (_distance(bare) / _RAMP).clamp(0, 1)
+    share = (1 - (1 - share) ** 2).sqrt()
+    return _around(lambda image, _: gaussian_blur(image, 1.0), share, share)
+
+
+def _distance(places: Bool[Tensor, "r c"]) -> Float[Tensor, "r c"]:
+    """Return the distance along the head to the nearest of some places, metres."""
+    rows, columns = places.shape
+    half = columns // 2
+    wide = torch.cat([places[:, half:], places, places[:, :half]], dim=1).numpy()
     if not wide.any():
-        return torch.ones_like(cover)
-    row = rays.LENGTH / rows
-    column = 0.55 / columns
-    distance = np.asarray(distance_transform_edt(~wide, sampling=(row, column)))
-    distance = torch.from_numpy(distance[:, columns // 2 : columns // 2 + columns]).float()
-    share = (distance / _RAMP).clamp(0, 1)
-    return (1 - (1 - share) ** 2).sqrt()
+        return torch.full(places.shape, torch.inf)
+    size = (rays.LENGTH / rows, 0.55 / columns)
+    distance = np.asarray(distance_transform_edt(~wide, sampling=size))
+    return torch.from_numpy(distance[:, half : half + columns]).float()
 
 
 def _around(

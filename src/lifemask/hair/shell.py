@@ -4,11 +4,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from lifemask.geometry.meshes import split_quads, vertex_normals
 from lifemask.hair import rays
-from lifemask.hair.colour import continued, seen_hair, strands
+from lifemask.hair.colour import SPREAD_OF_STRANDS, continued, seen_hair, strands
 from lifemask.hair.growth import Growth
 from lifemask.hair.head_of_hair import HeadOfHair
 from lifemask.io.colour import pixels_from_image
@@ -27,8 +28,12 @@ _BLOCK = 8
 """Texels a side of the blocks that are empty or not."""
 _SOFT, _ALLOWED = 9.0, 0.7
 """Width in texels over which hair ends where the head has none, and the cover from which it is whole."""
-_FULL = 0.93
-"""Hair that is as certain as this has no gaps."""
+_SMOOTH, _DEEP = 1.2, 0.05
+"""Blur of the border in quarters of the texels, and the largest distance from it, metres."""
+_ROOTS, _TIPS = 0.0016, 0.005
+"""Spread of the places where strands end, metres: on the forehead, and of hair that hangs down."""
+_EDGE = 0.0012
+"""Metres along which a strand fades."""
 _EMPTY = 0.3
 """Cells without a texel of this opacity are left out."""
 
@@ -63,16 +68,12 @@ def shell(
         _upsampled(_grid_normals(surface)),
         cover > 0.02,
     )
-    noise = strands(_TALL, _WIDE)
-    # In view the photo says where hair ends; elsewhere strands make its border.
+    # In view the photo says where hair ends.
     soft = gaussian_blur(cover[None], _SOFT)[0]
     allowed = (soft / _ALLOWED).clamp(0, 1)
     hair = torch.lerp(gaussian_blur(cover[None], 3.0)[0], seen.hair * allowed, seen.shown)
-    # Where not the photo but the head ends the hair, such as on a cheek, locks end one by one.
-    ragged = 0.75 - 0.35 * seen.shown * allowed
-    closed = ((hair + ragged * (noise - 0.5) - 0.4) / 0.2).clamp(0, 1)
-    closed = torch.where(hair > _FULL, 1.0, closed) * (hair > 0.08)
-    loose = ((noise - 0.45) / 0.1).clamp(0, 1) * ((hair - 0.4) / 0.4).clamp(0, 1)
+    depth = _upsampled(border_distance(F.avg_pool2d(hair[None, None], 4)[0, 0], surface)[..., None])
+    closed, loose = _locks(depth[..., 0])
     painted = continued(seen, colour, contrast)
     gap = (_APART + _LOOSE * growth.thickness).clamp(max=_MOST_APART)
     layers = [
@@ -80,6 +81,56 @@ def shell(
         _layer(growth.radius + gap, loose, painted, colour),
     ]
     return _stacked(layers)
+
+
+def border_distance(
+    hair: Float[Tensor, "r c"], surface: Float[Tensor, "r c 3"]
+) -> Float[Tensor, "r c"]:
+    """Return the distance of points of a surface from the border of the hair, metres; negative outside.
+
+    Args:
+        hair: probability of hair; the first and the last column touch.
+        surface: points, head space, metres.
+    """
+    smooth = gaussian_blur(_closed_around(hair[None]), _SMOOTH)[0, :, 2:-2] - 0.5
+    borders: list[Tensor] = []
+    for own, other, here, there in (
+        (smooth, smooth.roll(-1, 1), surface, surface.roll(-1, 1)),
+        (smooth[:-1], smooth[1:], surface[:-1], surface[1:]),
+    ):
+        crossed = (own > 0) != (other > 0)
+        share = (own / (own - other))[crossed]
+        borders.append(torch.lerp(here[crossed], there[crossed], share[:, None]))
+    points = torch.cat(borders)
+    inside = torch.where(smooth > 0, 1.0, -1.0)
+    if len(points) == 0:
+        return inside * _DEEP
+    distance, _ = KDTree(points.numpy()).query(surface.numpy(), distance_upper_bound=_DEEP)
+    return inside * torch.from_numpy(distance).float().clamp(max=_DEEP)
+
+
+def _locks(
+    depth: Float[Tensor, "R C"],
+) -> tuple[Float[Tensor, "R C"], Float[Tensor, "R C"]]:
+    """Return the opacity of the closed and of the loose layer: strands end one by one at the border.
+
+    Args:
+        depth: distance from the border of the hair, metres; negative outside.
+    """
+    rows, columns = depth.shape
+    noise = (strands(rows, columns) - 0.5) / SPREAD_OF_STRANDS
+    down = ((torch.arange(rows) + 0.5) / rows * rays.LENGTH - rays.ABOVE) / (
+        rays.LENGTH - rays.ABOVE
+    )
+    fringe = torch.lerp(torch.tensor(_ROOTS), torch.tensor(_TIPS), down.clamp(0, 1))[:, None]
+    # Strands end across a border, and follow one that runs along them.
+    slope = torch.gradient(depth, spacing=rays.LENGTH / rows, dim=0)[0].abs()
+    fringe = fringe * (0.2 + 0.8 * gaussian_blur(slope[None], 3.0)[0]).clamp(max=1)
+    closed = ((depth + fringe * noise) / _EDGE + 0.5).clamp(0, 1)
+    # The loose strands are others than those below, and some of them are longer.
+    noise = noise.roll(columns // 3, 1)
+    longer = ((depth + 1.4 * fringe * noise) / _EDGE + 0.5).clamp(0, 1)
+    return closed, longer * ((noise + 0.3) / 0.6).clamp(0, 1)
 
 
 def _layer(
@@ -100,7 +151,9 @@ def _layer(
     first = (i * (_COLUMNS + 1) + j).flatten()
     quads = torch.stack([first, first + _COLUMNS + 1, first + _COLUMNS + 2, first + 1], dim=-1)
     normals = _corner_normals(points, split_quads(quads))
-    filled = F.adaptive_max_pool2d(opacity[None, None], (_ROWS, _COLUMNS))[0, 0] > _EMPTY
+    # The mesh ends outside the visible border, never on it.
+    wider = F.max_pool2d(opacity[None, None], 5, stride=1, padding=2)
+    filled = F.adaptive_max_pool2d(wider, (_ROWS, _COLUMNS))[0, 0] > _EMPTY
     used, triangles = split_quads(quads[filled.flatten()]).unique(return_inverse=True)
     # Texels that nothing shows take no space in a file if they are all alike.
     blocks = F.max_pool2d(opacity[None, None], _BLOCK)

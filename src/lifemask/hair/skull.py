@@ -1,6 +1,5 @@
 """The head below its hair, along the rays of `lifemask.hair.rays`."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +17,10 @@ _NAPE, _NAPE_RISE = -0.05, 0.09
 """Height at which the hair of the nape ends, and how much higher it ends at the sides, metres."""
 _BEHIND_EARS = 0.68
 """(1 - cosine of the angle from the face) / 2 behind which the nape's hair begins."""
-_BEARD_ANGLE, _BEARD_TOP, _BEARD_END = 1.0, -0.02, -0.14
+_BEARD_ANGLE, _BEARD_TOP, _BEARD_END = 1.0, 0.0, -0.14
 """Angle from the middle of the face, and heights in head space, metres, between which beards grow."""
+_BEARD_TOP_ANGLE, _BEARD_WIDENS = 0.6, 0.08
+"""The angle at the top, and metres over which it widens: hair ends aslant beside a cheek."""
 _EAR_GAP = 0.002
 """Metres between ears and hair that hangs over them."""
 
@@ -73,7 +74,9 @@ def skull_of(model: MorphableModel, vertices: Float[Tensor, "V 3"]) -> Skull:
     fallen = (v * rays.LENGTH - rays.ABOVE).clamp(min=0)
     hung = torch.maximum(hung, falls - 0.25 * (fallen - 0.03).clamp(min=0) * back)
     hung = torch.maximum(hung, gaussian_blur(hung[None], 2.0)[0])
-    front = ((torch.cos(2 * torch.pi * (u - 0.5)) - math.cos(_BEARD_ANGLE)) / 0.15).clamp(0, 1)
+    widened = ((_BEARD_TOP - height) / _BEARD_WIDENS).clamp(0, 1)
+    angle = _BEARD_TOP_ANGLE + (_BEARD_ANGLE - _BEARD_TOP_ANGLE) * widened
+    front = ((torch.cos(2 * torch.pi * (u - 0.5)) - angle.cos()) / 0.15).clamp(0, 1)
     low = ((_BEARD_TOP - height) / 0.015).clamp(0, 1)
     beard = front * low * torch.maximum(face, (height > _BEARD_END).float())
     return Skull(bare, hung, scalp.clamp(0, 1), ears.clamp(0, 1), beard.clamp(0, 1))

@@ -38,7 +38,9 @@ class Eyeballs:
     lashes: Int[Tensor, "H"]
     """Lash vertices."""
     lash_anchor: Int[Tensor, "H"]
-    """For each lash vertex, the skin vertex that gives it its lid correction."""
+    """For each lash vertex, the lid vertex from which its column grows."""
+    lash_root: Int[Tensor, "H"]
+    """For each lash vertex, the first one of its column."""
 
 
 def gaze_rotation(gaze: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3 3"]:

@@ -15,6 +15,7 @@ from lifemask.morphable.albedo import AlbedoModel, FinePatch
 from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
 from lifemask.morphable.eyeballs import Eyeballs
 from lifemask.morphable.landmarks import FaceLandmarks, landmarks_from_tensors
+from lifemask.morphable.lashes import lash_roots
 
 HEAD_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "head"
 """The folder of `head.safetensors`, `albedo.safetensors` and `landmarks.safetensors`."""
@@ -83,8 +84,9 @@ def read_head(folder: Path = HEAD_FOLDER, *, identity_modes: int = 100) -> HeadP
     vertex_parts = _ranges({**counts, "skin": skin + shift})
     part_of_quad = _part_sizes(quads, vertex_parts)
     region_names = header["regions"].split(",")
+    mean = refine(stored["mean"])
     return HeadParts(
-        mean=refine(stored["mean"]),
+        mean=mean,
         identity_basis=refine(stored["identity"][:identity_modes].float() / 1000),
         expression_basis=refine(stored["expression"].float() / 1000),
         expression_names=ARKIT_EXPRESSIONS,
@@ -97,27 +99,34 @@ def read_head(folder: Path = HEAD_FOLDER, *, identity_modes: int = 100) -> HeadP
         regions=dict(zip(region_names, stored["regions"].float() / 255, strict=True)),
         landmarks=_optional_landmarks(folder / "landmarks.safetensors"),
         albedo=_optional_albedo(folder / "albedo.safetensors"),
-        eyeballs=_eyeballs(stored, vertex_parts, identity_modes),
+        eyeballs=_eyeballs(stored, mean, quads, vertex_parts, identity_modes),
         vertex_parts=vertex_parts,
         triangle_parts={name: (2 * a, 2 * b) for name, (a, b) in part_of_quad.items()},
     )
 
 
 def _eyeballs(
-    stored: dict[str, Tensor], vertex_parts: dict[str, tuple[int, int]], identity_modes: int
+    stored: dict[str, Tensor],
+    mean: Tensor,
+    quads: Tensor,
+    vertex_parts: dict[str, tuple[int, int]],
+    identity_modes: int,
 ) -> Eyeballs:
+    lashes, lids = torch.arange(*vertex_parts["lashes"]), stored["lids"].long()
+    roots, anchors = lash_roots(mean, quads, lashes, lids, stored["lid_margin"].long())
     balls = [torch.arange(*vertex_parts[f"eyeball_{side}"]) for side in ("left", "right")]
     return Eyeballs(
         centres=stored["eye_centres"],
         centre_basis=stored["eye_centre_basis"][:identity_modes],
         vertices=torch.stack(balls),
-        lids=stored["lids"].long(),
+        lids=lids,
         lid_weight=stored["lid_weight"].float() / 255,
         lid_share=stored["lid_share"].float() / 255,
         margin=stored["lid_margin"].long(),
         opening=stored["lid_opening"].float(),
-        lashes=torch.arange(*vertex_parts["lashes"]),
-        lash_anchor=stored["lash_anchor"].long(),
+        lashes=lashes,
+        lash_anchor=anchors,
+        lash_root=roots,
     )
 
 

@@ -19,6 +19,8 @@ from lifemask.morphable.landmarks import FaceLandmarks, LandmarkEmbedding
 
 _LID_SEAM = 0.00005
 """Smallest gap between closed lids, and width of the smooth transition to it, metres."""
+_LASH_TURN = 0.5
+"""Share of the turn of lashes on their lids that they keep."""
 
 
 class MorphableModel(nn.Module):
@@ -206,7 +208,6 @@ class MorphableModel(nn.Module):
             return linear
         centres = self.eyeball_centres(coefficients.identity)
         rotation = gaze_rotation(coefficients.gaze)
-        lash_move = torch.zeros_like(linear)
         for side in (0, 1):
             centre = centres[..., side, :].unsqueeze(-2)
             turn = rotation[..., side, :, :]
@@ -219,8 +220,15 @@ class MorphableModel(nn.Module):
             push = push_outside(lids - centre, turn[..., :, 2]) * eyeballs.lid_weight[:, None]
             linear = linear.index_copy(-2, eyeballs.vertices[side], ball)
             linear = linear.index_add(-2, rows, close + push)
-            lash_move = lash_move.index_add(-2, rows, close + push)
-        return linear.index_add(-2, eyeballs.lashes, lash_move[..., eyeballs.lash_anchor, :])
+
+        # Each column of lashes grows from its lid. Expressions turn lashes so far that they would sink
+        # into the skin below closed lids.
+        def shape(rows: Tensor) -> Tensor:
+            moved = linear[..., rows, :] - person[..., rows, :]
+            return torch.lerp(self.mean[rows].expand_as(moved), moved, _LASH_TURN)
+
+        grown = shape(eyeballs.lashes) - shape(eyeballs.lash_root)
+        return linear.index_copy(-2, eyeballs.lashes, linear[..., eyeballs.lash_anchor, :] + grown)
 
     def _close_lid(
         self,

@@ -119,7 +119,12 @@ def displaced_vertices(
     places = places.expand(*image.shape[:-3], *places.shape)
     heights = sample_texture(image, places).squeeze(-2)
     normals = vertex_normals(vertices, model.triangles)
-    return vertices + heights.transpose(-1, -2) * normals
+    shift = heights.transpose(-1, -2) * normals
+    if model.eyeballs is not None:
+        # Lashes go with the lids from which they grow.
+        lashes, lids = model.eyeballs.lashes, model.eyeballs.lash_anchor
+        shift = shift.index_copy(-2, lashes, shift[..., lids, :])
+    return vertices + shift
 
 
 def head_texture(
