@@ -284,7 +284,7 @@ class Face:
     confidence = 1.0
     def to_json_dict(self):
         return {{}}
-    def save(self, path, neutral):
+    def save(self, path, neutral, detail):
         path.write_text("half")
         print("saving", flush=True)
         time.sleep(60)

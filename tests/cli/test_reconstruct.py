@@ -227,7 +227,7 @@ def test_files_that_appear_during_the_work_are_not_replaced(
 ) -> None:
     out = tmp_path / "out"
 
-    def slow(self: FakeFace, path: Path, *, neutral: bool) -> None:
+    def slow(self: FakeFace, path: Path, *, neutral: bool, detail: str) -> None:
         path.write_text("mesh")
         (out / "ada.glb").write_text("precious")
 
@@ -335,7 +335,7 @@ def test_full_disk_is_reported_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def no_room(self: FakeFace, path: Path, *, neutral: bool) -> None:
+    def no_room(self: FakeFace, path: Path, *, neutral: bool, detail: str) -> None:
         path.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -366,7 +366,7 @@ def test_an_unknown_system_is_one_line(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_a_second_stage_finds_no_faces(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("a.jpg", "--system", "skin_relief") == 2
+    assert run("a.jpg", "--output", "heads", "--system", "skin_relief") == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "refines the faces of another system" in line
     assert "dense_landmarks" in line
