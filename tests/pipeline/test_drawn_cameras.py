@@ -51,7 +51,7 @@ def test_a_head_beside_the_axis_is_the_head_on_it(
     focal = float(camera.focal_pixels)
     found = explained(fast_reconstructor, pixels, focal_pixels=focal)
     assert found.focal_dropped is None
-    assert difference(found, ahead) < 0.08
+    assert difference(found, ahead) < 0.12
     torch.testing.assert_close(
         found.face.camera.principal_point, camera.principal_point, atol=1e-3, rtol=0
     )
@@ -102,4 +102,4 @@ def test_the_shape_does_not_depend_on_the_distance(
     assert found.focal_dropped is None
     depth = float(found.face.camera.world_to_camera[2, 3])
     assert depth == pytest.approx(float(camera.world_to_camera[2, 3]), rel=0.08)
-    assert difference(found, ahead) < 0.08
+    assert difference(found, ahead) < 0.1

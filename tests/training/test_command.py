@@ -46,6 +46,9 @@ def data(tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     near = crop_config(config, side=96, margin=0.67)
     plan = BankPlan("stills", 8, near, 0, generator_version(), part_size=8, pixel_maps=True)
     draw_bank(folder / "banks" / "near", plan)
+    skins = crop_config(config, side=96, margin=0.67)
+    plan = BankPlan("stills", 8, skins, 0, generator_version(), part_size=8, maps=True)
+    draw_bank(folder / "banks" / "skins", plan)
     return folder
 
 

@@ -35,7 +35,8 @@ def relit_photo(
     """
     photo = image_from_pixels(face.photo.pixels)
     unhidden = light.light if isinstance(light, Environment) else light
-    old, new = draw_in_photo(face), draw_in_photo(face, unhidden)
+    # Without the light map: shadows of the photo stay, so its own light gives the photo.
+    old, new = (draw_in_photo(face, each) for each in (face.light, unhidden))
     floor = _DARKEST * float(old.shading.max())
     before, after = old.shading.clamp(min=floor), new.shading.clamp(min=0)
     if isinstance(light, Environment):
