@@ -44,6 +44,7 @@ def ahead(face: FaceReconstruction, fast_reconstructor: FaceReconstructor) -> Fa
     return explained(fast_reconstructor, pixels, focal_pixels=float(camera.focal_pixels))
 
 
+@pytest.mark.xfail(strict=True, reason="0.11 sigma since fits start from the flagship")
 def test_a_head_beside_the_axis_is_the_head_on_it(
     face: FaceReconstruction, fast_reconstructor: FaceReconstructor, ahead: FaceFit
 ) -> None:
@@ -51,7 +52,7 @@ def test_a_head_beside_the_axis_is_the_head_on_it(
     focal = float(camera.focal_pixels)
     found = explained(fast_reconstructor, pixels, focal_pixels=focal)
     assert found.focal_dropped is None
-    assert difference(found, ahead) < 0.12
+    assert difference(found, ahead) < 0.08
     torch.testing.assert_close(
         found.face.camera.principal_point, camera.principal_point, atol=1e-3, rtol=0
     )
@@ -93,7 +94,16 @@ NEAR = pytest.param(
 )
 
 
-@pytest.mark.parametrize("distance", [NEAR, 0.5, 1.0, 3.0])
+HALF_A_METRE, FAR = (
+    pytest.param(distance, marks=pytest.mark.xfail(strict=True, reason=reason))
+    for distance, reason in (
+        (0.5, "0.091 sigma since fits start from the flagship"),
+        (3.0, "0.085 sigma since fits start from the flagship"),
+    )
+)
+
+
+@pytest.mark.parametrize("distance", [NEAR, HALF_A_METRE, 1.0, FAR])
 def test_the_shape_does_not_depend_on_the_distance(
     face: FaceReconstruction, fast_reconstructor: FaceReconstructor, ahead: FaceFit, distance: float
 ) -> None:
@@ -102,4 +112,4 @@ def test_the_shape_does_not_depend_on_the_distance(
     assert found.focal_dropped is None
     depth = float(found.face.camera.world_to_camera[2, 3])
     assert depth == pytest.approx(float(camera.world_to_camera[2, 3]), rel=0.08)
-    assert difference(found, ahead) < 0.1
+    assert difference(found, ahead) < 0.08

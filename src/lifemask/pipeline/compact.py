@@ -150,30 +150,52 @@ class CompactValues:
 
 
 @dataclass(frozen=True)
-class CompactFit:
-    """A fit whose displacement and refined normals are compressed."""
+class CompactMap:
+    """A map in UV, compressed."""
 
-    displacement: CompactValues | None
-    """Displacement in UV; None without."""
-    coverage: CompactValues | None
+    values: CompactValues
+    """Its values."""
+    coverage: CompactValues
     """Its coverage."""
+
+    @classmethod
+    def of(cls, known: UVMap | None) -> "CompactMap | None":
+        """Return a map in few bytes; None for none."""
+        if known is None:
+            return None
+        return cls(CompactValues.of(known.values), CompactValues.of(known.coverage))
+
+    def restored(self) -> UVMap:
+        """Return the map; see `CompactValues`."""
+        return UVMap(self.values.restored(), self.coverage.restored())
+
+
+@dataclass(frozen=True)
+class CompactFit:
+    """A fit whose displacement, light map and refined normals are compressed."""
+
+    displacement: CompactMap | None
+    """Displacement in UV; None without."""
+    light: CompactMap | None
+    """The light map; None without."""
     normals: CompactValues | None
     """Refined normals in the image; None without."""
     fit: FaceFit
-    """The fit without displacement, and with a single refined normal of zero."""
+    """The fit without these maps, and with a single refined normal of zero."""
 
     @classmethod
     def of(cls, fit: FaceFit) -> "CompactFit":
         """Return a fit in few bytes."""
-        relief, normals = fit.face.displacement_map, fit.face.normals
+        normals = fit.face.normals
         face = replace(
             fit.face,
             displacement_map=None,
+            light_map=None,
             normals=None if normals is None else replace(normals, values=torch.zeros(3, 1, 1)),
         )
         return cls(
-            None if relief is None else CompactValues.of(relief.values),
-            None if relief is None else CompactValues.of(relief.coverage),
+            CompactMap.of(fit.face.displacement_map),
+            CompactMap.of(fit.face.light_map),
             None if normals is None else CompactValues.of(normals.values),
             replace(fit, face=face),
         )
@@ -181,9 +203,10 @@ class CompactFit:
     def restored(self) -> FaceFit:
         """Return the fit; see `CompactValues`."""
         face = self.fit.face
-        if self.displacement is not None and self.coverage is not None:
-            relief = UVMap(self.displacement.restored(), self.coverage.restored())
-            face = replace(face, displacement_map=relief)
+        if self.displacement is not None:
+            face = replace(face, displacement_map=self.displacement.restored())
+        if self.light is not None:
+            face = replace(face, light_map=self.light.restored())
         if self.normals is not None and face.normals is not None:
             normals = normalize_image(self.normals.restored())
             face = replace(face, normals=replace(face.normals, values=normals))

@@ -22,6 +22,9 @@ What differs, and why:
   texture of a head takes its detail from the photo (`lifemask.texture.face_texture`). The preset
   `published` has the paper's 256 texels and a wide network.
 
+Full reconstructions take only its `shadows`; its albedo and light are worse than those of a fit on people
+that are not drawn (docs/decisions/0017-skin-and-light.md).
+
 It does not find faces: `forward` needs the face of another system or of a fit. In training, faces come
 from the released `flagship`, so that geometry errs as it does in use.
 """
