@@ -10,6 +10,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+LUMINANCE = (0.2126, 0.7152, 0.0722)
+"""Weights of linear red, green and blue in the luminance (Rec. 709)."""
+
 _ROWS_AT_ONCE = 64
 _BLOCKS_A_STRIP = 32
 """Number of rows of a reduced image that are computed at once."""

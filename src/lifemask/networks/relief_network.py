@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lifemask.geometry.lighting import spherical_harmonics
+from lifemask.io.colour import LUMINANCE
 from lifemask.networks.encoder_decoder import EncoderDecoder
 
 LEVELS = 4
@@ -29,7 +30,7 @@ _DARKEST_PHOTO = 0.004
 
 def log_luminance(photo: Float[Tensor, "*batch 3 H W"]) -> Float[Tensor, "*batch 1 H W"]:
     """Return the logarithm of the luminance (Rec. 709) of linear RGB."""
-    weights = photo.new_tensor([0.2126, 0.7152, 0.0722])[:, None, None]
+    weights = photo.new_tensor(LUMINANCE)[:, None, None]
     return ((photo * weights).sum(-3, keepdim=True).clamp(min=0) + _DARKEST_PHOTO).log()
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lifemask.geometry.lighting import light_axes_from_camera
 from lifemask.geometry.meshes import vertex_normals
+from lifemask.io.colour import LUMINANCE
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering import interpolate
@@ -108,8 +109,8 @@ def separate_light(
         atlas: of the analysis size.
     """
     weight, scale = skin.weight, atlas.texels_per_millimetre
-    residual = skin.photo.texture.clamp(min=DARKEST).log() - log_shading - model_log
-    residual = residual.clamp(-1.5, 0.9)
+    log_albedo = skin.photo.texture.clamp(min=DARKEST).log() - log_shading
+    residual = (log_albedo - model_log).clamp(-1.5, 0.9)
     zones = face_zones(atlas.position, atlas.regions)
     bearded = has_beard(residual, weight, zones)
     bare = free_of_occluders(residual, weight, skin.not_skin, zones, scale, bearded=bearded)
@@ -120,6 +121,7 @@ def separate_light(
     limit = _HUE_LIMIT / (1 + (strength / _TINTED) ** 2)
     lips = atlas.regions["lips"]
     hue_lost = _hue_lost(residual, skin.photo.texture, weight, zones, lips, limit, scale)
+    hue_lost = log_albedo - _at_luminance_of(log_albedo, log_albedo - hue_lost)
     beard = zones.beard if bearded else torch.zeros_like(weight)
     light_left = hue_lost + _light_left(residual - hue_lost, weight, lips, beard, scale)
     return SkinColour(residual - light_left, weight, log_shading, light_left)
@@ -153,9 +155,20 @@ def with_trusted_hue(
         lips: how far each texel is lip; there, and at their border, hues may differ.
     """
     limit = _FINE_HUE_LIMIT + _LIPS_HUE_LIMIT * lips
-    brightness = fine.mean(0)
     hue = coarse - coarse.mean(0)
-    return brightness + hue + _softly_limited((fine - brightness - hue) * told, limit)
+    kept = _softly_limited((fine - fine.mean(0) - hue) * told, limit)
+    return _at_luminance_of(fine, hue + kept)
+
+
+def _at_luminance_of(
+    like: Float[Tensor, "3 R R"], hue: Float[Tensor, "3 R R"]
+) -> Float[Tensor, "3 R R"]:
+    """Return log colours with the hue of one image and the luminance of another.
+
+    The mean of logarithms is no measure of brightness: a channel near 0 would decide it alone.
+    """
+    weights = like.new_tensor(LUMINANCE).log()[:, None, None]
+    return hue + (torch.logsumexp(like + weights, 0) - torch.logsumexp(hue + weights, 0))
 
 
 def _softly_limited(
