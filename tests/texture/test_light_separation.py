@@ -2,6 +2,7 @@
 
 import torch
 
+from lifemask.io.colour import LUMINANCE
 from lifemask.texture.light_separation import hue_told, with_trusted_hue
 
 
@@ -19,10 +20,22 @@ def test_false_chroma_goes_and_brightness_stays() -> None:
     purple = skin + torch.tensor([0.6, -1.2, 0.6])[:, None, None] - 0.5
     told = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
     kept = with_trusted_hue(purple, skin, told, torch.zeros(2, 2))
-    torch.testing.assert_close(kept.mean(0), purple.mean(0))
-    torch.testing.assert_close(kept[:, 0, 0], skin[:, 0, 0] - 0.5)
-    away = kept[:, 0, 1] - (skin[:, 0, 1] - 0.5)
+    weights = torch.tensor(LUMINANCE)
+    luminance = torch.einsum("c,chw->hw", weights, purple.exp())
+    torch.testing.assert_close(torch.einsum("c,chw->hw", weights, kept.exp()), luminance)
+    plain = skin[:, 0, 0] + (luminance[0, 0] / (weights @ skin[:, 0, 0].exp())).log()
+    torch.testing.assert_close(kept[:, 0, 0], plain)
+    away = kept[:, 0, 1] - kept[:, 0, 1].mean() - (plain - plain.mean())
     assert 0.05 < away.square().mean().sqrt() < 0.12
+
+
+def test_a_channel_near_zero_does_not_blacken_saturated_skin() -> None:
+    """A crease in orange light has almost no blue; what is left says how dark it is."""
+    skin = torch.tensor([0.8, 0.3, 0.02]).log()[:, None, None].expand(3, 2, 2)
+    crease = torch.tensor([0.5, 0.12, 0.001]).log()[:, None, None].expand(3, 2, 2)
+    kept = with_trusted_hue(crease, skin, torch.zeros(2, 2), torch.zeros(2, 2)).exp()
+    # The mean of the logarithms would give 0.23.
+    assert 0.38 < kept[0, 0, 0] < 0.5
 
 
 def test_red_lips_stay_red() -> None:

@@ -82,45 +82,6 @@ class CompactObservation:
 
 
 @dataclass(frozen=True)
-class CompactTexture:
-    """A texture as PNG."""
-
-    albedo: bytes
-    """The albedo in 8-bit sRGB."""
-    origin: bytes
-    """The origin of each texel."""
-    fine: bytes | None
-    """The same albedo with more texels."""
-    texture: FaceTexture
-    """The texture with a single texel."""
-
-    @classmethod
-    def of(cls, texture: FaceTexture) -> "CompactTexture":
-        """Return a texture in few bytes."""
-        small = replace(
-            texture,
-            albedo=texture.albedo[:, :1, :1].clone(),
-            origin=texture.origin[:1, :1].clone(),
-            fine=None,
-        )
-        return cls(
-            encode_image(pixels_from_image(texture.albedo), "png"),
-            encode_image(texture.origin.numpy(), "png"),
-            None if texture.fine is None else encode_image(texture.fine, "png"),
-            small,
-        )
-
-    def restored(self) -> FaceTexture:
-        """Return the texture, equal in all 8 bits of each colour."""
-        return replace(
-            self.texture,
-            albedo=image_from_pixels(_pixels(self.albedo)),
-            origin=torch.from_numpy(_pixels(self.origin)),
-            fine=None if self.fine is None else _pixels(self.fine),
-        )
-
-
-@dataclass(frozen=True)
 class CompactValues:
     """Numbers as compressed integers."""
 
@@ -168,6 +129,50 @@ class CompactMap:
     def restored(self) -> UVMap:
         """Return the map; see `CompactValues`."""
         return UVMap(self.values.restored(), self.coverage.restored())
+
+
+@dataclass(frozen=True)
+class CompactTexture:
+    """A texture as PNG, its light map compressed."""
+
+    albedo: bytes
+    """The albedo in 8-bit sRGB."""
+    origin: bytes
+    """The origin of each texel."""
+    fine: bytes | None
+    """The same albedo with more texels."""
+    light: CompactMap | None
+    """The light map; None without."""
+    texture: FaceTexture
+    """The texture with a single texel, and without light map."""
+
+    @classmethod
+    def of(cls, texture: FaceTexture) -> "CompactTexture":
+        """Return a texture in few bytes."""
+        small = replace(
+            texture,
+            albedo=texture.albedo[:, :1, :1].clone(),
+            origin=texture.origin[:1, :1].clone(),
+            fine=None,
+            light_map=None,
+        )
+        return cls(
+            encode_image(pixels_from_image(texture.albedo), "png"),
+            encode_image(texture.origin.numpy(), "png"),
+            None if texture.fine is None else encode_image(texture.fine, "png"),
+            CompactMap.of(texture.light_map),
+            small,
+        )
+
+    def restored(self) -> FaceTexture:
+        """Return the texture, equal in all 8 bits of each colour."""
+        return replace(
+            self.texture,
+            albedo=image_from_pixels(_pixels(self.albedo)),
+            origin=torch.from_numpy(_pixels(self.origin)),
+            fine=None if self.fine is None else _pixels(self.fine),
+            light_map=None if self.light is None else self.light.restored(),
+        )
 
 
 @dataclass(frozen=True)

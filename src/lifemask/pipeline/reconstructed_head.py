@@ -49,10 +49,14 @@ class ReconstructedHead:
 
     @property
     def face(self) -> ExplainedFace:
-        """The explained face, with the texture as its albedo map."""
+        """The explained face, with the texture as its albedo map and the light map that belongs to it."""
         albedo = self.texture.albedo
         everywhere = albedo.new_ones(()).expand(albedo.shape[-2:])
-        return replace(self.fit.face, albedo_map=UVMap(albedo, everywhere))
+        return replace(
+            self.fit.face,
+            albedo_map=UVMap(albedo, everywhere),
+            light_map=self.texture.light_map,
+        )
 
     @property
     def coefficients(self) -> FaceCoefficients:

@@ -14,7 +14,7 @@ from lifemask.geometry.meshes import Mesh
 from lifemask.io.colour import pixels_from_image
 from lifemask.morphable.albedo import AlbedoModel
 from lifemask.morphable.covered import covered_vertices
-from lifemask.morphable.explained_face import ExplainedFace
+from lifemask.morphable.explained_face import ExplainedFace, UVMap
 from lifemask.morphable.head_surface import opaque_mesh
 from lifemask.morphable.model import MorphableModel
 from lifemask.perception.observation import FaceObservation
@@ -47,6 +47,7 @@ from lifemask.texture.light_separation import (
     hue_told,
     relief_log_shading,
     separate_light,
+    whole_light,
     with_trusted_hue,
 )
 from lifemask.texture.mouth import mouth_shade, teeth_change, teeth_colour
@@ -84,6 +85,9 @@ class FaceTexture:
     """The same albedo with more texels, 8-bit sRGB; None where `albedo` is the full size."""
     irises: IrisReason = "photo"
     """Where the colour of the irises comes from."""
+    light_map: UVMap | None = None
+    """The light of the photo where its spherical harmonics are not enough: cast shadows, highlights,
+    creases. On the skin that the photo shows, it times the albedo is the photo."""
 
     @property
     def size(self) -> int:
@@ -185,9 +189,11 @@ def _base_texture(
     skin = photo_skin(photo, mesh, observation, atlas, covered=covered_vertices(model, face))
     skin = replace(skin, weight=skin.weight * lids_shown(model, face.coefficients, atlas))
     log_shading = fitted_log_shading(face, model, skin.weight, atlas)
+    plain = fitted_log_shading(replace(face, light_map=None), model, skin.weight, atlas)
     by_relief = relief_log_shading(face, model, head_atlas(model, RELIEF_SIZE))
     if by_relief is not None:
-        log_shading += resized(by_relief, atlas.size)
+        relief = resized(by_relief, atlas.size)
+        log_shading, plain = log_shading + relief, plain + relief
     seen = separate_light(skin, log_shading, model_log, atlas)
     completed = complete_skin(seen, atlas)
 
@@ -241,7 +247,8 @@ def _base_texture(
         albedo = torch.lerp(albedo, known, coverage)
         origin[coverage[0] > 0.5] = int(TexelOrigin.PREDICTED)
         photo_share *= 1 - coverage
-    texture = FaceTexture(albedo, origin, hair, irises=irises.reason)
+    light = whole_light(plain, seen, atlas.skin, atlas.texels_per_millimetre)
+    texture = FaceTexture(albedo, origin, hair, irises=irises.reason, light_map=light)
     return _BaseTexture(texture, wanted, shown, photo_share[0])
 
 

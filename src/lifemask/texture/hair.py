@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from lifemask.io.colour import image_from_pixels
+from lifemask.io.colour import LUMINANCE, image_from_pixels
 from lifemask.perception.observation import FaceObservation
 from lifemask.rendering.filters import fill_unknown, gaussian_blur, resized
 
@@ -150,7 +150,9 @@ def _like(hair: Float[Tensor, "3"], skin: Float[Tensor, "3"]) -> bool:
     """Whether two light-free colours are nearly the same."""
     apart = hair.clamp(min=1e-4).log() - skin.clamp(min=1e-4).log()
     hue = (apart - apart.mean()).square().mean().sqrt()
-    return bool(apart.mean().abs() < _LIKE_SKIN_BRIGHTNESS) and bool(hue < _LIKE_SKIN_HUE)
+    weights = hair.new_tensor(LUMINANCE)
+    brighter = ((hair @ weights) / (skin @ weights).clamp(min=1e-4)).log()
+    return bool(brighter.abs() < _LIKE_SKIN_BRIGHTNESS) and bool(hue < _LIKE_SKIN_HUE)
 
 
 def hair_beside(

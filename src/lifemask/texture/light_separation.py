@@ -8,15 +8,17 @@ of it is removed. Its fast part is the person's skin.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from scipy import ndimage
 from torch import Tensor
 
 from lifemask.geometry.lighting import light_axes_from_camera
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.io.colour import LUMINANCE
-from lifemask.morphable.explained_face import ExplainedFace
+from lifemask.morphable.explained_face import ExplainedFace, UVMap
 from lifemask.morphable.model import MorphableModel
 from lifemask.rendering import interpolate
 from lifemask.rendering.displacement import (
@@ -24,9 +26,10 @@ from lifemask.rendering.displacement import (
     displacement_slopes,
     texture_gradients,
 )
-from lifemask.rendering.filters import blur_weighted, gaussian_blur, resized
+from lifemask.rendering.filters import blur_weighted, fill_unknown, gaussian_blur, resized
 from lifemask.rendering.heads import known_displacement
 from lifemask.texture.atlas import Atlas
+from lifemask.texture.creases import crease_shadow
 from lifemask.texture.photo_skin import PhotoSkin
 from lifemask.texture.seen_skin import (
     FaceZones,
@@ -46,6 +49,10 @@ _FOLD_MILLIMETRES = 2.5
 """Width of folds and hollows; their brightness is partly shadow."""
 _FOLD_SHARE = 0.35
 """Share of the brightness at this scale that is taken for shadow."""
+_STEP_MILLIMETRES = 14.0
+"""Structures narrower than half of this are skin, however dark."""
+_LEAST_STEP = 0.12
+"""Log brightness from which a step is the border of a shadow; twice as much is so wholly."""
 _SPECULAR_FROM = 0.18
 """Light is taken for specular if its log brightness exceeds that of the skin around by this."""
 _SPECULAR_SHARE = 0.75
@@ -76,6 +83,8 @@ _BLACK_ONE_SIDED = (0.08, 0.16)
 """The same where the other half of the face is far brighter."""
 _ONE_SIDED = 0.7
 """A texel is far darker than its mirror image by this log brightness."""
+_CARRIED_MILLIMETRES = 10.0
+"""Distance over which light goes on beside the skin that the photo shows."""
 _BLACK_MILLIMETRES = 1.5
 """Scale at which blackness is measured."""
 
@@ -92,6 +101,8 @@ class SkinColour:
     """Logarithm of the fitted light on each texel."""
     light_left: Float[Tensor, "3 R R"]
     """Logarithm of the light that the fit does not explain."""
+    hue_lost: Float[Tensor, "3 R R"]
+    """The part of it that is a wrong hue, which the light does not have either."""
 
 
 def separate_light(
@@ -123,8 +134,10 @@ def separate_light(
     hue_lost = _hue_lost(residual, skin.photo.texture, weight, zones, lips, limit, scale)
     hue_lost = log_albedo - _at_luminance_of(log_albedo, log_albedo - hue_lost)
     beard = zones.beard if bearded else torch.zeros_like(weight)
-    light_left = hue_lost + _light_left(residual - hue_lost, weight, lips, beard, scale)
-    return SkinColour(residual - light_left, weight, log_shading, light_left)
+    plain = (1 - torch.maximum(zones.features, beard)).clamp(0, 1)
+    light_left = hue_lost + _light_left(residual - hue_lost, weight, plain, lips, beard, scale)
+    light_left += crease_shadow((residual - light_left).mean(0), weight, plain, scale)
+    return SkinColour(residual - light_left, weight, log_shading, light_left, hue_lost)
 
 
 def hue_told(photo: Float[Tensor, "3 R R"], lips: Float[Tensor, "R R"]) -> Float[Tensor, "R R"]:
@@ -216,6 +229,26 @@ def fitted_log_shading(
     return shading.clamp(min=_DARKEST_SHARE * brightest).log()
 
 
+def whole_light(
+    plain: Float[Tensor, "3 R R"], seen: SkinColour, covered: Float[Tensor, "R R"], scale: float
+) -> UVMap:
+    """Return the light map of a photo: with the skin that it shows, it gives the photo.
+
+    Beside that skin, light that the harmonics do not explain goes on for a few millimetres.
+
+    Args:
+        plain: logarithm of the light without any light map.
+        seen: the skin without light.
+        covered: texels that the map covers, 0 to 1.
+        scale: texels per millimetre.
+    """
+    left = seen.log_shading + seen.light_left - seen.hue_lost - plain
+    carried = fill_unknown(left * seen.weight, seen.weight)
+    near = gaussian_blur((seen.weight > 0.3).float()[None], _CARRIED_MILLIMETRES * scale)
+    left = torch.lerp(carried * (2 * near).clamp(max=1), left, seen.weight)
+    return UVMap((plain + left).exp(), covered)
+
+
 def relief_log_shading(
     face: ExplainedFace, model: MorphableModel, atlas: Atlas
 ) -> Float[Tensor, "3 R R"] | None:
@@ -242,6 +275,7 @@ def relief_log_shading(
 def _light_left(
     residual: Float[Tensor, "3 R R"],
     weight: Float[Tensor, "R R"],
+    plain: Float[Tensor, "R R"],
     lips: Float[Tensor, "R R"],
     dark: Float[Tensor, "R R"],
     scale: float,
@@ -249,12 +283,13 @@ def _light_left(
     """Return the part of the residual that is taken for light.
 
     The skin's overall tone is not light. Slow deviations from it are mostly light, except the
-    darkness of a beard. A share of the brightness at the scale of folds is shadow too. Texels that
+    darkness of a beard; so are large steps, the borders of cast shadows. A share of the brightness at the scale of folds is shadow too. Texels that
     remain much brighter than the skin around them are specular and have the light's colour.
 
     Args:
         residual: log albedo relative to the model's.
         weight: how far each texel shows bare skin, 0 to 1.
+        plain: how far each texel is skin without features and beard, 0 to 1.
         lips: how far each texel is lip.
         dark: where the person has a beard, 0 to 1.
         scale: texels per millimetre.
@@ -269,6 +304,8 @@ def _light_left(
         * _SLOW_SHARE
         * torch.lerp(torch.ones_like(darkness), torch.exp(-((darkness / 0.6) ** 2)), dark)
     )
+    steps = _steps_of_light(residual - tone - slow, weight * plain, scale)
+    slow = slow + steps * (1 - torch.maximum(lips, dark)).clamp(0, 1)
     rest = residual - tone - slow
     brightness = rest.mean(0, keepdim=True)
     folds = blur_weighted(brightness, weight, _FOLD_MILLIMETRES * scale)
@@ -276,6 +313,28 @@ def _light_left(
     excess = (brightness - folds - _SPECULAR_FROM).clamp(min=0)
     specular = _SPECULAR_SHARE * excess + (rest - brightness) * (excess / 0.25).clamp(max=1)
     return slow + folds + specular
+
+
+def _steps_of_light(
+    rest: Float[Tensor, "3 R R"], plain: Float[Tensor, "R R"], scale: float
+) -> Float[Tensor, "3 R R"]:
+    """Return the sharp borders of cast shadows, which slow light cannot follow.
+
+    A median keeps such borders and drops what is small: moles, freckles, creases.
+
+    Args:
+        rest: log colour without slow light.
+        plain: how far each texel shows skin without features and beard, 0 to 1.
+    """
+    size, small = len(plain), len(plain) // 2
+    known = resized(plain[None], small)[0].clamp(0, 1)
+    filled = fill_unknown(resized(rest * plain, small), known)
+    window = 2 * round(_STEP_MILLIMETRES * scale / 4) + 1
+    medians = [ndimage.median_filter(channel, size=window) for channel in filled.numpy()]
+    step = gaussian_blur(torch.from_numpy(np.stack(medians)), 0.5 * scale)
+    height = step.mean(0).abs()
+    step = step * ((height - _LEAST_STEP) / _LEAST_STEP).clamp(0, 1)
+    return resized(step, size)
 
 
 def _hue_lost(

@@ -160,10 +160,10 @@ def free_of_occluders(
     )[0]
     seen = weight > 0.02
     smooth = gaussian_blur(torch.where(seen, brightness, around)[None], 0.25 * scale)[0]
-    closed = _closed(smooth, _STRAND_MILLIMETRES * scale)
+    filled = closed(smooth, _STRAND_MILLIMETRES * scale)
     plain = (weight > 0.5) & (zones.features < 0.1) & (zones.beard < 0.5)
     dark = _beyond(around.clamp(max=0.1) - brightness, _DARK, plain)
-    thin = _beyond(closed - smooth, _STRAND, plain)
+    thin = _beyond(filled - smooth, _STRAND, plain)
     allowed = torch.maximum(zones.features, zones.beard if bearded else zones.chin)
     colourful = _beyond(hue, _HUE, plain) & (zones.features < 0.3)
     outlier = (((dark | thin) & (allowed < 0.3)) | colourful) & seen
@@ -174,7 +174,7 @@ def free_of_occluders(
     if has_glasses(not_skin, zones):
         # The segmentation misses thin rims, and they do not touch other areas that it finds.
         highlight = _beyond(
-            smooth + _closed(-smooth, _STRAND_MILLIMETRES * scale), _FRAME_HIGHLIGHT, plain
+            smooth + closed(-smooth, _STRAND_MILLIMETRES * scale), _FRAME_HIGHLIGHT, plain
         )
         hidden |= (outlier | highlight) & seen & (zones.frame > 0.5) & (zones.features < 0.3)
     shadow = _in_shadow(brightness, weight * (~hidden).float(), scale)
@@ -244,7 +244,7 @@ def _attached(
     return torch.from_numpy(grown | (beside.numpy() & close))
 
 
-def _closed(image: Float[Tensor, "R R"], size: float) -> Float[Tensor, "R R"]:
+def closed(image: Float[Tensor, "R R"], size: float) -> Float[Tensor, "R R"]:
     """Return the image with dark structures narrower than `size` pixels filled."""
     reach = max(1, round(size / 2))
     grown = torch.nn.functional.max_pool2d(image[None, None], 2 * reach + 1, 1, reach)
