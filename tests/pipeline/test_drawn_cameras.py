@@ -44,7 +44,6 @@ def ahead(face: FaceReconstruction, fast_reconstructor: FaceReconstructor) -> Fa
     return explained(fast_reconstructor, pixels, focal_pixels=float(camera.focal_pixels))
 
 
-@pytest.mark.xfail(strict=True, reason="0.11 sigma since fits start from the flagship")
 def test_a_head_beside_the_axis_is_the_head_on_it(
     face: FaceReconstruction, fast_reconstructor: FaceReconstructor, ahead: FaceFit
 ) -> None:

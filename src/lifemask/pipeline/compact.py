@@ -4,8 +4,8 @@ The texture keeps 8 bits for each colour, as in the files that are written, reli
 and the segmentation half precision. All else stays exact.
 """
 
+import bz2
 import io
-import zlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -28,6 +28,9 @@ from lifemask.texture.face_texture import FaceTexture
 
 _LARGEST = 16383
 """Largest integer of compressed numbers: more digits would be noise, which takes most of the bytes."""
+
+_LIGHT_STEPS = 255
+"""The same for the square root of light: as fine as the eight bits of a picture."""
 
 _HEAD = ("head/head", "head/albedo", "head/landmarks")
 """The assets of the head model."""
@@ -69,14 +72,14 @@ class CompactObservation:
         found = observation.segmentation
         if found is None:
             return cls(b"", (), observation)
-        data = zlib.compress(found.half().numpy().tobytes())
+        data = bz2.compress(found.half().numpy().tobytes())
         return cls(data, tuple(found.shape), replace(observation, segmentation=None))
 
     def restored(self) -> FaceObservation:
         """Return the observation; its segmentation has the three digits of half precision."""
         if not self.segmentation:
             return self.observation
-        values = np.frombuffer(zlib.decompress(self.segmentation), np.float16)
+        values = np.frombuffer(bz2.decompress(self.segmentation), np.float16)
         segmentation = torch.from_numpy(values.astype(np.float32).reshape(self.shape))
         return replace(self.observation, segmentation=segmentation)
 
@@ -89,25 +92,25 @@ class CompactValues:
     """The integers."""
     shape: tuple[int, ...]
     """Shape of the numbers."""
-    largest: float
-    """The number that the largest integer stands for."""
+    step: float
+    """The number that the integer 1 stands for."""
 
     @classmethod
-    def of(cls, values: Float[Tensor, "*shape"]) -> "CompactValues":
-        """Return numbers in few bytes."""
-        largest = max(float(values.abs().max()), 1e-9)
-        short = (values / largest * _LARGEST).round().to(torch.int16).numpy()
+    def of(cls, values: Float[Tensor, "*shape"], steps: int = _LARGEST) -> "CompactValues":
+        """Return numbers in few bytes, rounded to the largest of them over `steps`."""
+        step = max(float(values.abs().max()), 1e-9) / steps
+        short = (values / step).round().to(torch.int16).numpy()
         # Neighbours are alike; low and high bytes apart compress better.
-        steps = np.ascontiguousarray(np.diff(short, axis=-1, prepend=np.int16(0)))
-        planes = steps.view(np.uint8).reshape(-1, 2).T
-        return cls(zlib.compress(planes.tobytes()), tuple(values.shape), largest)
+        changes = np.ascontiguousarray(np.diff(short, axis=-1, prepend=np.int16(0)))
+        planes = changes.view(np.uint8).reshape(-1, 2).T
+        return cls(bz2.compress(planes.tobytes()), tuple(values.shape), step)
 
     def restored(self) -> Float[Tensor, "*shape"]:
-        """Return the numbers, rounded to 1/16383 of the largest."""
-        planes = np.frombuffer(zlib.decompress(self.data), np.uint8).reshape(2, -1)
-        steps = np.ascontiguousarray(planes.T).view(np.int16).reshape(self.shape)
-        short = steps.cumsum(-1, dtype=np.int16).astype(np.float32)
-        return torch.from_numpy(short * np.float32(self.largest / _LARGEST))
+        """Return the numbers, rounded."""
+        planes = np.frombuffer(bz2.decompress(self.data), np.uint8).reshape(2, -1)
+        changes = np.ascontiguousarray(planes.T).view(np.int16).reshape(self.shape)
+        short = changes.cumsum(-1, dtype=np.int16).astype(np.float32)
+        return torch.from_numpy(short * np.float32(self.step))
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,28 @@ class CompactMap:
 
 
 @dataclass(frozen=True)
+class CompactLight:
+    """A light map in UV, compressed."""
+
+    roots: CompactValues
+    """Square roots of its values."""
+    coverage: CompactValues
+    """Its coverage."""
+
+    @classmethod
+    def of(cls, known: UVMap | None) -> "CompactLight | None":
+        """Return a light map in few bytes; None for none."""
+        if known is None:
+            return None
+        roots = CompactValues.of(known.values.clamp(min=0).sqrt(), _LIGHT_STEPS)
+        return cls(roots, CompactValues.of(known.coverage, _LIGHT_STEPS))
+
+    def restored(self) -> UVMap:
+        """Return the map; see `CompactValues`."""
+        return UVMap(self.roots.restored().square(), self.coverage.restored())
+
+
+@dataclass(frozen=True)
 class CompactTexture:
     """A texture as PNG, its light map compressed."""
 
@@ -141,7 +166,7 @@ class CompactTexture:
     """The origin of each texel."""
     fine: bytes | None
     """The same albedo with more texels."""
-    light: CompactMap | None
+    light: CompactLight | None
     """The light map; None without."""
     texture: FaceTexture
     """The texture with a single texel, and without light map."""
@@ -160,7 +185,7 @@ class CompactTexture:
             encode_image(pixels_from_image(texture.albedo), "png"),
             encode_image(texture.origin.numpy(), "png"),
             None if texture.fine is None else encode_image(texture.fine, "png"),
-            CompactMap.of(texture.light_map),
+            CompactLight.of(texture.light_map),
             small,
         )
 
@@ -181,7 +206,7 @@ class CompactFit:
 
     displacement: CompactMap | None
     """Displacement in UV; None without."""
-    light: CompactMap | None
+    light: CompactLight | None
     """The light map; None without."""
     normals: CompactValues | None
     """Refined normals in the image; None without."""
@@ -200,7 +225,7 @@ class CompactFit:
         )
         return cls(
             CompactMap.of(fit.face.displacement_map),
-            CompactMap.of(fit.face.light_map),
+            CompactLight.of(fit.face.light_map),
             None if normals is None else CompactValues.of(normals.values),
             replace(fit, face=face),
         )

@@ -247,7 +247,10 @@ def _base_texture(
         albedo = torch.lerp(albedo, known, coverage)
         origin[coverage[0] > 0.5] = int(TexelOrigin.PREDICTED)
         photo_share *= 1 - coverage
-    light = whole_light(plain, seen, atlas.skin, atlas.texels_per_millimetre)
+    # A predicted albedo goes with the light that was predicted with it.
+    light = face.light_map
+    if face.albedo_map is None:
+        light = whole_light(plain, seen, atlas.skin, atlas.texels_per_millimetre)
     texture = FaceTexture(albedo, origin, hair, irises=irises.reason, light_map=light)
     return _BaseTexture(texture, wanted, shown, photo_share[0])
 
