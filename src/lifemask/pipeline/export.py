@@ -39,6 +39,7 @@ from lifemask.pipeline.saved import SavedHead
 from lifemask.rendering.heads import displaced_vertices
 from lifemask.texture.expression_folds import without_expression_folds
 from lifemask.texture.skin_detail import normal_map
+from lifemask.texture.skin_maps import skin_image, skin_roughness
 
 _WRITERS: dict[str, Callable[[Path, Scene], object]] = {
     ".glb": write_glb,
@@ -166,9 +167,11 @@ def head_scene(
     nodes: list[Node] = []
     for part in head_parts(model):
         if part.material.alpha_mode == "OPAQUE":
-            normal_image = relief if part.material.name == SKIN else None
-            material = replace(part.material, **images, normal_image=normal_image)
-            if fine is not None and part.material.name == SKIN:
+            is_skin = part.material.name == SKIN
+            material = replace(part.material, **images)
+            if is_skin:
+                material = _skin_material(face, material, relief)
+            if fine is not None and is_skin:
                 bare = replace(
                     whole, vertices=smooth, normals=vertex_normals(smooth, model.triangles)
                 )
@@ -230,6 +233,22 @@ class _WholeHead:
     normals: Float[Tensor, "V 3"]
     morphs: HeadMorphs
     joint_weights: Float[Tensor, "V J"] | None
+
+
+def _skin_material(
+    face: ReconstructedHead, material: SurfaceMaterial, normal_image: bytes | None
+) -> SurfaceMaterial:
+    """Give the skin its normal map, and one image with occlusion in red and roughness in green."""
+    values = torch.stack([face.unhidden, skin_roughness(face.model)], -1)
+    pixels = _bytes(skin_image(face.model, values))
+    both = _jpeg(np.dstack([pixels, np.zeros_like(pixels[..., :1])]))
+    return replace(
+        material,
+        normal_image=normal_image,
+        metallic_roughness_image=both,
+        occlusion_image=both,
+        roughness=1.0,
+    )
 
 
 def _expression(face: ReconstructedHead) -> dict[str, float]:
@@ -343,8 +362,12 @@ def _jpeg(pixels: UInt8[np.ndarray, "R R 3"]) -> bytes:
 
 
 def _png(normals: Float[Tensor, "3 R R"]) -> bytes:
-    encoded = ((normals * 0.5 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
     buffer = io.BytesIO()
-    pixels = np.ascontiguousarray(encoded.permute(1, 2, 0).numpy())
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=4)
+    Image.fromarray(_bytes(normals * 0.5 + 0.5)).save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
+
+
+def _bytes(image: Float[Tensor, "C R R"]) -> UInt8[np.ndarray, "R R C"]:
+    """Return values in [0, 1] as pixels of plain numbers, without a colour space."""
+    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
