@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.eyeballs import gaze_of_expressions
 from lifemask.morphable.model import MorphableModel
 from lifemask.morphable.visemes import VISEMES, viseme_weights
 
@@ -76,13 +77,10 @@ def expression_morphs(
     alone = FaceCoefficients(
         person.identity.expand(count, -1),
         torch.eye(count),
-        torch.zeros(count, 2, 2),
+        gaze_of_expressions(model.expression_names),
         person.albedo.expand(count, -1),
     )
     morphs = model.vertices(alone) - neutral
-    if model.eyeballs is not None:
-        balls = model.eyeballs.vertices.flatten()
-        morphs[:, balls] = model.eye_look_basis(identity=person.identity)[:, balls]
     return morphs
 
 
