@@ -28,6 +28,7 @@ from lifemask.io.usd import require_usd, write_usdz
 from lifemask.morphable.assets import attribution
 from lifemask.morphable.model import MorphableModel
 from lifemask.morphable.rig import JOINTS, PARENTS, HeadRig, head_rig
+from lifemask.morphable.tongue import without_opening
 from lifemask.morphable.visemes import VISEMES
 from lifemask.pipeline.detailed_head import with_relief
 from lifemask.pipeline.displacement_file import displacement_range_mm, encode_displacement
@@ -252,8 +253,11 @@ def _skin_material(
 
 
 def _expression(face: ReconstructedHead) -> dict[str, float]:
-    names = face.model.expression_names
-    return dict(zip(names, face.coefficients.expression.tolist(), strict=True))
+    """Return the weight of each target in the photo's expression."""
+    names, weights = face.model.expression_names, face.coefficients.expression
+    if "tongue" in face.model.vertex_parts:
+        weights = without_opening(weights, names)
+    return dict(zip(names, weights.tolist(), strict=True))
 
 
 def _joints(rig: HeadRig) -> tuple[Joint, ...]:
