@@ -38,6 +38,7 @@ def dome(size: int = 12) -> Surface:
             base_colour_image=encode_image(base, "jpeg"),
             normal_image=encode_image(flat, "png"),
             metallic_roughness_image=encode_image(flat, "png"),
+            occlusion_image=encode_image(np.full((8, 8, 3), (200, 90, 0), np.uint8), "png"),
             roughness=0.7,
         ),
         morphs=np.stack(

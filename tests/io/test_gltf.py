@@ -59,7 +59,7 @@ def test_same_scene_gives_the_same_bytes(scene: Scene) -> None:
 
 def test_images_and_materials_used_twice_are_stored_once(scene: Scene) -> None:
     tree = tree_of(encode_glb(scene))
-    assert len(tree["images"]) == 2
+    assert len(tree["images"]) == 3
     assert len(tree["materials"]) == 2
 
 
@@ -207,4 +207,6 @@ def test_a_node_that_the_skeleton_moves_must_be_a_root(skinned: Scene) -> None:
 
 def test_images_are_named_after_material_and_use(scene: Scene) -> None:
     names = [image["name"] for image in tree_of(encode_glb(scene))["images"]]
-    assert names == ["skin_colour", "skin_roughness"], "the normal map is the same image"
+    assert names == ["skin_colour", "skin_roughness", "skin_occlusion"], (
+        "the normal map is the same image"
+    )

@@ -55,7 +55,11 @@ def test_obj_names_the_files_beside_it(tmp_path: Path, scene: Scene) -> None:
     assert "# CC BY 4.0" in text
     assert set(re.findall(r"usemtl (\S+)", text)) == set(re.findall(r"newmtl (\S+)", materials))
     images = re.findall(r"^(?:map_\w+|norm)(?: -bm 1)? (\S+)$", materials, re.MULTILINE)
-    assert set(images) == {file.name for file in files[2:]}
+    occlusion = "my_face_skin_occlusion.png"
+    assert {*images, occlusion} == {file.name for file in files[2:]}
+    assert occlusion not in images, "material files have no word for it"
+    with Image.open(tmp_path / occlusion) as image:
+        assert np.unique(np.asarray(image)).tolist() == [200], "occlusion is the red channel"
     with Image.open(tmp_path / "my_face_skin_roughness.png") as image:
         assert np.unique(np.asarray(image)).tolist() == [128], "roughness is the green channel"
 

@@ -20,6 +20,7 @@ from lifemask.io.scenes import Scene
 from lifemask.morphable import ARKIT_EXPRESSIONS
 from lifemask.morphable.explained_face import ExplainedFace
 from lifemask.morphable.rig import JOINTS
+from lifemask.morphable.tongue import without_opening
 from lifemask.morphable.visemes import VISEMES
 from lifemask.pipeline import export
 from lifemask.pipeline.export import head_scene
@@ -27,6 +28,7 @@ from lifemask.pipeline.outputs import face_files
 from lifemask.pipeline.reconstruction import FaceReconstruction
 from lifemask.rendering.heads import head_vertices
 from lifemask.texture.expression_folds import without_expression_folds
+from lifemask.texture.skin_maps import skin_image, skin_roughness
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def test_morph_targets_have_the_names_of_arkit_and_of_visemes(
     names = (*ARKIT_EXPRESSIONS, *VISEMES)
     head, *others = scene.nodes
     assert head.morph_names == names
-    expression = face.coefficients.expression.tolist()
+    expression = without_opening(face.coefficients.expression, ARKIT_EXPRESSIONS).tolist()
     np.testing.assert_allclose(head.morph_weights, [*expression, *([0] * 15)], atol=1e-6)
     for node in others:
         assert list(node.morph_names) == [name for name in names if name in node.morph_names]
@@ -114,7 +116,8 @@ def test_parts_are_named_nodes_with_materials_of_their_own(scene: Scene) -> None
     }
     assert materials["teeth"] is not None
     assert materials["head"] is not None
-    assert materials["teeth"].roughness < materials["head"].roughness
+    assert materials["tongue"] is not None
+    assert materials["teeth"].roughness < materials["tongue"].roughness < 0.4
 
 
 def test_the_head_has_a_skeleton_and_quads(face: FaceReconstruction) -> None:
@@ -164,6 +167,8 @@ def test_textures_are_written_as_files(face: FaceReconstruction, tmp_path: Path)
     assert names == {
         "a_b_Skin_colour.jpg",
         "a_b_Skin_normal.png",
+        "a_b_Skin_roughness.png",
+        "a_b_Skin_occlusion.png",
         "a_b_Skin_displacement.png",
         "a_b_Lashes_colour.png",
         "a_b_Hair_colour.png",
@@ -240,6 +245,25 @@ def test_the_skin_has_the_texture(face: FaceReconstruction, scene: Scene) -> Non
     assert (linear - face.texture.albedo).abs().mean() < 0.01
 
 
+def test_the_skin_has_one_small_image_of_occlusion_and_roughness(
+    face: FaceReconstruction, scene: Scene
+) -> None:
+    """As glTF has it: occlusion in red, roughness in green, and no metal in blue."""
+    material = scene.nodes[0].surfaces[0].material
+    assert material is not None
+    assert material.occlusion_image is not None
+    assert material.occlusion_image == material.metallic_roughness_image
+    assert (material.metallic, material.roughness) == (0, 1)
+    assert len(material.occlusion_image) < 60_000
+    pixels = np.array(Image.open(io.BytesIO(material.occlusion_image)))
+    values = torch.stack([face.unhidden, skin_roughness(face.model)], -1)
+    expected = skin_image(face.model, values).permute(1, 2, 0).numpy()
+    away = np.abs(pixels[..., :2] / 255 - expected)
+    assert away.mean() < 0.005
+    assert np.quantile(away, 0.999) < 0.04
+    assert pixels[..., 2].mean() < 1
+
+
 def test_the_validator_finds_no_error(
     glb: Path, validate_glb: Callable[[Path], dict[str, Any]]
 ) -> None:
@@ -289,7 +313,7 @@ def test_usdz_holds_the_head_with_its_materials_and_52_blend_shapes(
         )
     assert UsdSkel.BindingAPI(meshes[-1].GetPrim()).GetBlendShapesAttr().Get() is None
     assert inputs == {
-        "Skin": ["diffuseColor", "normal"],
+        "Skin": ["diffuseColor", "metallic", "normal", "occlusion", "roughness"],
         "Eyes": ["diffuseColor"],
         "Teeth": ["diffuseColor"],
         "Tongue": ["diffuseColor"],
@@ -299,7 +323,8 @@ def test_usdz_holds_the_head_with_its_materials_and_52_blend_shapes(
     rest = UsdSkel.Animation(stage.GetPrimAtPath("/Head/Skeleton/Rest"))
     assert list(rest.GetBlendShapesAttr().Get()) == [*ARKIT_EXPRESSIONS, *VISEMES]
     weights = rest.GetBlendShapeWeightsAttr().Get()
-    np.testing.assert_allclose(weights[:52], face.coefficients.expression, atol=1e-6)
+    expression = without_opening(face.coefficients.expression, ARKIT_EXPRESSIONS)
+    np.testing.assert_allclose(weights[:52], expression, atol=1e-6)
     assert [path.rsplit("/", 1)[-1] for path in rest.GetJointsAttr().Get()] == [
         "root",
         *(f"{name}_joint" for name in JOINTS),

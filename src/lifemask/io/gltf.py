@@ -222,6 +222,10 @@ class _Writer:
         value: dict[str, Any] = {"name": material.name, "pbrMetallicRoughness": surface}
         if material.normal_image is not None:
             value["normalTexture"] = self.texture(material.normal_image, f"{material.name}_normal")
+        if material.occlusion_image is not None:
+            value["occlusionTexture"] = self.texture(
+                material.occlusion_image, f"{material.name}_occlusion"
+            )
         if material.alpha_mode != "OPAQUE":
             value["alphaMode"] = material.alpha_mode
         if material.double_sided:

@@ -245,6 +245,7 @@ class _Reader:
             base_colour_image=self.image(surface.get("baseColorTexture")),
             normal_image=self.image(value.get("normalTexture")),
             metallic_roughness_image=self.image(surface.get("metallicRoughnessTexture")),
+            occlusion_image=self.image(value.get("occlusionTexture")),
             metallic=_share(surface.get("metallicFactor")),
             roughness=_share(surface.get("roughnessFactor")),
             alpha_mode=_ALPHA_MODES[alpha_mode.text()] if alpha_mode else "OPAQUE",

@@ -18,7 +18,7 @@ from lifemask.io.surfaces import faces
 from lifemask.io.texture_files import texture_names, write_textures
 
 _KEYWORDS = {"colour": "map_Kd", "normal": "norm", "roughness": "map_Pr"}
-"""Keywords of a material file for the uses of textures."""
+"""Keywords of a material file for the uses of textures. None stands for occlusion."""
 
 
 def write_obj(path: str | os.PathLike[str], scene: Scene) -> list[Path]:
@@ -108,7 +108,7 @@ def _material_lines(name: str, material: SurfaceMaterial, images: dict[str, str]
         f"Pr {material.roughness:g}",
         f"Pm {material.metallic:g}",
     ]
-    lines += [f"{_KEYWORDS[use]} {file}" for use, file in images.items()]
+    lines += [f"{_KEYWORDS[use]} {file}" for use, file in images.items() if use in _KEYWORDS]
     if "normal" in images:
         lines.append(f"map_Bump -bm 1 {images['normal']}")
     if material.alpha_mode != "OPAQUE" and "colour" in images:

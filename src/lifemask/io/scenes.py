@@ -26,6 +26,8 @@ class SurfaceMaterial:
     """Tangent-space normals in [0, 1]; green points up in the image."""
     metallic_roughness_image: bytes | None = None
     """Roughness in green, metalness in blue; multiplies the factors below."""
+    occlusion_image: bytes | None = None
+    """Share of the surroundings' light that reaches the surface, in red; it may be the image above."""
     metallic: float = 0.0
     """0 for skin, 1 for metal."""
     roughness: float = 0.5

@@ -12,7 +12,7 @@ from lifemask.io.files import plain_name, write_bytes
 from lifemask.io.images import encode_image, image_type
 from lifemask.io.scenes import SurfaceMaterial
 
-USES = ("colour", "normal", "roughness")
+USES = ("colour", "normal", "roughness", "occlusion")
 """What textures are for."""
 
 
@@ -72,6 +72,13 @@ def _images(material: SurfaceMaterial) -> Iterator[tuple[str, bytes]]:
     if material.normal_image is not None:
         yield "normal", material.normal_image
     if material.metallic_roughness_image is not None:
-        with Image.open(io.BytesIO(material.metallic_roughness_image)) as image:
-            green = np.asarray(image.convert("RGB"))[..., 1]
-        yield "roughness", encode_image(green, "png")
+        yield "roughness", _channel(material.metallic_roughness_image, 1)
+    if material.occlusion_image is not None:
+        yield "occlusion", _channel(material.occlusion_image, 0)
+
+
+def _channel(image: bytes, channel: int) -> bytes:
+    """Return one channel of an image as a grey PNG."""
+    with Image.open(io.BytesIO(image)) as opened:
+        values = np.asarray(opened.convert("RGB"))[..., channel]
+    return encode_image(np.ascontiguousarray(values), "png")

@@ -186,8 +186,10 @@ def _define_material(
     definition = UsdShade.Material.Define(stage, prim_path)
     surface = UsdShade.Shader.Define(stage, f"{prim_path}/Surface")
     surface.CreateIdAttr("UsdPreviewSurface")
-    surface.CreateInput("roughness", types.Float).Set(material.roughness)
-    surface.CreateInput("metallic", types.Float).Set(material.metallic)
+    roughness = surface.CreateInput("roughness", types.Float)
+    roughness.Set(material.roughness)
+    metallic = surface.CreateInput("metallic", types.Float)
+    metallic.Set(material.metallic)
     colour = surface.CreateInput("diffuseColor", types.Color3f)
     colour.Set(Gf.Vec3f(*material.base_colour[:3]))
     opacity = surface.CreateInput("opacity", types.Float)
@@ -223,6 +225,17 @@ def _define_material(
         shader.CreateInput("bias", types.Float4).Set(Gf.Vec4f(-1, -1, -1, 0))
         normal = surface.CreateInput("normal", types.Normal3f)
         normal.ConnectToSource(shader.CreateOutput("rgb", types.Float3))
+    if (image := material.metallic_roughness_image) is not None:
+        shader = texture("Roughness", image, "raw")
+        shader.CreateInput("scale", types.Float4).Set(
+            Gf.Vec4f(1, material.roughness, material.metallic, 1)
+        )
+        roughness.ConnectToSource(shader.CreateOutput("g", types.Float))
+        metallic.ConnectToSource(shader.CreateOutput("b", types.Float))
+    if (image := material.occlusion_image) is not None:
+        occlusion = surface.CreateInput("occlusion", types.Float)
+        shader = texture("Occlusion", image, "raw")
+        occlusion.ConnectToSource(shader.CreateOutput("r", types.Float))
     definition.CreateSurfaceOutput().ConnectToSource(surface.ConnectableAPI(), "surface")
     return definition
 

@@ -1,5 +1,6 @@
 """Eyeballs in a head: their vertices, their rotation by gaze, and lids that stay outside."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +51,26 @@ def gaze_rotation(gaze: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 3 3"
     about_y = matrix_from_rotation_vector(torch.stack([zero, yaw, zero], -1))
     about_x = matrix_from_rotation_vector(torch.stack([-pitch, zero, zero], -1))
     return about_y @ about_x
+
+
+def gaze_of_expressions(
+    names: Sequence[str], *, angle_radians: float = 0.5
+) -> Float[Tensor, "E 2 2"]:
+    """Return the (yaw, pitch) of left and right eye at weight 1 of each expression; 0 but for `eyeLook…`.
+
+    Args:
+        names: ARKit's, in any order. "In" is towards the nose, "out" towards the temple.
+        angle_radians: how far `eyeLook…` turns an eye.
+    """
+    gaze = torch.zeros(len(names), 2, 2)
+    turns = {"Up": (0, 1), "Down": (0, -1), "In": (-1, 0), "Out": (1, 0)}
+    for side, name in enumerate(("Left", "Right")):
+        for way, (outward, pitch) in turns.items():
+            if (shape := f"eyeLook{way}{name}") in names:
+                # For the left eye, out is +X.
+                yaw = outward if side == 0 else -outward
+                gaze[names.index(shape), side] = torch.tensor([yaw, pitch]) * angle_radians
+    return gaze
 
 
 def push_outside(

@@ -16,6 +16,8 @@ from lifemask.morphable.arkit import ARKIT_EXPRESSIONS
 from lifemask.morphable.eyeballs import Eyeballs
 from lifemask.morphable.landmarks import FaceLandmarks, landmarks_from_tensors
 from lifemask.morphable.lashes import lash_roots
+from lifemask.morphable.teeth import behind_lips
+from lifemask.morphable.tongue import between_teeth
 
 HEAD_FOLDER = Path(__file__).resolve().parents[1] / "assets" / "head"
 """The folder of `head.safetensors`, `albedo.safetensors` and `landmarks.safetensors`."""
@@ -84,11 +86,17 @@ def read_head(folder: Path = HEAD_FOLDER, *, identity_modes: int = 100) -> HeadP
     vertex_parts = _ranges({**counts, "skin": skin + shift})
     part_of_quad = _part_sizes(quads, vertex_parts)
     region_names = header["regions"].split(",")
-    mean = refine(stored["mean"])
+    mean, expressions = behind_lips(
+        refine(stored["mean"]),
+        refine(stored["expression"].float() / 1000),
+        upper=vertex_parts["teeth_upper"],
+        lower=vertex_parts["teeth_lower"],
+    )
+    mean = between_teeth(mean, vertex_parts["tongue"])
     return HeadParts(
         mean=mean,
         identity_basis=refine(stored["identity"][:identity_modes].float() / 1000),
-        expression_basis=refine(stored["expression"].float() / 1000),
+        expression_basis=expressions,
         expression_names=ARKIT_EXPRESSIONS,
         triangles=split_quads(quads),
         uv=stored["uv"],

@@ -264,37 +264,3 @@ class MorphableModel(nn.Module):
                 "This model has no eyeballs, so it has no eyeball centres. Use the default head."
             )
         return eyeballs.centres + torch.tensordot(identity, eyeballs.centre_basis, dims=1)
-
-    def eye_look_basis(
-        self, *, angle_radians: float = 0.5, identity: Float[Tensor, "I"] | None = None
-    ) -> Float[Tensor, "E V 3"]:
-        """Return the expression basis with rotated eyeballs in the eyeLook* shapes, for export.
-
-        Args:
-            angle_radians: rotation of an eyeball at weight 1.
-            identity: identity coefficients of the person; by default the mean person.
-        """
-        eyeballs = self.eyeballs
-        if eyeballs is None:
-            return self.expression_basis
-        if identity is None:
-            identity = self.neutral().identity
-        centres = self.eyeball_centres(identity)
-        shape = self.mean + torch.tensordot(identity, self.identity_basis, dims=1)
-        basis = self.expression_basis.clone()
-        # "In" is towards the nose, "out" towards the temple; for the left eye, out is +X.
-        turns = {
-            "Up": (0.0, 1.0),
-            "Down": (0.0, -1.0),
-            "In": (-1.0, 0.0),
-            "Out": (1.0, 0.0),
-        }
-        for side, side_name in enumerate(("Left", "Right")):
-            rows = eyeballs.vertices[side]
-            ball = shape[rows] - centres[side]
-            for direction, (yaw, pitch) in turns.items():
-                outward = yaw if side == 0 else -yaw
-                gaze = ball.new_tensor([outward, pitch]) * angle_radians
-                moved = ball @ gaze_rotation(gaze).T - ball
-                basis[self.expression_names.index(f"eyeLook{direction}{side_name}"), rows] = moved
-        return basis

@@ -21,7 +21,7 @@ VISEMES: dict[str, dict[str, float]] = {
     "viseme_PP": _both("mouthPress", 0.45) | {"mouthRollLower": 0.2, "mouthRollUpper": 0.2},
     "viseme_FF": _both("mouthUpperUp", 0.3)
     | {"jawOpen": 0.05, "mouthRollLower": 0.75, "mouthShrugUpper": 0.15},
-    "viseme_TH": _both("mouthLowerDown", 0.2) | {"jawOpen": 0.2, "tongueOut": 0.85},
+    "viseme_TH": _both("mouthLowerDown", 0.2) | {"tongueOut": 0.75},
     "viseme_DD": _both("mouthLowerDown", 0.35) | _both("mouthUpperUp", 0.15) | {"jawOpen": 0.14},
     "viseme_kk": _both("mouthLowerDown", 0.2)
     | _both("mouthStretch", 0.2)

@@ -28,6 +28,7 @@ from lifemask.io.usd import require_usd, write_usdz
 from lifemask.morphable.assets import attribution
 from lifemask.morphable.model import MorphableModel
 from lifemask.morphable.rig import JOINTS, PARENTS, HeadRig, head_rig
+from lifemask.morphable.tongue import without_opening
 from lifemask.morphable.visemes import VISEMES
 from lifemask.pipeline.detailed_head import with_relief
 from lifemask.pipeline.displacement_file import displacement_range_mm, encode_displacement
@@ -39,6 +40,7 @@ from lifemask.pipeline.saved import SavedHead
 from lifemask.rendering.heads import displaced_vertices
 from lifemask.texture.expression_folds import without_expression_folds
 from lifemask.texture.skin_detail import normal_map
+from lifemask.texture.skin_maps import skin_image, skin_roughness
 
 _WRITERS: dict[str, Callable[[Path, Scene], object]] = {
     ".glb": write_glb,
@@ -166,9 +168,11 @@ def head_scene(
     nodes: list[Node] = []
     for part in head_parts(model):
         if part.material.alpha_mode == "OPAQUE":
-            normal_image = relief if part.material.name == SKIN else None
-            material = replace(part.material, **images, normal_image=normal_image)
-            if fine is not None and part.material.name == SKIN:
+            is_skin = part.material.name == SKIN
+            material = replace(part.material, **images)
+            if is_skin:
+                material = _skin_material(face, material, relief)
+            if fine is not None and is_skin:
                 bare = replace(
                     whole, vertices=smooth, normals=vertex_normals(smooth, model.triangles)
                 )
@@ -232,9 +236,28 @@ class _WholeHead:
     joint_weights: Float[Tensor, "V J"] | None
 
 
+def _skin_material(
+    face: ReconstructedHead, material: SurfaceMaterial, normal_image: bytes | None
+) -> SurfaceMaterial:
+    """Give the skin its normal map, and one image with occlusion in red and roughness in green."""
+    values = torch.stack([face.unhidden, skin_roughness(face.model)], -1)
+    pixels = _bytes(skin_image(face.model, values))
+    both = _jpeg(np.dstack([pixels, np.zeros_like(pixels[..., :1])]))
+    return replace(
+        material,
+        normal_image=normal_image,
+        metallic_roughness_image=both,
+        occlusion_image=both,
+        roughness=1.0,
+    )
+
+
 def _expression(face: ReconstructedHead) -> dict[str, float]:
-    names = face.model.expression_names
-    return dict(zip(names, face.coefficients.expression.tolist(), strict=True))
+    """Return the weight of each target in the photo's expression."""
+    names, weights = face.model.expression_names, face.coefficients.expression
+    if "tongue" in face.model.vertex_parts:
+        weights = without_opening(weights, names)
+    return dict(zip(names, weights.tolist(), strict=True))
 
 
 def _joints(rig: HeadRig) -> tuple[Joint, ...]:
@@ -343,8 +366,12 @@ def _jpeg(pixels: UInt8[np.ndarray, "R R 3"]) -> bytes:
 
 
 def _png(normals: Float[Tensor, "3 R R"]) -> bytes:
-    encoded = ((normals * 0.5 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
     buffer = io.BytesIO()
-    pixels = np.ascontiguousarray(encoded.permute(1, 2, 0).numpy())
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=4)
+    Image.fromarray(_bytes(normals * 0.5 + 0.5)).save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
+
+
+def _bytes(image: Float[Tensor, "C R R"]) -> UInt8[np.ndarray, "R R C"]:
+    """Return values in [0, 1] as pixels of plain numbers, without a colour space."""
+    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8)
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())

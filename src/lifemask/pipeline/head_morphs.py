@@ -8,7 +8,9 @@ from torch import Tensor
 
 from lifemask.geometry.meshes import vertex_normals
 from lifemask.morphable.coefficients import FaceCoefficients
+from lifemask.morphable.eyeballs import gaze_of_expressions
 from lifemask.morphable.model import MorphableModel
+from lifemask.morphable.tongue import with_open_lips
 from lifemask.morphable.visemes import VISEMES, viseme_weights
 
 _INVISIBLE_METRES, _INVISIBLE_VISEME_METRES = 5e-5, 1e-4
@@ -65,7 +67,7 @@ def expression_morphs(
     """Return how each expression at weight 1 moves the vertices of this person, metres.
 
     Lids close on the person's own eyeballs; the model's linear basis fits those of the mean person.
-    The eyeballs turn in the `eyeLook…` targets.
+    The eyeballs turn in the `eyeLook…` targets, and `tongueOut` opens the mouth.
 
     Args:
         model: the head.
@@ -76,13 +78,14 @@ def expression_morphs(
     alone = FaceCoefficients(
         person.identity.expand(count, -1),
         torch.eye(count),
-        torch.zeros(count, 2, 2),
+        gaze_of_expressions(model.expression_names),
         person.albedo.expand(count, -1),
     )
     morphs = model.vertices(alone) - neutral
-    if model.eyeballs is not None:
-        balls = model.eyeballs.vertices.flatten()
-        morphs[:, balls] = model.eye_look_basis(identity=person.identity)[:, balls]
+    if "tongue" in model.vertex_parts:
+        morphs = with_open_lips(
+            neutral, morphs, model.expression_names, model.vertex_parts["tongue"]
+        )
     return morphs
 
 

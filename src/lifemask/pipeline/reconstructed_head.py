@@ -28,6 +28,7 @@ from lifemask.pipeline.compact import compacted, restored
 from lifemask.pipeline.face_warnings import FaceWarning, face_signals, warnings_of
 from lifemask.rendering.heads import HeadSurface, head_surface
 from lifemask.texture.face_texture import FaceTexture
+from lifemask.texture.skin_maps import unhidden_vertices
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,11 @@ class ReconstructedHead:
     def surface(self) -> HeadSurface:
         """The head as in the photo, in head space: mesh, texture, displacement."""
         return head_surface(self.model, self.face)
+
+    @cached_property
+    def unhidden(self) -> Float[Tensor, "V"]:
+        """Which share of even light from everywhere the neutral head lets through to its vertices."""
+        return unhidden_vertices(self.model, self.neutral_coefficients)
 
     @cached_property
     def hair(self) -> Hair:
