@@ -289,7 +289,7 @@ def test_colours_alone_teach_the_light_and_the_reflectance(system: Conditional, 
     losses = system.losses(PHOTOMETRIC, [stills])[0]
     system.zero_grad()
     losses["flip"].sum().backward()
-    for part in (system.light, system.reflectance, system.shape, system.viewpoint):
+    for part in (system.light, system.reflectance, system.shape, system.viewpoint_head):
         gradients = [p.grad for p in part.parameters()]
         assert any(g is not None and g.any() for g in gradients)
         assert all(g is None or g.isfinite().all() for g in gradients)

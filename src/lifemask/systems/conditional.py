@@ -41,9 +41,9 @@ What differs, and why:
   place. No schedule of the paper is known.
 
 The preset `compact` reads what the direct regressor's frozen convolutions see, once in the frame and
-once in the aligned image, and starts with the linear part of that regressor. Nothing is encoded
-beforehand: the aligned image depends on the prediction, and the U-Net needs the photo. Frozen
-convolutions pass no gradient from shape to viewpoint; the unwrapped colours do.
+once in the aligned image, with one trunk for both. It starts with the linear part of that regressor.
+Nothing is encoded beforehand: the aligned image depends on the prediction, and the U-Net needs the
+photo. Frozen convolutions pass no gradient from shape to viewpoint; the unwrapped colours do.
 """
 
 from collections.abc import Sequence
@@ -208,14 +208,12 @@ class Conditional(System):
         self.renderer = FaceRenderer(model)
         self.light_colours = 1 if white_light else 3
 
-        # One encoder each for viewpoint and shape, or what stands in its place.
+        # On frozen maps, one trunk looks first at the frame and then at the aligned image.
         self.maps = maps
-        self.viewpoint = _encoder(maps, width)
         self.shape = _encoder(maps, width)
+        self.viewpoint = None if maps is not None else _encoder(maps, width)
         counts = self.decoder.counts
-        self.viewpoint_head = _zero_linear(
-            self.viewpoint.features, sum(counts[n] for n in _VIEWPOINT)
-        )
+        self.viewpoint_head = _zero_linear(self.shape.features, sum(counts[n] for n in _VIEWPOINT))
         self.shape_head = _zero_linear(self.shape.features, sum(counts[n] for n in _SHAPE))
         self.reflectance = EncoderDecoder(4 if coupled else 3, 3, levels=levels, width=width)
         self.light = StridedEncoder(10 if coupled else 3, size=uv_size, width=width)
@@ -336,7 +334,8 @@ class Conditional(System):
             clip: number of the clip of each crop, from 0 up.
         """
         seen = self._look(photo)
-        view = self.viewpoint_head(self.run_network(self.viewpoint, seen))
+        looks = self.shape if self.viewpoint is None else self.viewpoint
+        view = self.viewpoint_head(self.run_network(looks, seen))
         camera = self._decoded(viewpoint=view).camera
         frame = self.aligning_frame(viewpoint_of(camera))
         aligned = photo
@@ -475,11 +474,9 @@ class Conditional(System):
 
     def _start_from_regressor(self, features: int) -> None:
         """Copy the part of the direct regressor that is linear in its features."""
-        assert isinstance(self.viewpoint, MapsEncoder)
         assert isinstance(self.shape, MapsEncoder)
         whole = nn.Linear(features, self.decoder.outputs)
         copy_linear_part(self.shape.level, whole)
-        self.viewpoint.level.load_state_dict(self.shape.level.state_dict())
         counts = [self.decoder.counts[name] for name in SCALES]
         weights = dict(zip(SCALES, whole.weight.detach().split(counts), strict=True))
         biases = dict(zip(SCALES, whole.bias.detach().split(counts), strict=True))
@@ -545,20 +542,27 @@ def _of_other_frames(
 
 
 def conditional() -> Recipe:
-    """The compact preset: half of the images frames of drawn clips, half stills, from banks."""
+    """The compact preset: a third of the images each frames of drawn clips, drawn stills, and photos."""
     return Recipe(
         name="conditional",
-        description="Viewpoint, shape, reflectance, light in a chain (CEST); learned from banks.",
+        description="Viewpoint, shape, reflectance, light in a chain (CEST); banks, and photos.",
         system=SystemChoice("conditional", {"preset": "compact", "crop_size": CROP_SIZE}),
         # A clip counts as one image of the batch, and has four frames.
         sources={
             "clips": BankSource(1.0, folder="banks/clips", augmentation=STILLS.augmentation),
             "stills": replace(STILLS, share=4.0),
+            "photos": PhotoSource(4.0, augmentation=STILLS.augmentation),
         },
         phases=Conditional.phases,
         batch_size=20,
         schedule=Schedule(steps=24_000, warmup_steps=200),
-        smoke=(*SMOKE, "system.options.uv_size=32", "system.options.width=4"),
+        smoke=(
+            *SMOKE,
+            "system.options.uv_size=32",
+            "system.options.width=4",
+            "sources.photos.limit=16",
+            "sources.photos.held_out=0.3",
+        ),
     )
 
 
