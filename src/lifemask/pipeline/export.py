@@ -361,7 +361,7 @@ def _with_cutout(face: ReconstructedHead, surface: Surface, material: SurfaceMat
 def _jpeg(pixels: UInt8[np.ndarray, "R R 3"]) -> bytes:
     buffer = io.BytesIO()
     picture = Image.fromarray(pixels)
-    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True)
     return buffer.getvalue()
 
 
