@@ -51,7 +51,7 @@ _FOLD_SHARE = 0.35
 """Share of the brightness at this scale that is taken for shadow."""
 _STEP_MILLIMETRES = 14.0
 """Structures narrower than half of this are skin, however dark."""
-_LEAST_STEP = 0.12
+_LEAST_STEP = 0.25
 """Log brightness from which a step is the border of a shadow; twice as much is so wholly."""
 _SPECULAR_FROM = 0.18
 """Light is taken for specular if its log brightness exceeds that of the skin around by this."""
