@@ -84,7 +84,7 @@ def _relief(face: ReconstructedHead) -> dict[str, float] | None:
     shown = height[height.abs() > _LEAST_METRES] * 1000
     level = float(shown.square().mean().sqrt()) if len(shown) else 0.0
     return {
-        "rms_mm": round(level, 3),
+        "rms_mm": round(level, 2),
         "most_mm": round(float(height.abs().max()) * 1000, 3),
         "finest_mm": round(finest_millimetres(face.fit.face, face.model), 2),
         "range_mm": displacement_range_mm(height),
