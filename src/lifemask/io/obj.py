@@ -18,7 +18,7 @@ from lifemask.io.surfaces import faces
 from lifemask.io.texture_files import texture_names, write_textures
 
 _KEYWORDS = {"colour": "map_Kd", "normal": "norm", "roughness": "map_Pr"}
-"""Keywords of a material file for the uses of textures. None stands for occlusion."""
+"""Keywords of a material file for the uses of textures. There is none for occlusion."""
 
 
 def write_obj(path: str | os.PathLike[str], scene: Scene) -> list[Path]:

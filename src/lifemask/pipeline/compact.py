@@ -123,11 +123,11 @@ class CompactMap:
     """Its coverage."""
 
     @classmethod
-    def of(cls, known: UVMap | None) -> "CompactMap | None":
-        """Return a map in few bytes; None for none."""
+    def of(cls, known: UVMap | None, steps: int = _LARGEST) -> "CompactMap | None":
+        """Return a map in few bytes, rounded as `CompactValues`; None for none."""
         if known is None:
             return None
-        return cls(CompactValues.of(known.values), CompactValues.of(known.coverage))
+        return cls(CompactValues.of(known.values, steps), CompactValues.of(known.coverage, steps))
 
     def restored(self) -> UVMap:
         """Return the map; see `CompactValues`."""
@@ -138,22 +138,22 @@ class CompactMap:
 class CompactLight:
     """A light map in UV, compressed."""
 
-    roots: CompactValues
-    """Square roots of its values."""
-    coverage: CompactValues
-    """Its coverage."""
+    roots: CompactMap
+    """The same map with the square roots of its values."""
 
     @classmethod
     def of(cls, known: UVMap | None) -> "CompactLight | None":
         """Return a light map in few bytes; None for none."""
         if known is None:
             return None
-        roots = CompactValues.of(known.values.clamp(min=0).sqrt(), _LIGHT_STEPS)
-        return cls(roots, CompactValues.of(known.coverage, _LIGHT_STEPS))
+        roots = CompactMap.of(UVMap(known.values.clamp(min=0).sqrt(), known.coverage), _LIGHT_STEPS)
+        assert roots is not None
+        return cls(roots)
 
     def restored(self) -> UVMap:
         """Return the map; see `CompactValues`."""
-        return UVMap(self.roots.restored().square(), self.coverage.restored())
+        roots = self.roots.restored()
+        return UVMap(roots.values.square(), roots.coverage)
 
 
 @dataclass(frozen=True)

@@ -283,8 +283,9 @@ def _light_left(
     """Return the part of the residual that is taken for light.
 
     The skin's overall tone is not light. Slow deviations from it are mostly light, except the
-    darkness of a beard; so are large steps, the borders of cast shadows. A share of the brightness at the scale of folds is shadow too. Texels that
-    remain much brighter than the skin around them are specular and have the light's colour.
+    darkness of a beard; so are large steps, the borders of cast shadows. A share of the brightness at
+    the scale of folds is shadow too. Texels that remain much brighter than the skin around them are
+    specular and have the light's colour.
 
     Args:
         residual: log albedo relative to the model's.
