@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from rendering.dome import texels
 
@@ -9,6 +10,7 @@ from lifemask.geometry.meshes import Mesh
 from lifemask.rendering.displacement import (
     displaced_normals,
     displacement_slopes,
+    groove_visibility,
     tangent_normals,
     texture_gradients,
     vertex_tangents,
@@ -122,3 +124,27 @@ def test_gradients_are_those_of_finite_differences() -> None:
     assert torch.autograd.gradcheck(
         lambda h: tangent_normals(h, *flat(0.1)), (height,), eps=1e-7, atol=1e-3
     )
+
+
+def test_grooves_hide_light_and_ridges_do_not() -> None:
+    texel = 0.00025
+    across = (torch.arange(256) - 128.0) * texel
+    groove = -0.0006 * torch.exp(-0.5 * (across / 0.001) ** 2).expand(256, -1)
+
+    dark = groove_visibility(groove, texel)
+    ridge = groove_visibility(-groove, texel)
+
+    # From the bottom, the walls rise by about 0.55 mm within 1.5 mm: the cosine of that angle is 0.94.
+    assert 0.88 < float(dark[128, 128]) < 0.96
+    assert float(dark[128, 128 + 40]) > 0.995
+    assert float(ridge[128, 128]) == 1.0
+    assert float(groove_visibility(groove / 100, texel).min()) > 0.999
+
+
+def test_grooves_hide_the_same_light_at_any_resolution() -> None:
+    def darkest(texel: float) -> float:
+        across = (torch.arange(round(0.064 / texel)) + 0.5) * texel - 0.032
+        groove = -0.001 * torch.exp(-0.5 * (across / 0.002) ** 2)
+        return float(groove_visibility(groove.expand(len(groove), -1), texel).min())
+
+    assert darkest(0.00025) == pytest.approx(darkest(0.0005), abs=0.06)

@@ -37,6 +37,8 @@ from lifemask.pipeline.head_parts import HeadPart, head_parts, in_quads
 from lifemask.pipeline.outputs import HAIR, SKIN, Detail, displacement_name
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
 from lifemask.pipeline.saved import SavedHead
+from lifemask.rendering.displacement import groove_visibility
+from lifemask.rendering.filters import resized
 from lifemask.rendering.heads import displaced_vertices
 from lifemask.texture.expression_folds import without_expression_folds
 from lifemask.texture.skin_detail import normal_map
@@ -239,9 +241,15 @@ class _WholeHead:
 def _skin_material(
     face: ReconstructedHead, material: SurfaceMaterial, normal_image: bytes | None
 ) -> SurfaceMaterial:
-    """Give the skin its normal map, and one image with occlusion in red and roughness in green."""
+    """Give the skin its normal map, and one image with occlusion in red and roughness in green.
+
+    Grooves of the skin hide light too.
+    """
     values = torch.stack([face.unhidden, skin_roughness(face.model)], -1)
-    pixels = _bytes(skin_image(face.model, values))
+    image = skin_image(face.model, values)
+    if (displacement := resting_displacement(face)) is not None:
+        image[0] *= resized(groove_visibility(displacement)[None], image.shape[-1])[0]
+    pixels = _bytes(image)
     both = _jpeg(np.dstack([pixels, np.zeros_like(pixels[..., :1])]))
     return replace(
         material,

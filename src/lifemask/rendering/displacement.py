@@ -12,6 +12,11 @@ from torch import Tensor
 
 from lifemask.geometry.meshes import Mesh
 
+_TEXTURE_METRES = 0.27
+"""Width of the texture on the face of a person, about."""
+_NARROWEST_GROOVE, _WIDEST_GROOVE = 0.001, 0.01
+"""Width of grooves that hide light, metres."""
+
 _SHORTEST = 0.01
 """Metres per width of a texture; triangles that are smaller in space have no direction."""
 
@@ -32,6 +37,34 @@ def displacement_slopes(displacement: Float[Tensor, "*batch R R"]) -> Float[Tens
     return torch.stack([by_u, by_v], 1).reshape(
         *displacement.shape[:-2], 2, *displacement.shape[-2:]
     )
+
+
+def groove_visibility(
+    displacement: Float[Tensor, "*batch R R"], texel: float | None = None
+) -> Float[Tensor, "*batch R R"]:
+    """Return the share of the light around that reaches the bottom of each texel's groove, 0 to 1.
+
+    A point that lies lower than its surroundings by half of a V's depth sees the cosine of the
+    walls' angle of the sky (Langer and Zucker, "Shape-from-shading on a cloudy day", 1994: dark is
+    deep). The V's widths are powers of two of the texels; the darkest width counts.
+
+    Args:
+        displacement: metres along the normal.
+        texel: side of a texel in metres; None for about that of the texture of a face.
+    """
+    size = displacement.shape[-1]
+    height = displacement.reshape(-1, 1, size, size)
+    if texel is None:
+        texel = _TEXTURE_METRES / size
+    steepest = torch.zeros_like(height)
+    mean, width = height, 1
+    while 2 * width * texel <= _WIDEST_GROOVE and mean.shape[-1] >= 4:
+        mean, width = F.avg_pool2d(mean, 2, ceil_mode=True), 2 * width
+        if width * texel < _NARROWEST_GROOVE:
+            continue
+        around = F.interpolate(mean, (size, size), mode="bilinear", align_corners=False)
+        steepest = torch.maximum(steepest, (around - height) * (4 / (width * texel)))
+    return (1 + steepest.square()).rsqrt().reshape(displacement.shape)
 
 
 def texture_gradients(

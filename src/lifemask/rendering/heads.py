@@ -22,6 +22,7 @@ from lifemask.rendering.depth import depth_normals
 from lifemask.rendering.displacement import (
     displaced_normals,
     displacement_slopes,
+    groove_visibility,
     texture_gradients,
 )
 from lifemask.rendering.images import Rendering, render
@@ -186,8 +187,9 @@ def render_head(
         coarse.uv_triangles,
         fragments,
     )
-    fine = smooth
+    fine, passed = smooth, None
     if surface.displacement is not None:
+        passed = sample_texture(groove_visibility(surface.displacement).unsqueeze(-3), uv)
         slopes = sample_texture(displacement_slopes(surface.displacement), uv)
         gradients = texture_gradients(in_light, coarse.triangles, coarse.uv, coarse.uv_triangles)
         along_u, along_v = (
@@ -206,6 +208,8 @@ def render_head(
     fine = fine * drawn.mask.unsqueeze(-3)
     lamp = SphericalHarmonicsLight.ambient() if light is None else light
     shading = shade_normals(fine, SphericalHarmonicsLight(lamp.coefficients.to(fine)))
+    if passed is not None:
+        shading = shading * passed
     if surface.light_map is not None:
         share = sample_texture(surface.light_map.coverage.unsqueeze(-3), uv)
         shading = torch.lerp(shading, sample_texture(surface.light_map.values, uv), share)

@@ -18,6 +18,7 @@ from lifemask.geometry.rotations import matrix_from_rotation_vector
 from lifemask.morphable.coefficients import FaceCoefficients
 from lifemask.morphable.model import MorphableModel
 from lifemask.networks.relief_network import head_mask, log_luminance
+from lifemask.rendering.displacement import groove_visibility
 from lifemask.systems.smooth_heads import blurred_normals, drawn_regions
 
 SIDE = 128
@@ -28,6 +29,8 @@ _POWERS = (0.6, 1.9)
 """Range of exponents of tone curves."""
 _NEAR_LAMP = 0.5
 """Share of windows lit anew from near the camera."""
+_PIXEL = 0.0005
+"""Side of a pixel on the face, about, metres."""
 _COARSER = 0.3
 """Share of windows that show fewer pixels than they have."""
 _BENDS = (4, 8, 16, 32)
@@ -184,8 +187,29 @@ def _lit_from_camera(
     lamp = F.normalize(torch.cat([sideways, torch.ones(count, 1, device=device)], 1), dim=1)
     ambient = 0.12 * torch.rand(count, 1, 1, 1, device=device)
     shading = (normals * lamp[:, :, None, None]).sum(1, keepdim=True).clamp(min=0) + ambient
+    shading = shading * groove_visibility(_height(normals) * _PIXEL, _PIXEL)
     chosen = (torch.rand(count, 1, 1, 1, device=device) < _NEAR_LAMP) & (skin > 0)
     return torch.where(chosen, 1.5 * albedo * shading, photo)
+
+
+def _height(normals: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N 1 S S"]:
+    """Return the height towards the camera with the slopes of normals, in pixels.
+
+    Least squares in the frequencies of the mirrored image (Frankot and Chellappa 1988).
+    """
+    z = normals[:, 2:].clamp(min=0.3)
+    right, down = -normals[:, :1] / z, normals[:, 1:2] / z
+    right = torch.cat([right, -right.flip(-1)], -1)
+    right = torch.cat([right, right.flip(-2)], -2)
+    down = torch.cat([down, down.flip(-1)], -1)
+    down = torch.cat([down, -down.flip(-2)], -2)
+    rows, columns = right.shape[-2:]
+    across = 2 * torch.pi * torch.fft.rfftfreq(columns, device=z.device)
+    along = 2 * torch.pi * torch.fft.fftfreq(rows, device=z.device)[:, None]
+    squared = (across.square() + along.square()).clamp(min=1e-6)
+    spectrum = across * torch.fft.rfft2(right) + along * torch.fft.rfft2(down)
+    height = torch.fft.irfft2(-1j * spectrum / squared, s=(rows, columns))
+    return height[..., : rows // 2, : columns // 2]
 
 
 def _coarser(photo: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N 3 S S"]:

@@ -24,6 +24,7 @@ from lifemask.rendering import interpolate
 from lifemask.rendering.displacement import (
     displaced_normals,
     displacement_slopes,
+    groove_visibility,
     texture_gradients,
 )
 from lifemask.rendering.filters import blur_weighted, fill_unknown, gaussian_blur, resized
@@ -269,7 +270,8 @@ def relief_log_shading(
     shading = [face.light.shade(image.movedim(0, -1)).movedim(-1, 0) for image in (normals, fine)]
     darkest = _DARKEST_SHARE * float(shading[0].mean(0)[atlas.fragments.mask].max())
     smooth, rough = (image.clamp(min=darkest).log() for image in shading)
-    return (rough - smooth).clamp(-_MOST_RELIEF, _MOST_RELIEF) * atlas.fragments.mask
+    change = rough - smooth + groove_visibility(height).log()
+    return change.clamp(-_MOST_RELIEF, _MOST_RELIEF) * atlas.fragments.mask
 
 
 def _light_left(

@@ -31,8 +31,8 @@ SHADOW_DISTANCE = 20.0
 # Columns of a corner, which fill a cache line: the attributes of its vertex, then these.
 _U, _V, _X, _Y, _CLOSENESS, _COLUMNS = 11, 12, 13, 14, 15, 16
 _POSITION = 4
-# Channels of a texel: albedo, slopes of the displacement along u and v, skin.
-_TEXEL = 6
+# Channels of a texel: albedo, slopes of the displacement along u and v, skin, visibility in grooves.
+_TEXEL = 7
 # Number of queued points, and the start of each column of the queue: attributes, texel, gradient of
 # the displacement along the surface, the lamp's cosine and specular reflection, strength and
 # direction of the surroundings' reflection, resulting colour.
@@ -40,10 +40,11 @@ _MANY = 128
 _NORMAL_X, _NORMAL_Y, _NORMAL_Z, _LIT = 0, _MANY, 2 * _MANY, 3 * _MANY
 _POSITION_X, _POSITION_Y, _POSITION_Z, _AMBIENT = 4 * _MANY, 5 * _MANY, 6 * _MANY, 7 * _MANY
 _SPECULAR, _WETNESS, _COVER, _RED = 8 * _MANY, 9 * _MANY, 10 * _MANY, 11 * _MANY
-_SKIN, _GRADIENT_X, _GRADIENT_Y, _GRADIENT_Z = 16 * _MANY, 17 * _MANY, 18 * _MANY, 19 * _MANY
-_TOWARD, _MIRROR, _SHEEN = 20 * _MANY, 21 * _MANY, 22 * _MANY
-_MIRRORED_X, _MIRRORED_Y, _MIRRORED_Z = 23 * _MANY, 24 * _MANY, 25 * _MANY
-_COLOUR, _QUEUE = 26 * _MANY, 27 * _MANY
+_SKIN, _PASSED = 16 * _MANY, 17 * _MANY
+_GRADIENT_X, _GRADIENT_Y, _GRADIENT_Z = 18 * _MANY, 19 * _MANY, 20 * _MANY
+_TOWARD, _MIRROR, _SHEEN = 21 * _MANY, 22 * _MANY, 23 * _MANY
+_MIRRORED_X, _MIRRORED_Y, _MIRRORED_Z = 24 * _MANY, 25 * _MANY, 26 * _MANY
+_COLOUR, _QUEUE = 27 * _MANY, 28 * _MANY
 
 # See `scenes.shade`.
 _HOLLOW, _SHADOW, _WRAP = (0.25, 0.0, -0.07), (0.3, 0.0, -0.12), (0.22, 0.10, 0.07)
@@ -122,8 +123,8 @@ def _past(lifted, i, depth, spread):
 
 @kernel()
 def draw(
-    triangles, wet, corner_triangles, corner_vertex, uv, skin_layer, samples, points, attributes, albedo, displacement, soft,
-    direction, lamp, lamp_size, skin_specular, cover_colour, colour, alpha, fine_depth, index, depth, normals, own_albedo,
+    triangles, wet, corner_triangles, corner_vertex, uv, skin_layer, samples, points, attributes, albedo, displacement, passed,
+    soft, direction, lamp, lamp_size, skin_specular, cover_colour, colour, alpha, fine_depth, index, depth, normals, own_albedo,
     skin,
 ):  # fmt: skip
     """Write all pictures of one head; except `index` and `fine_depth`, they must be zero before.
@@ -139,6 +140,7 @@ def draw(
         samples: per pixel along each axis.
         points, attributes: (V,3) in pixels of the photo, and (V,11).
         albedo, displacement: (3,D,D) linear RGB and (D,D) metres.
+        passed: (D,D), share of the light that reaches the bottom of grooves.
         colour: (3,H,W), black beside the head, alpha: (H,W), both averaged over samples.
         fine_depth: (H S,W S) metres.
         index, depth, normals, own_albedo, skin: truth at the pixels' centres.
@@ -153,7 +155,7 @@ def draw(
     corners = np.empty((len(corner_vertex), _COLUMNS), np.float32)
     _gather(points, attributes, corner_vertex, uv, corners)
     texels = np.empty((displacement.shape[0], displacement.shape[1], _TEXEL), np.float32)
-    _interleave(albedo, displacement, skin_layer, texels)
+    _interleave(albedo, displacement, skin_layer, passed, texels)
     even = np.empty((height, width), np.uint8)
     queue, place, weight = np.empty(_QUEUE), np.empty(_MANY, np.int64), np.empty(_MANY)
     soft, lamp = soft.astype(np.float64), lamp.astype(np.float64)
@@ -255,7 +257,7 @@ def _gather(points, attributes, corner_vertex, uv, corners):
 
 
 @kernel()
-def _interleave(albedo, displacement, skin_layer, texels):
+def _interleave(albedo, displacement, skin_layer, passed, texels):
     """Write the channels of each texel side by side."""
     size = displacement.shape[0]
     scale = np.float32(size / 2)
@@ -272,6 +274,7 @@ def _interleave(albedo, displacement, skin_layer, texels):
             texels[row, column, 3] = (right - left) * scale
             texels[row, column, 4] = (below[column] - above[column]) * scale
             texels[row, column, 5] = skin_layer[row, column]
+            texels[row, column, 6] = passed[row, column]
 
 
 @kernel()
@@ -313,6 +316,8 @@ def _enqueue(queue, place, corners, triangle, x, y, texels):
             k00 * texels[y0, x0, k] + k01 * texels[y0, x1, k]
             + k10 * texels[y1, x0, k] + k11 * texels[y1, x1, k]
         )  # fmt: skip
+    queue[_LIT + place] *= queue[_PASSED + place]
+    queue[_AMBIENT + place] *= queue[_PASSED + place]
     along_u, along_v = queue[_RED + 3 * _MANY + place], queue[_RED + 4 * _MANY + place]
     first = along_u * (b[_U] - a[_U]) + along_v * (b[_V] - a[_V])
     second = along_u * (c[_U] - a[_U]) + along_v * (c[_V] - a[_V])

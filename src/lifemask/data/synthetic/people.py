@@ -177,8 +177,9 @@ def _sample_paint(
     paint["eyeballs"] = -rng.uniform(0.05, 0.5) * np.array([0.8, 1.0, 1.15])
     paint["flush"] = rng.normal(0.15, 0.25) * -_BLOOD
     paint["nose"] = rng.normal(0.15, 0.3) * -_BLOOD * (0.5 + 0.5 * light)
-    blotches = rng.uniform(0.02, 0.09) * (0.3 if traits.made_up else 1.0)
-    paint["blotches"] = blotches * (-_BLOOD if rng.random() < 0.75 else -0.6 * _MELANIN)
+    covered = 0.3 if traits.made_up else 1.0
+    paint["blotches"] = rng.uniform(0.02, 0.14) * covered * -_BLOOD
+    paint["patches"] = rng.uniform(0.0, 0.06) * covered * -_MELANIN
     paint["mottle"] = -rng.uniform(0.01, 0.05) * (0.4 if traits.made_up else 1.0) * _MELANIN
     if rng.random() < config.freckles * (0.3 + light):
         paint["freckles"] = -rng.uniform(0.25, 0.9) * _MELANIN

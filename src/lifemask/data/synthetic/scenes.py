@@ -21,6 +21,7 @@ from lifemask.rendering.backends import BackendName, available_backends, load_ba
 from lifemask.rendering.displacement import (
     displaced_normals,
     displacement_slopes,
+    groove_visibility,
     texture_gradients,
 )
 from lifemask.rendering.fragments import Fragments
@@ -187,6 +188,7 @@ def draw_heads(
     """Return pictures of heads.
 
     Soft light is computed from nine harmonics at the displaced normal and is reduced in hollows.
+    In grooves of the displacement, both soft light and the lamp's are reduced.
     The lamp's light extends a little around skin, most of all red light, because of scattering
     under the surface; its specular reflection has two lobes. If all samples of a pixel show
     continuous skin, it is lit once, at its centre.
@@ -228,7 +230,7 @@ def _draw_compiled(
     ]  # fmt: skip
     for_each_image(
         partial(kernels.draw, *shared, samples),
-        points, heads.attributes, albedo, displacement,
+        points, heads.attributes, albedo, displacement, groove_visibility(displacement),
         light.soft, light.direction, light.lamp, light.size,
         heads.skin_specular, heads.cover_colour,
         colour, alpha, fine_depth, index, depth, normals, own, skin,
@@ -254,7 +256,12 @@ def _draw_plain(
     count, (height, width), light = len(points), heads.camera.image_size, heads.light
     colour, normals, own = (points.new_zeros(count, 3, height, width) for _ in range(3))
     alpha, skin = (points.new_zeros(count, height, width) for _ in range(2))
-    layers = [albedo, displacement_slopes(displacement), material.skin.expand(count, 1, -1, -1)]
+    layers = [
+        albedo,
+        displacement_slopes(displacement),
+        material.skin.expand(count, 1, -1, -1),
+        groove_visibility(displacement)[:, None],
+    ]
     textures = torch.cat(layers, 1)
     gradients = texture_gradients(
         heads.attributes[..., 4:7], material.triangles, material.uv, material.uv_triangles
@@ -368,12 +375,13 @@ class _Surface:
     albedo: Float[Tensor, "3 P"]
     skin: Float[Tensor, "P"]
     normal: Float[Tensor, "3 P"]
+    groove_visibility: Float[Tensor, "P"]
 
 
 def _surface(
     fragments: Fragments,
     attributes: Float[Tensor, "V 11"],
-    textures: Float[Tensor, "6 D D"],
+    textures: Float[Tensor, "7 D D"],
     gradients: tuple[Float[Tensor, "3 T"], Float[Tensor, "3 T"]],
     material: HeadMaterial,
     backend: BackendName,
@@ -390,7 +398,7 @@ def _surface(
     normals = displaced_normals(
         _unit(values[:3]), painted[3:5], along_u, along_v, share=1 - values[9]
     )
-    return _Surface(pixels, values, painted[:3], painted[5], normals)
+    return _Surface(pixels, values, painted[:3], painted[5], normals, painted[6])
 
 
 def _lit(
@@ -399,9 +407,10 @@ def _lit(
     """Return the colours of a surface under light, with hair's colour where hair covers it."""
     values, cover = surface.values, surface.values[10]
     own = surface.albedo + (hair[:, None] - surface.albedo) * cover
+    passed = surface.groove_visibility
     return shade(
-        own, surface.normal, values[3], values[4:7], values[7], values[8] * (1 - cover),
-        values[9], light, skin_specular,
+        own, surface.normal, values[3] * passed, values[4:7], values[7] * passed,
+        values[8] * (1 - cover), values[9], light, skin_specular,
     )  # fmt: skip
 
 

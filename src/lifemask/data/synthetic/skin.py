@@ -161,6 +161,8 @@ class SkinPainter:
             return layer * self._stubble[person.noise[1]]
         if name == "blotches":
             return self.layers["face"] * self._blotches[person.noise[2]]
+        if name == "patches":
+            return self.layers["face"] * self._blotches[(person.noise[2] + 1) % NOISES]
         if name == "mottle":
             return self.layers["face"] * self._mottle[person.noise[2]]
         return self.layers[name]
