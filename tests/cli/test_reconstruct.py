@@ -522,6 +522,23 @@ def test_jobs_are_processes_and_one_that_dies_fails_its_photo_only(
     assert len(files(out)) == 6, "nothing half-written is left"
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--device", "banana"], "Got the device 'banana'. Allowed: auto, cpu, cuda, cuda:1, mps."),
+        (["--device", "cuda:x"], "Got the device 'cuda:x'. Allowed:"),
+        (["--device", "cuda:63"], "Got the device 'cuda:63', but torch finds"),
+        (["--device", "mps", "--runtime", "onnxruntime"], "'mps'"),
+    ],
+)
+def test_a_device_that_is_not_there_is_wrong_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
+) -> None:
+    assert run("a.jpg", "-o", tmp_path / "out", *options) == 2
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_no_jobs_is_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("a.jpg", "-o", tmp_path / "out", "--jobs", "0") == 2
     assert "at least 1 is needed" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from lifemask.data.batch import FaceBatch
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
 from lifemask.networks.frozen import frozen_digests
 from lifemask.systems.flagship import Flagship
-from lifemask.systems.registry import build_system
+from lifemask.systems.registry import build_system, load_system
 from lifemask.training.encoding import encoder_version
 from lifemask.training.system import FramedFaces
 
@@ -89,3 +89,29 @@ def test_it_shares_encoded_banks_with_the_dense_landmarks() -> None:
     assert encoder_version(build_system("flagship")) == encoder_version(
         build_system("dense_landmarks")
     )
+
+
+def test_onnx_runtime_predicts_the_same(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("LIFEMASK_CACHE", str(tmp_path))
+    slow, fast = load_system("flagship"), load_system("flagship", runtime="onnxruntime")
+    crops = SyntheticFaces(SyntheticConfig(size=slow.crop_size, texture_size=64)).batch(3, 0, 3)
+
+    # One crop, then three: an export serves any number.
+    for photo in (crops.photo[:1], crops.photo):
+        expected, found = slow(FramedFaces(photo)), fast(FramedFaces(photo))
+        assert expected.landmarks is not None
+        assert found.landmarks is not None
+        torch.testing.assert_close(
+            found.landmarks.points, expected.landmarks.points, atol=0.01, rtol=0
+        )
+        torch.testing.assert_close(
+            found.coefficients.identity, expected.coefficients.identity, atol=2e-3, rtol=0
+        )
+
+
+def test_onnx_runtime_is_for_shipped_weights_on_the_cpu(tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"weights that ship .* on the CPU"):
+        load_system("flagship", weights=tmp_path / "weights.safetensors", runtime="onnxruntime")
+    with pytest.raises(ValueError, match="on the CPU"):
+        load_system("flagship", "cuda", runtime="onnxruntime")

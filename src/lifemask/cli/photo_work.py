@@ -56,20 +56,19 @@ Loader = Callable[[ReconstructOptions], Reconstructor]
 
 def load_reconstructor(options: ReconstructOptions) -> Reconstructor:
     """Build the default reconstructor on the chosen device."""
-    import torch
-
+    from lifemask.cli.devices import torch_device
     from lifemask.pipeline.reconstructor import FaceReconstructor
     from lifemask.systems.registry import DEFAULT_SYSTEM
 
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    on_cpu = options.device == "auto" and options.runtime == "onnxruntime"
+    device = "cpu" if on_cpu else torch_device(options.device)
     return FaceReconstructor.from_pretrained(
         quality=options.quality,
         device=device,
         texture_size=options.texture_size,
         system=options.system or DEFAULT_SYSTEM,
         hair=options.hair,
+        runtime=options.runtime,
     )
 
 

@@ -18,6 +18,7 @@ class Reconstruct(ReconstructOptions):
 
     def run(self) -> int:
         """Reconstruct all photos and return the exit code."""
+        from lifemask.cli.devices import torch_device
         from lifemask.hair.styles import check_style
         from lifemask.pipeline.outputs import FORMATS
 
@@ -37,6 +38,12 @@ class Reconstruct(ReconstructOptions):
             return USAGE
         try:
             check_style(self.hair)
+            if self.device != "auto":
+                torch_device(self.device)
+            if self.runtime == "onnxruntime" and self.device not in ("auto", "cpu"):
+                raise ValueError(
+                    f"--runtime onnxruntime runs on the CPU, not on {self.device!r}. Leave out one of them."
+                )
             if self.system is not None:
                 from lifemask.systems.registry import check_first_stage
 
@@ -47,14 +54,22 @@ class Reconstruct(ReconstructOptions):
         if not self.photos:
             print("No photo. Try: lifemask reconstruct a.jpg -o heads", file=sys.stderr)
             return USAGE
-        if "usdz" in self.formats:
-            from lifemask.io.usd import require_usd
-
-            try:
-                require_usd()
-            except ImportError as error:
-                print(error, file=sys.stderr)
-                return FAILED
+        try:
+            self._require_packages()
+        except ImportError as error:
+            print(error, file=sys.stderr)
+            return FAILED
         from lifemask.cli.photo_batch import reconstruct_photos
 
         return reconstruct_photos(self)
+
+    def _require_packages(self) -> None:
+        """Raise an ImportError that says what to install, if an extra is missing."""
+        if "usdz" in self.formats:
+            from lifemask.io.usd import require_usd
+
+            require_usd()
+        if self.runtime == "onnxruntime":
+            from lifemask.perception.onnx_runtime import require_onnx_runtime
+
+            require_onnx_runtime()

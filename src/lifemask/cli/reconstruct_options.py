@@ -50,6 +50,8 @@ class ReconstructOptions:
     """Exit with code 4 if a result has a warning, because it may be wrong."""
     device: str = "auto"
     """Device of the networks: auto, cpu, cuda, cuda:1, mps."""
+    runtime: Literal["torch", "onnxruntime"] = "torch"
+    """onnxruntime is faster on a CPU; it needs the extra `onnx`."""
     json: bool = False
     """Print one JSON object per photo instead of file names."""
 

@@ -215,12 +215,10 @@ class Relight:
 
 def load_reconstructor() -> "FaceReconstructor":
     """Build the default reconstructor."""
-    import torch
-
+    from lifemask.cli.devices import torch_device
     from lifemask.pipeline.reconstructor import FaceReconstructor
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return FaceReconstructor.from_pretrained(device=device)
+    return FaceReconstructor.from_pretrained(device=torch_device("auto"))
 
 
 def _without_face(photo: Path) -> str:

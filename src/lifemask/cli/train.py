@@ -56,6 +56,8 @@ class Train:
     def run(self) -> int:
         """Train, check or print the recipe, and return the exit code."""
         logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+        from lifemask.cli.devices import torch_device
+
         if not self.recipe:
             from lifemask.systems.registry import find_recipe, recipe_names
 
@@ -64,7 +66,9 @@ class Train:
             return DONE
         try:
             recipe = self._recipe()
-        except TrainingError as error:
+            if self.device != "auto":
+                torch_device(self.device)
+        except (TrainingError, ValueError) as error:
             print(error, file=sys.stderr)
             return USAGE
         if self.show:

@@ -138,7 +138,10 @@ class FaceMeshBackbone(nn.Module):
 
     def maps(self, images: Float[Tensor, "batch C S S"]) -> BackboneMaps:
         """Return the features of images that are `input_size` wide, at three resolutions."""
-        chunked = self.frozen_stages >= len(self.stages) and images.device.type == "cpu"
+        # An export serves batches of any length.
+        exported = torch.onnx.is_in_onnx_export()
+        frozen = self.frozen_stages >= len(self.stages)
+        chunked = frozen and images.device.type == "cpu" and not exported
         parts = [self._shared(part) for part in (images.split(CHUNK) if chunked else [images])]
         fine, coarse = (
             torch.cat(maps) if chunked else maps[0] for maps in zip(*parts, strict=True)

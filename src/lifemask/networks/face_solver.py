@@ -145,7 +145,6 @@ class FaceSolver(nn.Module):
         side: float,
     ) -> _State:
         """Return the state after one step."""
-        batch = len(target)
         modes = torch.cat([self.basis, self.head_errors])
         in_image = self.image_errors * side
         turned = (self.mean + torch.tensordot(state.shape, modes, 1)) @ state.rotation.mT
@@ -157,25 +156,29 @@ class FaceSolver(nn.Module):
         by_point = torch.stack(
             [scale, zero, -scale * x / depth, zero, scale, -scale * y / depth], -1
         ).unflatten(-1, (2, 3))
-        # Per point: rows of all images times the modes at this point.
-        turned_rows = (by_point @ state.rotation.unsqueeze(1)).transpose(0, 1).flatten(1, 2)
-        by_shape = (turned_rows @ modes.permute(1, 2, 0)).unflatten(1, (batch, 2)).transpose(0, 1)
-        jacobian = torch.cat(
-            [
-                -by_point @ cross_product_matrix(turned) * _RADIANS,
-                by_point * _METRES,
-                seen.unsqueeze(-1),
-                by_shape,
-                in_image.permute(1, 2, 0).expand(batch, -1, -1, -1),
-            ],
-            -1,
-        ).flatten(1, 2)
         squared = (residual * certainty.unsqueeze(-1)).square().sum(-1).detach()
-        weight = certainty.square() / (1 + squared / ROBUST_SIGMAS**2).square()
-        weighted = jacobian * weight.repeat_interleave(2, 1).unsqueeze(-1)
+        # The root of each point's weight goes into its small factors, not into the large matrix.
+        weight = (certainty / (1 + squared / ROBUST_SIGMAS**2)).unsqueeze(-1)
+        by_point = by_point * weight.unsqueeze(-1)
+        turning = by_point @ cross_product_matrix(turned) * -_RADIANS
+        in_head = by_point @ state.rotation.unsqueeze(1)
+        # One row for each unknown. Products of slices are faster than many matrices of 2 x 3.
+        x, y, z = modes.unsqueeze(-1).unbind(-2)
+        right, down, forth = in_head.unsqueeze(1).unbind(-1)
+        by_shape = x * right + y * down + z * forth
+        rows = torch.cat(
+            [
+                turning.movedim(-1, 1),
+                by_point.movedim(-1, 1) * _METRES,
+                (seen * weight).unsqueeze(1),
+                by_shape,
+                in_image * weight.unsqueeze(1),
+            ],
+            1,
+        ).flatten(2)
         step = self._step(
-            weighted.mT @ jacobian,
-            (weighted.mT @ residual.flatten(1).unsqueeze(-1)).squeeze(-1),
+            rows @ rows.mT,
+            (rows @ (residual * weight).flatten(1).unsqueeze(-1)).squeeze(-1),
             state,
             expected,
             log_depth,

@@ -62,7 +62,7 @@ class FaceDetector:
         """Load the weights that ship with the package."""
         network: Network = load_network(YuNet(), "yunet", device=device)
         if runtime == "onnxruntime":
-            network = OnnxNetwork(network, ("yunet",), (1, 3, 64, 96), free_axes=(2, 3))
+            network = OnnxNetwork(network, ("perception/yunet",), (1, 3, 64, 96), free_axes=(2, 3))
         return cls(network, torch.device(device))
 
     def detect(

@@ -101,9 +101,9 @@ class FacePerception:
         embedder: Network = load_network(IdentityNetwork(), "identity", device=device)
         if runtime == "onnxruntime":
             size = CROP_SIZE
-            segmenter = OnnxNetwork(segmenter, ("segmentation",), (2, 3, size, size))
+            segmenter = OnnxNetwork(segmenter, ("perception/segmentation",), (2, 3, size, size))
             size = CHIP_SIZE
-            embedder = OnnxNetwork(embedder, ("identity",), (2, 3, size, size))
+            embedder = OnnxNetwork(embedder, ("perception/identity",), (2, 3, size, size))
         return cls(
             detector=FaceDetector.from_pretrained(device, runtime=runtime),
             mesh=FaceMesh.from_pretrained(device, runtime=runtime),

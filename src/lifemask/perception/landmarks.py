@@ -104,7 +104,8 @@ class FaceMesh:
         face_mesh.frontal.set_light_correction(**load_asset(f"perception/{LIGHT_CORRECTION}"))
         network: Network = face_mesh
         if runtime == "onnxruntime":
-            network = OnnxNetwork(network, (*names, LIGHT_CORRECTION), (2, 3, CROP_SIZE, CROP_SIZE))
+            assets = [f"perception/{name}" for name in (*names, LIGHT_CORRECTION)]
+            network = OnnxNetwork(network, assets, (2, 3, CROP_SIZE, CROP_SIZE))
         return cls(network, FaceMeshTopology.from_pretrained(device))
 
     @torch.no_grad()

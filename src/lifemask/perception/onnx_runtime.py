@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,15 @@ from lifemask.perception.weights import cache_directory
 
 Runtime = Literal["torch", "onnxruntime"]
 """torch is the reference; ONNX Runtime agrees within a tested tolerance."""
+
+
+def require_onnx_runtime() -> None:
+    """Raise an ImportError that says what to install, if the packages are missing."""
+    for package in ("onnx", "onnxruntime"):
+        if find_spec(package) is None:
+            raise ImportError(
+                f"ONNX Runtime needs the package {package}. Run: pip install 'lifemask[onnx]'."
+            )
 
 
 class OnnxNetwork:
@@ -30,17 +40,18 @@ class OnnxNetwork:
 
         Args:
             network: its input is one image tensor.
-            names: of its weights among the perception assets.
+            names: of the assets that hold its weights.
             input_shape: an example of the input's shape.
             free_axes: axes of the input whose length may vary.
 
         Raises:
-            ImportError: onnxruntime is not installed.
+            ImportError: onnx or onnxruntime is not installed.
         """
+        require_onnx_runtime()
         import onnxruntime
 
-        version = "-".join(read_card(f"perception/{name}").sha256[:12] for name in names)
-        path = cache_directory() / "onnx" / f"{names[0]}-{version}.onnx"
+        version = "-".join(read_card(name).sha256[:12] for name in names)
+        path = cache_directory() / "onnx" / f"{Path(names[0]).name}-{version}.onnx"
         if not path.exists():
             _export(network, path, input_shape, free_axes)
         options = onnxruntime.SessionOptions()

@@ -8,9 +8,11 @@ from torch import Tensor
 from lifemask.geometry.lighting import SphericalHarmonicsLight
 from lifemask.io.colour import block_means, pixels_from_image
 from lifemask.pipeline.reconstructed_head import ReconstructedHead
-from lifemask.pipeline.views import STUDIO_LIGHT, draw_smooth, face_camera
+from lifemask.pipeline.views import draw_smooth, face_camera
 
-_CLAY = 0.5
+_CLAY = 0.55
+_CLAY_LIGHT = SphericalHarmonicsLight.from_direction(0.85, 0.6, strength=0.95, ambient=0.14)
+"""From the side, so that wrinkles cast shade."""
 _BACKGROUND = 0.85
 """Linear grey behind the renderings."""
 _GAP = 6
@@ -37,7 +39,7 @@ def preview_sheet(face: ReconstructedHead, *, size: int = 384) -> UInt8[np.ndarr
     pictures = [
         photo,
         overlay[0] + (1 - overlay[1]) * photo,
-        _on_grey(draw_smooth(relit, camera, STUDIO_LIGHT, clay=_CLAY, hair=hair)),
+        _on_grey(draw_smooth(relit, camera, _CLAY_LIGHT, clay=_CLAY, hair=hair)),
         _on_grey(draw_smooth(relit, camera, flat, hair=hair)),
         _on_grey(draw_smooth(relit, camera, left, hair=hair)),
         _on_grey(draw_smooth(relit, camera, right, hair=hair)),

@@ -24,7 +24,7 @@ _DISTANCE, _FILLED = 6.0, 0.94
 """Distance of a camera around a head, in extents of the head, and the share of the picture that it fills."""
 
 STUDIO_LIGHT = SphericalHarmonicsLight.from_direction(0.5, 0.6, strength=0.75, ambient=0.35)
-"""Light of clay pictures."""
+"""Light of turntables."""
 
 
 def face_camera(

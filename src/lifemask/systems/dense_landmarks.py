@@ -16,7 +16,7 @@ Losses: the likelihood of the points, and visibility; for the face those of
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar, final
+from typing import ClassVar, NamedTuple, final
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,7 @@ from lifemask.networks.inputs import network_input
 from lifemask.networks.parameters import ParameterDecoder
 from lifemask.networks.point_refiner import PointRefiner, RefinedPoints
 from lifemask.networks.released import read_released
+from lifemask.perception.onnx_runtime import OnnxNetwork
 from lifemask.systems.bank_recipe import BANKS, SCHEDULE, SMOKE
 from lifemask.systems.direct_regression import copy_linear_part, released_maps
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
@@ -56,6 +57,29 @@ WHOLE = 256
 
 _LOG_PERCENT = 4.605170185988092
 """Logarithm of 100: standard deviations of the likelihood are in percent of the frame's side."""
+
+
+class SeenFace(NamedTuple):
+    """What the convolutions see in crops."""
+
+    last: Float[Tensor, "batch n"]
+    """Features of the frozen ones, from which the face is linear."""
+    near: Float[Tensor, "batch c h w"]
+    """Map that the points read."""
+    whole: Float[Tensor, "batch k"]
+    """Features of the whole face."""
+
+
+class _Convolutions(nn.Module):
+    """All convolutions of a system in one module with one input, for an export."""
+
+    def __init__(self, maps: FrozenMaps, trunk: FaceTrunk) -> None:
+        super().__init__()
+        self.maps, self.trunk = maps, trunk
+
+    def forward(self, images: Float[Tensor, "batch 3 s s"]) -> SeenFace:
+        seen = seen_by(self.maps, images)
+        return SeenFace(seen.last, *self.trunk(seen.fine, seen.coarse))
 
 
 @final
@@ -107,6 +131,7 @@ class DenseLandmarks(System):
         self.trunk = FaceTrunk(coarse_size=maps.input_size // 8, whole=WHOLE)
         self.correction = nn.Linear(WHOLE, self.decoder.outputs)
         self.refiner = PointRefiner(478 + 200, near=NEAR, whole=WHOLE)
+        self._exported: OnnxNetwork | None = None
         for layer in (start, self.correction):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -135,15 +160,14 @@ class DenseLandmarks(System):
     def forward(self, faces: FramedFaces) -> ExplainedFace:
         """Explain faces in one pass; see `System.forward`."""
         batch = faces.photo.shape[:-3]
-        face, _ = self.explained(self.frozen_features(faces.photo.flatten(0, -4)))
+        face, _ = self.explained(self.seen(faces.photo.flatten(0, -4)))
         return map_tensors(lambda t: t.unflatten(0, batch), face)
 
     def losses(self, phase: str, batches: Sequence[FaceBatch]) -> list[Losses]:
         """Return the losses of each batch; without truth, only those of known landmarks."""
         flat = flat_batches(batches)
-        face, refined = self.explained(
-            joined([batch.features or self.frozen_features(batch.photo) for batch in flat])
-        )
+        features = [batch.features or self.frozen_features(batch.photo) for batch in flat]
+        face, refined = self.explained(self.seen_in_features(joined(features)))
         found: list[Losses] = []
         for batch, rows in zip(flat, batch_rows(flat), strict=True):
             part = RefinedPoints(*(value[rows] for value in refined))
@@ -155,14 +179,31 @@ class DenseLandmarks(System):
         images = network_input(photo, self.maps.input_size)
         return self.run_network(partial(seen_by, self.maps), images)
 
-    def explained(self, seen: PhotoFeatures) -> tuple[ExplainedFace, RefinedPoints]:
+    def use_onnx_runtime(self, weights: Sequence[str]) -> None:
+        """See `System.use_onnx_runtime`; what is not a convolution stays in torch."""
+        size = self.maps.input_size
+        network = _Convolutions(self.maps, self.trunk).eval()
+        self._exported = OnnxNetwork(network, weights, (2, 3, size, size))
+
+    def seen(self, photo: Float[Tensor, "batch 3 S S"]) -> SeenFace:
+        """Return what the convolutions see in crops."""
+        if self._exported is None:
+            return self.seen_in_features(self.frozen_features(photo))
+        return SeenFace(*self._exported(network_input(photo, self.maps.input_size)))
+
+    def seen_in_features(self, features: PhotoFeatures) -> SeenFace:
+        """Return what the trunk sees in what `frozen_features` sees in crops."""
+        near, whole = self.run_network(self.trunk, features.fine, features.coarse)
+        return SeenFace(features.last.float(), near, whole)
+
+    def explained(self, seen: SeenFace) -> tuple[ExplainedFace, RefinedPoints]:
         """Return the faces of crops with landmarks, and these as the losses need them.
 
         Args:
-            seen: what `frozen_features` sees in the crops.
+            seen: what the convolutions see in the crops.
         """
-        near, whole = self.run_network(self.trunk, seen.fine, seen.coarse)
-        face = self.decoder(self.start(seen.last.float()) + self.correction(whole))
+        last, near, whole = seen
+        face = self.decoder(self.start(last) + self.correction(whole))
         side = float(self.crop_size)
         points = face.camera.project(self.face_losses.points.dense(face.coefficients))[..., :2]
         refined = self.refiner(points / side, near, whole)

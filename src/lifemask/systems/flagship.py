@@ -28,7 +28,7 @@ from lifemask.networks.face_solver import FaceSolver
 from lifemask.networks.point_refiner import RefinedPoints
 from lifemask.networks.released import read_released
 from lifemask.systems.bank_recipe import BANKS, SMOKE
-from lifemask.systems.dense_landmarks import CROP_SIZE, DenseLandmarks
+from lifemask.systems.dense_landmarks import CROP_SIZE, DenseLandmarks, SeenFace
 from lifemask.systems.face_losses import FACE_LOSS_WEIGHTS, FaceLosses
 from lifemask.training.config import MAIN, Optimiser, Phase, Recipe, Schedule, SystemChoice
 from lifemask.training.flat_batches import batch_rows, flat_batches, with_axes_of
@@ -108,15 +108,16 @@ class Flagship(System):
     def forward(self, faces: FramedFaces) -> ExplainedFace:
         """Explain faces in one pass; see `System.forward`."""
         batch = faces.photo.shape[:-3]
-        face, _ = self._explained(self.frozen_features(faces.photo.flatten(0, -4)))
+        self.network.precision = self.precision
+        face, _ = self._explained(self.network.seen(faces.photo.flatten(0, -4)))
         return map_tensors(lambda t: t.unflatten(0, batch), face)
 
     def losses(self, phase: str, batches: Sequence[FaceBatch]) -> list[Losses]:
         """Return the losses of each batch; without truth, only those of known landmarks."""
+        self.network.precision = self.precision
         flat = flat_batches(batches)
-        face, refined = self._explained(
-            joined([batch.features or self.frozen_features(batch.photo) for batch in flat])
-        )
+        features = [batch.features or self.frozen_features(batch.photo) for batch in flat]
+        face, refined = self._explained(self.network.seen_in_features(joined(features)))
         found: list[Losses] = []
         for batch, rows in zip(flat, batch_rows(flat), strict=True):
             part = face[rows]
@@ -133,8 +134,11 @@ class Flagship(System):
         self.network.precision = self.precision
         return self.network.frozen_features(photo)
 
-    def _explained(self, seen: PhotoFeatures) -> tuple[ExplainedFace, RefinedPoints]:
-        self.network.precision = self.precision
+    def use_onnx_runtime(self, weights: Sequence[str]) -> None:
+        """See `System.use_onnx_runtime`; the solver stays in torch."""
+        self.network.use_onnx_runtime([*weights, *DenseLandmarks.first_weights])
+
+    def _explained(self, seen: SeenFace) -> tuple[ExplainedFace, RefinedPoints]:
         first, refined = self.network.explained(seen)
         assert first.landmarks is not None
         return self.solver(first, first.landmarks.points, first.landmarks.sigma), refined

@@ -104,6 +104,16 @@ class System(nn.Module, ABC):
             batch.truth.face, albedo_map=None, displacement_map=None, light_map=None, depth=None
         )
 
+    def use_onnx_runtime(self, weights: Sequence[str]) -> None:
+        """Run the convolutions of predictions in ONNX Runtime, if the system can; without gradients.
+
+        Args:
+            weights: the assets that hold them.
+
+        Raises:
+            ImportError: onnxruntime is not installed.
+        """
+
     def frozen_features(self, photo: Float[Tensor, "batch 3 S S"]) -> PhotoFeatures | None:
         """Return what the layers that never learn see in crops; None if the system has no such layers.
 

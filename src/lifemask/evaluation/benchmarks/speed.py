@@ -4,6 +4,7 @@ import multiprocessing
 import sys
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from lifemask.evaluation.datasets import development_folder, draw, read_photos
 from lifemask.evaluation.systems.protocol import System
 from lifemask.evaluation.systems.registry import load_system
 from lifemask.evaluation.tables import Cell, Column, Row, Table
+from lifemask.morphable.contour import fixed_landmarks68
+from lifemask.systems.registry import DEFAULT_SYSTEM, first_stages, system_class
+from lifemask.systems.registry import load_system as load_shipped
+from lifemask.training.system import FramedFaces
 
 _PHOTOS: dict[Quality, int] = {"fast": 12, "full": 6}
 """Number of photos that are timed after the first."""
@@ -27,6 +32,7 @@ _COLUMNS = (
     Column("fast cold s", 1, "< 8"),
     Column("fast fit ms", 0, "≤ 500"),
     Column("fast warm ms", 0),
+    Column("network ms", 1, "≤ 25"),
     Column("full cold s", 1),
     Column("full warm ms", 0, "≤ 15000"),
     Column("fast peak MB", 0, "< 2000"),
@@ -59,6 +65,8 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
     threads = 0
     for done, system in enumerate(config.systems):
         cells: dict[str, Cell] = {}
+        if (name := _predicting(system)) is not None:
+            cells["network ms"] = Cell(network_milliseconds(name))
         if not is_stored(system, development):
             for quality, count in _PHOTOS.items():
                 if config.fast and quality == "full":
@@ -86,11 +94,52 @@ def run(config: EvaluationConfig, *, progress: Progress = silent) -> Table:
             f"and {_PHOTOS['full']} (full) after the first; {threads} thread(s) in torch.",
             "fast fit: the same photos, landmarks alone: the face is detected, observed and fitted, "
             "without texture and arrays.",
+            "network: after detection, one pass of the system that predicts the face (of fits: where they "
+            "start), its head, and its 68 points; one thread, convolutions in ONNX Runtime. Dashes: without "
+            "ONNX Runtime, or a system whose convolutions it cannot run.",
             "cold: from the start of the process to the first prediction, with imports and "
             "compilation; the system's files may be in the cache of the operating system.",
             "dashes: stored predictions cannot be timed.",
         ),
     )
+
+
+def _predicting(system: str) -> str | None:
+    """Return the shipped system whose network runs in ONNX Runtime for a system, if there is one."""
+    if find_spec("onnxruntime") is None or find_spec("onnx") is None:
+        return None
+    name = DEFAULT_SYSTEM if system == "fit" else system.removesuffix("_fit")
+    exported = name in first_stages() and "use_onnx_runtime" in vars(system_class(name))
+    return name if exported else None
+
+
+def network_milliseconds(name: str, *, repeats: int = 30) -> float:
+    """Return the median time of one pass of a shipped system on a crop, with its 68 points.
+
+    Args:
+        name: of a system that `use_onnx_runtime` changes.
+        repeats: how many passes are timed, after two that are not.
+    """
+    import torch
+
+    system = load_shipped(name, runtime="onnxruntime")
+    assert system.model.landmarks68 is not None
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    taken: list[float] = []
+    try:
+        with torch.no_grad():
+            for k in range(repeats + 2):
+                crop = torch.rand(1, 3, system.crop_size, system.crop_size)
+                before = time.perf_counter()
+                face = system(FramedFaces(crop))[0]
+                vertices = system.model.vertices(face.coefficients)
+                face.camera.project(fixed_landmarks68(system.model, vertices))
+                if k >= 2:
+                    taken.append(1000 * (time.perf_counter() - before))
+    finally:
+        torch.set_num_threads(threads)
+    return float(np.median(taken))
 
 
 def time_system(
