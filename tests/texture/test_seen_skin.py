@@ -22,7 +22,9 @@ def zones(beard_rows: int = 0) -> FaceZones:
     bridge, frame = torch.zeros(2, SIZE, SIZE)
     bridge[60:80, 70:90] = 1
     frame[50:110] = 1
-    return FaceZones(beard, beard.clone(), torch.zeros(SIZE, SIZE), bridge, frame)
+    folds = torch.zeros(SIZE, SIZE)
+    folds[110:, 30:60] = 1
+    return FaceZones(beard, beard.clone(), torch.zeros(SIZE, SIZE), bridge, frame, folds)
 
 
 def face(noise: float = 0.03) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -51,6 +53,26 @@ def test_a_strand_that_hangs_from_the_hair_is_not_skin():
     bare = trust(residual, weight, hair)
     assert bare[26:56, 81].max() < 0.05
     assert bare[40:, :60].min() > 0.99
+
+
+def test_a_fold_that_ends_at_hair_is_skin():
+    residual, weight, hair = face()
+    hair[-12:] = 1
+    weight[-14:] = 0
+    residual[:, 115:148, 44:47] -= 0.9
+    residual[:, 115:148, 100:103] -= 0.9
+    bare = trust(residual, weight, hair)
+    assert bare[116:134, 45].min() > 0.99
+    assert bare[116:134, 101].max() < 0.05
+
+
+def test_a_crease_that_touches_a_rim_is_skin():
+    residual, weight, hair = face()
+    hair[65:80, 60:100] = 1
+    hair[100:104, 20:60] = 1
+    weight[100:104, 20:60] = 0
+    residual[:, 104:135, 20:23] -= 0.9
+    assert trust(residual, weight, hair)[118:132, 21].min() > 0.99
 
 
 def test_a_mark_in_the_middle_of_a_cheek_is_skin():

@@ -22,6 +22,9 @@ _HAIR_IN_VIEW = 0.12
 """The same if the photo does not show the scalp."""
 _SCALP_UNSEEN = 300
 """Fewest texels of clear skin or hair on the scalp for which the scalp counts as visible."""
+_ABOVE, _BESIDE = (0.25, 0.55), (0.4, 0.7)
+"""Quantiles of brightness of hair on the scalp and beside the face that are its colour: the crown has
+highlights, and hair beside the face has shadows."""
 _REACH = 5.0
 """Distance in texels over which the photo's hairline is extended."""
 _CROWN = 22.0
@@ -109,16 +112,11 @@ def estimate_hair(
     coverage = n_hair / max(n_hair + n_skin, 1)
     found: list[tuple[Tensor, float]] = []
     if n_hair >= _ENOUGH_TEXELS and coverage >= _ENOUGH_COVERAGE:
-        # Hair on the crown has highlights, which are not its colour.
         above = (texture.clamp(min=1e-3).log() - log_shading)[:, hair].exp()
-        found.append(_colour(above, (0.1, 0.4)))
+        found.append(_colour(above, _ABOVE))
     least = _HAIR_IN_VIEW if n_hair + n_skin < _SCALP_UNSEEN else _HAIR_BESIDE
-    if (
-        beside is not None
-        and beside.shape[-1] >= _ENOUGH_TEXELS
-        and (found or beside_share > least)
-    ):
-        found.append(_colour(beside, (0.4, 0.7)))
+    if beside is not None and beside.shape[-1] >= _ENOUGH_TEXELS and beside_share > least:
+        found.append(_colour(beside, _BESIDE))
     if not found:
         return HairEstimate(coverage, None)
     colour = torch.stack([colour.log() for colour, _ in found]).mean(0).exp()

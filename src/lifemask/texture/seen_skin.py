@@ -28,6 +28,8 @@ _HUE = 0.24
 """A hue is not this person's skin if the root mean square of its log chroma exceeds this."""
 _NEAR_MILLIMETRES = 10.0
 """Outliers this near to hair, hats or frames count even if they do not touch them."""
+_TOUCHING_MILLIMETRES = 3.0
+"""The same among folds of the cheeks, where strands are not followed either."""
 _SHADE = 0.35
 """A texel near a hat, hair or frame is shadow if it is darker than the person's tone by this."""
 _HIGHLIGHT = 0.35
@@ -68,6 +70,8 @@ class FaceZones:
     """Bridge of the nose, where glasses rest."""
     frame: Float[Tensor, "R R"]
     """Where rims and arms of glasses lie."""
+    folds: Float[Tensor, "R R"]
+    """Between the wings of the nose and the jaw, where cheeks fold."""
 
 
 def face_zones(
@@ -94,7 +98,9 @@ def face_zones(
     bridge = (x < 0.009).to(x) * (y.abs() < 0.009).to(x) * front
     frame = ((x - 0.006) / 0.004).clamp(0, 1) * ((0.016 - y) / 0.004).clamp(0, 1)
     frame = frame * ((y + 0.046) / 0.004).clamp(0, 1) * inner
-    return FaceZones(torch.maximum(beard, side) * (1 - lips), chin, features, bridge, frame)
+    folds = ((x - 0.014) / 0.004).clamp(0, 1) * ((0.046 - x) / 0.004).clamp(0, 1) * inner
+    folds = folds * ((-0.030 - y) / 0.004).clamp(0, 1)
+    return FaceZones(torch.maximum(beard, side) * (1 - lips), chin, features, bridge, frame, folds)
 
 
 def has_glasses(not_skin: Float[Tensor, "R R"], zones: FaceZones) -> bool:
@@ -170,8 +176,15 @@ def free_of_occluders(
     beside = _beyond(brightness - around, _HIGHLIGHT, plain) | (
         (brightness < -_SHADE) & (allowed < 0.3)
     )
-    hidden = _attached(outlier, beside & seen & (zones.features < 0.3), not_skin > 0.4, scale)
-    if has_glasses(not_skin, zones):
+    glasses = has_glasses(not_skin, zones)
+    foreign = not_skin > 0.4
+    if glasses:
+        # What touches rims is a fold of the cheek, unless it lies where rims lie.
+        foreign = foreign & (torch.maximum(zones.frame, zones.bridge) < 0.5)
+    hidden = _attached(
+        outlier, beside & seen & (zones.features < 0.3), foreign, zones.folds > 0.5, scale
+    )
+    if glasses:
         # The segmentation misses thin rims, and they do not touch other areas that it finds.
         highlight = _beyond(
             smooth + closed(-smooth, _STRAND_MILLIMETRES * scale), _FRAME_HIGHLIGHT, plain
@@ -218,13 +231,17 @@ def _attached(
     outlier: Bool[Tensor, "R R"],
     beside: Bool[Tensor, "R R"],
     foreign: Bool[Tensor, "R R"],
+    folds: Bool[Tensor, "R R"],
     scale: float,
 ) -> Bool[Tensor, "R R"]:
     """Return the outliers that touch, or nearly touch, areas that are not skin.
 
+    A dark line among folds is a fold, even if it ends at hair: there, only what touches hair counts.
+
     Args:
         beside: highlights and shadows, which count only near such areas.
         foreign: areas that the segmentation does not class as skin.
+        folds: where cheeks fold.
     """
     if not bool(foreign.any()):
         return torch.zeros_like(outlier)
@@ -236,8 +253,11 @@ def _attached(
     bridged: NDArray[np.bool_] = np.asarray(
         ndimage.binary_dilation(candidates, iterations=steps), np.bool_
     )
-    close = distance < _NEAR_MILLIMETRES * scale
-    bridged &= distance < _REACH_MILLIMETRES * scale
+    among_folds = folds.numpy()
+    near = np.where(among_folds, _TOUCHING_MILLIMETRES, _NEAR_MILLIMETRES)
+    reach = np.where(among_folds, _TOUCHING_MILLIMETRES, _REACH_MILLIMETRES)
+    close = distance < near * scale
+    bridged &= distance < reach * scale
     grown: NDArray[np.bool_] = np.asarray(
         ndimage.binary_propagation(candidates & close, mask=bridged), np.bool_
     )
