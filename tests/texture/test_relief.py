@@ -12,7 +12,7 @@ from lifemask.morphable.model import MorphableModel
 from lifemask.pipeline.views import camera_towards
 from lifemask.rendering.heads import HeadImages, head_surface, render_head
 from lifemask.texture.atlas import head_atlas
-from lifemask.texture.relief import MOST_METRES, integrated, relief_map
+from lifemask.texture.relief import MOST_METRES, integrated, relief_map, with_deeper_grooves
 
 SIZE = 512
 
@@ -50,6 +50,24 @@ def test_wide_heights_are_left_out() -> None:
     ramp = torch.full((64, 64), 0.1)
     free, held = (integrated(ramp, torch.zeros(64, 64), widest) for widest in (1e4, 4.0))
     assert held.abs().max() < 0.2 * free.abs().max()
+
+
+def test_grooves_become_deeper_and_pits_and_bumps_stay() -> None:
+    scale = 3.8
+    rows, columns = (
+        (torch.arange(256) - 128.0)[:, None] / scale,
+        (torch.arange(256) - 128.0) / scale,
+    )
+    line = -0.0003 * torch.exp(-0.5 * (columns / 0.6) ** 2).expand(256, -1)
+    pit = -0.0003 * torch.exp(-0.5 * (rows**2 + columns**2) / 0.6**2)
+
+    deeper, same, bump = (with_deeper_grooves(h, 1.0, scale) for h in (line, pit, -pit))
+
+    assert 1.5 < float(deeper[128, 128] / line[128, 128]) < 2.9
+    assert float(same[128, 128] / pit[128, 128]) < 1.15
+    assert float((bump + pit).abs().max()) < 0.1 * float(pit.abs().max())
+    lowest = float(with_deeper_grooves(20 * line, 1.0, scale).min())
+    assert lowest == pytest.approx(-MOST_METRES)
 
 
 def test_a_bump_on_the_cheek_is_found_again(model: MorphableModel, smooth: ExplainedFace) -> None:

@@ -47,14 +47,15 @@ def crease_shadow(
     smooth = gaussian_blur(filled[None], _FINE_MILLIMETRES * scale)[0]
     depth = (closed(smooth, _WIDEST_MILLIMETRES * scale) - smooth).clamp(min=0)
     depth = depth * depth / (depth + _FAINT)
-    line = torch.stack([_line(filled, width * scale) for width in _WIDTHS_MILLIMETRES]).amin(0)
+    line = torch.stack([line_share(filled, width * scale) for width in _WIDTHS_MILLIMETRES]).amin(0)
     return -_SHARE * depth * line * weight * plain
 
 
-def _line(brightness: Float[Tensor, "R R"], sigma: float) -> Float[Tensor, "R R"]:
-    """Return how far a dark place is long rather than round, 0 to 1.
+def line_share(brightness: Float[Tensor, "R R"], sigma: float) -> Float[Tensor, "R R"]:
+    """Return how far a dark (or low) place is long rather than round, 0 to 1.
 
     Args:
+        brightness: or height.
         sigma: of the Gaussian at whose scale it is looked for, texels.
     """
     smooth = gaussian_blur(brightness[None], sigma)[0]

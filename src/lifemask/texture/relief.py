@@ -25,6 +25,7 @@ from lifemask.rendering import interpolate, unwrap_photo
 from lifemask.rendering.displacement import vertex_tangents
 from lifemask.rendering.filters import eroded, gaussian_blur
 from lifemask.texture.atlas import head_atlas
+from lifemask.texture.creases import line_share
 
 RELIEF_SIZE = 1024
 """Texels along each side of the displacement: about two for each pixel of the network's images."""
@@ -38,6 +39,8 @@ _STEEPEST = 1.0
 """Largest slope along either axis."""
 _FACING = (0.25, 0.55)
 """Cosines between normal and view from which the relief counts, and from which it counts fully."""
+_GROOVES_MILLIMETRES = (0.8, 2.2)
+"""Standard deviations of the surroundings of grooves that become deeper."""
 _BORDER_MILLIMETRES = 1.0
 """Skin this near to brows, hair or hidden places keeps the normals of the head."""
 
@@ -94,6 +97,22 @@ def relief_map(
     height = integrated(slopes[0] / size, slopes[1] / size, _WIDEST_MILLIMETRES * scale)
     height = (height * weight.sqrt()).clamp(-MOST_METRES, MOST_METRES)
     return UVMap(height[None], atlas.fragments.mask.to(height))
+
+
+def with_deeper_grooves(
+    height: Float[Tensor, "R R"], share: float, scale: float
+) -> Float[Tensor, "R R"]:
+    """Return a relief whose grooves are deeper; bumps, and low places that are round, stay.
+
+    Args:
+        height: metres.
+        share: of its depth below the surroundings by which a groove becomes deeper.
+        scale: texels per millimetre.
+    """
+    widths = [width * scale for width in _GROOVES_MILLIMETRES]
+    depth = sum((gaussian_blur(height[None], width)[0] - height).clamp(min=0) for width in widths)
+    line = torch.stack([line_share(height, width / 2) for width in widths]).amin(0)
+    return (height - share * depth * line).clamp(-MOST_METRES, MOST_METRES)
 
 
 def integrated(
