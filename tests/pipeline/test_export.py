@@ -23,9 +23,11 @@ from lifemask.morphable.rig import JOINTS
 from lifemask.morphable.tongue import without_opening
 from lifemask.morphable.visemes import VISEMES
 from lifemask.pipeline import export
-from lifemask.pipeline.export import head_scene
+from lifemask.pipeline.export import head_scene, resting_displacement
 from lifemask.pipeline.outputs import face_files
 from lifemask.pipeline.reconstruction import FaceReconstruction
+from lifemask.rendering.displacement import groove_visibility
+from lifemask.rendering.filters import resized
 from lifemask.rendering.heads import head_vertices
 from lifemask.texture.expression_folds import without_expression_folds
 from lifemask.texture.skin_maps import skin_image, skin_roughness
@@ -258,6 +260,11 @@ def test_the_skin_has_one_small_image_of_occlusion_and_roughness(
     pixels = np.array(Image.open(io.BytesIO(material.occlusion_image)))
     values = torch.stack([face.unhidden, skin_roughness(face.model)], -1)
     expected = skin_image(face.model, values).permute(1, 2, 0).numpy()
+    displacement = resting_displacement(face)
+    assert displacement is not None
+    passed = resized(groove_visibility(displacement)[None], len(pixels))[0].numpy()
+    assert passed.min() < 0.95
+    expected[..., 0] *= passed
     away = np.abs(pixels[..., :2] / 255 - expected)
     assert away.mean() < 0.005
     assert np.quantile(away, 0.999) < 0.04

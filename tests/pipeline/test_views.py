@@ -1,5 +1,7 @@
 """Pictures of a head show the right square, and the preview has six of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -26,7 +28,9 @@ def test_a_white_head_in_white_light_is_as_bright_as_opaque(face: FaceReconstruc
     camera, _ = face_camera(face.camera, face.mesh.vertices, 96)
     light = SphericalHarmonicsLight.ambient()
     surface = face.surface.without_light_map()
-    colour, opacity = draw_smooth(surface, camera, light, clay=1.0)
+    grooved, _ = draw_smooth(surface, camera, light, clay=1.0)
+    colour, opacity = draw_smooth(replace(surface, displacement=None), camera, light, clay=1.0)
+    assert (grooved <= colour + 1e-4).all(), "grooves of the skin only hide light"
     torch.testing.assert_close(colour, opacity.expand(3, -1, -1), atol=1e-4, rtol=0)
     assert set((opacity * 4).unique().tolist()) <= {0.0, 1.0, 2.0, 3.0, 4.0}
     assert ((opacity > 0) & (opacity < 1)).any()

@@ -56,8 +56,6 @@ class Train:
     def run(self) -> int:
         """Train, check or print the recipe, and return the exit code."""
         logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
-        from lifemask.cli.devices import torch_device
-
         if not self.recipe:
             from lifemask.systems.registry import find_recipe, recipe_names
 
@@ -66,9 +64,7 @@ class Train:
             return DONE
         try:
             recipe = self._recipe()
-            if self.device != "auto":
-                torch_device(self.device)
-        except (TrainingError, ValueError) as error:
+        except TrainingError as error:
             print(error, file=sys.stderr)
             return USAGE
         if self.show:

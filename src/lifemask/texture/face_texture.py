@@ -210,6 +210,8 @@ def _base_texture(
         # What the analysis is too coarse to show.
         fine = by_relief - resized(resized(by_relief, atlas.size), RELIEF_SIZE)
         observed_log -= resized(fine, detail)
+        del fine
+    del by_relief
     observed_log = with_trusted_hue(
         observed_log, resized(seen.residual + model_log, detail), told, lips
     )

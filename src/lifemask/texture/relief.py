@@ -112,6 +112,8 @@ def with_deeper_grooves(
     widths = [width * scale for width in _GROOVES_MILLIMETRES]
     depth = sum((gaussian_blur(height[None], width)[0] - height).clamp(min=0) for width in widths)
     line = torch.stack([line_share(height, width / 2) for width in widths]).amin(0)
+    # Beside the relief there is no groove.
+    depth = depth * (height != 0)
     return (height - share * depth * line).clamp(-MOST_METRES, MOST_METRES)
 
 
