@@ -27,7 +27,6 @@ print(status["VmHWM"].split()[0])
 
 
 @pytest.mark.skipif(not STATUS.exists(), reason="peak memory is read from Linux's /proc")
-@pytest.mark.xfail(reason="2.003 to 2.009 GB; the cause is not known yet", strict=False)
 def test_a_close_up_of_40_megapixels_needs_less_than_two_gigabytes(tmp_path: Path) -> None:
     """In floating point, the photo alone needs 0.5 gigabytes and its texture 0.8."""
     with Image.open(asset_path("samples/portrait_1")) as sample:

@@ -115,9 +115,8 @@ def crop_photo(
     # A photo much finer than the crop is first averaged in whole blocks, which is much faster.
     factor = max(1, math.floor(coarsest / 2)) if samples is None else 1
     if factor > 1:
-        rows, columns = -images.shape[-2] % factor, -images.shape[-1] % factor
-        images = F.pad(images, (0, columns, 0, rows), mode="replicate")
-        images = F.avg_pool2d(images, factor)
+        # Blocks at the right and bottom edges may be smaller. Padding would copy the whole photo.
+        images = F.avg_pool2d(images, factor, ceil_mode=True)
     if samples is None:
         samples = max(1, math.ceil(coarsest / factor / 1.25))
     regions = square_regions(frame.centre / factor, frame.side / factor, frame.roll)

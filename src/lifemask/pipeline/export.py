@@ -52,6 +52,8 @@ _WRITERS: dict[str, Callable[[Path, Scene], object]] = {
     ".usdz": write_usdz,
 }
 """Writers of scenes, by suffix."""
+_OPTIMISED_SIZE = 4096
+"""Most texels along a side of textures whose JPEG codes are optimised, so that files are smaller."""
 _JPEG_QUALITY = 92
 _HAIR_COLOURS = 256
 """Colours and opacities of a picture of hair."""
@@ -369,7 +371,9 @@ def _with_cutout(face: ReconstructedHead, surface: Surface, material: SurfaceMat
 def _jpeg(pixels: UInt8[np.ndarray, "R R 3"]) -> bytes:
     buffer = io.BytesIO()
     picture = Image.fromarray(pixels)
-    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=True)
+    # Pillow optimises in a buffer of up to two bytes for each pixel, which is too much for large textures.
+    small = len(pixels) <= _OPTIMISED_SIZE
+    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0, optimize=small)
     return buffer.getvalue()
 
 

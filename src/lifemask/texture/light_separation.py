@@ -181,8 +181,15 @@ def _at_luminance_of(
 
     The mean of logarithms is no measure of brightness: a channel near 0 would decide it alone.
     """
-    weights = like.new_tensor(LUMINANCE).log()[:, None, None]
-    return hue + (torch.logsumexp(like + weights, 0) - torch.logsumexp(hue + weights, 0))
+    return hue + (_log_luminance(like) - _log_luminance(hue))
+
+
+def _log_luminance(log: Float[Tensor, "3 R R"]) -> Float[Tensor, "R R"]:
+    """Return the logarithm of the luminance of log colours, one channel at a time to save memory."""
+    total = torch.zeros_like(log[0])
+    for channel, weight in zip(log, LUMINANCE, strict=True):
+        total.add_(channel.exp(), alpha=weight)
+    return total.log_()
 
 
 def _softly_limited(
