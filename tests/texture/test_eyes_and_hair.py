@@ -176,3 +176,16 @@ def test_hair_of_the_colour_of_the_face_is_a_bare_scalp():
     grey = torch.full((3, 32, 32), 0.18)
     found = estimate_hair(grey, shown, scalp_segments(0.9), shown, dark, face_colour=face)
     assert found.colour is not None
+
+
+def test_blond_hair_as_bright_as_the_skin_is_hair_and_shaded_skin_is_not():
+    shown, dark = torch.ones(32, 32), torch.zeros(3, 32, 32)
+    for hair, face, found in (
+        ((0.459, 0.320, 0.216), (0.652, 0.384, 0.251), True),  # a blond child
+        ((0.415, 0.162, 0.056), (0.450, 0.197, 0.093), False),  # the forehead of a bald man
+    ):
+        texture = torch.tensor(hair)[:, None, None].expand(3, 32, 32)
+        estimate = estimate_hair(
+            texture, shown, scalp_segments(0.9), shown, dark, face_colour=torch.tensor(face)
+        )
+        assert (estimate.colour is not None) == found

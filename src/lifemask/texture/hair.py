@@ -40,6 +40,9 @@ _DYED = (0.03, 0.12)
 _LIKE_SKIN_BRIGHTNESS, _LIKE_SKIN_HUE = 0.3, 0.25
 """Hair whose log brightness and log chroma (root mean square) are this near to those of the skin is skin
 that shines through."""
+_LESS_RED = 0.1
+"""Unless its logarithm of red over green is lower than that of the skin by more than this: blood makes skin
+redder than blond hair."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,8 @@ def _like(hair: Float[Tensor, "3"], skin: Float[Tensor, "3"]) -> bool:
     hue = (apart - apart.mean()).square().mean().sqrt()
     weights = hair.new_tensor(LUMINANCE)
     brighter = ((hair @ weights) / (skin @ weights).clamp(min=1e-4)).log()
-    return bool(brighter.abs() < _LIKE_SKIN_BRIGHTNESS) and bool(hue < _LIKE_SKIN_HUE)
+    near = brighter.abs() < _LIKE_SKIN_BRIGHTNESS and hue < _LIKE_SKIN_HUE
+    return bool(near) and bool(apart[0] - apart[1] > -_LESS_RED)
 
 
 def hair_beside(
