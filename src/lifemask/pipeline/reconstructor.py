@@ -123,8 +123,8 @@ class FaceReconstructor:
             hair: `auto` follows the photo where it shows the outline of the hair, `none` only
                 paints hair on the scalp, `shell` follows the photo in any case; or the name of a
                 hair mesh, see `lifemask.hair.styles.STYLES`.
-            runtime: "torch", or "onnxruntime", with which detecting and predicting on a CPU takes a third
-                to half of the time. The networks are exported at the first use, into the cache.
+            runtime: "torch", or "onnxruntime", with which detecting and predicting on a CPU takes two
+                thirds of the time. The networks are exported at the first use, into the cache.
 
         Raises:
             ImportError: onnxruntime is asked for and not installed.
