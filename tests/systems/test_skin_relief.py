@@ -8,7 +8,7 @@ import torch
 from lifemask.data.batch import FaceBatch
 from lifemask.data.synthetic import SyntheticConfig, SyntheticFaces
 from lifemask.systems.registry import build_system
-from lifemask.systems.relief_patches import SIDE, relief_patches
+from lifemask.systems.relief_patches import SIDE, height_of_normals, relief_patches
 from lifemask.systems.skin_relief import SkinRelief
 from lifemask.training.passes import predict_batches
 from lifemask.training.system import FramedFaces
@@ -70,6 +70,19 @@ def test_windows_hold_what_belongs_together(system: SkinRelief, batch: FaceBatch
     nearness = (patches.normals * patches.smooth).sum(1)[skin]
     assert nearness.mean() > 0.9
     assert nearness.min() < 0.99
+
+
+def test_the_height_of_normals_is_that_which_has_them() -> None:
+    rows, columns = torch.meshgrid(torch.arange(96) + 0.5, torch.arange(96) + 0.5, indexing="ij")
+    bump = 3 * torch.exp(-((columns - 40) ** 2 + (rows - 30) ** 2) / 200)
+    height = bump - 2 * torch.exp(-((columns - 70 - 0.1 * rows) ** 2) / 18) + 0.01 * columns
+    down, right = torch.gradient(height)
+    normals = torch.nn.functional.normalize(
+        torch.stack([-right, down, torch.ones_like(down)]), dim=0
+    )
+    found = height_of_normals(normals[None])[0, 0]
+    away = (found - found.mean()) - (height - height.mean())
+    assert away.abs().max() < 0.05
 
 
 def test_without_maps_of_pixels_it_says_how_to_draw_them(

@@ -187,12 +187,12 @@ def _lit_from_camera(
     lamp = F.normalize(torch.cat([sideways, torch.ones(count, 1, device=device)], 1), dim=1)
     ambient = 0.12 * torch.rand(count, 1, 1, 1, device=device)
     shading = (normals * lamp[:, :, None, None]).sum(1, keepdim=True).clamp(min=0) + ambient
-    shading = shading * groove_visibility(_height(normals) * _PIXEL, _PIXEL)
+    shading = shading * groove_visibility(height_of_normals(normals) * _PIXEL, _PIXEL)
     chosen = (torch.rand(count, 1, 1, 1, device=device) < _NEAR_LAMP) & (skin > 0)
     return torch.where(chosen, 1.5 * albedo * shading, photo)
 
 
-def _height(normals: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N 1 S S"]:
+def height_of_normals(normals: Float[Tensor, "N 3 S S"]) -> Float[Tensor, "N 1 S S"]:
     """Return the height towards the camera with the slopes of normals, in pixels.
 
     Least squares in the frequencies of the mirrored image (Frankot and Chellappa 1988).
